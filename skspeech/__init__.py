@@ -1,0 +1,34 @@
+"""skspeech: classify audio clips from a small labelled set, under a time budget, with scikit-learn.
+
+Names are loaded when they are first used: importing the package imports no torch, no tensorflow and no librosa.
+"""
+
+import lazy_loader
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "audio",
+        "cache",
+        "datasets",
+        "ensemble",
+        "estimators",
+        "transformers",
+        "weights",
+    ],
+    submod_attrs={
+        "audio": ["AudioError", "AudioLoader"],
+        "ensemble": ["GeometricMeanVotingClassifier"],
+        "estimators.linear": [
+            "FusedEmbeddingClassifier",
+            "MusicEmbeddingClassifier",
+            "SpeakerEmbeddingClassifier",
+        ],
+        "transformers.music": ["MusicEmbedding"],
+        "transformers.scaling": ["SignedSqrt"],
+        "transformers.speaker": ["SpeakerEmbedding"],
+        "utils": ["all_estimators"],
+    },
+)

@@ -1,0 +1,22 @@
+"""The one place where private scikit-learn API is imported.
+
+Everything else imports these names from here, so that a change inside scikit-learn is met in one file.
+"""
+
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Hidden,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+
+__all__ = [
+    "HasMethods",
+    "Hidden",
+    "Interval",
+    "StrOptions",
+    "_fit_context",
+    "validate_parameter_constraints",
+]

@@ -1,0 +1,14 @@
+"""The approaches: classifiers of audio clips."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "linear": [
+            "FusedEmbeddingClassifier",
+            "MusicEmbeddingClassifier",
+            "SpeakerEmbeddingClassifier",
+        ],
+    },
+)

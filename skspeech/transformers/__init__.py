@@ -1,0 +1,12 @@
+"""Extractors and small feature transformers."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "music": ["MusicEmbedding"],
+        "scaling": ["SignedSqrt"],
+        "speaker": ["SpeakerEmbedding"],
+    },
+)
