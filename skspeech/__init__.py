@@ -1,6 +1,7 @@
 """skspeech: classify audio clips from a small labelled set, under a time budget, with scikit-learn.
 
-Names are loaded when they are first used: importing the package imports no torch, no tensorflow and no librosa.
+Names are loaded when they are first used: importing the package imports no torch, no tensorflow
+and no librosa.
 """
 
 import lazy_loader

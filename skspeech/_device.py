@@ -11,8 +11,8 @@ def resolve_device(device="auto"):
     Parameters
     ----------
     device : str or torch.device, default="auto"
-        ``"auto"`` is the first CUDA device where there is one, else the CPU. Anything else is given to
-        :class:`torch.device`: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+        ``"auto"`` is the first CUDA device where there is one, else the CPU. Anything else is
+        given to :class:`torch.device`: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
 
     Returns
     -------
