@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from skspeech.metrics import area_under_learning_curve, balanced_accuracy_over_time
+
+
+def step_area_by_quadrature(times, scores, time_budget, t0):
+    """Integrate the step curve over transformed time on a fine grid (midpoints)."""
+    n = 200_000
+    u = (np.arange(n) + 0.5) / n
+    t = t0 * np.expm1(u * np.log1p(time_budget / t0))
+    index = np.searchsorted(times, t, side="right") - 1
+    return np.where(index >= 0, np.append(scores, 0.0)[index], 0.0).mean()
+
+
+@pytest.mark.parametrize(
+    ("times", "scores", "time_budget", "t0", "expected"),
+    [
+        ([0], [1.0], 60, 60, 1.0),
+        ([0], [0.25], 1800, 60, 0.25),
+        # t0 = 1, T = 3: log(1 + t) / log(4), so t = 1 lies exactly in the middle.
+        ([1], [1.0], 3, 1, 0.5),
+        ([0, 1], [0.5, 1.0], 3, 1, 0.75),
+        # t0 = 1, T = 7: t = 1 and 3 lie at one and two thirds.
+        ([1, 3], [0.3, 0.9], 7, 1, 0.4),
+        # The score may fall: the latest answer counts, not the best.
+        ([1, 3], [0.9, 0.3], 7, 1, 0.4),
+        # At the last moment, or after it, nothing is left to win.
+        ([3], [1.0], 3, 1, 0.0),
+        ([0, 4], [0.5, 1.0], 3, 1, 0.5),
+        ([], [], 60, 60, 0.0),
+        # Of two answers at one moment the later counts.
+        ([1, 1], [0.0, 1.0], 3, 1, 0.5),
+    ],
+)
+def test_area_has_the_value_worked_out_by_hand(times, scores, time_budget, t0, expected):
+    assert area_under_learning_curve(times, scores, time_budget, t0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_area_agrees_with_numeric_integration(seed):
+    rng = np.random.default_rng(seed)
+    time_budget = rng.uniform(10, 2000)
+    t0 = rng.uniform(1, 200)
+    times = np.sort(rng.uniform(0, 1.3 * time_budget, 12))
+    scores = rng.uniform(-0.5, 1, 12)
+    expected = step_area_by_quadrature(times, scores, time_budget, t0)
+    area = area_under_learning_curve(times, scores, time_budget, t0)
+    assert area == pytest.approx(expected, abs=2e-4)
+
+
+def test_default_time_scale_is_a_minute():
+    curve = [2.0, 9.0], [0.5, 0.8], 30.0
+    assert area_under_learning_curve(*curve) == area_under_learning_curve(*curve, t0=60.0)
+    assert isinstance(area_under_learning_curve(*curve), float)
+
+
+def test_inputs_stay_as_they_were():
+    times, scores = np.array([1.0, 90.0]), np.array([0.2, 0.4])
+    area_under_learning_curve(times, scores, 60)
+    np.testing.assert_array_equal(times, [1.0, 90.0])
+    np.testing.assert_array_equal(scores, [0.2, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("times", "scores", "time_budget", "t0", "message"),
+    [
+        ([1, 2], [0.5], 60, 60, "got 2 times and 1 scores"),
+        ([2, 1], [0.5, 0.6], 60, 60, r"2 followed by 1 at index 1.*np\.cumsum"),
+        ([-1], [0.5], 60, 60, "not negative; got -1"),
+        ([1, np.nan], [0.5, 0.6], 60, 60, "times must be finite; got nan at index 1"),
+        ([1], [np.inf], 60, 60, "scores must be finite; got inf at index 0"),
+        ([[1]], [0.5], 60, 60, r"times must be 1-D.*\(1, 1\)"),
+        (["soon"], [0.5], 60, 60, "times must be a 1-D sequence of numbers"),
+        ([1], [0.5], 0, 60, "time_budget=0 must be a positive number of seconds"),
+        ([1], [0.5], "60", 60, "time_budget='60' must be"),
+        ([1], [0.5], 60, -1.0, "t0=-1.0 must be"),
+        ([1], [0.5], 60, float("inf"), "t0=inf must be"),
+    ],
+)
+def test_bad_curves_are_named(times, scores, time_budget, t0, message):
+    with pytest.raises(ValueError, match=message):
+        area_under_learning_curve(times, scores, time_budget, t0)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_balanced_accuracy_over_time_agrees_with_scikit_learn(as_text):
+    rng = np.random.default_rng(0)
+    y_true = np.r_[np.arange(4), rng.integers(0, 4, 50)]
+    probas = rng.uniform(size=(3, 54, 4))
+    names = np.array(["a", "b", "c", "d"]) if as_text else np.arange(4)
+    expected = [balanced_accuracy_score(y_true, p.argmax(axis=1)) for p in probas]
+    from_probas = balanced_accuracy_over_time(names[y_true], probas, classes=names)
+    from_labels = balanced_accuracy_over_time(names[y_true], names[probas.argmax(axis=2)])
+    np.testing.assert_allclose(from_probas, expected)
+    np.testing.assert_allclose(from_labels, expected)
+
+
+def test_classes_that_do_not_occur_neither_count_nor_warn():
+    scores = balanced_accuracy_over_time([0, 0, 1], [[0, 2, 1], [2, 2, 2]])
+    np.testing.assert_allclose(scores, [0.75, 0.0])
+
+
+def test_no_predictions_give_no_scores():
+    assert balanced_accuracy_over_time([0, 1], []).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("y_true", "predictions", "classes", "message"),
+    [
+        ([0, 1], [[0, 1], [0]], None, r"prediction 1 must have shape \(2,\).*got \(1,\)"),
+        ([0, 1], [[[0.5, 0.5], [1, 0]]], ["a", "b", "c"], "for 2 classes, but classes names 3"),
+        ([], [], None, r"y_true must be a 1-D array.*\(0,\)"),
+    ],
+)
+def test_bad_predictions_are_named(y_true, predictions, classes, message):
+    with pytest.raises(ValueError, match=message):
+        balanced_accuracy_over_time(y_true, predictions, classes=classes)
