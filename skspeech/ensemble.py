@@ -1,0 +1,464 @@
+"""Averages of classifiers: no single model is best on all data, so several are asked."""
+
+import time
+from numbers import Integral, Real
+
+import joblib
+import numpy as np
+from sklearn import clone, get_config
+from sklearn.base import is_classifier
+from sklearn.ensemble import VotingClassifier
+from sklearn.utils import Bunch
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from skspeech._sklearn import Interval, _fit_context
+
+__all__ = ["GeometricMeanVotingClassifier", "geometric_mean"]
+
+
+def geometric_mean(probas, weights=None, *, floor=1e-3):
+    """Average class probabilities by their weighted geometric mean.
+
+    The mean is ``exp(sum(w * log(max(p, floor))) / sum(w))``, renormalised so that each row sums
+    to 1. It is computed from logarithms, so that nothing underflows, however many members there
+    are.
+
+    Parameters
+    ----------
+    probas : array-like of shape (n_members, n_samples, n_classes)
+        The members' probabilities, with the same classes in the same order.
+    weights : array-like of shape (n_members,), default=None
+        How much each member counts: non-negative, and at least one above zero. None is equal
+        weights.
+    floor : float, default=1e-3
+        A smaller probability counts as this one, so that one member's hard zero is no veto. Above
+        0 and below 1; it should be well below ``1 / n_classes``.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes), float64
+        Positive probabilities; each row sums to 1.
+
+    Raises
+    ------
+    ValueError
+        If a probability is negative, NaN or infinite, or if weights or floor are not as above.
+
+    See Also
+    --------
+    GeometricMeanVotingClassifier : The same as a scikit-learn classifier.
+
+    Examples
+    --------
+    >>> from skspeech.ensemble import geometric_mean
+    >>> sure, unsure = [[0.9, 0.1]], [[0.4, 0.6]]
+    >>> geometric_mean([sure, unsure]).round(2)
+    array([[0.71, 0.29]])
+
+    The third member here rules the first class out, and is overruled:
+
+    >>> geometric_mean([[[0.99, 0.01]], [[0.99, 0.01]], [[0.0, 1.0]]]).round(2)
+    array([[0.68, 0.32]])
+    """
+    probas = np.asarray(probas, dtype=np.float64)
+    if probas.ndim != 3 or 0 in (probas.shape[0], probas.shape[2]):
+        raise ValueError(
+            f"probas has shape {probas.shape}; geometric_mean needs (n_members, n_samples, "
+            "n_classes), with at least one member and one class."
+        )
+    if not 0 < floor < 1:
+        raise ValueError(f"floor={floor!r} must be above 0 and below 1.")
+    for index, member in enumerate(probas):
+        _check_probabilities(member, f"probas[{index}]")
+    weights = _check_weights(weights, len(probas), "members")
+
+    logs = np.log(np.maximum(probas, floor))
+    mean = np.tensordot(weights / weights.sum(), logs, axes=1)
+    mean = np.exp(mean - mean.max(axis=1, keepdims=True))
+    return mean / mean.sum(axis=1, keepdims=True)
+
+
+def _check_probabilities(proba, who):
+    good = np.isfinite(proba) & (proba >= 0)
+    if not good.all():
+        row = int(np.flatnonzero(~good.all(axis=1))[0])
+        raise ValueError(
+            f"{who} holds values that are no probabilities, first in row {row}: {proba[row]}. "
+            "Probabilities are finite and not negative."
+        )
+
+
+def _check_weights(weights, n_members, what):
+    if weights is None:
+        return np.ones(n_members)
+    array = np.asarray(weights, dtype=np.float64)
+    if array.shape != (n_members,):
+        raise ValueError(
+            f"weights={weights!r} has shape {array.shape}; it needs one weight for each of the "
+            f"{n_members} {what}."
+        )
+    if not (np.isfinite(array).all() and (array >= 0).all() and array.any()):
+        raise ValueError(
+            f"weights={weights!r} must be finite and not negative, with at least one above zero. "
+            "Give a member the weight 0, or set it to 'drop', to leave it out."
+        )
+    return array
+
+
+class GeometricMeanVotingClassifier(VotingClassifier):
+    """Vote by the weighted geometric mean of the members' probabilities.
+
+    It has the interface of :class:`sklearn.ensemble.VotingClassifier` with ``voting="soft"``, but
+    multiplies where that one adds. A member that is sure counts for more than one that wavers,
+    which suits members that see different sides of a clip. A floor under the probabilities keeps
+    one member's hard zero from being a veto.
+
+    `X` goes to the members untouched: it may be a list of paths, waveforms, or a table, whatever
+    they take.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator) tuples
+        Named classifiers with `predict_proba`. `fit` trains clones of them. ``"drop"`` in the
+        place of a classifier leaves it out, also by ``set_params(name="drop")``.
+    weights : array-like of shape (n_classifiers,), default=None
+        How much each of `estimators` counts: non-negative, at least one above zero. None is equal
+        weights. They are read at prediction, so they can be changed by `set_params` without
+        fitting again.
+    n_jobs : int, default=None
+        Number of members that are fitted at once, each in a process of its own that gets its share
+        of the processors. None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is one
+        for each processor. Members that run one after another share one cache of embeddings; in
+        several processes they share it only with `memory` set on the extractors.
+    floor : float, default=1e-3
+        A member's smaller probabilities count as this one, and so does a class that it never saw.
+        At 1e-3, two members that give 0.99 overrule a third that gives 0. Above 0 and below 1; it
+        should be well below ``1 / n_classes``.
+    verbose : bool, default=False
+        Print the time that each member took to fit.
+
+    Attributes
+    ----------
+    estimators_ : list of classifiers
+        The fitted members, without those that are ``"drop"``. Unlike in `VotingClassifier`, they
+        are fitted on the labels as given, so each predicts the same labels as the whole.
+    named_estimators_ : :class:`~sklearn.utils.Bunch`
+        The fitted members by name.
+    classes_ : ndarray of shape (n_classes,)
+        The class labels.
+    n_features_in_ : int
+        Number of features seen during `fit`, where the members tell.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen during `fit`, where the members tell.
+
+    See Also
+    --------
+    geometric_mean : The mean itself, for arrays of probabilities.
+
+    References
+    ----------
+    .. [1] G. E. Hinton, "Training products of experts by minimizing contrastive divergence",
+           Neural Computation 14(8), 2002.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from skspeech import GeometricMeanVotingClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> members = [("linear", LogisticRegression(max_iter=1000)), ("bayes", GaussianNB())]
+    >>> ensemble = GeometricMeanVotingClassifier(members, weights=[2, 1]).fit(X, y)
+    >>> ensemble.predict_proba(X[:2]).round(2)
+    array([[0.99, 0.01, 0.  ],
+           [0.99, 0.01, 0.  ]])
+    >>> ensemble.set_params(bayes="drop").fit(X, y).named_estimators_
+    {'linear': LogisticRegression(max_iter=1000), 'bayes': 'drop'}
+    """
+
+    # VotingClassifier's words for this way of voting: parameters there, constants here.
+    voting = "soft"
+    flatten_transform = True
+
+    _parameter_constraints: dict = {
+        "estimators": [list],
+        "weights": ["array-like", None],
+        "n_jobs": [None, Integral],
+        "floor": [Interval(Real, 0, 1, closed="neither")],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(self, estimators, *, weights=None, n_jobs=None, floor=1e-3, verbose=False):
+        self.estimators = estimators
+        self.weights = weights
+        self.n_jobs = n_jobs
+        self.floor = floor
+        self.verbose = verbose
+
+    @classmethod
+    def from_fitted(cls, estimators, *, weights=None, classes=None, **params):
+        """Build the ensemble from classifiers that are already fitted.
+
+        They are taken as they are: neither cloned nor fitted again. They may have seen different
+        classes.
+
+        Parameters
+        ----------
+        estimators : list of (str, estimator) tuples
+            Named fitted classifiers, or ``"drop"``.
+        weights : array-like of shape (n_classifiers,), default=None
+            How much each of them counts.
+        classes : array-like of shape (n_classes,), default=None
+            All class labels. None is every class that a member has seen.
+        **params : dict
+            Other parameters of the constructor, such as `floor`.
+
+        Returns
+        -------
+        GeometricMeanVotingClassifier
+            A fitted ensemble.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If a member is not fitted.
+        ValueError
+            If a member has seen a class that is not in `classes`.
+
+        Examples
+        --------
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> from skspeech import GeometricMeanVotingClassifier
+        >>> X, y = [[0.0], [1.0], [4.0], [5.0], [9.0]], ["a", "a", "b", "b", "c"]
+        >>> members = [("some", GaussianNB().fit(X[:4], y[:4])), ("all", GaussianNB().fit(X, y))]
+        >>> GeometricMeanVotingClassifier.from_fitted(members, weights=[1, 2]).predict(X)
+        array(['a', 'a', 'b', 'b', 'c'], dtype='<U1')
+        """
+        ensemble = cls(estimators, weights=weights, **params)
+        ensemble._validate_params()
+        ensemble._check_members()
+        members = [member for _, member in estimators if not _is_dropped(member)]
+        for member in members:
+            check_is_fitted(member)
+        if classes is None:
+            classes = np.concatenate([member.classes_ for member in members])
+        ensemble.classes_ = np.unique(classes)
+        ensemble._set_members(members)
+        return ensemble
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None, **fit_params):
+        """Fit a clone of each member.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            What the members take.
+        y : array-like of shape (n_samples,)
+            The labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each sample counts; every member must take it.
+        **fit_params : dict
+            Further arguments for the members' `fit`, as they request them by metadata routing;
+            needs ``sklearn.set_config(enable_metadata_routing=True)``.
+
+        Returns
+        -------
+        self : GeometricMeanVotingClassifier
+        """
+        self._check_members()
+        check_classification_targets(y)
+        y = column_or_1d(y, warn=True)
+        if sample_weight is not None:
+            fit_params["sample_weight"] = sample_weight
+        params_by_name = self._route(fit_params)
+
+        active = [(name, member) for name, member in self.estimators if not _is_dropped(member)]
+        members = joblib.Parallel(n_jobs=self.n_jobs)(
+            joblib.delayed(_fit_member)(
+                name, clone(member), X, y, params_by_name[name], self.verbose
+            )
+            for name, member in active
+        )
+        self.classes_ = np.unique(y)
+        self._set_members(members)
+        return self
+
+    def predict_proba(self, X):
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            What the members take.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            The geometric mean of the members' probabilities; each row sums to 1.
+        """
+        check_is_fitted(self)
+        return geometric_mean(self._collect_probas(X), self._active_weights(), floor=self.floor)
+
+    def predict(self, X):
+        """Predict the label of each sample.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            What the members take.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The labels with the highest mean probability.
+        """
+        check_is_fitted(self)
+        return self.classes_.take(np.argmax(self.predict_proba(X), axis=1))
+
+    def transform(self, X):
+        """Give every member's probabilities, side by side.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            What the members take.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classifiers * n_classes)
+            The probabilities before floor and mean; 0 for a class that a member never saw.
+        """
+        check_is_fitted(self)
+        return np.hstack(self._collect_probas(X))
+
+    def get_feature_names_out(self, input_features=None):
+        """Name the columns of `transform`, such as ``geometricmeanvotingclassifier_speaker_angry``.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Not used; here because scikit-learn gives it.
+
+        Returns
+        -------
+        ndarray of str objects
+        """
+        check_is_fitted(self)
+        prefix = type(self).__name__.lower()
+        names = [name for name, member in self.named_estimators_.items() if not _is_dropped(member)]
+        return np.asarray(
+            [f"{prefix}_{name}_{label}" for name in names for label in self.classes_], dtype=object
+        )
+
+    def _check_members(self):
+        """Check the members and weights before anything is trained."""
+        for item in self.estimators:
+            if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):
+                raise ValueError(
+                    f"estimators holds {item!r}; each item must be a (name, classifier) tuple."
+                )
+        names = [name for name, _ in self.estimators]
+        self._validate_names(names)
+        members = {name: member for name, member in self.estimators if not _is_dropped(member)}
+        if not members:
+            raise ValueError(
+                f"estimators={self.estimators!r} has no classifier in it; at least one is needed "
+                "that is not 'drop'."
+            )
+        for name, member in members.items():
+            if not is_classifier(member):
+                raise ValueError(f"The member {name!r} ({member!r}) should be a classifier.")
+            if not hasattr(member, "predict_proba"):
+                raise ValueError(
+                    f"The member {name!r} ({member!r}) has no predict_proba, which the geometric "
+                    "mean needs. Wrap it in sklearn.calibration.CalibratedClassifierCV."
+                )
+        weights = _check_weights(self.weights, len(names), "estimators")
+        if not any(weights[names.index(name)] for name in members):
+            raise ValueError(
+                f"weights={self.weights!r} leaves only members that are dropped; give one of "
+                f"{list(members)} a weight above zero."
+            )
+
+    def _route(self, fit_params):
+        """Give each member's `fit` arguments, by the member's name."""
+        if get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, "fit", **fit_params)
+            return {name: routed[name].fit for name, _ in self.estimators}
+        unknown = sorted(set(fit_params) - {"sample_weight"})
+        if unknown:
+            raise ValueError(
+                f"fit got the arguments {unknown}, which reach members only by metadata routing: use "
+                "sklearn.set_config(enable_metadata_routing=True) and the members' set_fit_request."
+            )
+        return {name: fit_params for name, _ in self.estimators}
+
+    def _set_members(self, members):
+        self.estimators_ = list(members)
+        fitted = iter(members)
+        self.named_estimators_ = Bunch(
+            **{
+                name: member if _is_dropped(member) else next(fitted)
+                for name, member in self.estimators
+            }
+        )
+        # Where the classes of each member stand among those of the whole.
+        self._columns = [
+            _columns(name, member, self.classes_)
+            for name, member in self.named_estimators_.items()
+            if not _is_dropped(member)
+        ]
+        for member in members:
+            if hasattr(member, "feature_names_in_"):
+                self.feature_names_in_ = member.feature_names_in_
+                break
+
+    def _active_weights(self):
+        weights = _check_weights(self.weights, len(self.named_estimators_), "estimators")
+        active = [not _is_dropped(member) for member in self.named_estimators_.values()]
+        return weights[active]
+
+    def _collect_probas(self, X):
+        """Return the members' probabilities, shape (n_members, n_samples, n_classes)."""
+        names = [name for name, member in self.named_estimators_.items() if not _is_dropped(member)]
+        probas = []
+        for name, member, columns in zip(names, self.estimators_, self._columns, strict=True):
+            proba = np.asarray(member.predict_proba(X), dtype=np.float64)
+            _check_probabilities(proba, f"predict_proba of the member {name!r} ({member!r})")
+            aligned = np.zeros((len(proba), len(self.classes_)))
+            aligned[:, columns] = proba
+            probas.append(aligned)
+        return np.stack(probas)
+
+
+def _is_dropped(member):
+    return isinstance(member, str) and member == "drop"
+
+
+def _columns(name, member, classes):
+    unknown = np.setdiff1d(member.classes_, classes)
+    if unknown.size:
+        raise ValueError(
+            f"The member {name!r} has seen classes that are not among classes={classes.tolist()}: "
+            f"{unknown.tolist()}."
+        )
+    return np.searchsorted(classes, member.classes_)
+
+
+def _fit_member(name, member, X, y, fit_params, verbose):
+    start = time.perf_counter()
+    try:
+        member.fit(X, y, **fit_params)
+    except TypeError as error:
+        if "unexpected keyword argument 'sample_weight'" not in str(error):
+            raise
+        raise TypeError(
+            f"The member {name!r} ({member!r}) does not take sample_weight. Fit without it, or "
+            "leave the member out."
+        ) from error
+    if verbose:
+        print(f"[GeometricMeanVotingClassifier] {name}: {time.perf_counter() - start:.1f} s")
+    return member
