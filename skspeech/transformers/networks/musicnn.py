@@ -1,0 +1,192 @@
+"""The music taggers of the musicnn package: musically motivated and VGG-like convolutional networks."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+__all__ = ["MSD_TAGS", "MTT_TAGS", "MusicNN", "VGG"]
+
+MTT_TAGS = (
+    "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast",
+    "piano", "ambient", "beat", "violin", "vocal", "synth", "female", "indian", "opera", "male",
+    "singing", "vocals", "no vocals", "harpsichord", "loud", "quiet", "flute", "woman",
+    "male vocal", "no vocal", "pop", "soft", "sitar", "solo", "man", "classic", "choir", "voice",
+    "new age", "dance", "male voice", "female vocal", "beats", "harp", "cello", "no voice",
+    "weird", "country", "metal", "female voice", "choral",
+)  # fmt: skip
+"""Labels of the networks trained on MagnaTagATune, in the order of their output."""
+
+MSD_TAGS = (
+    "rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s",
+    "alternative rock", "jazz", "beautiful", "metal", "chillout", "male vocalists",
+    "classic rock", "soul", "indie rock", "Mellow", "electronica", "80s", "folk", "90s", "chill",
+    "instrumental", "punk", "oldies", "blues", "hard rock", "ambient", "acoustic",
+    "experimental", "female vocalist", "guitar", "Hip-Hop", "70s", "party", "country",
+    "easy listening", "sexy", "catchy", "funk", "electro", "heavy metal", "Progressive rock",
+    "60s", "rnb", "indie pop", "sad", "House", "happy",
+)  # fmt: skip
+"""Labels of the networks trained on the Million Song Dataset, in the order of their output."""
+
+
+class _Scale(nn.Module):
+    """Batch normalisation with learnt statistics, as one factor and one offset per channel."""
+
+    def __init__(self, n_channels):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(n_channels))
+        self.offset = nn.Parameter(torch.zeros(n_channels))
+
+    def forward(self, x):
+        shape = (-1,) + (1,) * (x.ndim - 2)
+        return torch.addcmul(self.offset.view(shape), x, self.factor.view(shape))
+
+
+class _ConvPool(nn.Module):
+    """Convolution, ReLU, batch normalisation, max-pooling: computed with the pooling first.
+
+    ReLU never decreases, and normalisation scales each channel by a constant. So pooling may come
+    right after the convolution, where it leaves less to compute, if channels with a negative
+    constant are negated before the pooling and again after it. The result is the same.
+    """
+
+    def __init__(self, n_inputs, n_filters, kernel_size):
+        super().__init__()
+        self.conv = nn.Conv2d(n_inputs, n_filters, kernel_size)
+        self.norm = _Scale(n_filters)
+
+    def forward(self, x, pool):
+        sign = torch.where(self.norm.factor < 0, -1.0, 1.0).to(x.dtype).view(-1, 1, 1, 1)
+        bias = self.conv.bias * sign.flatten()
+        pooled = pool(functional.conv2d(x, self.conv.weight * sign, bias))
+        sign = sign.view((-1,) + (1,) * (pooled.ndim - 2))
+        return self.norm(torch.relu(pooled * sign))
+
+
+def _max_over_bands(x):
+    return x.amax(dim=3)
+
+
+class MusicNN(nn.Module):
+    """Timbral and temporal filters over log-mel bands, three dense layers over time, global pools.
+
+    Parameters
+    ----------
+    n_tags : int, default=50
+        Number of outputs.
+
+    References
+    ----------
+    Pons, J. and Serra, X. (2019). musicnn: pre-trained convolutional neural networks for music
+    audio tagging. ISMIR late-breaking demos. https://arxiv.org/abs/1909.06654
+    """
+
+    n_mels = 96
+    n_frames = 187
+
+    def __init__(self, n_tags=50):
+        super().__init__()
+        self.norm = _Scale(1)
+        self.timbral = nn.ModuleList([_ConvPool(1, 204, (7, 38)), _ConvPool(1, 204, (7, 67))])
+        self.temporal = nn.ModuleList(_ConvPool(1, 51, (n, 1)) for n in (128, 64, 32))
+        self.middle = nn.ModuleList(nn.Conv1d(n, 64, 7, padding=3) for n in (561, 64, 64))
+        self.middle_norms = nn.ModuleList(_Scale(64) for _ in range(3))
+        self.pool_norm = _Scale(2 * 753)
+        self.dense = nn.Linear(2 * 753, 200)
+        self.dense_norm = _Scale(200)
+        self.output = nn.Linear(200, n_tags)
+
+    def forward(self, logmel):
+        """Features of windows of log-mel spectrogram.
+
+        Parameters
+        ----------
+        logmel : tensor of shape (n, n_frames, 96)
+            187 frames (3 s) in training; other lengths work.
+
+        Returns
+        -------
+        dict of str to tensor
+            ``"mean_pool"`` and ``"max_pool"`` (n, 753), ``"penultimate"`` (n, 200), ``"tags"``
+            (n, n_tags) probabilities.
+        """
+        front = self._front_end(logmel)
+        maps = torch.cat([front, *self._middle(front)], dim=1)
+        mean_pool, max_pool = maps.mean(dim=2), maps.amax(dim=2)
+        interleaved = torch.stack([max_pool, mean_pool], dim=2).flatten(1)
+        dense = torch.relu(self.dense(self.pool_norm(interleaved)))
+        penultimate = self.dense_norm(dense)
+        return {
+            "mean_pool": mean_pool,
+            "max_pool": max_pool,
+            "penultimate": penultimate,
+            "tags": torch.sigmoid(self.output(penultimate)),
+        }
+
+    def _front_end(self, logmel):
+        x = self.norm(logmel[:, None])
+        padded = functional.pad(x, (0, 0, 3, 3))
+        maps = [block(padded, _max_over_bands) for block in self.timbral]
+        for block in self.temporal:
+            n = block.conv.kernel_size[0]
+            # TensorFlow's "same": of an odd number of zeros, the extra one is at the end.
+            padded = functional.pad(x, (0, 0, (n - 1) // 2, n // 2))
+            maps.append(block(padded, _max_over_bands))
+        return torch.cat(maps, dim=1)
+
+    def _middle(self, x):
+        maps = []
+        for conv, norm in zip(self.middle, self.middle_norms, strict=True):
+            y = norm(torch.relu(conv(x)))
+            x = x + y if maps else y
+            maps.append(x)
+        return maps
+
+
+class VGG(nn.Module):
+    """Five blocks of 3x3 convolution and max-pooling over a log-mel spectrogram.
+
+    Parameters
+    ----------
+    n_tags : int, default=50
+        Number of outputs.
+    """
+
+    n_mels = 96
+    n_frames = 187
+    pools = (
+        ((4, 1), (2, 2)),
+        ((2, 2), (2, 2)),
+        ((2, 2), (2, 2)),
+        ((2, 2), (2, 2)),
+        ((4, 4), (4, 4)),
+    )
+
+    def __init__(self, n_tags=50):
+        super().__init__()
+        self.norm = _Scale(1)
+        self.blocks = nn.ModuleList(_ConvPool(n, 128, (3, 3)) for n in (1, 128, 128, 128, 128))
+        self.output = nn.Linear(256, n_tags)
+
+    def forward(self, logmel):
+        """Features of windows of log-mel spectrogram, (n, 187, 96).
+
+        Returns
+        -------
+        dict of str to tensor
+            ``"pool1"`` to ``"pool5"`` (n, 128): the mean of each channel over the map.
+            ``"tags"`` (n, n_tags) probabilities.
+        """
+        maps = self.feature_maps(logmel)
+        features = {f"pool{i}": x.mean(dim=(2, 3)) for i, x in enumerate(maps, 1)}
+        flat = maps[-1].permute(0, 2, 3, 1).flatten(1)
+        return {**features, "tags": torch.sigmoid(self.output(flat))}
+
+    def feature_maps(self, logmel):
+        """The five pooled maps, each (n, 128, n_frames_i, n_bands_i)."""
+        x = self.norm(logmel[:, None])
+        maps = []
+        for block, (size, stride) in zip(self.blocks, self.pools, strict=True):
+            padded = functional.pad(x, (1, 1, 1, 1))
+            x = block(padded, lambda y, k=size, s=stride: functional.max_pool2d(y, k, s))
+            maps.append(x)
+        return maps
