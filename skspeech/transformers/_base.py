@@ -1,0 +1,340 @@
+"""What all extractors share: clips in, windows of many clips through one network, features out."""
+
+import functools
+import hashlib
+import threading
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import validate_data
+
+from skspeech._device import resolve_device
+from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech.audio import SAMPLING_RATE, AudioError, as_clips, iter_waveforms, window_starts
+from skspeech.cache import open_cache
+
+__all__ = ["STATISTICS", "BaseExtractor"]
+
+STATISTICS = ("mean", "std", "last", "max")
+
+# Parameters that say how, where and how verbosely to compute, but not what.
+_RUNTIME_PARAMETERS = {
+    "batch_size",
+    "device",
+    "errors",
+    "memory",
+    "n_jobs",
+    "sampling_rate",
+    "verbose",
+}
+# Seconds of audio that are turned into spectrograms at once, and windows that wait for the network.
+_CHUNK_SECONDS = 120.0
+_CHUNK_BATCHES = 4
+# A tail shorter than this share of a window is not worth a window of its own.
+_MIN_TAIL = 0.1
+
+
+@dataclass
+class _Windows:
+    """The windows of a chunk of clips: rows of `frames` where each begins, and whose they are."""
+
+    frames: object
+    starts: np.ndarray
+    counts: np.ndarray
+
+
+class BaseExtractor(TransformerMixin, BaseEstimator):
+    """Turns clips into features with a frozen network. Subclasses say which, in underscored methods.
+
+    A subclass defines `_network_id`, `_load_network`, `_spectrogram`, `_frames_per_window`, `_forward`, `_pool` and
+    `_feature_names`; `_prepare` may change a waveform first.
+    """
+
+    _parameter_constraints: dict = {
+        "window": [Interval(Real, 0, None, closed="neither")],
+        "hop": [Interval(Real, 0, None, closed="neither")],
+        "max_duration": [Interval(Real, 0, None, closed="neither"), None],
+        "sampling_rate": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "device": "no_validation",
+        "memory": "no_validation",
+        "n_jobs": [Integral, None],
+        "errors": [StrOptions({"raise", "warn"})],
+        "verbose": ["verbose"],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and the form of `X`. Nothing is learnt and nothing is decoded.
+
+        Parameters
+        ----------
+        X : sequence of clips
+            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The extractor itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or `X` holds no clips.
+        """
+        self._clips(X)
+        if getattr(X, "ndim", None) == 2:
+            validate_data(self, X, skip_check_array=True)
+        return self
+
+    def transform(self, X):
+        """Embed clips.
+
+        Parameters
+        ----------
+        X : sequence of clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips, n_features), dtype float32
+            One row a clip, in the order of `X`.
+
+        Raises
+        ------
+        AudioError
+            If clips can't be read and ``errors="raise"``. It names every one of them.
+        """
+        self._validate_params()
+        return np.stack(self._embed_clips(self._clips(X), pooled=True))
+
+    def embed(self, X, return_timestamps=False):
+        """Embed every window of every clip.
+
+        Parameters
+        ----------
+        X : sequence of clips
+            As in :meth:`fit`.
+        return_timestamps : bool, default=False
+            Return the windows' centres too.
+
+        Returns
+        -------
+        embeddings : list of ndarray of shape (n_windows, n_features), dtype float32
+            One array a clip.
+        timestamps : list of ndarray of shape (n_windows,), dtype float64
+            Centres of the windows in seconds from the start of the clip; only with ``return_timestamps=True``.
+
+        Raises
+        ------
+        AudioError
+            As :meth:`transform`.
+        """
+        self._validate_params()
+        stamped = self._embed_clips(self._clips(X), pooled=False)
+        embeddings = [np.ascontiguousarray(array[:, 1:]) for array in stamped]
+        if not return_timestamps:
+            return embeddings
+        return embeddings, [self._timestamps(array[:, 0]) for array in stamped]
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the features.
+
+        Parameters
+        ----------
+        input_features : object, default=None
+            Ignored: the features do not come from columns of `X`.
+
+        Returns
+        -------
+        ndarray of shape (n_features,), dtype object
+        """
+        self._validate_params()
+        return np.asarray(self._feature_names(), dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def _clips(self, X):
+        return as_clips(X, sampling_rate=self.sampling_rate)
+
+    def _prepare(self, waveform):
+        return waveform
+
+    # Clips to features ------------------------------------------------------------------------------------------------
+
+    def _embed_clips(self, clips, *, pooled):
+        """One array a clip: pooled features, or a row a window that begins with the centre of the window."""
+        cache = open_cache(self.memory)
+        keys = [self._key(clip, pooled) for clip in clips] if cache.stores else [None] * len(clips)
+        found = cache.get_many([key for key in keys if key is not None])
+        results = [found.get(key) for key in keys]
+        # A clip that occurs twice is computed once; one that can't be read has no key and fails when it is decoded.
+        firsts = {}
+        for index, key in enumerate(keys):
+            if results[index] is None:
+                firsts.setdefault(index if key is None else key, index)
+        todo = np.array(list(firsts.values()), dtype=np.intp)
+        if len(todo):
+            for indices, arrays, reusable in self._compute(clips, todo, pooled):
+                for index, array in zip(indices, arrays, strict=True):
+                    results[index] = array
+                cache.set_many(
+                    {
+                        keys[index]: array
+                        for index, array, keep in zip(indices, arrays, reusable, strict=True)
+                        if keep and keys[index] is not None
+                    }
+                )
+            for index, key in enumerate(keys):
+                if results[index] is None:
+                    results[index] = results[firsts[key]]
+        return results
+
+    def _key(self, clip, pooled):
+        try:
+            content = clip.key()
+        except (OSError, ValueError):
+            return None
+        return f"{self._fingerprint(pooled)}-{content}"
+
+    def _fingerprint(self, pooled):
+        params = {k: v for k, v in self.get_params(deep=False).items() if k not in _RUNTIME_PARAMETERS}
+        return _fingerprint(type(self).__qualname__, self._network_id(), repr(sorted(params.items())), pooled)
+
+    def _compute(self, clips, todo, pooled):
+        """Yield (indices, arrays, reusable) for chunks of the clips ``todo``."""
+        device = resolve_device(self.device)
+        network = _shared_network(self._network_id(), device, self._load_network)
+        progress = self._progress(len(todo))
+        for indices, waveforms in self._chunks(clips, todo):
+            arrays = self._embed_waveforms(waveforms, network, device, pooled)
+            # A clip that could not be read was replaced by silence: that must not be found again as its embedding.
+            reusable = [self.errors == "raise" or waveform.any() for waveform in waveforms]
+            yield indices, arrays, reusable
+            progress.update(len(indices))
+        progress.close()
+
+    def _chunks(self, clips, todo):
+        """Group decoded clips: enough windows to fill some batches, few enough seconds to bound the memory."""
+        max_seconds = min(_CHUNK_SECONDS, _CHUNK_BATCHES * self.batch_size * self.hop)
+        indices, waveforms, seconds = [], [], 0.0
+        decoded = iter_waveforms(
+            clips[todo], max_duration=self.max_duration, n_jobs=self.n_jobs, errors=self.errors
+        )
+        try:
+            for position, waveform in decoded:
+                indices.append(todo[position])
+                waveforms.append(waveform)
+                seconds += max(len(waveform) / SAMPLING_RATE, self.window)
+                if seconds >= max_seconds:
+                    yield indices, waveforms
+                    indices, waveforms, seconds = [], [], 0.0
+        except AudioError as error:
+            # Say the positions in the caller's list, not in the part of it that was not in the cache.
+            raise AudioError([(int(todo[i]), name, why) for i, name, why in error.failures]) from None
+        if indices:
+            yield indices, waveforms
+
+    def _embed_waveforms(self, waveforms, network, device, pooled):
+        import torch
+
+        with torch.inference_mode():
+            windows = self._cut(waveforms, device)
+            features = self._run(network, windows)
+        ends = np.cumsum(windows.counts)
+        per_clip = np.split(features, ends[:-1])
+        if pooled:
+            return [self._pool(block) for block in per_clip]
+        centres = self._centres(waveforms, windows)
+        return [np.column_stack([c, block]).astype(np.float32) for c, block in zip(centres, per_clip, strict=True)]
+
+    def _cut(self, waveforms, device):
+        """Spectrograms of all clips, and where their windows begin in them."""
+        size = self._frames_per_window()
+        hop = max(1, round(self.hop * SAMPLING_RATE / self._spectrogram.hop_length))
+        shortest = size * self._spectrogram.hop_length
+        prepared = [_tile(self._prepare(waveform), shortest) for waveform in waveforms]
+        frames, firsts = self._spectrogram(prepared, device)
+        starts = [_frame_starts(len(w) // self._spectrogram.hop_length, size, hop) for w in prepared]
+        counts = np.array([len(s) for s in starts])
+        return _Windows(frames, np.concatenate(starts) + np.repeat(firsts[:-1], counts), counts)
+
+    def _run(self, network, windows):
+        """Features of all windows, (n_windows, n_features), some windows of any clips at a time."""
+        import torch
+
+        offsets = torch.arange(self._frames_per_window(), device=windows.frames.device)
+        starts = torch.from_numpy(windows.starts).to(windows.frames.device)
+        n_batches = -(-len(starts) // self.batch_size)
+        parts = [
+            self._forward(network, windows.frames[batch[:, None] + offsets])
+            for batch in torch.tensor_split(starts, n_batches)
+        ]
+        return torch.cat(parts).float().cpu().numpy()
+
+    def _centres(self, waveforms, windows):
+        """Frame on which each window of each clip is centred; half the clip where it was tiled to fill a window."""
+        size = self._frames_per_window()
+        hop_length = self._spectrogram.hop_length
+        firsts = np.concatenate([[0], np.cumsum(windows.counts)[:-1]])
+        centres = []
+        for waveform, first, count in zip(waveforms, firsts, windows.counts, strict=True):
+            length = min(size, len(waveform) / hop_length)
+            starts = windows.starts[first : first + count]
+            centres.append(starts - starts[0] + length / 2)
+        return centres
+
+    def _timestamps(self, centres):
+        return centres.astype(np.float64) * self._spectrogram.hop_length / SAMPLING_RATE
+
+    def _progress(self, total):
+        from tqdm.auto import tqdm
+
+        return tqdm(
+            total=total,
+            desc=type(self).__name__,
+            unit="clip",
+            disable=not self.verbose,
+            delay=0.5,
+        )
+
+
+@functools.lru_cache(maxsize=256)
+def _fingerprint(*parts):
+    return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
+
+
+def _tile(waveform, n_samples):
+    """Repeat a clip that is shorter than a window: stretching changes it, and zeros are not speech."""
+    if len(waveform) >= n_samples:
+        return waveform
+    return np.resize(waveform, n_samples)
+
+
+def _frame_starts(n_frames, size, hop):
+    starts = window_starts(n_frames, size, hop)
+    if len(starts) > 1 and starts[-1] - starts[-2] < _MIN_TAIL * size:
+        return starts[:-1]
+    return starts
+
+
+_networks = {}
+_networks_lock = threading.Lock()
+
+
+def _shared_network(network_id, device, load):
+    """The one copy of a network in this process, on this device: estimators never hold it, pickles never carry it."""
+    key = (network_id, str(device))
+    with _networks_lock:
+        if key not in _networks:
+            _networks[key] = load(device)
+        return _networks[key]

@@ -1,0 +1,197 @@
+"""Features from music-tagging networks."""
+
+import numpy as np
+
+from skspeech._sklearn import StrOptions
+from skspeech._spectrogram import MelSpectrogram
+from skspeech.audio import SAMPLING_RATE
+from skspeech.transformers._base import STATISTICS, BaseExtractor
+from skspeech.transformers.speaker import choose
+from skspeech.weights import load_weights, weights_key
+
+__all__ = ["MusicEmbedding"]
+
+_WEIGHTS = {
+    "msd_musicnn": "musicnn-msd",
+    "mtt_musicnn": "musicnn-mtt",
+    "msd_vgg": "vgg-msd",
+    "mtt_vgg": "vgg-mtt",
+}
+_N_FEATURES = {
+    "musicnn": {"mean_pool": 753, "max_pool": 753, "penultimate": 200, "tags": 50},
+    "vgg": {**{f"pool{i}": 128 for i in range(1, 6)}, "tags": 50},
+}
+_LAYERS = tuple(dict.fromkeys(layer for layers in _N_FEATURES.values() for layer in layers))
+_VGG_FRAMES = 187
+# Times 10,000 it is still a float32: louder clips than any recording must not end as infinity.
+_MAX_POWER = 1e30
+
+
+class MusicEmbedding(BaseExtractor):
+    """Embed clips with a network that was trained to tag music (musicnn, VGG).
+
+    Parameters
+    ----------
+    model : {"msd_musicnn", "mtt_musicnn", "msd_vgg", "mtt_vgg"}, default="msd_musicnn"
+        The pretrained network: musically motivated filters or VGG, trained on the Million Song Dataset (msd) or on
+        MagnaTagATune (mtt).
+    layers : str or tuple of str, default="mean_pool"
+        What to read. musicnn: ``"mean_pool"`` and ``"max_pool"`` (753 features each), ``"penultimate"`` (200),
+        ``"tags"`` (50 probabilities). VGG: ``"pool1"`` to ``"pool5"`` (128 each, averaged over the map), ``"tags"``.
+        ``"mean_pool"`` stands for ``"pool5"`` in a VGG.
+    pooling : {"mean", "std", "last", "max"} or tuple of these, default="mean"
+        Statistics over the windows of a clip. :meth:`embed` returns the windows themselves, without them.
+    window : float, default=3.0
+        Seconds that the network sees at once. It was trained on 3; a VGG takes nothing else. Clips that are shorter are
+        repeated to fill it.
+    hop : float, default=3.0
+        Seconds between the starts of windows. The last window ends with the clip.
+    max_duration : float or None, default=None
+        Read only this many seconds of each clip; None reads all of it.
+    sampling_rate : int, default=16000
+        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring their own.
+    batch_size : int, default=32
+        Windows that go through the network at once, of any clips.
+    device : str or torch.device, default="auto"
+        ``"auto"`` is a GPU where there is one, else the CPU.
+    memory : None, False, str, path-like or joblib.Memory, default=None
+        Where embeddings are remembered: in memory (None), in a folder too, or nowhere (False).
+        See :func:`skspeech.cache.open_cache`.
+    n_jobs : int or None, default=None
+        Threads that decode audio.
+    errors : {"raise", "warn"}, default="raise"
+        What to do with clips that can't be read: one error that names them all, or one warning and silence in their
+        place.
+    verbose : int, default=0
+        Show a progress bar where it takes longer than half a second.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Samples a clip; only where `fit` saw a 2-D array.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of the table; only where `fit` saw a DataFrame of numbers.
+
+    See Also
+    --------
+    SpeakerEmbedding : Features from a speaker-recognition network.
+    skspeech.MusicEmbeddingClassifier : These features with logistic regression.
+
+    References
+    ----------
+    Pons, J. and Serra, X. (2019). musicnn: pre-trained convolutional neural networks for music audio tagging. ISMIR
+    late-breaking demos. https://arxiv.org/abs/1909.06654
+
+    Weights: musicnn, https://github.com/jordipons/musicnn (ISC).
+
+    Examples
+    --------
+    >>> from skspeech import MusicEmbedding
+    >>> from skspeech.datasets import make_tones
+    >>> clips = make_tones(n_samples=4, random_state=0).data
+    >>> MusicEmbedding(layers="tags").fit_transform(clips).shape  # doctest: +SKIP
+    (4, 50)
+    """
+
+    _spectrogram = MelSpectrogram(n_fft=512, hop_length=256, n_mels=96)
+
+    _parameter_constraints: dict = {
+        **BaseExtractor._parameter_constraints,
+        "model": [StrOptions(set(_WEIGHTS))],
+        "layers": ["array-like", StrOptions(set(_LAYERS))],
+        "pooling": ["array-like", StrOptions(set(STATISTICS))],
+    }
+
+    def __init__(
+        self,
+        model="msd_musicnn",
+        *,
+        layers="mean_pool",
+        pooling="mean",
+        window=3.0,
+        hop=3.0,
+        max_duration=None,
+        sampling_rate=SAMPLING_RATE,
+        batch_size=32,
+        device="auto",
+        memory=None,
+        n_jobs=None,
+        errors="raise",
+        verbose=0,
+    ):
+        self.model = model
+        self.layers = layers
+        self.pooling = pooling
+        self.window = window
+        self.hop = hop
+        self.max_duration = max_duration
+        self.sampling_rate = sampling_rate
+        self.batch_size = batch_size
+        self.device = device
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.errors = errors
+        self.verbose = verbose
+
+    def _validate_params(self):
+        super()._validate_params()
+        self._layers()
+        self._statistics()
+        if self._is_vgg() and self._frames_per_window() != _VGG_FRAMES:
+            raise ValueError(
+                f"window={self.window!r} is not accepted with model={self.model!r}: a VGG takes windows of 3.0 s only."
+            )
+
+    def _is_vgg(self):
+        return self.model.endswith("vgg")
+
+    def _widths(self):
+        return _N_FEATURES["vgg" if self._is_vgg() else "musicnn"]
+
+    def _layers(self):
+        if self._is_vgg() and isinstance(self.layers, str) and self.layers == "mean_pool":
+            return ("pool5",)
+        return choose("layers", self.layers, tuple(self._widths()))
+
+    def _statistics(self):
+        return choose("pooling", self.pooling, STATISTICS)
+
+    def _network_id(self):
+        return weights_key(_WEIGHTS[self.model])
+
+    def _load_network(self, device):
+        from skspeech.transformers.networks.musicnn import VGG, MusicNN
+
+        network = VGG() if self._is_vgg() else MusicNN()
+        network.load_state_dict(load_weights(_WEIGHTS[self.model]))
+        return network.to(device).eval()
+
+    def _frames_per_window(self):
+        spectrogram = self._spectrogram
+        covered = self.window * SAMPLING_RATE - spectrogram.n_fft // 2
+        return max(1, 1 + int(covered // spectrogram.hop_length))
+
+    def _forward(self, network, mel):
+        import torch
+
+        logmel = torch.log10(mel.clamp(max=_MAX_POWER) * 10_000.0 + 1.0)
+        layers = network(logmel)
+        return torch.cat([layers[name] for name in self._layers()], dim=1)
+
+    def _pool(self, windows):
+        compute = {
+            "mean": lambda: windows.mean(axis=0),
+            "std": lambda: windows.std(axis=0),
+            "last": lambda: windows[-1],
+            "max": lambda: windows.max(axis=0),
+        }
+        return np.concatenate([compute[statistic]() for statistic in self._statistics()])
+
+    def _feature_names(self):
+        widths = self._widths()
+        return [
+            f"{self.model}_{layer}_{statistic}_{i}"
+            for statistic in self._statistics()
+            for layer in self._layers()
+            for i in range(widths[layer])
+        ]
