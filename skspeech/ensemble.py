@@ -391,8 +391,9 @@ class GeometricMeanVotingClassifier(VotingClassifier):
         unknown = sorted(set(fit_params) - {"sample_weight"})
         if unknown:
             raise ValueError(
-                f"fit got the arguments {unknown}, which reach members only by metadata routing: use "
-                "sklearn.set_config(enable_metadata_routing=True) and the members' set_fit_request."
+                f"fit got the arguments {unknown}, which reach members only by metadata routing. "
+                "Turn it on by sklearn.set_config(enable_metadata_routing=True), and let members "
+                "ask by set_fit_request."
             )
         return {name: fit_params for name, _ in self.estimators}
 

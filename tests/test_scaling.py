@@ -1,0 +1,86 @@
+"""Scalings of feature rows."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skspeech.transformers.scaling import SignedSqrt
+
+
+@pytest.fixture
+def features():
+    return np.random.default_rng(0).normal(scale=10, size=(8, 5))
+
+
+def test_squaring_with_the_sign_gives_the_features_back(features):
+    rooted = SignedSqrt().fit_transform(features)
+
+    assert_allclose(np.sign(rooted) * rooted**2, features)
+
+
+@pytest.mark.parametrize(
+    ("norm", "length"),
+    [
+        ("l1", lambda rows: np.abs(rows).sum(axis=1)),
+        ("l2", lambda rows: np.sqrt((rows**2).sum(axis=1))),
+        ("max", lambda rows: np.abs(rows).max(axis=1)),
+    ],
+)
+def test_norm_scales_each_row_and_keeps_its_direction(features, norm, length):
+    rooted, scaled = SignedSqrt().fit_transform(features), SignedSqrt(norm=norm).transform(features)
+
+    assert_allclose(length(scaled), 1)
+    assert_allclose(scaled * length(rooted)[:, None], rooted)
+
+
+@pytest.mark.parametrize("norm", [None, "l1", "l2", "max"])
+def test_silent_rows_stay_zero(norm):
+    assert_array_equal(SignedSqrt(norm=norm).fit_transform(np.zeros((2, 3))), np.zeros((2, 3)))
+
+
+def test_needs_no_fit_and_leaves_its_input_alone(features):
+    before = features.copy()
+
+    unfitted = SignedSqrt(norm="l2").transform(features)
+
+    assert_array_equal(unfitted, SignedSqrt(norm="l2").fit(features[:2]).transform(features))
+    assert_array_equal(features, before)
+
+
+def test_a_row_does_not_depend_on_the_others(features):
+    together = SignedSqrt(norm="l2").transform(features)
+
+    assert_array_equal(
+        np.vstack([SignedSqrt(norm="l2").transform([row]) for row in features]), together
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "got"), [("float32", "float32"), ("float64", "float64"), ("int16", "float64")]
+)
+def test_dtype(features, given, got):
+    assert SignedSqrt().fit_transform(features.astype(given)).dtype == got
+
+
+def test_set_output_and_names():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"loud": [4.0, 9.0], "soft": [-1.0, 0.25]}, index=["a", "b"])
+
+    scaled = SignedSqrt().set_output(transform="pandas").fit_transform(frame)
+
+    pd.testing.assert_frame_equal(
+        scaled, pd.DataFrame({"loud": [2.0, 3.0], "soft": [-1.0, 0.5]}, index=["a", "b"])
+    )
+    assert_array_equal(SignedSqrt().fit(frame).get_feature_names_out(), ["loud", "soft"])
+
+
+def test_unknown_norm_is_named(features):
+    with pytest.raises(ValueError, match=r"'norm' parameter of SignedSqrt .* Got 'l3' instead"):
+        SignedSqrt(norm="l3").fit(features)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_values_are_refused(features, bad):
+    features[3, 2] = bad
+    with pytest.raises(ValueError, match=r"contains (NaN|infinity)"):
+        SignedSqrt().transform(features)
