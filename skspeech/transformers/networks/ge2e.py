@@ -1,4 +1,4 @@
-"""The speaker encoder of Resemblyzer: three LSTM layers trained with the generalised end-to-end loss."""
+"""The speaker encoder of Resemblyzer: LSTM layers trained with the generalised end-to-end loss."""
 
 import torch
 from torch import nn

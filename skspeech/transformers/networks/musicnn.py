@@ -1,4 +1,4 @@
-"""The music taggers of the musicnn package: musically motivated and VGG-like convolutional networks."""
+"""The music taggers of the musicnn package: convolutional networks over log-mel bands."""
 
 import torch
 from torch import nn
@@ -153,6 +153,7 @@ class VGG(nn.Module):
 
     n_mels = 96
     n_frames = 187
+    # Size and stride of each block's pooling, in frames and bands.
     pools = (
         ((4, 1), (2, 2)),
         ((2, 2), (2, 2)),
