@@ -1,0 +1,1292 @@
+"""The one door for audio: what a clip is, and how it becomes a waveform.
+
+Everything that takes clips takes them in the same forms (see :func:`as_clips`) and gets the same thing
+from here: 1-D float32 mono waveforms at 16 kHz, decoded when they are needed, in threads, in order.
+"""
+
+import collections
+import collections.abc
+import concurrent.futures
+import contextlib
+import functools
+import hashlib
+import math
+import numbers
+import os
+import stat
+import threading
+import time
+import warnings
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_array
+
+from skspeech._sklearn import Interval, StrOptions, _fit_context
+
+__all__ = [
+    "MAX_CLIP_DURATION",
+    "SAMPLING_RATE",
+    "AudioError",
+    "AudioLoader",
+    "Clip",
+    "Clips",
+    "as_clips",
+    "fix_length",
+    "iter_waveforms",
+    "load_waveforms",
+    "window_starts",
+]
+
+SAMPLING_RATE = 16_000
+"""Samples per second of every waveform inside skspeech (Hz)."""
+
+MAX_CLIP_DURATION = 6 * 3600.0
+"""A clip longer than this (seconds) is refused, unless `max_duration` says how much of it to read."""
+
+_RATE_LIMITS = (100.0, 10_000_000.0)
+# Float samples are meant to lie in [-1, 1]. Unscaled 32-bit integers stored as floats still work; far
+# beyond that, the power of a spectrum overflows float32 and every feature becomes infinite or NaN.
+_MAX_AMPLITUDE = 2.0**32
+_BLOCK_SIZE = 2**19  # samples decoded at once, all channels together
+_RESAMPLING_MARGIN = 256  # samples at the lower rate; the filter's half length is below 100
+_UNKNOWN_LENGTH = 2**62  # libsndfile announces about 2**63 frames where the header has no length
+_MAX_LISTED_FAILURES = 20
+_SHORT_NAME = 300  # characters of a name that a message shows
+
+
+# What a clip is ---------------------------------------------------------------------------------------
+
+
+class AudioError(ValueError):
+    """Some clips cannot be used; one error names all bad clips of a call.
+
+    Parameters
+    ----------
+    failures : list of (int, str, str)
+        Position, name and reason of each bad clip.
+    n_clips : int
+        Number of clips that were looked at, good and bad.
+    advice : str, default=""
+        What to do about it; ends the message.
+
+    Attributes
+    ----------
+    failures : list of (int, str, str)
+        Position in `X`, name (path or ``"clip 3"``) and reason of each bad clip.
+
+    Examples
+    --------
+    >>> from skspeech.audio import AudioError, load_waveforms
+    >>> try:
+    ...     load_waveforms(["no-such-folder/a.wav", [0.1, 0.2]])
+    ... except AudioError as error:
+    ...     position, name, reason = error.failures[0]
+    >>> position, name
+    (0, 'no-such-folder/a.wav')
+    """
+
+    def __init__(self, failures, n_clips, advice=""):
+        self.failures = list(failures)
+        self.n_clips = n_clips
+        self.advice = advice
+        super().__init__(_describe_failures(self.failures, n_clips, advice))
+
+    def __reduce__(self):
+        return type(self), (self.failures, self.n_clips, self.advice)
+
+
+def _describe_failures(failures, n_clips, advice):
+    verb = "clip cannot" if n_clips == 1 else "clips cannot"
+    lines = [f"{len(failures)} of {n_clips} {verb} be used:"]
+    for position, name, reason in failures[:_MAX_LISTED_FAILURES]:
+        lines.append(f"  [{position}] {_printable(name)}: {reason}")
+    if len(failures) > _MAX_LISTED_FAILURES:
+        lines.append(
+            f"  ... and {len(failures) - _MAX_LISTED_FAILURES} more (all are in `.failures`)"
+        )
+    return "\n".join([*lines, advice] if advice else lines)
+
+
+def _printable(name):
+    """A name that can be printed on one line anywhere, whatever bytes a file system holds."""
+    name = name if name.isprintable() else repr(name)[1:-1]
+    if len(name) > _SHORT_NAME:
+        half = _SHORT_NAME // 2
+        name = f"{name[:half]}…{name[-half:]}"
+    return name
+
+
+class Clip:
+    """One recording: a path, or a waveform in memory with its sampling rate.
+
+    Made by :func:`as_clips`, which checks its input; nothing is decoded before :meth:`load`.
+
+    Parameters
+    ----------
+    source : str or ndarray of shape (n_samples,)
+        Path of the file, or the waveform.
+    sampling_rate : float or None, default=None
+        Samples per second of a waveform (Hz). A file knows its own.
+    position : int or None, default=None
+        Place of the clip in its container; names a clip that has no path.
+
+    Attributes
+    ----------
+    name : str
+        The path, or ``"clip 3"`` for the waveform at position 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.audio import as_clips
+    >>> clip = as_clips([(np.zeros(8000), 8000)])[0]
+    >>> clip.name, clip.duration(), clip.load().shape
+    ('clip 0', 1.0, (16000,))
+    """
+
+    __slots__ = ("_key", "_position", "_sampling_rate", "_source")
+
+    def __init__(self, source, sampling_rate=None, position=None):
+        self._source = source
+        self._sampling_rate = sampling_rate
+        self._position = position
+        self._key = None
+
+    @property
+    def name(self):
+        if isinstance(self._source, str):
+            return self._source
+        return "clip" if self._position is None else f"clip {self._position}"
+
+    def __repr__(self):
+        return f"<Clip {self.name!r}>"
+
+    def duration(self):
+        """Length in seconds, read from the header without decoding.
+
+        Returns
+        -------
+        float
+            Seconds; ``inf`` where the header does not say.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the file cannot be opened or is not audio.
+        """
+        if not isinstance(self._source, str):
+            return len(self._source) / self._sampling_rate
+        with _open_sound(self._source) as sound:
+            return _n_frames(sound) / sound.samplerate
+
+    def load(self, max_duration=None, offset=0.0, sampling_rate=SAMPLING_RATE):
+        """Decode, mix down to mono, resample.
+
+        Parameters
+        ----------
+        max_duration : float or None, default=None
+            Seconds to return at most. Only what is needed for them is decoded.
+        offset : float, default=0.0
+            Seconds to leave out at the start.
+        sampling_rate : float, default=16000
+            Samples per second of the result (Hz).
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float32
+            A new array; a waveform in memory is never handed out itself.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the clip is missing, not audio, damaged, empty, longer than 6 hours, or holds samples
+            that are not finite. The message is the bare reason, without the clip's name.
+        """
+        return self._load(max_duration, offset, sampling_rate, _no_waiting)
+
+    def _load(self, max_duration, offset, sampling_rate, wait_turn):
+        with contextlib.ExitStack() as stack:
+            if isinstance(self._source, str):
+                sound = stack.enter_context(_open_sound(self._source))
+                n_frames, rate = _n_frames(sound), sound.samplerate
+                read_blocks = functools.partial(_blocks_of_sound, sound)
+            else:
+                n_frames, rate = len(self._source), self._sampling_rate
+                read_blocks = functools.partial(_blocks_of_array, self._source)
+            span = _Span.plan(n_frames, rate, sampling_rate, offset, max_duration)
+            wait_turn(span.n_samples / sampling_rate)
+            blocks = _watched(read_blocks(span.start, span.stop), wait_turn)
+            chunks = _resample(blocks, rate, sampling_rate)
+            return _gather(chunks, span)
+
+    def key(self):
+        """Name of the content: equal for equal bytes, whatever the path.
+
+        Returns
+        -------
+        str
+            Hexadecimal digest of the file's bytes, or of the samples, their type and sampling rate.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
+        if self._key is None:
+            if isinstance(self._source, str):
+                self._key = _FILE_KEYS.get(self._source)
+            else:
+                self._key = _digest_array(self._source, self._sampling_rate)
+        return self._key
+
+
+class Clips(collections.abc.Sequence):
+    """A checked sequence of clips, decoded one at a time when asked.
+
+    Made by :func:`as_clips`. Indexing with an int gives a :class:`Clip`; a slice, an array of ints or a
+    boolean mask gives another `Clips`, whose errors still name positions in the original.
+
+    Parameters
+    ----------
+    items : list of str or Clip
+        Paths, and clips that are in memory.
+    positions : sequence of int or None, default=None
+        Positions of the clips in the original container; None is 0, 1, 2, …
+
+    Examples
+    --------
+    >>> from skspeech.audio import as_clips
+    >>> clips = as_clips(["a.wav", "b.wav", "c.wav"])
+    >>> len(clips), clips[1].name, [clip.name for clip in clips[[2, 0]]]
+    (3, 'b.wav', ['c.wav', 'a.wav'])
+    """
+
+    def __init__(self, items, positions=None):
+        self._items = items
+        self._positions = range(len(items)) if positions is None else positions
+
+    def __len__(self):
+        return len(self._items)
+
+    def __getitem__(self, index):
+        if isinstance(index, numbers.Integral):
+            item = self._items[index]
+            return Clip(item) if isinstance(item, str) else item
+        if isinstance(index, slice):
+            return Clips(self._items[index], self._positions[index])
+        index = _as_int_index(index, len(self))
+        return Clips([self._items[i] for i in index], [self._positions[i] for i in index])
+
+    def __repr__(self):
+        return f"<Clips: {len(self)}>"
+
+    def position(self, index):
+        """Position, in the container first given, of the clip that is at `index` here."""
+        return self._positions[index]
+
+
+def _as_int_index(index, length):
+    index = np.asarray(index)
+    if index.dtype == bool:
+        if index.shape != (length,):
+            raise IndexError(f"A mask of shape {index.shape} cannot choose from {length} clips.")
+        return np.flatnonzero(index).tolist()
+    if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
+        raise IndexError(
+            "Clips are indexed by an int, a slice, a 1-D array of ints or a boolean mask."
+        )
+    return index.tolist()
+
+
+# From what a user has to clips ------------------------------------------------------------------------
+
+_FORMS = (
+    "Clips are a list of paths, a list of 1-D waveforms, a list of (waveform, sampling_rate), "
+    "or a 2-D array with a clip in each row."
+)
+
+
+def as_clips(X, *, sampling_rate=SAMPLING_RATE):
+    """Check the container of clips; decode nothing.
+
+    Parameters
+    ----------
+    X : list, ndarray, Series, DataFrame or Clips
+        One of
+
+        - paths (str, bytes or :class:`os.PathLike`);
+        - 1-D waveforms: floats in [-1, 1], or integers, which are scaled by the range of their type
+          (int64, NumPy's default, is taken as holding 16-bit samples);
+        - pairs ``(waveform, sampling_rate)``;
+        - a 2-D array of numbers, a clip in each row;
+        - :class:`Clip` or :class:`Clips`.
+
+        A list may mix them.
+    sampling_rate : float, default=16000
+        Samples per second (Hz) of waveforms that come without their own rate.
+
+    Returns
+    -------
+    Clips
+
+    Raises
+    ------
+    TypeError
+        If `X` is not a sequence, such as a generator or a dict.
+    ValueError
+        If `X` is empty, is a single clip, or is a 2-D array with NaN or infinite values.
+    AudioError
+        If some of its items cannot be clips. What is wrong *inside* a file or waveform shows when it
+        is loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.audio import as_clips
+    >>> len(as_clips(["a.wav", np.zeros(16000), (np.zeros(8000), 8000)]))
+    3
+    """
+    if isinstance(X, Clips):
+        return X
+    sampling_rate = _checked_rate(sampling_rate)
+    _refuse_single_clip(X)
+    _refuse_unordered(X)
+    if not isinstance(X, (list, tuple)):
+        X = _from_array_like(X, sampling_rate)
+        if isinstance(X, Clips):
+            return X
+    return _from_list(X, sampling_rate)
+
+
+def _refuse_single_clip(X):
+    if isinstance(X, (str, bytes, os.PathLike)):
+        raise ValueError(
+            f"Expected a sequence of clips, got the single path {_printable(os.fsdecode(X))!r}. "
+            "Write [path] for one clip; for a folder of clips see "
+            "skspeech.datasets.load_audio_folder."
+        )
+    if isinstance(X, Clip):
+        raise ValueError("Expected a sequence of clips, got a single Clip. Write [clip].")
+    if isinstance(X, tuple) and _looks_like_pair(X):
+        raise ValueError(
+            "Expected a sequence of clips, got what looks like a single (waveform, sampling_rate). "
+            "Write [(waveform, sampling_rate)]."
+        )
+
+
+def _refuse_unordered(X):
+    if isinstance(X, collections.abc.Mapping):
+        raise TypeError(f"X is a {type(X).__name__}. Give its values: list(X.values()). {_FORMS}")
+    if isinstance(X, collections.abc.Set):
+        raise TypeError(f"X is a {type(X).__name__}, which has no order. Give sorted(X). {_FORMS}")
+    if isinstance(X, (collections.abc.Iterator, collections.abc.ValuesView)):
+        raise TypeError(
+            f"X is a {type(X).__name__}, which can be read only once. Give list(X): "
+            f"paths are not decoded before they are needed. {_FORMS}"
+        )
+
+
+def _from_array_like(X, sampling_rate):
+    """A list of items, or already clips where `X` is a 2-D array of numbers."""
+    if _is_sparse(X) or hasattr(X, "columns"):
+        return _from_matrix(X, sampling_rate)
+    if not isinstance(X, np.ndarray):
+        if not hasattr(X, "__array__") and not isinstance(X, collections.abc.Sequence):
+            raise TypeError(
+                f"X is a {type(X).__name__}, which is not a sequence of clips. {_FORMS}"
+            )
+        X = np.asarray(X) if hasattr(X, "__array__") else list(X)
+        if isinstance(X, list):
+            return X
+    if X.ndim == 1 and X.dtype.kind in "OUST":
+        return X.tolist()
+    if X.ndim == 2 and X.shape[1] == 2 and X.dtype == object and len(X) and _is_array(X[0, 0]):
+        return [tuple(pair) for pair in X]
+    if X.ndim == 1 and len(X):
+        raise ValueError(_single_waveform_message(X.dtype))
+    return _from_matrix(X, sampling_rate)
+
+
+def _from_matrix(X, sampling_rate):
+    if hasattr(X, "columns") and not hasattr(X, "sparse") and _holds_text(X):
+        raise ValueError("X is a table with text in it. Give its column of paths: X['path'].")
+    if isinstance(X, np.ndarray) and X.dtype.kind in "US":
+        raise ValueError(
+            f"X is an array of strings of shape {X.shape}. Paths come as a 1-D array: X[:, 0] or X.ravel()."
+        )
+    rows = check_array(X, dtype="numeric", input_name="X")
+    if rows.dtype.kind == "b":
+        raise ValueError("X holds booleans, which are no audio. Convert them: X.astype(float).")
+    return Clips([Clip(row, sampling_rate, i) for i, row in enumerate(rows)])
+
+
+def _holds_text(table):
+    first = table.head(1)
+    return any(
+        isinstance(value, (str, os.PathLike)) for value in np.asarray(first, dtype=object).ravel()
+    )
+
+
+def _from_list(items, sampling_rate):
+    if len(items) == 0:
+        raise ValueError("Found array with 0 sample(s): X holds no clips, at least 1 is required.")
+    if isinstance(items[0], numbers.Number):
+        raise ValueError(_single_waveform_message(type(items[0]).__name__))
+    checked, failures = [], []
+    for position, item in enumerate(items):
+        if type(item) is str:
+            checked.append(item)
+            continue
+        try:
+            checked.append(_as_item(item, sampling_rate, position))
+        except ValueError as error:
+            failures.append((position, f"clip {position}", str(error)))
+    if failures:
+        raise AudioError(failures, len(items), _FORMS)
+    return Clips(checked)
+
+
+def _single_waveform_message(kind):
+    return (
+        f"Expected 2D array, got 1D array instead: a single waveform of {kind}? Write [waveform] for one "
+        f"clip. Reshape your data with X.reshape(1, -1) if it is one clip. {_FORMS}"
+    )
+
+
+def _as_item(item, sampling_rate, position):
+    """A path as str, or a Clip; ValueError with a bare reason where it can be neither."""
+    if isinstance(item, Clip):
+        return item
+    if isinstance(item, (str, bytes, os.PathLike)):
+        return str(os.fsdecode(item))
+    if _looks_like_pair(item):
+        item, own_rate = item
+        sampling_rate = _checked_rate(own_rate)
+    return Clip(_as_waveform(item), sampling_rate, position)
+
+
+def _looks_like_pair(item):
+    """Whether it is meant as (waveform, sampling_rate), right or wrong."""
+    return (
+        isinstance(item, (tuple, list))
+        and len(item) == 2
+        and not isinstance(item[0], (numbers.Number, str, bytes, os.PathLike, Clip))
+        and (np.ndim(item[1]) == 0 if not isinstance(item[1], (list, tuple)) else False)
+        and not isinstance(item[1], (os.PathLike, Clip))
+    )
+
+
+def _checked_rate(rate):
+    low, high = _RATE_LIMITS
+    is_number = isinstance(rate, numbers.Real) and not isinstance(rate, (bool, np.bool_))
+    if not is_number or not low <= rate <= high:
+        raise ValueError(
+            f"sampling_rate={rate!r} is not a sampling rate: "
+            f"expected a number of samples per second from {low:,.0f} to {high:,.0f}."
+        )
+    return int(rate) if rate == int(rate) else float(rate)
+
+
+def _is_array(value):
+    return isinstance(value, np.ndarray)
+
+
+def _is_sparse(value):
+    return hasattr(value, "tocsr") and hasattr(value, "nnz")
+
+
+def _as_waveform(item):
+    """A 1-D numeric array without a copy where possible; ValueError with a bare reason."""
+    if item is None:
+        raise ValueError("is None, a missing value. Leave out such rows.")
+    if _is_sparse(item):
+        raise ValueError("is a sparse matrix. Give a dense 1-D array.")
+    if np.ma.is_masked(item):
+        raise ValueError("has masked samples. Fill them first: waveform.filled(0).")
+    if hasattr(item, "read"):
+        raise ValueError(
+            "is an open file. Give its path, or soundfile.read(file), which is a pair."
+        )
+    try:
+        waveform = np.asarray(item)
+    except Exception as error:
+        raise ValueError(f"cannot become an array ({_first_line(error)}).") from error
+    _check_kind(item, waveform)
+    if waveform.ndim == 2 and 1 in waveform.shape:
+        waveform = waveform.reshape(-1)
+    _check_one_dimension(waveform)
+    return waveform
+
+
+def _check_kind(item, waveform):
+    kind = waveform.dtype.kind
+    if waveform.ndim == 0:
+        what = f"the number {item!r}" if kind in "iufcb" else f"a {type(item).__name__}"
+        raise ValueError(f"is {what}, neither a path nor a waveform.")
+    if kind in "US":
+        raise ValueError("is a sequence of strings. One clip is one path: flatten the nested list.")
+    if kind == "c":
+        raise ValueError("holds complex numbers. Complex data not supported: audio is real.")
+    if kind == "b":
+        raise ValueError("holds booleans, which are no audio.")
+    if kind not in "iuf" or waveform.dtype == np.uint64:
+        hint = (
+            "Convert it to float in [-1, 1]."
+            if kind == "u"
+            else "Convert it: waveform.astype(float)."
+        )
+        raise ValueError(f"holds values of type {waveform.dtype}. {hint}")
+
+
+def _check_one_dimension(waveform):
+    if waveform.ndim == 1:
+        return
+    shape = waveform.shape
+    hint = ""
+    if waveform.ndim == 2:
+        axis = 0 if shape[0] <= shape[1] else 1
+        hint = (
+            f" Mix it down: waveform.mean(axis={axis}) averages {shape[axis]} channels. "
+            "If its rows are clips, give them one by one."
+        )
+    raise ValueError(f"has shape {shape}, but a waveform is 1-D (mono).{hint}")
+
+
+# Decoding ---------------------------------------------------------------------------------------------
+
+_FFMPEG_HINT = "convert it first, for example: ffmpeg -i input{suffix} output.wav"
+_UNREADABLE_SUFFIXES = frozenset(
+    ".3ga .3gp .aac .ac3 .amr .ape .avi .dts .flv .m4a .m4b .mka .mkv .mov .mp4 .mpc .mpg .opus .ra .spx "
+    ".tta .webm .wma .wmv .wv".split()
+)
+_SIGNATURES = (
+    (4, b"ftyp", ".m4a"),
+    (0, b"\x30\x26\xb2\x75", ".wma"),
+    (0, b"\x1a\x45\xdf\xa3", ".webm"),
+    (0, b"#!AMR", ".amr"),
+    (0, b"ID3", ".mp3"),
+    (0, b"\xff\xf1", ".aac"),
+    (0, b"\xff\xf9", ".aac"),
+)
+
+
+def _no_waiting(seconds):
+    """The turn of a clip that nobody else competes with."""
+
+
+@contextlib.contextmanager
+def _open_sound(path):
+    """Open a file with soundfile; OSError or ValueError with a bare reason where that fails."""
+    import soundfile
+
+    with _open_file(path) as file:
+        try:
+            sound = soundfile.SoundFile(file.fileno(), closefd=False)
+        except soundfile.SoundFileError as error:
+            raise ValueError(_why_not_audio(path, file, error)) from error
+        with sound:
+            yield sound
+
+
+def _open_file(path):
+    # Opening a pipe would wait for a writer, hence the look before.
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(
+                "is a folder, not a file; see skspeech.datasets.load_audio_folder."
+            )
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("is not a regular file.")
+        if status.st_size == 0:
+            raise ValueError("is an empty file (0 bytes).")
+        return open(path, "rb", buffering=0)
+    except FileNotFoundError:
+        where = "" if os.path.isabs(path) else f" (looked in {_printable(os.getcwd())})"
+        raise FileNotFoundError(f"no such file{where}.") from None
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise type(error)(f"cannot be opened ({error.strerror}).") from None
+    except ValueError as error:
+        if "null" in str(error):
+            raise ValueError("is not a path: it contains a null character.") from None
+        raise
+
+
+def _why_not_audio(path, file, error):
+    file.seek(0)
+    head = file.read(16)
+    suffix = os.path.splitext(path)[1].lower()
+    suffix = suffix if suffix in _UNREADABLE_SUFFIXES else ""
+    for place, signature, real_suffix in _SIGNATURES:
+        if head[place:].startswith(signature):
+            suffix = suffix or real_suffix
+    if suffix:
+        return f"libsndfile cannot read it; {_FFMPEG_HINT.format(suffix=suffix)}"
+    return f"is not audio that libsndfile can read ({_libsndfile_message(error)}); it begins with {head!r}."
+
+
+def _libsndfile_message(error):
+    message = (getattr(error, "error_string", "") or "").strip().rstrip(".")
+    return message or f"error {getattr(error, 'code', '?')}"
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _n_frames(sound):
+    return math.inf if sound.frames > _UNKNOWN_LENGTH else sound.frames
+
+
+class _Span(collections.namedtuple("_Span", "start stop skip n_samples")):
+    """Frames to read, [start, stop), and samples to keep once they are resampled, [skip, skip + n)."""
+
+    @classmethod
+    def plan(cls, n_frames, rate, target, offset, max_duration):
+        if n_frames == 0:
+            raise ValueError("is empty: it has no samples.")
+        if not isinstance(offset, numbers.Real) or not 0 <= offset < math.inf:
+            raise ValueError(f"offset={offset!r} must be a finite number of seconds, 0 or more.")
+        if max_duration is not None and not (
+            isinstance(max_duration, numbers.Real) and max_duration > 0
+        ):
+            raise ValueError(f"max_duration={max_duration!r} must be None or seconds above 0.")
+        duration = n_frames / rate
+        if offset >= duration and offset > 0:
+            raise ValueError(f"offset={offset:g} s is behind its end ({duration:.3f} s).")
+        seconds = duration - offset
+        if max_duration is None:
+            _check_duration(seconds)
+        else:
+            seconds = min(seconds, max_duration)
+        first = round(offset * target)
+        n_samples = max(1, math.ceil(seconds * target - 1e-6))
+        if max_duration is not None:
+            n_samples = min(n_samples, max(1, round(max_duration * target)))
+        if rate == target:
+            return cls(first, min(first + n_samples, n_frames), 0, n_samples)
+        margin = math.ceil(_RESAMPLING_MARGIN * max(1, rate / target))
+        start, skip = _aligned_start(first, rate, target, margin)
+        stop = min(n_frames, math.ceil((first + n_samples) * rate / target) + margin)
+        return cls(start, stop, skip, n_samples)
+
+
+def _check_duration(seconds):
+    if seconds == math.inf:
+        raise ValueError(
+            "does not state its length (written as a stream?). Give max_duration, or rewrite it: "
+            "ffmpeg -i input output.wav"
+        )
+    if seconds > MAX_CLIP_DURATION:
+        raise ValueError(
+            f"lasts {seconds / 3600:.1f} hours, more than the {MAX_CLIP_DURATION / 3600:g} hours that are "
+            "read at once. Cut it into clips, or give max_duration."
+        )
+
+
+def _aligned_start(first, rate, target, margin):
+    """First frame to read, such that its time is that of a sample of the result too."""
+    if not (isinstance(rate, int) and float(target).is_integer()):
+        return 0, first
+    divisor = math.gcd(rate, int(target))
+    step, step_out = rate // divisor, int(target) // divisor
+    n_steps = max(0, math.floor((first * rate / target - margin) / step))
+    return n_steps * step, first - n_steps * step_out
+
+
+def _blocks_of_sound(sound, start, stop):
+    """Mono float32 blocks of a file."""
+    import soundfile
+
+    # Reading 16-bit samples as they are and scaling them here is faster than libsndfile's conversion.
+    dtype = "int16" if sound.subtype == "PCM_16" else "float32"
+    size = max(1, _BLOCK_SIZE // sound.channels)
+    done = start
+    try:
+        if start:
+            sound.seek(start)
+        while done < stop:
+            block = sound.read(int(min(size, stop - done)), dtype=dtype, always_2d=True)
+            if len(block) == 0:
+                break
+            done += len(block)
+            yield _mono(_as_float(block))
+    except soundfile.SoundFileError as error:
+        raise ValueError(
+            f"is damaged or cut off after {done / sound.samplerate:.2f} s ({_libsndfile_message(error)}); "
+            "what is left may be saved by: ffmpeg -i input output.wav"
+        ) from error
+
+
+def _blocks_of_array(waveform, start, stop):
+    for begin in range(start, stop, _BLOCK_SIZE):
+        yield _as_float(waveform[begin : min(begin + _BLOCK_SIZE, stop)])
+
+
+def _mono(block):
+    if block.shape[1] == 1:
+        return block[:, 0]
+    # A product with a vector is much faster than a mean over short rows.
+    return block @ np.full(block.shape[1], 1 / block.shape[1], dtype=np.float32)
+
+
+def _as_float(samples):
+    """Float32 samples, integers scaled by the range of their type to [-1, 1)."""
+    dtype = samples.dtype
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(samples, dtype=np.float32)
+    if dtype.itemsize == 8:
+        _check_16_bit(samples)
+        half = 2**15
+    else:
+        half = 2 ** (8 * dtype.itemsize - 1)
+    scaled = samples.astype(np.float32 if dtype.itemsize < 4 else np.float64)
+    if dtype.kind == "u":
+        scaled -= half
+    scaled *= 1 / half
+    return scaled.astype(np.float32, copy=False)
+
+
+def _check_16_bit(samples):
+    if samples.size and (samples.min() < -(2**15) or samples.max() >= 2**15):
+        raise ValueError(
+            "holds 64-bit integers beyond the 16-bit range, so its full scale is unknown. "
+            "Give int32, or float in [-1, 1]."
+        )
+
+
+def _watched(blocks, wait_turn):
+    """The blocks, each checked to be usable."""
+    for block in blocks:
+        wait_turn(0)
+        # A maximum is NaN where a sample is, so one comparison finds all that is wrong.
+        if block.size and not max(block.max(), -block.min()) <= _MAX_AMPLITUDE:
+            if np.isfinite(block).all():
+                raise ValueError(
+                    f"holds samples as large as {np.abs(block).max():.3g}. "
+                    "Scale them: samples of audio lie in [-1, 1]."
+                )
+            raise ValueError("holds samples that are not finite (NaN or infinite as float32).")
+        yield block
+
+
+def _resample(blocks, rate, target):
+    if rate == target:
+        yield from blocks
+        return
+    import soxr
+
+    stream = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
+    last = None
+    for block in blocks:
+        last = block[-1:]
+        yield stream.resample_chunk(block)
+    if last is not None:
+        yield stream.resample_chunk(last[:0], last=True)
+
+
+def _gather(chunks, span):
+    """One array of the span's samples; shorter where the file ends before its header says."""
+    waveform = np.empty(span.n_samples, dtype=np.float32)
+    seen, n_filled = 0, 0
+    for chunk in chunks:
+        wanted = chunk[max(0, span.skip - seen) :][: span.n_samples - n_filled]
+        waveform[n_filled : n_filled + len(wanted)] = wanted
+        seen += len(chunk)
+        n_filled += len(wanted)
+    if n_filled == 0:
+        raise ValueError("is empty: it has no samples there.")
+    if n_filled < span.n_samples // 2:
+        return waveform[:n_filled].copy()
+    return waveform[:n_filled]
+
+
+# Keys -------------------------------------------------------------------------------------------------
+
+
+def _digest_array(waveform, sampling_rate):
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{waveform.dtype.str} {waveform.shape} {sampling_rate!r};".encode())
+    digest.update(np.ascontiguousarray(waveform).data)
+    return digest.hexdigest()
+
+
+def _digest_file(file):
+    digest = hashlib.blake2b(digest_size=16)
+    buffer = memoryview(bytearray(2**20))
+    while n_read := file.readinto(buffer):
+        digest.update(buffer[:n_read])
+    return digest.hexdigest()
+
+
+class _FileKeys:
+    """Digests of files' bytes, remembered while a file's size and times stay the same."""
+
+    # Within this many nanoseconds a file may be written twice and show the same time.
+    _RACY = 2_000_000_000
+
+    def __init__(self, max_files):
+        self._max_files = max_files
+        self._known = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path):
+        path = os.path.abspath(path)
+        with _open_file(path) as file:
+            status = os.fstat(file.fileno())
+            state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            with self._lock:
+                known = self._known.get(path)
+                if known is not None and known[0] == state:
+                    self._known.move_to_end(path)
+                    return known[1]
+            key = _digest_file(file)
+        if time.time_ns() - status.st_mtime_ns > self._RACY:
+            with self._lock:
+                self._known[path] = (state, key)
+                while len(self._known) > self._max_files:
+                    self._known.popitem(last=False)
+        return key
+
+
+_FILE_KEYS = _FileKeys(max_files=2**18)
+
+
+# Decoding ahead ---------------------------------------------------------------------------------------
+
+
+class _Closed(Exception):
+    """Nobody wants the waveforms any more."""
+
+
+class _Ahead:
+    """Where threads leave waveforms and the consumer finds them in order.
+
+    A clip is let in while the audio that was decoded and not yet taken stays within `limit` seconds.
+    The clip that the consumer waits for is always let in, so nothing can lock up, and memory is bounded
+    by `limit` plus one clip.
+    """
+
+    def __init__(self, n_clips, limit):
+        self._changed = threading.Condition()
+        self._unclaimed = iter(range(n_clips))
+        self._limit = limit
+        self._seconds = {}
+        self._total = 0.0
+        self._outcomes = {}
+        self._next = 0
+        self._closed = False
+
+    def claim(self):
+        """Index of the next clip to decode, or None."""
+        with self._changed:
+            return None if self._closed else next(self._unclaimed, None)
+
+    def wait_turn(self, index, seconds):
+        """Wait until a clip of so many seconds may be decoded."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or index == self._next or self._total + seconds <= self._limit
+            )
+            if self._closed:
+                raise _Closed
+            self._seconds[index] = self._seconds.get(index, 0.0) + seconds
+            self._total += seconds
+
+    def put(self, index, outcome):
+        with self._changed:
+            self._outcomes[index] = outcome
+            if index == self._next:
+                self._changed.notify_all()
+
+    def take(self, index):
+        """Wait for an outcome."""
+        with self._changed:
+            if self._next != index:
+                self._next = index
+                self._changed.notify_all()
+            self._changed.wait_for(lambda: index in self._outcomes)
+            self._total -= self._seconds.pop(index, 0.0)
+            return self._outcomes.pop(index)
+
+    def close(self):
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def iter_waveforms(
+    clips,
+    *,
+    max_duration=None,
+    n_jobs=None,
+    errors="raise",
+    prefetch_seconds=300.0,
+    target_sampling_rate=SAMPLING_RATE,
+):
+    """Decode clips in order, ahead of their use, within bounded memory.
+
+    Parameters
+    ----------
+    clips : Clips or any form of clips that :func:`as_clips` takes
+        The clips.
+    max_duration : float or None, default=None
+        Seconds to read at most from the start of each clip; None reads all.
+    n_jobs : int or None, default=None
+        Number of threads that decode. None is the number of processors, at most 4; 1 decodes when a
+        waveform is asked for, without threads; -1 is the number of processors.
+    errors : {"raise", "warn"}, default="raise"
+        What to do about bad clips. ``"raise"``: from the first bad clip on yield nothing more, look at
+        the rest, and raise one error that names all bad ones. ``"warn"``: yield a second of silence
+        in a bad clip's place and name all in one warning before the last clip.
+    prefetch_seconds : float, default=300.0
+        Seconds of audio decoded and waiting, at most; one clip longer than that is let through alone.
+    target_sampling_rate : float, default=16000
+        Samples per second of the waveforms (Hz).
+
+    Yields
+    ------
+    index : int
+        Index of the clip in `clips`.
+    waveform : ndarray of shape (n_samples,), float32
+        Its mono waveform.
+
+    Raises
+    ------
+    AudioError
+        After the last clip, naming all that could not be loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.audio import iter_waveforms
+    >>> for index, waveform in iter_waveforms([np.zeros(16000), np.zeros(8000)]):
+    ...     print(index, waveform.shape)
+    0 (16000,)
+    1 (8000,)
+    """
+    clips = as_clips(clips)
+    if errors not in ("raise", "warn"):
+        raise ValueError(f"errors={errors!r} must be 'raise' or 'warn'.")
+    load = functools.partial(
+        _attempt, max_duration=max_duration, sampling_rate=_checked_rate(target_sampling_rate)
+    )
+    n_threads = _n_threads(n_jobs, len(clips))
+    if n_threads == 1:
+        outcomes = (load(clips[index], wait_turn=_no_waiting) for index in range(len(clips)))
+    else:
+        outcomes = _decode_ahead(clips, load, n_threads, prefetch_seconds)
+    return _deliver(clips, outcomes, errors, target_sampling_rate)
+
+
+def _n_threads(n_jobs, n_clips):
+    n_threads = min(4, joblib.cpu_count()) if n_jobs is None else joblib.effective_n_jobs(n_jobs)
+    return max(1, min(n_threads, n_clips))
+
+
+def _attempt(clip, *, max_duration, sampling_rate, wait_turn):
+    """The waveform, or the error that says why there is none."""
+    try:
+        return clip._load(max_duration, 0.0, sampling_rate, wait_turn)
+    except (OSError, ValueError) as error:
+        return error
+
+
+def _decode_ahead(clips, load, n_threads, prefetch_seconds):
+    ahead = _Ahead(len(clips), prefetch_seconds)
+
+    def work():
+        while (index := ahead.claim()) is not None:
+            try:
+                outcome = load(clips[index], wait_turn=functools.partial(ahead.wait_turn, index))
+            except _Closed:
+                return
+            except BaseException as error:
+                outcome = _Fatal(error)
+            ahead.put(index, outcome)
+
+    with concurrent.futures.ThreadPoolExecutor(n_threads, "skspeech-decode") as pool:
+        try:
+            for _ in range(n_threads):
+                pool.submit(work)
+            for index in range(len(clips)):
+                outcome = ahead.take(index)
+                if isinstance(outcome, _Fatal):
+                    raise outcome.error
+                yield outcome
+        finally:
+            ahead.close()
+
+
+class _Fatal:
+    """An error in a thread that is not the clip's fault, on its way to the consumer."""
+
+    def __init__(self, error):
+        self.error = error
+
+
+def _deliver(clips, outcomes, errors, sampling_rate):
+    failures = []
+    with contextlib.closing(outcomes):
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, Exception):
+                failures.append((clips.position(index), clips[index].name, str(outcome)))
+                outcome = np.zeros(round(sampling_rate), dtype=np.float32)
+            if failures and errors == "raise":
+                continue
+            if failures and index == len(clips) - 1:
+                message = _describe_failures(
+                    failures, len(clips), "Silence was used in their place."
+                )
+                warnings.warn(message, UserWarning, stacklevel=2)
+            yield index, outcome
+    if failures and errors == "raise":
+        advice = "Repair or leave out these clips, or replace them by silence with errors='warn'."
+        raise AudioError(failures, len(clips), advice)
+
+
+def load_waveforms(
+    X,
+    *,
+    sampling_rate=SAMPLING_RATE,
+    max_duration=None,
+    n_jobs=None,
+    errors="raise",
+    target_sampling_rate=SAMPLING_RATE,
+):
+    """Decode all clips into memory.
+
+    Parameters
+    ----------
+    X : clips in any form that :func:`as_clips` takes
+        Paths, waveforms, pairs or a 2-D array.
+    sampling_rate : float, default=16000
+        Samples per second (Hz) of waveforms that come without their own rate.
+    max_duration : float or None, default=None
+        Seconds to read at most from the start of each clip; None reads all.
+    n_jobs : int or None, default=None
+        Number of threads that decode; see :func:`iter_waveforms`.
+    errors : {"raise", "warn"}, default="raise"
+        Raise one error that names all bad clips, or replace them by a second of silence with one warning.
+    target_sampling_rate : float, default=16000
+        Samples per second of the waveforms (Hz).
+
+    Returns
+    -------
+    list of ndarray of shape (n_samples,), float32
+        Mono waveforms.
+
+    Raises
+    ------
+    AudioError
+        If some clips cannot be loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.audio import load_waveforms
+    >>> [w.shape for w in load_waveforms([np.zeros(16000), (np.zeros(44100), 44100)])]
+    [(16000,), (16000,)]
+    """
+    waveforms = iter_waveforms(
+        as_clips(X, sampling_rate=sampling_rate),
+        max_duration=max_duration,
+        n_jobs=n_jobs,
+        errors=errors,
+        target_sampling_rate=target_sampling_rate,
+    )
+    return [waveform for _, waveform in waveforms]
+
+
+# Lengths and windows ----------------------------------------------------------------------------------
+
+
+def fix_length(waveform, n_samples):
+    """Cut a waveform at its end, or repeat it, to a number of samples.
+
+    Parameters
+    ----------
+    waveform : ndarray of shape (n,)
+        At least one sample.
+    n_samples : int
+        Samples wanted.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        A view where cutting suffices, else a new array.
+
+    Raises
+    ------
+    ValueError
+        If the waveform is empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.audio import fix_length
+    >>> fix_length(np.array([1.0, 2.0, 3.0]), 5)
+    array([1., 2., 3., 1., 2.])
+    """
+    if len(waveform) >= n_samples:
+        return waveform[:n_samples]
+    if len(waveform) == 0:
+        raise ValueError("A waveform without samples cannot be repeated.")
+    return np.resize(waveform, n_samples)
+
+
+def window_starts(n_samples, window, hop):
+    """Where the windows of a clip start.
+
+    Parameters
+    ----------
+    n_samples : int
+        Samples of the clip.
+    window : int
+        Samples of a window.
+    hop : int
+        Samples between the starts of windows.
+
+    Returns
+    -------
+    ndarray of shape (n_windows,), int64
+        0, hop, 2 hop, …, and where these leave a tail uncovered, a last window that ends exactly at the
+        clip's end. A clip not longer than a window has one, at 0.
+
+    Examples
+    --------
+    >>> from skspeech.audio import window_starts
+    >>> window_starts(10, window=4, hop=3), window_starts(11, window=4, hop=3)
+    (array([0, 3, 6]), array([0, 3, 6, 7]))
+    """
+    if window < 1 or hop < 1:
+        raise ValueError(f"window={window} and hop={hop} must be at least one sample.")
+    last = max(0, n_samples - window)
+    starts = np.arange(0, last + 1, hop, dtype=np.int64)
+    return starts if starts[-1] == last else np.append(starts, last)
+
+
+# The door as a transformer ----------------------------------------------------------------------------
+
+
+class AudioLoader(TransformerMixin, BaseEstimator):
+    """Decode clips to waveforms, as the first step of a Pipeline.
+
+    Learns nothing: `fit` only checks its input.
+
+    Parameters
+    ----------
+    sampling_rate : float, default=16000
+        Samples per second (Hz) of waveforms that come without their own rate.
+    target_sampling_rate : float, default=16000
+        Samples per second (Hz) of the result.
+    max_duration : float or None, default=None
+        Seconds to read at most from the start of each clip; None reads all.
+    n_jobs : int or None, default=None
+        Number of threads that decode. None is the number of processors, at most 4; -1 is all processors.
+    errors : {"raise", "warn"}, default="raise"
+        Raise one error that names all bad clips, or replace them by a second of silence with one warning.
+
+    See Also
+    --------
+    load_waveforms : The same as a function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> from skspeech.audio import AudioLoader
+    >>> def loudness(waveforms):
+    ...     return np.array([[np.sqrt(np.mean(w**2))] for w in waveforms])
+    >>> pipeline = make_pipeline(AudioLoader(), FunctionTransformer(loudness))
+    >>> pipeline.fit_transform([np.full(100, 0.5), (np.full(80, 0.25), 8000)]).shape
+    (2, 1)
+    """
+
+    _parameter_constraints = {
+        "sampling_rate": [Interval(numbers.Real, *_RATE_LIMITS, closed="both")],
+        "target_sampling_rate": [Interval(numbers.Real, *_RATE_LIMITS, closed="both")],
+        "max_duration": [None, Interval(numbers.Real, 0, None, closed="neither")],
+        "n_jobs": [None, numbers.Integral],
+        "errors": [StrOptions({"raise", "warn"})],
+    }
+
+    def __init__(
+        self,
+        *,
+        sampling_rate=SAMPLING_RATE,
+        target_sampling_rate=SAMPLING_RATE,
+        max_duration=None,
+        n_jobs=None,
+        errors="raise",
+    ):
+        self.sampling_rate = sampling_rate
+        self.target_sampling_rate = target_sampling_rate
+        self.max_duration = max_duration
+        self.n_jobs = n_jobs
+        self.errors = errors
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and the container of clips; decode nothing.
+
+        Parameters
+        ----------
+        X : clips in any form that :func:`as_clips` takes
+            The clips.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        AudioLoader
+            The estimator itself.
+        """
+        as_clips(X, sampling_rate=self.sampling_rate)
+        return self
+
+    def transform(self, X):
+        """Decode clips.
+
+        Parameters
+        ----------
+        X : clips in any form that :func:`as_clips` takes
+            The clips.
+
+        Returns
+        -------
+        ndarray of shape (n_clips,), object
+            Each element a 1-D float32 waveform.
+
+        Raises
+        ------
+        AudioError
+            If some clips cannot be loaded and `errors` is ``"raise"``.
+        """
+        self._validate_params()
+        waveforms = load_waveforms(
+            X,
+            sampling_rate=self.sampling_rate,
+            max_duration=self.max_duration,
+            n_jobs=self.n_jobs,
+            errors=self.errors,
+            target_sampling_rate=self.target_sampling_rate,
+        )
+        result = np.empty(len(waveforms), dtype=object)
+        result[:] = waveforms
+        return result
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return True
