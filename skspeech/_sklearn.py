@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
+    validate_params,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "validate_parameter_constraints",
+    "validate_params",
 ]
