@@ -1,0 +1,608 @@
+"""Logistic regression on the features of pretrained networks: seconds to fit, and hard to beat."""
+
+from abc import abstractmethod
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn import clone
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.utils import get_tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
+from skspeech.audio import as_clips
+from skspeech.transformers.music import MusicEmbedding
+from skspeech.transformers.scaling import SignedSqrt
+from skspeech.transformers.speaker import SpeakerEmbedding
+
+__all__ = [
+    "FusedEmbeddingClassifier",
+    "MusicEmbeddingClassifier",
+    "SpeakerEmbeddingClassifier",
+]
+
+_SCALERS = {
+    "standardize": StandardScaler(),
+    "normalize": Normalizer(),
+    "signed_sqrt": SignedSqrt(norm="l2"),
+    None: "passthrough",
+}
+# Set on the extractor, which checks them, unless they are None.
+_EXTRACTOR_PARAMETERS = (
+    "max_duration",
+    "sampling_rate",
+    "device",
+    "memory",
+    "n_jobs",
+    "errors",
+    "verbose",
+)
+
+
+class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
+    """Extractor, scaling, logistic regression. A subclass says which extractor."""
+
+    _parameter_constraints: dict = {
+        "extractor": [HasMethods(["transform", "get_feature_names_out"]), None],
+        "scaling": [StrOptions({name for name in _SCALERS if name is not None}), None],
+        "C": [Interval(Real, 0, None, closed="neither")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        **dict.fromkeys(_EXTRACTOR_PARAMETERS, "no_validation"),
+    }
+
+    _extractor_parameters = _EXTRACTOR_PARAMETERS
+
+    @abstractmethod
+    def _default_extractor(self):
+        """The extractor that ``extractor=None`` stands for."""
+
+    def to_pipeline(self):
+        """Build the same classifier as an unfitted :class:`~sklearn.pipeline.Pipeline`.
+
+        Returns
+        -------
+        sklearn.pipeline.Pipeline
+            Its first step is the extractor, which learns nothing, so its output can be kept and
+            shared. The rest is learnt: scaling and logistic regression.
+
+        Raises
+        ------
+        ValueError
+            If `extractor` is one that learns from the data.
+        """
+        extractor = self._configured_extractor()
+        return Pipeline(
+            [
+                ("extractor", extractor),
+                *self._scaling_steps(extractor),
+                (
+                    "classifier",
+                    LogisticRegression(
+                        C=self.C,
+                        class_weight=self.class_weight,
+                        max_iter=self.max_iter,
+                        tol=self.tol,
+                    ),
+                ),
+            ]
+        )
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Embed the clips, and fit scaling and logistic regression to them.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row.
+        y : array-like of shape (n_clips,)
+            Their labels.
+        sample_weight : array-like of shape (n_clips,), default=None
+            How much each clip counts, times its class's weight.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+
+        Raises
+        ------
+        AudioError
+            If clips can't be read. It names every one of them.
+        ValueError
+            If a parameter, `X` or `y` is not as above, or `y` holds one class only.
+        """
+        y = self._check_targets(X, y, sample_weight)
+        pipeline = self.to_pipeline()
+        head, classifier = pipeline[:-1], pipeline[-1]
+        # Not Pipeline.fit, to which sample_weight has another name, depending on metadata routing.
+        classifier.fit(head.fit_transform(X), y, sample_weight=sample_weight)
+
+        if getattr(X, "ndim", None) == 2:
+            validate_data(self, X, skip_check_array=True)
+        self.pipeline_ = pipeline
+        self.classes_ = classifier.classes_
+        self.n_iter_ = classifier.n_iter_
+        return self
+
+    def decision_function(self, X):
+        """Give the logarithms of the classes' odds.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips,) or (n_clips, n_classes)
+            With two classes, one number a clip: above 0 for the second class.
+        """
+        check_is_fitted(self)
+        return self.pipeline_.decision_function(X)
+
+    def predict(self, X):
+        """Predict the labels of clips.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips,)
+            Their labels.
+        """
+        check_is_fitted(self)
+        return self.pipeline_.predict(X)
+
+    def predict_proba(self, X):
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips, n_classes)
+            In the order of `classes_`; each row sums to 1.
+        """
+        check_is_fitted(self)
+        return self.pipeline_.predict_proba(X)
+
+    def predict_log_proba(self, X):
+        """Predict the logarithm of each class's probability.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips, n_classes)
+            In the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return self.pipeline_.predict_log_proba(X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        # It is for recordings: rows of a few random numbers tell it nothing.
+        tags.classifier_tags.poor_score = True
+        return tags
+
+    def _check_targets(self, X, y, sample_weight):
+        """Find what is wrong with the labels before minutes of embedding, not after."""
+        check_classification_targets(y)
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(as_clips(X), y, sample_weight)
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs clips of at least 2 classes, but y holds only "
+                f"one class: {classes[0]!r}."
+            )
+        return y
+
+    def _configured_extractor(self):
+        extractor = self._default_extractor() if self.extractor is None else clone(self.extractor)
+        settings = {name: getattr(self, name) for name in self._extractor_parameters}
+        settings = {name: value for name, value in settings.items() if value is not None}
+        for _, block in _blocks(extractor):
+            if get_tags(block).requires_fit:
+                raise ValueError(
+                    f"extractor={self.extractor!r} has to be fitted ({block!r}), but that of "
+                    f"{type(self).__name__} learns nothing. Put it into a Pipeline of your own."
+                )
+            block.set_params(**settings)
+        return extractor
+
+    def _scaling_steps(self, extractor):
+        scaler = _SCALERS[self.scaling]
+        blocks = _blocks(extractor)
+        steps = [("scaler", clone(scaler, safe=False))]
+        if len(blocks) == 1 or self.scaling is None:
+            return steps
+        # Networks differ in scale: each one's features are scaled before they stand side by side.
+        ends = np.cumsum([len(block.get_feature_names_out()) for _, block in blocks]).tolist()
+        columns = [slice(begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+        per_block = [
+            (name, clone(scaler, safe=False), part)
+            for (name, _), part in zip(blocks, columns, strict=True)
+        ]
+        return [("block_scaler", ColumnTransformer(per_block)), *steps]
+
+
+def _blocks(extractor):
+    """The extractors that an extractor consists of, by name."""
+    if not isinstance(extractor, FeatureUnion):
+        return [("extractor", extractor)]
+    return [(name, block) for name, block in extractor.transformer_list if block != "drop"]
+
+
+class SpeakerEmbeddingClassifier(_EmbeddingClassifier):
+    """Classify clips by logistic regression on the features of a speaker-recognition network.
+
+    The network's hidden layers know not only who speaks, but also how and in what language. With a
+    few clips of each class this is a good first answer, within seconds.
+
+    Parameters
+    ----------
+    model : str, default=None
+        The pretrained network of :class:`~skspeech.SpeakerEmbedding`. None is the extractor's own,
+        ``"ge2e"``.
+    layers : str, int or tuple, default=None
+        The network's layers to read. None is the extractor's own choice.
+    extractor : transformer, default=None
+        An extractor with other settings, such as ``SpeakerEmbedding(window=1.0)``, or another one.
+        None is :class:`~skspeech.SpeakerEmbedding` with its defaults.
+    scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
+        How features are scaled: each to zero mean and unit variance, each clip to unit length, the
+        signed square root and then unit length, or not at all.
+    C : float, default=1.0
+        Inverse of the regularisation's strength: smaller is stronger.
+    class_weight : "balanced", dict or None, default="balanced"
+        Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
+    max_iter : int, default=1000
+        Most iterations of the solver.
+    tol : float, default=1e-4
+        Gradient at which the solver stops.
+    max_duration : float, default=None
+        Read only this many seconds of each clip. None is the extractor's own setting.
+    sampling_rate : int, default=None
+        Sampling rate in Hz of bare waveforms. None is the extractor's own setting, 16000.
+    device : str or torch.device, default=None
+        Where the network runs. None is the extractor's own setting, ``"auto"``.
+    memory : str, path-like, joblib.Memory or False, default=None
+        Where embeddings are remembered. None is the extractor's own setting, in this process.
+    n_jobs : int, default=None
+        Threads that decode audio. None is the extractor's own setting.
+    errors : {"raise", "warn"}, default=None
+        What to do with clips that can't be read. None is the extractor's own setting, ``"raise"``.
+    verbose : int, default=None
+        Show a progress bar. None is the extractor's own setting, 0.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The class labels.
+    pipeline_ : sklearn.pipeline.Pipeline
+        The fitted extractor, scaling and logistic regression.
+    n_iter_ : ndarray of shape (1,)
+        Iterations that the solver took.
+    n_features_in_ : int
+        Samples a clip; only where `fit` saw a 2-D array.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of the table; only where `fit` saw a DataFrame of numbers.
+
+    See Also
+    --------
+    MusicEmbeddingClassifier : The same on a music-tagging network.
+    FusedEmbeddingClassifier : Both networks' features together.
+
+    References
+    ----------
+    Wan, L., Wang, Q., Papir, A. and Moreno, I. L. (2018). Generalized end-to-end loss for speaker
+    verification. ICASSP. https://arxiv.org/abs/1710.10467
+
+    Examples
+    --------
+    >>> from skspeech import SpeakerEmbeddingClassifier
+    >>> from skspeech.datasets import make_speech_like
+    >>> clips = make_speech_like(n_samples=20, random_state=0)
+    >>> clf = SpeakerEmbeddingClassifier(max_duration=5)
+    >>> clf.fit(clips.data, clips.target).score(clips.data, clips.target)  # doctest: +SKIP
+    1.0
+
+    It is short for a Pipeline:
+
+    >>> list(clf.to_pipeline().named_steps)
+    ['extractor', 'scaler', 'classifier']
+    """
+
+    _parameter_constraints: dict = {
+        **_EmbeddingClassifier._parameter_constraints,
+        "model": "no_validation",
+        "layers": "no_validation",
+    }
+    _extractor_parameters = ("model", "layers", *_EXTRACTOR_PARAMETERS)
+
+    def __init__(
+        self,
+        model=None,
+        *,
+        layers=None,
+        extractor=None,
+        scaling="standardize",
+        C=1.0,
+        class_weight="balanced",
+        max_iter=1000,
+        tol=1e-4,
+        max_duration=None,
+        sampling_rate=None,
+        device=None,
+        memory=None,
+        n_jobs=None,
+        errors=None,
+        verbose=None,
+    ):
+        self.model = model
+        self.layers = layers
+        self.extractor = extractor
+        self.scaling = scaling
+        self.C = C
+        self.class_weight = class_weight
+        self.max_iter = max_iter
+        self.tol = tol
+        self.max_duration = max_duration
+        self.sampling_rate = sampling_rate
+        self.device = device
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.errors = errors
+        self.verbose = verbose
+
+    def _default_extractor(self):
+        return SpeakerEmbedding()
+
+
+class MusicEmbeddingClassifier(_EmbeddingClassifier):
+    """Classify clips by logistic regression on the features of a music-tagging network.
+
+    The network was trained on music, and knows timbre: it sees other things in speech than a
+    speaker network does.
+
+    Parameters
+    ----------
+    model : str, default=None
+        The pretrained network of :class:`~skspeech.MusicEmbedding`. None is the extractor's own,
+        ``"msd_musicnn"``.
+    layers : str or tuple of str, default=None
+        The network's layers to read. None is the extractor's own, ``"mean_pool"``.
+    extractor : transformer, default=None
+        An extractor with other settings, such as ``MusicEmbedding(hop=1.5)``, or another one. None
+        is :class:`~skspeech.MusicEmbedding` with its defaults.
+    scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
+        How features are scaled: each to zero mean and unit variance, each clip to unit length, the
+        signed square root and then unit length, or not at all.
+    C : float, default=1.0
+        Inverse of the regularisation's strength: smaller is stronger.
+    class_weight : "balanced", dict or None, default="balanced"
+        Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
+    max_iter : int, default=1000
+        Most iterations of the solver.
+    tol : float, default=1e-4
+        Gradient at which the solver stops.
+    max_duration : float, default=None
+        Read only this many seconds of each clip. None is the extractor's own setting.
+    sampling_rate : int, default=None
+        Sampling rate in Hz of bare waveforms. None is the extractor's own setting, 16000.
+    device : str or torch.device, default=None
+        Where the network runs. None is the extractor's own setting, ``"auto"``.
+    memory : str, path-like, joblib.Memory or False, default=None
+        Where embeddings are remembered. None is the extractor's own setting, in this process.
+    n_jobs : int, default=None
+        Threads that decode audio. None is the extractor's own setting.
+    errors : {"raise", "warn"}, default=None
+        What to do with clips that can't be read. None is the extractor's own setting, ``"raise"``.
+    verbose : int, default=None
+        Show a progress bar. None is the extractor's own setting, 0.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The class labels.
+    pipeline_ : sklearn.pipeline.Pipeline
+        The fitted extractor, scaling and logistic regression.
+    n_iter_ : ndarray of shape (1,)
+        Iterations that the solver took.
+    n_features_in_ : int
+        Samples a clip; only where `fit` saw a 2-D array.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of the table; only where `fit` saw a DataFrame of numbers.
+
+    See Also
+    --------
+    SpeakerEmbeddingClassifier : The same on a speaker-recognition network.
+    FusedEmbeddingClassifier : Both networks' features together.
+
+    References
+    ----------
+    Pons, J. and Serra, X. (2019). musicnn: pre-trained convolutional neural networks for music
+    audio tagging. ISMIR late-breaking demos. https://arxiv.org/abs/1909.06654
+
+    Examples
+    --------
+    >>> from skspeech import MusicEmbeddingClassifier
+    >>> from skspeech.datasets import make_tones
+    >>> clips = make_tones(n_samples=20, random_state=0)
+    >>> clf = MusicEmbeddingClassifier("mtt_musicnn", C=0.1)
+    >>> clf.fit(clips.data, clips.target).score(clips.data, clips.target)  # doctest: +SKIP
+    1.0
+    """
+
+    _parameter_constraints: dict = {
+        **_EmbeddingClassifier._parameter_constraints,
+        "model": "no_validation",
+        "layers": "no_validation",
+    }
+    _extractor_parameters = ("model", "layers", *_EXTRACTOR_PARAMETERS)
+
+    def __init__(
+        self,
+        model=None,
+        *,
+        layers=None,
+        extractor=None,
+        scaling="standardize",
+        C=1.0,
+        class_weight="balanced",
+        max_iter=1000,
+        tol=1e-4,
+        max_duration=None,
+        sampling_rate=None,
+        device=None,
+        memory=None,
+        n_jobs=None,
+        errors=None,
+        verbose=None,
+    ):
+        self.model = model
+        self.layers = layers
+        self.extractor = extractor
+        self.scaling = scaling
+        self.C = C
+        self.class_weight = class_weight
+        self.max_iter = max_iter
+        self.tol = tol
+        self.max_duration = max_duration
+        self.sampling_rate = sampling_rate
+        self.device = device
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.errors = errors
+        self.verbose = verbose
+
+    def _default_extractor(self):
+        return MusicEmbedding()
+
+
+class FusedEmbeddingClassifier(_EmbeddingClassifier):
+    """Classify clips by logistic regression on the features of several networks together.
+
+    Each network's features are scaled, put side by side, and scaled again. All scaling is learnt
+    in `fit`, so within the fold in cross-validation.
+
+    Parameters
+    ----------
+    extractor : sklearn.pipeline.FeatureUnion, default=None
+        The extractors, by name. None is :class:`~skspeech.SpeakerEmbedding` (``"speaker"``) and
+        :class:`~skspeech.MusicEmbedding` (``"music"``) with their defaults.
+    scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
+        How features are scaled: each to zero mean and unit variance, each clip to unit length, the
+        signed square root and then unit length, or not at all.
+    C : float, default=1.0
+        Inverse of the regularisation's strength: smaller is stronger.
+    class_weight : "balanced", dict or None, default="balanced"
+        Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
+    max_iter : int, default=1000
+        Most iterations of the solver.
+    tol : float, default=1e-4
+        Gradient at which the solver stops.
+    max_duration : float, default=None
+        Read only this many seconds of each clip. None is each extractor's own setting.
+    sampling_rate : int, default=None
+        Sampling rate in Hz of bare waveforms. None is each extractor's own setting, 16000.
+    device : str or torch.device, default=None
+        Where the networks run. None is each extractor's own setting, ``"auto"``.
+    memory : str, path-like, joblib.Memory or False, default=None
+        Where embeddings are remembered. None is each extractor's own setting, in this process.
+    n_jobs : int, default=None
+        Threads that decode audio. None is each extractor's own setting.
+    errors : {"raise", "warn"}, default=None
+        What to do with clips that can't be read. None is each extractor's own setting, ``"raise"``.
+    verbose : int, default=None
+        Show progress bars. None is each extractor's own setting, 0.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The class labels.
+    pipeline_ : sklearn.pipeline.Pipeline
+        The fitted extractors, scalings and logistic regression.
+    n_iter_ : ndarray of shape (1,)
+        Iterations that the solver took.
+    n_features_in_ : int
+        Samples a clip; only where `fit` saw a 2-D array.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of the table; only where `fit` saw a DataFrame of numbers.
+
+    See Also
+    --------
+    SpeakerEmbeddingClassifier : One block alone.
+    MusicEmbeddingClassifier : The other block alone.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import FeatureUnion
+    >>> from skspeech import FusedEmbeddingClassifier, MusicEmbedding, SpeakerEmbedding
+    >>> from skspeech.datasets import make_tones
+    >>> clips = make_tones(n_samples=20, random_state=0)
+    >>> both = FeatureUnion(
+    ...     [("voice", SpeakerEmbedding()), ("tags", MusicEmbedding(layers="tags"))]
+    ... )
+    >>> clf = FusedEmbeddingClassifier(both, max_duration=5)
+    >>> clf.fit(clips.data, clips.target).score(clips.data, clips.target)  # doctest: +SKIP
+    1.0
+    """
+
+    def __init__(
+        self,
+        extractor=None,
+        *,
+        scaling="standardize",
+        C=1.0,
+        class_weight="balanced",
+        max_iter=1000,
+        tol=1e-4,
+        max_duration=None,
+        sampling_rate=None,
+        device=None,
+        memory=None,
+        n_jobs=None,
+        errors=None,
+        verbose=None,
+    ):
+        self.extractor = extractor
+        self.scaling = scaling
+        self.C = C
+        self.class_weight = class_weight
+        self.max_iter = max_iter
+        self.tol = tol
+        self.max_duration = max_duration
+        self.sampling_rate = sampling_rate
+        self.device = device
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.errors = errors
+        self.verbose = verbose
+
+    def _default_extractor(self):
+        return FeatureUnion([("speaker", SpeakerEmbedding()), ("music", MusicEmbedding())])
