@@ -160,9 +160,12 @@ class MusicEmbedding(BaseExtractor):
         return weights_key(_WEIGHTS[self.model])
 
     def _load_network(self, device):
-        from skspeech.transformers.networks.musicnn import VGG, MusicNN
+        from skspeech.transformers.networks.musicnn import MSD_POOLS, MTT_POOLS, VGG, MusicNN
 
-        network = VGG() if self._is_vgg() else MusicNN()
+        if self._is_vgg():
+            network = VGG(pools=MSD_POOLS if self.model == "msd_vgg" else MTT_POOLS)
+        else:
+            network = MusicNN()
         network.load_state_dict(load_weights(_WEIGHTS[self.model]))
         return network.to(device).eval()
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["MSD_TAGS", "MTT_TAGS", "MusicNN", "VGG"]
+__all__ = ["MSD_POOLS", "MSD_TAGS", "MTT_POOLS", "MTT_TAGS", "VGG", "MusicNN"]
 
 MTT_TAGS = (
     "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast",
@@ -26,6 +26,23 @@ MSD_TAGS = (
     "60s", "rnb", "indie pop", "sad", "House", "happy",
 )  # fmt: skip
 """Labels of the networks trained on the Million Song Dataset, in the order of their output."""
+
+# Size and stride, each in (frames, bands), of the pooling in a VGG's five blocks. The two networks
+# were trained with different ones, as their graphs say.
+MTT_POOLS = (
+    ((4, 1), (2, 2)),
+    ((2, 2), (2, 2)),
+    ((2, 2), (2, 2)),
+    ((2, 2), (2, 2)),
+    ((4, 4), (4, 4)),
+)
+MSD_POOLS = (
+    ((4, 1), (4, 1)),
+    ((1, 4), (1, 4)),
+    ((2, 2), (2, 2)),
+    ((2, 2), (2, 2)),
+    ((4, 4), (4, 4)),
+)
 
 
 class _Scale(nn.Module):
@@ -149,21 +166,17 @@ class VGG(nn.Module):
     ----------
     n_tags : int, default=50
         Number of outputs.
+    pools : tuple of 5 pairs, default=MTT_POOLS
+        Size and stride of each block's pooling: ``MSD_POOLS`` for the weights trained on the
+        Million Song Dataset, ``MTT_POOLS`` for those trained on MagnaTagATune.
     """
 
     n_mels = 96
     n_frames = 187
-    # Size and stride of each block's pooling, in frames and bands.
-    pools = (
-        ((4, 1), (2, 2)),
-        ((2, 2), (2, 2)),
-        ((2, 2), (2, 2)),
-        ((2, 2), (2, 2)),
-        ((4, 4), (4, 4)),
-    )
 
-    def __init__(self, n_tags=50):
+    def __init__(self, n_tags=50, pools=MTT_POOLS):
         super().__init__()
+        self.pools = pools
         self.norm = _Scale(1)
         self.blocks = nn.ModuleList(_ConvPool(n, 128, (3, 3)) for n in (1, 128, 128, 128, 128))
         self.output = nn.Linear(256, n_tags)
