@@ -1,0 +1,173 @@
+"""The package as a whole: quick to import, lazy, consistent, with all it needs declared."""
+
+import ast
+import importlib
+import importlib.metadata
+import inspect
+import json
+import pkgutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from sklearn.base import BaseEstimator
+
+import skspeech
+from skspeech.utils import all_estimators, all_functions
+
+HEAVY = {"keras", "librosa", "matplotlib", "numba", "pandas", "skorch", "tensorflow", "torch"}
+
+
+def _modules():
+    return [
+        info.name
+        for info in pkgutil.walk_packages(skspeech.__path__, prefix="skspeech.")
+        if not any(part.startswith("_") for part in info.name.split("."))
+    ]
+
+
+PUBLIC_MODULES = _modules()
+# The torch modules themselves; nobody needs them to get at an estimator.
+LIGHT_MODULES = [name for name in PUBLIC_MODULES if ".networks" not in name]
+
+
+def _fresh_python(code):
+    """What `code` prints as JSON in a new interpreter."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_importing_the_package_loads_nothing_but_the_lazy_loader():
+    loaded = _fresh_python(
+        "import sys; before = set(sys.modules); import skspeech, json;"
+        "print(json.dumps([m for m in set(sys.modules) - before]))"
+    )
+    third_party = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names
+    assert "skspeech" in third_party
+    assert third_party <= {"skspeech", "lazy_loader"}
+
+
+def test_importing_the_package_takes_less_than_a_third_of_a_second():
+    seconds = [
+        _fresh_python(
+            "import time; start = time.perf_counter(); import skspeech;"
+            "print(time.perf_counter() - start)"
+        )
+        for _ in range(5)
+    ]
+    assert statistics.median(seconds) < 0.3
+
+
+def test_importing_the_public_modules_loads_nothing_heavy():
+    loaded, by_sklearn = _fresh_python(
+        "import importlib, json, sys; import sklearn.pipeline; by_sklearn = list(sys.modules);"
+        f"[importlib.import_module(m) for m in {LIGHT_MODULES!r}];"
+        "print(json.dumps([list(sys.modules), by_sklearn]))"
+    )
+    assert set(LIGHT_MODULES) <= set(loaded)
+    # scikit-learn itself imports pandas where there is one.
+    assert HEAVY & (set(loaded) - set(by_sklearn)) == set()
+
+
+def test_version_is_that_of_the_metadata():
+    assert importlib.metadata.version("skspeech") == skspeech.__version__
+
+
+@pytest.mark.parametrize("module", ["skspeech", *PUBLIC_MODULES])
+def test_public_names_are_sorted_and_resolve(module):
+    module = importlib.import_module(module)
+    assert module.__doc__, f"{module.__name__} has no docstring"
+    names = list(module.__all__)
+    assert len(set(names)) == len(names)
+    assert not [name for name in names if name.startswith("_")]
+    assert not [name for name in names if not hasattr(module, name)]
+    assert set(names) <= set(dir(module))
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="nothing_like_this"):
+        skspeech.nothing_like_this  # noqa: B018
+
+
+def _classes_in_source():
+    """Public estimator classes that the package defines, found without the discovery."""
+    for name in LIGHT_MODULES:
+        for _, item in inspect.getmembers(importlib.import_module(name), inspect.isclass):
+            is_ours = item.__module__ == name and not item.__name__.startswith("_")
+            if is_ours and issubclass(item, BaseEstimator) and not inspect.isabstract(item):
+                yield item
+
+
+def test_discovery_finds_every_estimator():
+    found = dict(all_estimators())
+    assert {item.__name__ for item in _classes_in_source()} == set(found)
+    assert len(found) >= 8
+    assert list(found) == sorted(found)
+
+
+@pytest.mark.parametrize("name", dict(all_estimators()))
+def test_every_estimator_is_offered_by_the_package(name):
+    assert name in skspeech.__all__
+    assert getattr(skspeech, name) is dict(all_estimators())[name]
+
+
+def test_discovery_by_kind():
+    everything = dict(all_estimators())
+    classifiers, transformers = (
+        dict(all_estimators("classifier")),
+        dict(all_estimators("transformer")),
+    )
+    assert "SpeakerEmbeddingClassifier" in classifiers
+    assert "SpeakerEmbedding" in transformers
+    assert "SpeakerEmbedding" not in classifiers
+    assert everything.items() >= classifiers.items() | transformers.items()
+    assert dict(all_estimators(["classifier", "transformer"])) == classifiers | transformers
+
+
+@pytest.mark.parametrize("bad", ["classifiers", ["classifier", "audio"], [], 3])
+def test_discovery_names_the_kinds_there_are(bad):
+    with pytest.raises((ValueError, TypeError), match=r"classifier|iterable"):
+        all_estimators(bad)
+
+
+def test_discovery_finds_functions():
+    functions = dict(all_functions())
+    assert {"all_estimators", "load_audio_folder", "make_speech_like"} <= set(functions)
+    assert "GeometricMeanVotingClassifier" not in functions
+
+
+def _imports(path):
+    """Third-party packages that a source file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+        else:
+            continue
+        for name in names:
+            top = name.partition(".")[0]
+            if top not in sys.stdlib_module_names and top != "skspeech":
+                yield top
+
+
+def test_every_import_is_declared():
+    distributions = importlib.metadata.packages_distributions()
+    declared = {
+        canonicalize_name(Requirement(text).name)
+        for text in importlib.metadata.requires("skspeech")
+    }
+    imported = {
+        name for path in Path(skspeech.__file__).parent.rglob("*.py") for name in _imports(path)
+    }
+    assert {"numpy", "sklearn", "torch"} <= imported
+    undeclared = {
+        name
+        for name in imported
+        if not declared & {canonicalize_name(d) for d in distributions.get(name, [name])}
+    }
+    assert undeclared == set()
