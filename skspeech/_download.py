@@ -108,8 +108,9 @@ def _unpack(archive, wanted, folder):
                 members = ((m.name, m) for m in file if m.isfile())
                 _copy_members(members, file.extractfile, wanted, folder)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+        reason = str(error).partition(":")[0]
         raise OSError(
-            f"The download {archive.name} is not a whole archive: {error}. Nothing was kept; call"
+            f"The download {archive.name} is not a whole archive: {reason}. Nothing was kept; call"
             " again."
         ) from error
 

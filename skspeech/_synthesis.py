@@ -23,7 +23,7 @@ WORDS = [
 
 def draw_speaker(rng):
     # A shorter vocal tract has higher formants and usually a higher pitch.
-    tract = rng.uniform(0.88, 1.18)
+    tract = 2 ** rng.uniform(-0.3, 0.3)
     return {
         "formant_scale": tract,
         "pitch": 150 * (tract**3) * 2 ** rng.uniform(-0.3, 0.3),
@@ -41,10 +41,10 @@ def say(word, speaker, duration, sampling_rate, rng):
     for phone, weight in zip(word, _crossfades(len(word), n, sampling_rate, rng)):
         source, level = (hiss, 0.3) if phone in _FRICATIVES else (voice, 1.0)
         formants = speaker["formant_scale"] * np.array(_FORMANTS[phone])
-        sound = _resonate(source, formants * 2 ** rng.normal(0, 0.03, len(formants)), sampling_rate)
+        sound = _resonate(source, formants * 2 ** rng.normal(0, 0.1, len(formants)), sampling_rate)
         waveform += level * weight * sound / sound.std()
     waveform *= rng.uniform(0.03, 0.12)
-    waveform += waveform.std() * 10 ** rng.uniform(-2, -1) * rng.standard_normal(n)
+    waveform += waveform.std() * 10 ** rng.uniform(-1.25, -0.5) * rng.standard_normal(n)
     return np.clip(waveform, -1, 1).astype(np.float32)
 
 
