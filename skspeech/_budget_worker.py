@@ -1,0 +1,158 @@
+"""A worker process: runs one task after another until its parent goes away or kills it.
+
+The parent starts it with pipes: frames of pickles come in by standard input and go out by standard
+output. What candidates print goes to standard error, of which the parent keeps the end. It is no
+`multiprocessing` process, so that scripts without a main guard work, and notebooks.
+"""
+
+import faulthandler
+import os
+import pickle
+import queue
+import signal
+import struct
+import sys
+import threading
+import traceback
+
+__all__ = ["main", "read_frame", "write_frame"]
+
+HEADER = struct.Struct("<Q")
+
+
+def write_frame(stream, message):
+    """Write one pickled message."""
+    payload = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(HEADER.pack(len(payload)))
+    stream.write(payload)
+    stream.flush()
+
+
+def read_frame(stream):
+    """Read one message's bytes; None where the stream has ended."""
+    header = stream.read(HEADER.size)
+    if len(header) < HEADER.size:
+        return None
+    (size,) = HEADER.unpack(header)
+    payload = stream.read(size)
+    return payload if len(payload) == size else None
+
+
+def main():
+    """Be a worker: the whole life of the process."""
+    commands = os.fdopen(os.dup(0), "rb")
+    results = os.fdopen(os.dup(1), "wb")
+    _redirect_standard_streams()
+    _be_modest()
+    tasks = queue.Queue()
+    threading.Thread(target=_read_commands, args=(commands, tasks), daemon=True).start()
+    own_pid = os.getpid()
+    lock = threading.Lock()
+
+    def send(message):
+        if os.getpid() != own_pid:  # a candidate forked, and this is its child
+            os._exit(0)
+        with lock:
+            write_frame(results, message)
+
+    data = _Data()
+    send({"kind": "ready"})
+    while True:
+        _run(tasks.get(), data, send)
+
+
+def _redirect_standard_streams():
+    faulthandler.enable(file=sys.__stderr__)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)
+
+
+def _be_modest():
+    """Leave Ctrl-C to the parent, let the parent go first, and be the first to be out of memory."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(5)
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        pass  # not Linux, or not allowed: only a precaution
+
+
+def _read_commands(commands, tasks):
+    while (payload := read_frame(commands)) is not None:
+        tasks.put(payload)
+    # The parent is gone: so are we, with whatever a candidate has started.
+    if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _end_by(seconds):
+    """Have the kernel end this process, even where it hangs and the parent is no more."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.1))
+
+
+class _Data:
+    """Arrays and lists that the parent wrote down; the last few files stay open."""
+
+    def __init__(self):
+        self._files = {}
+
+    def rows(self, path, indices):
+        from skspeech._sklearn import _safe_indexing
+
+        if path not in self._files:
+            import joblib
+
+            if len(self._files) > 4:
+                self._files.clear()
+            # Copy on write: a candidate may write to what it gets without harm to the others.
+            self._files[path] = joblib.load(path, mmap_mode="c")
+        return _safe_indexing(self._files[path], indices)
+
+
+def _run(payload, data, send):
+    command = None
+    try:
+        import cloudpickle  # noqa: F401, what cannot be imported here fails by name
+
+        from skspeech._budget_tasks import dump_model, limit_threads, run_task
+
+        command = pickle.loads(payload)
+        _end_by(command["time_left"] + 5.0)
+        limit_threads(command["n_threads"])
+        task = pickle.loads(command["task"])
+        X, y = (data.rows(*part) for part in command["train"])
+        X_test = None if command["test"] is None else data.rows(*command["test"])
+        for outcome in run_task(task, X, y, X_test):
+            path = f"{command['model_path']}-{outcome.fit_time:.6f}"
+            with open(path, "wb") as file:
+                file.write(dump_model(outcome.model))
+            send(
+                {
+                    "kind": "outcome",
+                    "task_id": command["task_id"],
+                    "path": path,
+                    "classes": list(outcome.model.classes_),
+                    "proba": outcome.proba,
+                    "fit_time": outcome.fit_time,
+                    "predict_time": outcome.predict_time,
+                    "final": outcome.final,
+                }
+            )
+    except BaseException as error:
+        send(
+            {
+                "kind": "error",
+                "task_id": None if command is None else command["task_id"],
+                "exception": f"{type(error).__name__}: {error}",
+                "traceback": traceback.format_exc(),
+            }
+        )
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -1,0 +1,234 @@
+"""The parent's side of worker processes: start, feed, watch, kill, and leave nothing behind."""
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+from skspeech._budget_worker import read_frame, write_frame
+
+__all__ = ["WorkerProcess", "available_memory", "describe_exit", "kill_marked", "new_mark"]
+
+MARK = "SKSPEECH_WORKER"
+LOG_BYTES = 4096
+# A candidate that prints without end is read, and so slowed down, at this pace.
+LOG_BYTES_PER_SECOND = 4_000_000
+
+_START = "import sys; sys.path[:] = sys.argv[1:]; from skspeech._budget_worker import main; main()"
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+)
+
+
+class WorkerProcess:
+    """One worker process.
+
+    Parameters
+    ----------
+    inbox : queue.Queue
+        Gets ``(worker, message)`` for each message, and ``(worker, {"kind": "died", …})`` once.
+    n_threads : int
+        Threads that numerical libraries get in the process.
+    mark : str
+        Kept in the environment of the process and of whatever it starts.
+    """
+
+    def __init__(self, inbox, n_threads, mark):
+        self.inbox = inbox
+        self.n_threads = n_threads
+        self.task = None  # for the owner's books
+        self.started = time.monotonic()
+        self._log = b""
+        self._dead = False
+        environment = dict(os.environ)
+        environment.update(dict.fromkeys(_THREAD_VARIABLES, str(n_threads)))
+        environment[MARK] = mark
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _START, *(path or os.getcwd() for path in sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+        self._readers = [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._read_results, self._read_log, self._wait)
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def submit(self, command):
+        """Send a task; its results come to the inbox."""
+        with contextlib.suppress(OSError):  # if it has died, the inbox tells
+            write_frame(self.process.stdin, command)
+
+    @property
+    def log(self):
+        """The end of what was printed."""
+        return self._log.decode(errors="replace")
+
+    def clear_log(self):
+        """Forget what was printed so far."""
+        self._log = b""
+
+    def memory(self):
+        """Bytes that the process and its children hold."""
+        import psutil
+
+        try:
+            process = psutil.Process(self.process.pid)
+            family = [process, *process.children(recursive=True)]
+        except psutil.Error:
+            return 0
+        total = 0
+        for member in family:
+            try:
+                total += member.memory_info().rss
+            except psutil.Error:
+                continue
+        return total
+
+    def kill(self):
+        """Kill the process and all that it started, at once."""
+        self._dead = True
+        for member in self._family():
+            try:
+                member.kill()
+            except Exception:
+                continue  # gone already
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process.poll() is None:
+            self.process.kill()
+
+    def release(self, timeout=0.5):
+        """Wait for a killed process to be gone, and close its pipes."""
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return  # in an uninterruptible system call; the kernel ends it when that returns
+        for reader in self._readers:
+            reader.join(timeout / 5)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def _family(self):
+        import psutil
+
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.Error:
+            return []
+
+    def _post(self, message):
+        self.inbox.put((self, message))
+
+    def _read_results(self):
+        stream = self.process.stdout
+        try:
+            while (payload := read_frame(stream)) is not None:
+                self._post(pickle.loads(payload))
+        except (OSError, ValueError):
+            pass  # closed under our hands
+
+    def _read_log(self):
+        stream = self.process.stderr
+        start, total = time.monotonic(), 0
+        try:
+            while chunk := os.read(stream.fileno(), 65536):
+                self._log = (self._log + chunk)[-LOG_BYTES:]
+                total += len(chunk)
+                ahead = total / LOG_BYTES_PER_SECOND - (time.monotonic() - start)
+                if ahead > 0 and not self._dead:
+                    time.sleep(min(ahead, 0.2))
+        except (OSError, ValueError):
+            pass
+
+    def _wait(self):
+        code = self.process.wait()
+        self._readers[0].join(0.5)  # what it had reported counts
+        self._post({"kind": "died", "returncode": code, "killed": self._dead})
+
+
+def describe_exit(returncode):
+    """What a worker's exit code means.
+
+    Parameters
+    ----------
+    returncode : int
+        As of :class:`subprocess.Popen`: negative for a signal.
+    """
+    if returncode < 0:
+        try:
+            return f"the worker process was ended by {signal.Signals(-returncode).name}"
+        except ValueError:
+            return f"the worker process was ended by signal {-returncode}"
+    return f"the worker process ended itself with exit code {returncode}"
+
+
+def new_mark():
+    """Return a mark that no other process has."""
+    return uuid.uuid4().hex
+
+
+def kill_marked(mark):
+    """Kill what is left of the processes that carry a mark, also where they left their parents."""
+    import psutil
+
+    own = os.getpid()
+    for process in psutil.process_iter():
+        if process.pid == own:
+            continue
+        try:
+            if process.environ().get(MARK) == mark:
+                process.kill()
+        except (psutil.Error, OSError):
+            continue  # gone, or not ours
+
+
+def available_memory():
+    """Bytes that this process may still take, minding the limits of a container."""
+    import psutil
+
+    available = psutil.virtual_memory().available
+    for folder, limit, usage in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        try:
+            left = _read_number(folder, limit) - _read_number(folder, usage)
+        except (OSError, ValueError):
+            continue  # no such limit here
+        available = min(available, max(left + _droppable(folder), 0))
+    return available
+
+
+def _read_number(folder, name):
+    with open(os.path.join(folder, name)) as file:
+        return int(file.read())
+
+
+def _droppable(folder):
+    """Bytes of cached files, which count as used but are given up on demand."""
+    with open(os.path.join(folder, "memory.stat")) as file:
+        for line in file:
+            name, number = line.split()
+            if name == "inactive_file":
+                return int(number)
+    return 0
