@@ -1,7 +1,7 @@
 """The one door for audio: what a clip is, and how it becomes a waveform.
 
-Everything that takes clips takes them in the same forms (see :func:`as_clips`) and gets the same thing
-from here: 1-D float32 mono waveforms at 16 kHz, decoded when they are needed, in threads, in order.
+Everything that takes clips takes the forms of :func:`as_clips`, and gets the same from here:
+1-D float32 mono waveforms at 16 kHz, decoded when they are needed, in threads, in order.
 """
 
 import collections
@@ -43,12 +43,15 @@ SAMPLING_RATE = 16_000
 """Samples per second of every waveform inside skspeech (Hz)."""
 
 MAX_CLIP_DURATION = 6 * 3600.0
-"""A clip longer than this (seconds) is refused, unless `max_duration` says how much of it to read."""
+"""A clip longer than this (seconds) is refused, unless `max_duration` says how much to read."""
 
 _RATE_LIMITS = (100.0, 10_000_000.0)
-# Float samples are meant to lie in [-1, 1]. Unscaled 32-bit integers stored as floats still work; far
-# beyond that, the power of a spectrum overflows float32 and every feature becomes infinite or NaN.
+# Float samples are meant to lie in [-1, 1]. Unscaled 32-bit integers stored as floats still work;
+# far beyond that, the power of a spectrum overflows float32, and features become infinite or NaN.
 _MAX_AMPLITUDE = 2.0**32
+# A small compressed file can hold hours of many channels at a high rate. Decoding is cut into
+# blocks, so this bounds time, not memory: 6 hours of 8 channels at 48 kHz just pass.
+_MAX_DECODED_SIZE = 2**33
 _BLOCK_SIZE = 2**19  # samples decoded at once, all channels together
 _RESAMPLING_MARGIN = 256  # samples at the lower rate; the filter's half length is below 100
 _UNKNOWN_LENGTH = 2**62  # libsndfile announces about 2**63 frames where the header has no length
@@ -56,7 +59,7 @@ _MAX_LISTED_FAILURES = 20
 _SHORT_NAME = 300  # characters of a name that a message shows
 
 
-# What a clip is ---------------------------------------------------------------------------------------
+# What a clip is -----------------------------------------------------------------------------------
 
 
 class AudioError(ValueError):
@@ -103,9 +106,8 @@ def _describe_failures(failures, n_clips, advice):
     for position, name, reason in failures[:_MAX_LISTED_FAILURES]:
         lines.append(f"  [{position}] {_printable(name)}: {reason}")
     if len(failures) > _MAX_LISTED_FAILURES:
-        lines.append(
-            f"  ... and {len(failures) - _MAX_LISTED_FAILURES} more (all are in `.failures`)"
-        )
+        n_more = len(failures) - _MAX_LISTED_FAILURES
+        lines.append(f"  ... and {n_more} more (the attribute `failures` of the error has all)")
     return "\n".join([*lines, advice] if advice else lines)
 
 
@@ -204,22 +206,20 @@ class Clip:
             If the clip is missing, not audio, damaged, empty, longer than 6 hours, or holds samples
             that are not finite. The message is the bare reason, without the clip's name.
         """
-        return self._load(max_duration, offset, sampling_rate, _no_waiting)
+        _check_seconds(max_duration, offset)
+        return self._load(max_duration, offset, _checked_rate(sampling_rate), _no_waiting)
 
     def _load(self, max_duration, offset, sampling_rate, wait_turn):
-        with contextlib.ExitStack() as stack:
-            if isinstance(self._source, str):
-                sound = stack.enter_context(_open_sound(self._source))
-                n_frames, rate = _n_frames(sound), sound.samplerate
-                read_blocks = functools.partial(_blocks_of_sound, sound)
-            else:
-                n_frames, rate = len(self._source), self._sampling_rate
-                read_blocks = functools.partial(_blocks_of_array, self._source)
-            span = _Span.plan(n_frames, rate, sampling_rate, offset, max_duration)
-            wait_turn(span.n_samples / sampling_rate)
-            blocks = _watched(read_blocks(span.start, span.stop), wait_turn)
-            chunks = _resample(blocks, rate, sampling_rate)
-            return _gather(chunks, span)
+        if not isinstance(self._source, str):
+            waveform, rate = self._source, self._sampling_rate
+            span = _plan(len(waveform), rate, sampling_rate, offset, max_duration)
+            blocks = _blocks_of_array(waveform, span.start, span.stop)
+            return _decode(blocks, span, rate, sampling_rate, wait_turn)
+        with _open_sound(self._source) as sound:
+            rate = _checked_rate(sound.samplerate)
+            span = _plan(_n_frames(sound), rate, sampling_rate, offset, max_duration)
+            blocks = _blocks_of_sound(sound, span.start, span.stop)
+            return _decode(blocks, span, rate, sampling_rate, wait_turn)
 
     def key(self):
         """Name of the content: equal for equal bytes, whatever the path.
@@ -245,8 +245,8 @@ class Clip:
 class Clips(collections.abc.Sequence):
     """A checked sequence of clips, decoded one at a time when asked.
 
-    Made by :func:`as_clips`. Indexing with an int gives a :class:`Clip`; a slice, an array of ints or a
-    boolean mask gives another `Clips`, whose errors still name positions in the original.
+    Made by :func:`as_clips`. Indexing with an int gives a :class:`Clip`; a slice, an array of ints
+    or a boolean mask gives another `Clips`, whose errors still name positions in the original.
 
     Parameters
     ----------
@@ -294,13 +294,11 @@ def _as_int_index(index, length):
             raise IndexError(f"A mask of shape {index.shape} cannot choose from {length} clips.")
         return np.flatnonzero(index).tolist()
     if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
-        raise IndexError(
-            "Clips are indexed by an int, a slice, a 1-D array of ints or a boolean mask."
-        )
+        raise IndexError("Clips take an int, a slice, a 1-D array of ints or a boolean mask.")
     return index.tolist()
 
 
-# From what a user has to clips ------------------------------------------------------------------------
+# From what a user has to clips --------------------------------------------------------------------
 
 _FORMS = (
     "Clips are a list of paths, a list of 1-D waveforms, a list of (waveform, sampling_rate), "
@@ -338,8 +336,8 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
     ValueError
         If `X` is empty, is a single clip, or is a 2-D array with NaN or infinite values.
     AudioError
-        If some of its items cannot be clips. What is wrong *inside* a file or waveform shows when it
-        is loaded.
+        If some of its items cannot be clips. What is wrong *inside* a file or a waveform shows when
+        it is loaded.
 
     Examples
     --------
@@ -391,49 +389,50 @@ def _refuse_unordered(X):
 def _from_array_like(X, sampling_rate):
     """A list of items, or already clips where `X` is a 2-D array of numbers."""
     if _is_sparse(X) or hasattr(X, "columns"):
-        return _from_matrix(X, sampling_rate)
-    if not isinstance(X, np.ndarray):
-        if not hasattr(X, "__array__") and not isinstance(X, collections.abc.Sequence):
-            raise TypeError(
-                f"X is a {type(X).__name__}, which is not a sequence of clips. {_FORMS}"
-            )
-        X = np.asarray(X) if hasattr(X, "__array__") else list(X)
-        if isinstance(X, list):
-            return X
-    if X.ndim == 1 and X.dtype.kind in "OUST":
+        return _from_table(X, sampling_rate)
+    if not hasattr(X, "__array__"):
+        if not isinstance(X, collections.abc.Sequence):
+            raise TypeError(f"X is a {type(X).__name__}, no sequence of clips. {_FORMS}")
+        return list(X)
+    X = np.asarray(X)
+    if X.ndim == 1 and (len(X) == 0 or X.dtype.kind in "OUST"):
         return X.tolist()
-    if X.ndim == 2 and X.shape[1] == 2 and X.dtype == object and len(X) and _is_array(X[0, 0]):
+    if X.ndim == 1:
+        raise ValueError(_single_waveform_message(f"an array of {X.dtype}"))
+    if _is_array_of_pairs(X):
         return [tuple(pair) for pair in X]
-    if X.ndim == 1 and len(X):
-        raise ValueError(_single_waveform_message(X.dtype))
-    return _from_matrix(X, sampling_rate)
+    return _from_table(X, sampling_rate)
 
 
-def _from_matrix(X, sampling_rate):
-    if hasattr(X, "columns") and not hasattr(X, "sparse") and _holds_text(X):
-        raise ValueError("X is a table with text in it. Give its column of paths: X['path'].")
-    if isinstance(X, np.ndarray) and X.dtype.kind in "US":
+def _from_table(X, sampling_rate):
+    if hasattr(X, "columns") and _has_text(X):
+        raise ValueError("X is a table with text in it. Give its column of paths, as in X['path'].")
+    if isinstance(X, np.ndarray) and X.dtype.kind in "UST":
         raise ValueError(
-            f"X is an array of strings of shape {X.shape}. Paths come as a 1-D array: X[:, 0] or X.ravel()."
+            f"X is an array of strings of shape {X.shape}. Paths come in a 1-D array: X.ravel()."
         )
     rows = check_array(X, dtype="numeric", input_name="X")
     if rows.dtype.kind == "b":
-        raise ValueError("X holds booleans, which are no audio. Convert them: X.astype(float).")
+        raise ValueError("X holds booleans, which are no audio.")
     return Clips([Clip(row, sampling_rate, i) for i, row in enumerate(rows)])
 
 
-def _holds_text(table):
-    first = table.head(1)
-    return any(
-        isinstance(value, (str, os.PathLike)) for value in np.asarray(first, dtype=object).ravel()
-    )
+def _has_text(table):
+    first_row = np.asarray(table.head(1), dtype=object).ravel()
+    return any(isinstance(value, (str, bytes, os.PathLike)) for value in first_row)
+
+
+def _is_array_of_pairs(X):
+    """Whether it is what NumPy makes of a list of (waveform, sampling_rate)."""
+    is_candidate = X.dtype == object and X.ndim == 2 and X.shape[1] == 2 and len(X) > 0
+    return is_candidate and isinstance(X[0, 0], (np.ndarray, list))
 
 
 def _from_list(items, sampling_rate):
     if len(items) == 0:
         raise ValueError("Found array with 0 sample(s): X holds no clips, at least 1 is required.")
-    if isinstance(items[0], numbers.Number):
-        raise ValueError(_single_waveform_message(type(items[0]).__name__))
+    if isinstance(items[0], numbers.Number) and isinstance(items[-1], numbers.Number):
+        raise ValueError(_single_waveform_message("a list of numbers"))
     checked, failures = [], []
     for position, item in enumerate(items):
         if type(item) is str:
@@ -448,10 +447,11 @@ def _from_list(items, sampling_rate):
     return Clips(checked)
 
 
-def _single_waveform_message(kind):
+def _single_waveform_message(what):
     return (
-        f"Expected 2D array, got 1D array instead: a single waveform of {kind}? Write [waveform] for one "
-        f"clip. Reshape your data with X.reshape(1, -1) if it is one clip. {_FORMS}"
+        f"Expected a sequence of clips (or a 2D array), got 1D array instead: {what}. Write "
+        "[waveform] if it is one clip. Reshape your data with X.reshape(1, -1) if it is one row. "
+        f"{_FORMS}"
     )
 
 
@@ -464,18 +464,27 @@ def _as_item(item, sampling_rate, position):
     if _looks_like_pair(item):
         item, own_rate = item
         sampling_rate = _checked_rate(own_rate)
+    elif _looks_like_swapped_pair(item):
+        raise ValueError("looks like (sampling_rate, waveform). Write (waveform, sampling_rate).")
     return Clip(_as_waveform(item), sampling_rate, position)
+
+
+def _is_pair(item):
+    return isinstance(item, (tuple, list)) and len(item) == 2
 
 
 def _looks_like_pair(item):
     """Whether it is meant as (waveform, sampling_rate), right or wrong."""
-    return (
-        isinstance(item, (tuple, list))
-        and len(item) == 2
-        and not isinstance(item[0], (numbers.Number, str, bytes, os.PathLike, Clip))
-        and (np.ndim(item[1]) == 0 if not isinstance(item[1], (list, tuple)) else False)
-        and not isinstance(item[1], (os.PathLike, Clip))
-    )
+    if not _is_pair(item):
+        return False
+    waveform, rate = item
+    scalars = (numbers.Number, str, bytes, os.PathLike, Clip)
+    others = (list, tuple, os.PathLike, Clip)
+    return not isinstance(waveform, scalars) and not isinstance(rate, others) and np.ndim(rate) == 0
+
+
+def _looks_like_swapped_pair(item):
+    return _is_pair(item) and isinstance(item[0], numbers.Number) and np.ndim(item[1]) == 1
 
 
 def _checked_rate(rate):
@@ -487,10 +496,6 @@ def _checked_rate(rate):
             f"expected a number of samples per second from {low:,.0f} to {high:,.0f}."
         )
     return int(rate) if rate == int(rate) else float(rate)
-
-
-def _is_array(value):
-    return isinstance(value, np.ndarray)
 
 
 def _is_sparse(value):
@@ -506,9 +511,7 @@ def _as_waveform(item):
     if np.ma.is_masked(item):
         raise ValueError("has masked samples. Fill them first: waveform.filled(0).")
     if hasattr(item, "read"):
-        raise ValueError(
-            "is an open file. Give its path, or soundfile.read(file), which is a pair."
-        )
+        raise ValueError("is an open file. Give its path, or the pair soundfile.read(file).")
     try:
         waveform = np.asarray(item)
     except Exception as error:
@@ -532,12 +535,7 @@ def _check_kind(item, waveform):
     if kind == "b":
         raise ValueError("holds booleans, which are no audio.")
     if kind not in "iuf" or waveform.dtype == np.uint64:
-        hint = (
-            "Convert it to float in [-1, 1]."
-            if kind == "u"
-            else "Convert it: waveform.astype(float)."
-        )
-        raise ValueError(f"holds values of type {waveform.dtype}. {hint}")
+        raise ValueError(f"holds values of type {waveform.dtype}. Convert them to float32.")
 
 
 def _check_one_dimension(waveform):
@@ -554,19 +552,20 @@ def _check_one_dimension(waveform):
     raise ValueError(f"has shape {shape}, but a waveform is 1-D (mono).{hint}")
 
 
-# Decoding ---------------------------------------------------------------------------------------------
+# Decoding -----------------------------------------------------------------------------------------
 
-_FFMPEG_HINT = "convert it first, for example: ffmpeg -i input{suffix} output.wav"
-_UNREADABLE_SUFFIXES = frozenset(
-    ".3ga .3gp .aac .ac3 .amr .ape .avi .dts .flv .m4a .m4b .mka .mkv .mov .mp4 .mpc .mpg .opus .ra .spx "
-    ".tta .webm .wma .wmv .wv".split()
+_FFMPEG = "ffmpeg -i input{suffix} output.wav"
+# What libsndfile cannot read, by the file's name and by its first bytes.
+_FOREIGN_SUFFIXES = (
+    *(".3ga", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".dts", ".flv", ".m4a", ".m4b"),
+    *(".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpg", ".ra", ".spx", ".tta", ".webm", ".wma"),
+    *(".wmv", ".wv"),
 )
-_SIGNATURES = (
+_FOREIGN_SIGNATURES = (
     (4, b"ftyp", ".m4a"),
     (0, b"\x30\x26\xb2\x75", ".wma"),
     (0, b"\x1a\x45\xdf\xa3", ".webm"),
     (0, b"#!AMR", ".amr"),
-    (0, b"ID3", ".mp3"),
     (0, b"\xff\xf1", ".aac"),
     (0, b"\xff\xf9", ".aac"),
 )
@@ -582,8 +581,10 @@ def _open_sound(path):
     import soundfile
 
     with _open_file(path) as file:
+        # A file descriptor means the same to libsndfile as to Python everywhere but on Windows.
+        target = path if os.name == "nt" else file.fileno()
         try:
-            sound = soundfile.SoundFile(file.fileno(), closefd=False)
+            sound = soundfile.SoundFile(target, closefd=False)
         except soundfile.SoundFileError as error:
             raise ValueError(_why_not_audio(path, file, error)) from error
         with sound:
@@ -591,18 +592,29 @@ def _open_sound(path):
 
 
 def _open_file(path):
-    # Opening a pipe would wait for a writer, hence the look before.
-    try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(
-                "is a folder, not a file; see skspeech.datasets.load_audio_folder."
-            )
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("is not a regular file.")
-        if status.st_size == 0:
-            raise ValueError("is an empty file (0 bytes).")
+    with _bare_reasons(path):
+        _file_status(path)
         return open(path, "rb", buffering=0)
+
+
+def _file_status(path):
+    """The status of a regular file with something in it; to open a pipe would wait for a writer."""
+    with _bare_reasons(path):
+        status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError("is a folder; see skspeech.datasets.load_audio_folder.")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("is not a regular file.")
+    if status.st_size == 0:
+        raise ValueError("is an empty file (0 bytes).")
+    return status
+
+
+@contextlib.contextmanager
+def _bare_reasons(path):
+    """Errors of the operating system with a reason that names no path."""
+    try:
+        yield
     except FileNotFoundError:
         where = "" if os.path.isabs(path) else f" (looked in {_printable(os.getcwd())})"
         raise FileNotFoundError(f"no such file{where}.") from None
@@ -610,23 +622,21 @@ def _open_file(path):
         if error.strerror is None:
             raise
         raise type(error)(f"cannot be opened ({error.strerror}).") from None
-    except ValueError as error:
-        if "null" in str(error):
-            raise ValueError("is not a path: it contains a null character.") from None
-        raise
+    except UnicodeEncodeError:
+        raise ValueError("has a name that this system's file names cannot spell.") from None
 
 
 def _why_not_audio(path, file, error):
     file.seek(0)
     head = file.read(16)
     suffix = os.path.splitext(path)[1].lower()
-    suffix = suffix if suffix in _UNREADABLE_SUFFIXES else ""
-    for place, signature, real_suffix in _SIGNATURES:
-        if head[place:].startswith(signature):
-            suffix = suffix or real_suffix
-    if suffix:
-        return f"libsndfile cannot read it; {_FFMPEG_HINT.format(suffix=suffix)}"
-    return f"is not audio that libsndfile can read ({_libsndfile_message(error)}); it begins with {head!r}."
+    foreign = [suffix] if suffix in _FOREIGN_SUFFIXES else []
+    foreign += [real for place, sign, real in _FOREIGN_SIGNATURES if head[place:].startswith(sign)]
+    if foreign:
+        command = _FFMPEG.format(suffix=foreign[0])
+        return f"libsndfile cannot read this format. Convert it, for example: {command}"
+    reason = f"is not audio that libsndfile can read ({_libsndfile_message(error)})"
+    return f"{reason}; it begins with {head!r}."
 
 
 def _libsndfile_message(error):
@@ -642,49 +652,56 @@ def _n_frames(sound):
     return math.inf if sound.frames > _UNKNOWN_LENGTH else sound.frames
 
 
-class _Span(collections.namedtuple("_Span", "start stop skip n_samples")):
-    """Frames to read, [start, stop), and samples to keep once they are resampled, [skip, skip + n)."""
+_Span = collections.namedtuple("_Span", "start stop skip n_samples")
+_Span.__doc__ = """Frames to read, [start, stop), and which of the resampled samples to keep."""
 
-    @classmethod
-    def plan(cls, n_frames, rate, target, offset, max_duration):
-        if n_frames == 0:
-            raise ValueError("is empty: it has no samples.")
-        if not isinstance(offset, numbers.Real) or not 0 <= offset < math.inf:
-            raise ValueError(f"offset={offset!r} must be a finite number of seconds, 0 or more.")
-        if max_duration is not None and not (
-            isinstance(max_duration, numbers.Real) and max_duration > 0
-        ):
-            raise ValueError(f"max_duration={max_duration!r} must be None or seconds above 0.")
-        duration = n_frames / rate
-        if offset >= duration and offset > 0:
-            raise ValueError(f"offset={offset:g} s is behind its end ({duration:.3f} s).")
-        seconds = duration - offset
-        if max_duration is None:
-            _check_duration(seconds)
-        else:
-            seconds = min(seconds, max_duration)
-        first = round(offset * target)
-        n_samples = max(1, math.ceil(seconds * target - 1e-6))
-        if max_duration is not None:
-            n_samples = min(n_samples, max(1, round(max_duration * target)))
-        if rate == target:
-            return cls(first, min(first + n_samples, n_frames), 0, n_samples)
-        margin = math.ceil(_RESAMPLING_MARGIN * max(1, rate / target))
-        start, skip = _aligned_start(first, rate, target, margin)
-        stop = min(n_frames, math.ceil((first + n_samples) * rate / target) + margin)
-        return cls(start, stop, skip, n_samples)
+
+def _plan(n_frames, rate, target, offset, max_duration):
+    """The span of a clip that `offset` and `max_duration` (seconds) ask for."""
+    if n_frames == 0:
+        raise ValueError("is empty: it has no samples.")
+    seconds = n_frames / rate - offset
+    if seconds <= 0:
+        raise ValueError(f"offset={offset:g} s is not before its end ({n_frames / rate:g} s).")
+    if max_duration is None:
+        _check_duration(seconds)
+    if max_duration is None or max_duration >= seconds:
+        n_samples = -(-n_frames * target // rate) - round(offset * target)
+    else:
+        n_samples = round(max_duration * target)
+    n_samples = max(1, int(n_samples))
+    if offset == 0 and max_duration is None:
+        return _Span(0, n_frames, 0, n_samples)
+    first = round(offset * target)
+    if rate == target:
+        return _Span(first, min(first + n_samples, n_frames), 0, n_samples)
+    margin = math.ceil(_RESAMPLING_MARGIN * max(1, rate / target))
+    start, skip = _aligned_start(first, rate, target, margin)
+    stop = min(n_frames, math.ceil((first + n_samples) * rate / target) + margin)
+    return _Span(start, stop, skip, n_samples)
+
+
+def _check_seconds(max_duration, offset=0.0):
+    if max_duration is not None and not (_is_finite(max_duration) and max_duration > 0):
+        raise ValueError(f"max_duration={max_duration!r} must be None or seconds above 0.")
+    if not (_is_finite(offset) and offset >= 0):
+        raise ValueError(f"offset={offset!r} must be a number of seconds, 0 or more.")
+
+
+def _is_finite(value):
+    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def _check_duration(seconds):
     if seconds == math.inf:
         raise ValueError(
-            "does not state its length (written as a stream?). Give max_duration, or rewrite it: "
-            "ffmpeg -i input output.wav"
+            "does not say how long it is (written as a stream?). Give max_duration, or rewrite it: "
+            + _FFMPEG.format(suffix="")
         )
     if seconds > MAX_CLIP_DURATION:
         raise ValueError(
-            f"lasts {seconds / 3600:.1f} hours, more than the {MAX_CLIP_DURATION / 3600:g} hours that are "
-            "read at once. Cut it into clips, or give max_duration."
+            f"lasts {seconds / 3600:.1f} hours; {MAX_CLIP_DURATION / 3600:g} hours are the most "
+            "that is read. Cut it into clips, or give max_duration."
         )
 
 
@@ -702,7 +719,12 @@ def _blocks_of_sound(sound, start, stop):
     """Mono float32 blocks of a file."""
     import soundfile
 
-    # Reading 16-bit samples as they are and scaling them here is faster than libsndfile's conversion.
+    if (stop - start) * sound.channels > _MAX_DECODED_SIZE:
+        raise ValueError(
+            f"decodes to {stop - start} samples of {sound.channels} channels, too many to read. "
+            "Cut it into clips, or give max_duration."
+        )
+    # To read 16-bit samples as they are and scale them here is faster than libsndfile's conversion.
     dtype = "int16" if sound.subtype == "PCM_16" else "float32"
     size = max(1, _BLOCK_SIZE // sound.channels)
     done = start
@@ -716,9 +738,10 @@ def _blocks_of_sound(sound, start, stop):
             done += len(block)
             yield _mono(_as_float(block))
     except soundfile.SoundFileError as error:
+        seconds = done / sound.samplerate
         raise ValueError(
-            f"is damaged or cut off after {done / sound.samplerate:.2f} s ({_libsndfile_message(error)}); "
-            "what is left may be saved by: ffmpeg -i input output.wav"
+            f"is damaged or cut off after {seconds:.2f} s ({_libsndfile_message(error)}). "
+            f"What is left of it may be saved by: {_FFMPEG.format(suffix='')}"
         ) from error
 
 
@@ -760,19 +783,26 @@ def _check_16_bit(samples):
         )
 
 
-def _watched(blocks, wait_turn):
-    """The blocks, each checked to be usable."""
+def _decode(blocks, span, rate, target, wait_turn):
+    wait_turn(span.n_samples / target)
+    return _gather(_resample(_checked(blocks, wait_turn), rate, target), span)
+
+
+def _checked(blocks, wait_turn):
+    """The blocks, once each is known to hold usable samples."""
     for block in blocks:
-        wait_turn(0)
         # A maximum is NaN where a sample is, so one comparison finds all that is wrong.
-        if block.size and not max(block.max(), -block.min()) <= _MAX_AMPLITUDE:
-            if np.isfinite(block).all():
-                raise ValueError(
-                    f"holds samples as large as {np.abs(block).max():.3g}. "
-                    "Scale them: samples of audio lie in [-1, 1]."
-                )
-            raise ValueError("holds samples that are not finite (NaN or infinite as float32).")
+        if not max(block.max(), -block.min()) <= _MAX_AMPLITUDE:
+            raise ValueError(_why_not_usable(block))
         yield block
+        wait_turn(0)
+
+
+def _why_not_usable(block):
+    if np.isfinite(block).all():
+        peak = np.abs(block).max()
+        return f"holds samples as large as {peak:.3g}; samples of audio lie in [-1, 1]. Scale them."
+    return "holds samples that are not finite: NaN, infinity, or too large for float32."
 
 
 def _resample(blocks, rate, target):
@@ -782,12 +812,16 @@ def _resample(blocks, rate, target):
     import soxr
 
     stream = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
-    last = None
+    pending = None
     for block in blocks:
-        last = block[-1:]
-        yield stream.resample_chunk(block)
-    if last is not None:
-        yield stream.resample_chunk(last[:0], last=True)
+        if pending is not None:
+            yield stream.resample_chunk(pending)
+        pending = block
+    # Flushing together with the last block, not after it, halves the work for short clips.
+    if pending is not None:
+        last = stream.resample_chunk(pending, last=True)
+        # Less than half a sample of the result: one sample stays one sample.
+        yield last if len(last) else pending[:1]
 
 
 def _gather(chunks, span):
@@ -800,13 +834,13 @@ def _gather(chunks, span):
         seen += len(chunk)
         n_filled += len(wanted)
     if n_filled == 0:
-        raise ValueError("is empty: it has no samples there.")
+        raise ValueError("has no samples, although its header announces some.")
     if n_filled < span.n_samples // 2:
         return waveform[:n_filled].copy()
     return waveform[:n_filled]
 
 
-# Keys -------------------------------------------------------------------------------------------------
+# Keys ---------------------------------------------------------------------------------------------
 
 
 def _digest_array(waveform, sampling_rate):
@@ -837,27 +871,34 @@ class _FileKeys:
 
     def get(self, path):
         path = os.path.abspath(path)
+        state = self._state(path)
+        with self._lock:
+            known = self._known.get(path)
+            if known is not None and known[0] == state:
+                self._known.move_to_end(path)
+                return known[1]
         with _open_file(path) as file:
-            status = os.fstat(file.fileno())
-            state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-            with self._lock:
-                known = self._known.get(path)
-                if known is not None and known[0] == state:
-                    self._known.move_to_end(path)
-                    return known[1]
             key = _digest_file(file)
-        if time.time_ns() - status.st_mtime_ns > self._RACY:
-            with self._lock:
-                self._known[path] = (state, key)
-                while len(self._known) > self._max_files:
-                    self._known.popitem(last=False)
+        if state == self._state(path) and time.time_ns() - state[1] > self._RACY:
+            self._remember(path, state, key)
         return key
+
+    @staticmethod
+    def _state(path):
+        status = _file_status(path)
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+    def _remember(self, path, state, key):
+        with self._lock:
+            self._known[path] = (state, key)
+            while len(self._known) > self._max_files:
+                self._known.popitem(last=False)
 
 
 _FILE_KEYS = _FileKeys(max_files=2**18)
 
 
-# Decoding ahead ---------------------------------------------------------------------------------------
+# Decoding ahead -----------------------------------------------------------------------------------
 
 
 class _Closed(Exception):
@@ -867,9 +908,9 @@ class _Closed(Exception):
 class _Ahead:
     """Where threads leave waveforms and the consumer finds them in order.
 
-    A clip is let in while the audio that was decoded and not yet taken stays within `limit` seconds.
-    The clip that the consumer waits for is always let in, so nothing can lock up, and memory is bounded
-    by `limit` plus one clip.
+    A clip is let in while the audio that was decoded and not yet taken stays within `limit`
+    seconds. The clip that the consumer waits for is always let in, so nothing can lock up, and
+    memory is bounded by `limit` plus one clip.
     """
 
     def __init__(self, n_clips, limit):
@@ -888,14 +929,18 @@ class _Ahead:
             return None if self._closed else next(self._unclaimed, None)
 
     def wait_turn(self, index, seconds):
-        """Wait until a clip of so many seconds may be decoded."""
+        """Wait until a clip of so many seconds may be decoded; 0 asks whether to go on."""
+        if seconds == 0:
+            if self._closed:
+                raise _Closed
+            return
         with self._changed:
             self._changed.wait_for(
                 lambda: self._closed or index == self._next or self._total + seconds <= self._limit
             )
             if self._closed:
                 raise _Closed
-            self._seconds[index] = self._seconds.get(index, 0.0) + seconds
+            self._seconds[index] = seconds
             self._total += seconds
 
     def put(self, index, outcome):
@@ -907,11 +952,11 @@ class _Ahead:
     def take(self, index):
         """Wait for an outcome."""
         with self._changed:
-            if self._next != index:
-                self._next = index
-                self._changed.notify_all()
+            self._next = index
+            self._changed.notify_all()
             self._changed.wait_for(lambda: index in self._outcomes)
             self._total -= self._seconds.pop(index, 0.0)
+            self._changed.notify_all()
             return self._outcomes.pop(index)
 
     def close(self):
@@ -941,11 +986,11 @@ def iter_waveforms(
         Number of threads that decode. None is the number of processors, at most 4; 1 decodes when a
         waveform is asked for, without threads; -1 is the number of processors.
     errors : {"raise", "warn"}, default="raise"
-        What to do about bad clips. ``"raise"``: from the first bad clip on yield nothing more, look at
-        the rest, and raise one error that names all bad ones. ``"warn"``: yield a second of silence
-        in a bad clip's place and name all in one warning before the last clip.
+        What to do about bad clips. ``"raise"``: from the first bad clip on yield nothing more, look
+        at the rest, and raise one error that names all bad ones. ``"warn"``: yield a second of
+        silence in a bad clip's place, and name all in one warning just before the last clip.
     prefetch_seconds : float, default=300.0
-        Seconds of audio decoded and waiting, at most; one clip longer than that is let through alone.
+        Seconds of audio decoded and waiting, at most; a longer clip is let through alone.
     target_sampling_rate : float, default=16000
         Samples per second of the waveforms (Hz).
 
@@ -971,6 +1016,7 @@ def iter_waveforms(
     1 (8000,)
     """
     clips = as_clips(clips)
+    _check_seconds(max_duration)
     if errors not in ("raise", "warn"):
         raise ValueError(f"errors={errors!r} must be 'raise' or 'warn'.")
     load = functools.partial(
@@ -989,11 +1035,14 @@ def _n_threads(n_jobs, n_clips):
     return max(1, min(n_threads, n_clips))
 
 
+_CLIP_ERRORS = (OSError, ValueError)
+
+
 def _attempt(clip, *, max_duration, sampling_rate, wait_turn):
     """The waveform, or the error that says why there is none."""
     try:
         return clip._load(max_duration, 0.0, sampling_rate, wait_turn)
-    except (OSError, ValueError) as error:
+    except _CLIP_ERRORS as error:
         return error
 
 
@@ -1007,7 +1056,7 @@ def _decode_ahead(clips, load, n_threads, prefetch_seconds):
             except _Closed:
                 return
             except BaseException as error:
-                outcome = _Fatal(error)
+                outcome = error  # not the clip's fault: for the consumer to raise
             ahead.put(index, outcome)
 
     with concurrent.futures.ThreadPoolExecutor(n_threads, "skspeech-decode") as pool:
@@ -1016,18 +1065,11 @@ def _decode_ahead(clips, load, n_threads, prefetch_seconds):
                 pool.submit(work)
             for index in range(len(clips)):
                 outcome = ahead.take(index)
-                if isinstance(outcome, _Fatal):
-                    raise outcome.error
+                if isinstance(outcome, BaseException) and not isinstance(outcome, _CLIP_ERRORS):
+                    raise outcome
                 yield outcome
         finally:
             ahead.close()
-
-
-class _Fatal:
-    """An error in a thread that is not the clip's fault, on its way to the consumer."""
-
-    def __init__(self, error):
-        self.error = error
 
 
 def _deliver(clips, outcomes, errors, sampling_rate):
@@ -1040,10 +1082,8 @@ def _deliver(clips, outcomes, errors, sampling_rate):
             if failures and errors == "raise":
                 continue
             if failures and index == len(clips) - 1:
-                message = _describe_failures(
-                    failures, len(clips), "Silence was used in their place."
-                )
-                warnings.warn(message, UserWarning, stacklevel=2)
+                advice = "Silence took their place. Repair them or leave them out."
+                warnings.warn(_describe_failures(failures, len(clips), advice), stacklevel=2)
             yield index, outcome
     if failures and errors == "raise":
         advice = "Repair or leave out these clips, or replace them by silence with errors='warn'."
@@ -1072,7 +1112,8 @@ def load_waveforms(
     n_jobs : int or None, default=None
         Number of threads that decode; see :func:`iter_waveforms`.
     errors : {"raise", "warn"}, default="raise"
-        Raise one error that names all bad clips, or replace them by a second of silence with one warning.
+        Raise one error that names all bad clips, or replace each by a second of silence with one
+        warning for all.
     target_sampling_rate : float, default=16000
         Samples per second of the waveforms (Hz).
 
@@ -1103,7 +1144,7 @@ def load_waveforms(
     return [waveform for _, waveform in waveforms]
 
 
-# Lengths and windows ----------------------------------------------------------------------------------
+# Lengths and windows ------------------------------------------------------------------------------
 
 
 def fix_length(waveform, n_samples):
@@ -1155,8 +1196,8 @@ def window_starts(n_samples, window, hop):
     Returns
     -------
     ndarray of shape (n_windows,), int64
-        0, hop, 2 hop, …, and where these leave a tail uncovered, a last window that ends exactly at the
-        clip's end. A clip not longer than a window has one, at 0.
+        0, hop, 2 hop, …, and where these leave a tail uncovered, a last window that ends exactly at
+        the clip's end. A clip not longer than a window has one, at 0.
 
     Examples
     --------
@@ -1171,7 +1212,7 @@ def window_starts(n_samples, window, hop):
     return starts if starts[-1] == last else np.append(starts, last)
 
 
-# The door as a transformer ----------------------------------------------------------------------------
+# The door as a transformer ------------------------------------------------------------------------
 
 
 class AudioLoader(TransformerMixin, BaseEstimator):
@@ -1188,9 +1229,11 @@ class AudioLoader(TransformerMixin, BaseEstimator):
     max_duration : float or None, default=None
         Seconds to read at most from the start of each clip; None reads all.
     n_jobs : int or None, default=None
-        Number of threads that decode. None is the number of processors, at most 4; -1 is all processors.
+        Number of threads that decode. None is the number of processors, at most 4; -1 is all of
+        them.
     errors : {"raise", "warn"}, default="raise"
-        Raise one error that names all bad clips, or replace them by a second of silence with one warning.
+        Raise one error that names all bad clips, or replace each by a second of silence with one
+        warning for all.
 
     See Also
     --------
@@ -1279,7 +1322,8 @@ class AudioLoader(TransformerMixin, BaseEstimator):
             target_sampling_rate=self.target_sampling_rate,
         )
         result = np.empty(len(waveforms), dtype=object)
-        result[:] = waveforms
+        for index, waveform in enumerate(waveforms):  # at once, equal lengths would make it 2-D
+            result[index] = waveform
         return result
 
     def __sklearn_tags__(self):
