@@ -1,0 +1,279 @@
+"""How good, and how soon: skspeech's presets beside what a user would reach for otherwise.
+
+Every system gets the same clips, in a fresh process, and is measured from the call that hands it
+the training clips: each answer it gives on the test part is scored, and the time of the answer
+includes predicting. Imports are done and weights are loaded before the clock starts, for all alike.
+
+    python benchmarks/accuracy.py --tasks emodb-emotion --systems best opensmile-svm --seeds 0 1
+
+writes benchmarks/results/accuracy.md and .json; `--name` chooses another name, `--append` adds to
+what the file already holds.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import psutil
+from _peers import PEERS
+from _tasks import TASKS, load_task
+
+from skspeech.metrics import area_under_learning_curve, balanced_accuracy_over_time
+
+PRESETS = ("fast", "best", "autospeech2020")
+SYSTEMS = (*PRESETS, *PEERS)
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("skspeech", "scikit-learn", "numpy", "torch", "tensorflow", "librosa", "opensmile")
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    path = RESULTS / f"{args.name}.json"
+    runs = json.loads(path.read_text())["runs"] if args.append and path.exists() else []
+    for task in args.tasks:
+        for seed in args.seeds:
+            for system in args.systems:
+                run = run_in_fresh_process(system, task, seed, args.time_budget, args.data_home)
+                print(describe(run), flush=True)
+                runs = [old for old in runs if identity(old) != identity(run)] + [run]
+                # Written after each run, so that an interrupted bench keeps what it measured.
+                write(path, runs)
+    print(table(runs))
+    print(f"Written to {path} and {path.with_suffix('.md')}.")
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")
+    parser.add_argument(
+        "--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="SYSTEM"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
+    parser.add_argument("--time-budget", type=float, default=60.0, help="seconds (default: 60)")
+    parser.add_argument("--data-home", help="folder of the data sets (default: SKSPEECH_DATA)")
+    parser.add_argument("--name", default="accuracy", help="of the files in benchmarks/results/")
+    parser.add_argument("--append", action="store_true", help="keep the file's other runs")
+    return parser.parse_args(argv)
+
+
+def run_in_fresh_process(*run):
+    """Measure one system once, where nothing of an earlier run is in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.json"
+        subprocess.run([sys.executable, __file__, "--measure", json.dumps(run), path], check=True)
+        return json.loads(path.read_text())
+
+
+def measure(system, task, seed, time_budget, data_home=None):
+    """Return the learning curve of one system on one task's test part, with its summary."""
+    split = load_task(task, seed, data_home)
+    answer = answers_of_preset if system in PRESETS else answers_of_peer
+    prepare(system, split)
+    start = time.monotonic()
+    times, predictions = [], []
+    for labels in answer(system, split, time_budget, seed):
+        times.append(time.monotonic() - start)
+        predictions.append(labels)
+    scores = balanced_accuracy_over_time(split.y_test, predictions)
+    return {
+        "system": system,
+        "task": task,
+        "seed": seed,
+        "time_budget": time_budget,
+        "n_train": len(split.X_train),
+        "n_test": len(split.X_test),
+        "alc": area_under_learning_curve(times, scores, time_budget),
+        "score": float(scores[-1]),
+        "first_score": float(scores[0]),
+        "first_answer": times[0],
+        "last_answer": times[-1],
+        "times": times,
+        "scores": scores.tolist(),
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def answers_of_preset(preset, split, time_budget, seed):
+    """Yield test labels for each snapshot of the ensemble."""
+    from skspeech import TimeBudgetClassifier
+
+    classifier = TimeBudgetClassifier(preset=preset, time_budget=time_budget, random_state=seed)
+    for snapshot in classifier.iter_fit(split.X_train, split.y_train, groups=split.groups_train):
+        yield snapshot.predict(split.X_test)
+
+
+def answers_of_peer(peer, split, time_budget, seed):
+    """Yield a peer's only answer, however long it takes."""
+    yield PEERS[peer](split.X_train, split.y_train, split.X_test, split.groups_train)
+
+
+def prepare(system, split):
+    """Do once, on a handful of clips, what a process does once: import, load weights, compile."""
+    _, first = np.unique(split.y_train, return_index=True)
+    few = np.concatenate([np.flatnonzero(split.y_train == split.y_train[i])[:3] for i in first[:2]])
+    small = split._replace(
+        X_train=[split.X_train[i] for i in few],
+        y_train=split.y_train[few],
+        # Other clips than the measured ones would be needed to warm up a cache fairly: there is
+        # none to warm, because the training clips' embeddings are forgotten below.
+        X_test=[split.X_train[i] for i in few[:1]],
+        groups_train=None,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # so few clips are worth a warning, but not here
+        if system in PRESETS:
+            for _ in answers_of_preset(system, small, 10.0, seed=0):
+                break
+            forget_embeddings()
+        else:
+            for _ in answers_of_peer(system, small, None, seed=0):
+                pass
+
+
+def forget_embeddings():
+    from skspeech import cache
+
+    cache.clear()
+
+
+def machine():
+    return {
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        "gpu": gpu_model(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def cpu_model():
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or "unknown"
+
+
+def gpu_model():
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return torch.cuda.get_device_name()
+
+
+def versions():
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def identity(run):
+    return run["system"], run["task"], run["seed"], run["time_budget"]
+
+
+def describe(run):
+    return (
+        f"{run['task']}, {run['system']}, seed {run['seed']}: ALC {run['alc']:.3f}, first answer "
+        f"after {run['first_answer']:.1f} s with {run['first_score']:.3f}, final score "
+        f"{run['score']:.3f} after {run['last_answer']:.1f} s"
+    )
+
+
+def write(path, runs):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
+    path.with_suffix(".md").write_text(report(runs))
+
+
+def report(runs):
+    """The results as a page: the table, what its columns mean, and where it was measured."""
+    tasks = [f"- `{name}`: {TASKS[name].description}" for name in TASKS if name in of(runs, "task")]
+    return "\n".join(
+        [
+            "# Accuracy over time",
+            "",
+            table(runs),
+            "",
+            "ALC: area under the learning curve, balanced accuracy over log-scaled time (t0 = 60 s)"
+            " until the budget ends. First answer: seconds from the call that hands over the"
+            " training clips until the test part is predicted. Means over seeds, ± their standard"
+            " deviation. A peer answers once; where its answer comes after the budget, its ALC is 0"
+            " and its score is given all the same.",
+            "",
+            *tasks,
+            "",
+            *[f"Measured on {place}." for place in sorted({where(run) for run in runs})],
+            "",
+        ]
+    )
+
+
+def table(runs):
+    lines = [
+        "| task | budget (s) | system | seeds | ALC | final score | first answer (s) | its score "
+        "| last answer (s) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    order = [(t, b, s) for t in TASKS for b in sorted(of(runs, "time_budget")) for s in SYSTEMS]
+    for task, budget, system in order:
+        same = [
+            r for r in runs if (r["task"], r["time_budget"], r["system"]) == (task, budget, system)
+        ]
+        if same:
+            columns = [
+                mean(same, "alc", 3),
+                mean(same, "score", 3),
+                mean(same, "first_answer", 1),
+                mean(same, "first_score", 3),
+                mean(same, "last_answer", 1),
+            ]
+            head = f"| {task} | {budget:g} | {system} | {len(same)} | "
+            lines.append(head + " | ".join(columns) + " |")
+    return "\n".join(lines)
+
+
+def of(runs, key):
+    return {run[key] for run in runs}
+
+
+def mean(runs, key, digits):
+    values = [run[key] for run in runs]
+    text = f"{np.mean(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def where(run):
+    place, found = run["machine"], run["versions"]
+    gpu = f", {place['gpu']}" if place["gpu"] else ", no GPU"
+    packages = ", ".join(f"{name} {number}" for name, number in found.items() if number)
+    return (
+        f"{place['cpu']}, {place['cores']} cores, {place['memory_gb']} GB{gpu}, {place['system']}; "
+        f"{packages}"
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--measure"]:
+        Path(sys.argv[3]).write_text(json.dumps(measure(*json.loads(sys.argv[2]))))
+    else:
+        main()
