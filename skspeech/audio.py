@@ -231,8 +231,8 @@ class Clip:
 
         Raises
         ------
-        OSError
-            If the file cannot be read.
+        OSError, ValueError
+            If the file cannot be read or is empty.
         """
         if self._key is None:
             if isinstance(self._source, str):
@@ -412,8 +412,8 @@ def _from_table(X, sampling_rate):
             f"X is an array of strings of shape {X.shape}. Paths come in a 1-D array: X.ravel()."
         )
     rows = check_array(X, dtype="numeric", input_name="X")
-    if rows.dtype.kind == "b":
-        raise ValueError("X holds booleans, which are no audio.")
+    if problem := _problem_of_type(rows.dtype):
+        raise ValueError(f"X {problem}")
     return Clips([Clip(row, sampling_rate, i) for i, row in enumerate(rows)])
 
 
@@ -524,18 +524,24 @@ def _as_waveform(item):
 
 
 def _check_kind(item, waveform):
-    kind = waveform.dtype.kind
     if waveform.ndim == 0:
-        what = f"the number {item!r}" if kind in "iufcb" else f"a {type(item).__name__}"
+        is_number = waveform.dtype.kind in "iufcb"
+        what = f"the number {item!r}" if is_number else f"a {type(item).__name__}"
         raise ValueError(f"is {what}, neither a path nor a waveform.")
-    if kind in "US":
-        raise ValueError("is a sequence of strings. One clip is one path: flatten the nested list.")
-    if kind == "c":
-        raise ValueError("holds complex numbers. Complex data not supported: audio is real.")
-    if kind == "b":
-        raise ValueError("holds booleans, which are no audio.")
-    if kind not in "iuf" or waveform.dtype == np.uint64:
-        raise ValueError(f"holds values of type {waveform.dtype}. Convert them to float32.")
+    if problem := _problem_of_type(waveform.dtype):
+        raise ValueError(problem)
+
+
+def _problem_of_type(dtype):
+    if dtype.kind in "UST":
+        return "is a sequence of strings. One clip is one path: flatten the nested list."
+    if dtype.kind == "c":
+        return "holds complex numbers, but audio is real."
+    if dtype.kind == "b":
+        return "holds booleans, which are no audio."
+    if dtype.kind not in "iuf" or dtype == np.uint64:
+        return f"holds values of type {dtype}. Convert them to float32."
+    return ""
 
 
 def _check_one_dimension(waveform):
@@ -592,15 +598,21 @@ def _open_sound(path):
 
 
 def _open_file(path):
-    with _bare_reasons(path):
-        _file_status(path)
+    _file_status(path)
+    try:
         return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise _bare(error, path) from None
 
 
 def _file_status(path):
     """The status of a regular file with something in it; to open a pipe would wait for a writer."""
-    with _bare_reasons(path):
+    try:
         status = os.stat(path)
+    except OSError as error:
+        raise _bare(error, path) from None
+    except ValueError as error:  # a null character, or a character that no file name can have
+        raise ValueError(f"is not a path ({_first_line(error)}).") from None
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError("is a folder; see skspeech.datasets.load_audio_folder.")
     if not stat.S_ISREG(status.st_mode):
@@ -610,20 +622,12 @@ def _file_status(path):
     return status
 
 
-@contextlib.contextmanager
-def _bare_reasons(path):
-    """Errors of the operating system with a reason that names no path."""
-    try:
-        yield
-    except FileNotFoundError:
+def _bare(error, path):
+    """An error of the operating system whose message is a reason, without errno and path."""
+    if isinstance(error, FileNotFoundError):
         where = "" if os.path.isabs(path) else f" (looked in {_printable(os.getcwd())})"
-        raise FileNotFoundError(f"no such file{where}.") from None
-    except OSError as error:
-        if error.strerror is None:
-            raise
-        raise type(error)(f"cannot be opened ({error.strerror}).") from None
-    except UnicodeEncodeError:
-        raise ValueError("has a name that this system's file names cannot spell.") from None
+        return FileNotFoundError(f"no such file{where}.")
+    return type(error)(f"cannot be opened ({error.strerror}).")
 
 
 def _why_not_audio(path, file, error):
@@ -811,15 +815,19 @@ def _resample(blocks, rate, target):
         return
     import soxr
 
-    stream = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
-    pending = None
+    stream = None
+    pending = next(blocks, None)
     for block in blocks:
-        if pending is not None:
-            yield stream.resample_chunk(pending)
+        stream = stream or soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
+        yield stream.resample_chunk(pending)
         pending = block
-    # Flushing together with the last block, not after it, halves the work for short clips.
     if pending is not None:
-        last = stream.resample_chunk(pending, last=True)
+        # Flushing together with the last block, not after it, halves the work for short clips.
+        last = (
+            stream.resample_chunk(pending, last=True)
+            if stream
+            else soxr.resample(pending, rate, target, quality="HQ")
+        )
         # Less than half a sample of the result: one sample stays one sample.
         yield last if len(last) else pending[:1]
 
