@@ -1,8 +1,8 @@
 """Mel spectrograms of many clips at once, with torch.
 
-The definitions are librosa's (``center=True``, zero padding at the ends, periodic Hann window); the tests compare with
-librosa. All clips of a call lie one after another in one flat signal, each starting on a multiple of the hop, so that
-one batched FFT serves them all.
+The definitions are librosa's (``center=True``, zero padding at the ends, periodic Hann window); the
+tests compare with librosa. All clips of a call lie one after another in one flat signal, each
+starting on a multiple of the hop, so that one batched FFT serves them all.
 """
 
 import functools
@@ -12,7 +12,8 @@ import numpy as np
 
 __all__ = ["MelSpectrogram", "mel_filter_bank"]
 
-# Frames that go through one FFT call: large enough to keep the cores busy, small enough to stay in their cache.
+# Frames that go through one FFT call: large enough to keep the cores busy, small enough to stay in
+# their cache.
 _BLOCK_FRAMES = 4096
 
 
@@ -35,9 +36,7 @@ def _mel_to_hz(mels, htk):
 
 
 @functools.lru_cache(maxsize=32)
-def mel_filter_bank(
-    sampling_rate, n_fft, n_mels, *, fmin=0.0, fmax=None, htk=False, norm="slaney"
-):
+def mel_filter_bank(sampling_rate, n_fft, n_mels, *, fmin=0.0, fmax=None, htk=False, norm="slaney"):
     """Triangular mel filters, equal to :func:`librosa.filters.mel`.
 
     Written again because importing librosa takes longer than embedding a hundred clips.
@@ -160,10 +159,11 @@ class MelSpectrogram:
         return _torch_constants(self.n_fft, self.win_length, self.filters.tobytes(), device)
 
     def _lay_out(self, waveforms):
-        """One flat signal that holds every clip with its padding, and where each clip's frames begin in it."""
+        """One flat signal that holds every padded clip, and where each clip's frames begin."""
         pad = self.n_fft // 2
         counts = np.array([self.n_frames(len(w)) for w in waveforms])
-        # The frames of one clip span (count - 1) hops and one FFT; the next clip begins on the next multiple of the hop.
+        # The frames of one clip span (count - 1) hops and one FFT; the next clip begins on the next
+        # multiple of the hop.
         spans = (counts - 1) + -(-self.n_fft // self.hop_length)
         first_frames = np.concatenate([[0], np.cumsum(spans)[:-1]])
         flat = np.zeros(int(spans.sum()) * self.hop_length + self.n_fft, dtype=np.float32)

@@ -1,8 +1,9 @@
 """Embeddings remembered per clip.
 
-Extractors learn nothing, so the embedding of a clip depends on its content, the extractor's parameters and the weights
-alone. It is computed once and then found again, whatever the folds, the members of an ensemble and the number of
-predictions: in memory by default, and on disk too where an extractor's ``memory`` names a folder.
+Extractors learn nothing, so the embedding of a clip depends on its content, the extractor's
+parameters and the weights alone. It is computed once and then found again, whatever the folds, the
+members of an ensemble and the number of predictions: in memory by default, and on disk too where an
+extractor's ``memory`` names a folder.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ _KEYS_PER_QUERY = 500
 
 
 class MemoryStore:
-    """The least recently used embeddings, in at most `max_bytes` bytes. Safe to use from several threads.
+    """The most recently used embeddings, in bounded memory. Safe to use from several threads.
 
     Parameters
     ----------
@@ -105,10 +106,10 @@ class MemoryStore:
 
 
 class DiskStore:
-    """Embeddings in one SQLite file, shared by processes. A value carries its checksum; a damaged one is dropped.
+    """Embeddings in one SQLite file, shared by processes; each with a checksum.
 
-    A folder that can't be written, or a full disk, costs a warning and nothing else: what is there is still read, and
-    what is not there is computed.
+    A folder that can't be written, or a full disk, costs a warning and nothing else: what is there
+    is still read, and what is not there is computed.
 
     Parameters
     ----------
@@ -157,7 +158,9 @@ class DiskStore:
         with self._guarded("write"):
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._connection(create=True) as connection:
-                connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows)
+                connection.executemany(
+                    "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows
+                )
 
     def close(self):
         """Close this thread's connection to the file."""
@@ -175,7 +178,7 @@ class DiskStore:
                 yield key, value
 
     def _connection(self, create=False):
-        """This thread's connection: SQLite's must not be shared between threads, nor survive a fork."""
+        """This thread's connection: SQLite's may neither be shared nor survive a fork."""
         local = self._local
         if getattr(local, "connection", None) is None or local.pid != os.getpid():
             writable = create or os.access(self.folder, os.W_OK)
@@ -208,8 +211,9 @@ class DiskStore:
             if not self._warned:
                 self._warned = True
                 warnings.warn(
-                    f"The cache of embeddings {str(self.path)!r} could not be used to {action} ({error}). "
-                    "Embeddings are computed instead, which takes longer but gives the same result. "
+                    f"The cache of embeddings {str(self.path)!r} could not be used to {action} "
+                    f"({error}). Embeddings are computed instead, which takes longer but gives "
+                    "the same result. "
                     "Free the disk, make the folder writable, or pass another folder as memory=.",
                     UserWarning,
                     stacklevel=2,
@@ -334,8 +338,9 @@ def open_cache(memory=None):
     Parameters
     ----------
     memory : None, False, str, path-like or joblib.Memory, default=None
-        None remembers embeddings in this process's memory. A folder, or a :class:`joblib.Memory` (whose folder is
-        used), keeps them on disk as well, where other processes and later sessions find them. False remembers nothing.
+        None remembers embeddings in this process's memory. A folder, or a :class:`joblib.Memory`
+        (whose folder is used), keeps them on disk as well, where other processes and later sessions
+        find them. False remembers nothing.
 
     Returns
     -------
@@ -363,8 +368,8 @@ def open_cache(memory=None):
         return EmbeddingCache([_memory_store])
     if not isinstance(location, (str, os.PathLike)):
         raise TypeError(
-            f"memory={memory!r} is not accepted. Use None (in memory), a folder or a joblib.Memory (on disk as well), "
-            "or False (no cache)."
+            f"memory={memory!r} is not accepted. Use None (in memory), a folder or a joblib.Memory "
+            "(on disk as well), or False (no cache)."
         )
     folder = Path(location).expanduser().absolute() / "skspeech"
     return EmbeddingCache([_memory_store, _disk_store(folder)])

@@ -89,7 +89,9 @@ def test_processes_write_at_once(tmp_path):
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(who)]) for who in range(3)
     ]
     assert [worker.wait(timeout=60) for worker in workers] == [0, 0, 0]
-    assert len(DiskStore(tmp_path).get_many([f"{w}-{i}" for w in range(3) for i in range(50)])) == 150
+    assert (
+        len(DiskStore(tmp_path).get_many([f"{w}-{i}" for w in range(3) for i in range(50)])) == 150
+    )
 
 
 @pytest.mark.parametrize("column", ["shape", "checksum", "value"])

@@ -9,7 +9,9 @@ from skspeech._spectrogram import MelSpectrogram, mel_filter_bank
 
 @pytest.mark.parametrize("htk", [False, True])
 @pytest.mark.parametrize("norm", ["slaney", None])
-@pytest.mark.parametrize(("n_fft", "n_mels", "fmin", "fmax"), [(400, 40, 0, None), (512, 96, 20, 7600)])
+@pytest.mark.parametrize(
+    ("n_fft", "n_mels", "fmin", "fmax"), [(400, 40, 0, None), (512, 96, 20, 7600)]
+)
 def test_filter_bank_is_librosas(n_fft, n_mels, fmin, fmax, htk, norm):
     ours = mel_filter_bank(16_000, n_fft, n_mels, fmin=fmin, fmax=fmax, htk=htk, norm=norm)
     theirs = librosa.filters.mel(
@@ -43,13 +45,17 @@ def test_spectrogram_is_librosas(n_fft, hop_length, win_length, n_mels, pad_mode
             pad_mode=pad_mode,
         ).T
         assert end - begin == len(expected) == spectrogram.n_frames(len(waveform))
-        np.testing.assert_allclose(frames[begin:end], expected, rtol=1e-4, atol=1e-5 * expected.max())
+        np.testing.assert_allclose(
+            frames[begin:end], expected, rtol=1e-4, atol=1e-5 * expected.max()
+        )
 
 
 def test_clips_do_not_touch_each_other():
     rng = np.random.default_rng(1)
     loud = rng.standard_normal(1_000).astype(np.float32)
-    frames, starts = MelSpectrogram(400, 160, 40)([np.zeros(1, np.float32), loud, np.zeros(777, np.float32)])
+    frames, starts = MelSpectrogram(400, 160, 40)(
+        [np.zeros(1, np.float32), loud, np.zeros(777, np.float32)]
+    )
     assert frames[: starts[1]].max() == 0
     assert frames[starts[2] :].max() == 0
     np.testing.assert_allclose(

@@ -46,10 +46,10 @@ class _Windows:
 
 
 class BaseExtractor(TransformerMixin, BaseEstimator):
-    """Turns clips into features with a frozen network. Subclasses say which, in underscored methods.
+    """Turns clips into features with a frozen network; subclasses say which.
 
-    A subclass defines `_network_id`, `_load_network`, `_spectrogram`, `_frames_per_window`, `_forward`, `_pool` and
-    `_feature_names`; `_prepare` may change a waveform first.
+    A subclass defines `_network_id`, `_load_network`, `_spectrogram`, `_frames_per_window`,
+    `_forward`, `_pool` and `_feature_names`; `_prepare` may change a waveform first.
     """
 
     _parameter_constraints: dict = {
@@ -127,7 +127,8 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         embeddings : list of ndarray of shape (n_windows, n_features), dtype float32
             One array a clip.
         timestamps : list of ndarray of shape (n_windows,), dtype float64
-            Centres of the windows in seconds from the start of the clip; only with ``return_timestamps=True``.
+            Centres of the windows in seconds from the start of the clip; only with
+            ``return_timestamps=True``.
 
         Raises
         ------
@@ -169,20 +170,13 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
     def _prepare(self, waveform):
         return waveform
 
-    # Clips to features ------------------------------------------------------------------------------------------------
-
     def _embed_clips(self, clips, *, pooled):
-        """One array a clip: pooled features, or a row a window that begins with the centre of the window."""
+        """One array a clip: pooled features, or a row a window, with its centre in front."""
         cache = open_cache(self.memory)
         keys = [self._key(clip, pooled) for clip in clips] if cache.stores else [None] * len(clips)
         found = cache.get_many([key for key in keys if key is not None])
         results = [found.get(key) for key in keys]
-        # A clip that occurs twice is computed once; one that can't be read has no key and fails when it is decoded.
-        firsts = {}
-        for index, key in enumerate(keys):
-            if results[index] is None:
-                firsts.setdefault(index if key is None else key, index)
-        todo = np.array(list(firsts.values()), dtype=np.intp)
+        todo = np.flatnonzero([result is None for result in results])
         if len(todo):
             for indices, arrays, reusable in self._compute(clips, todo, pooled):
                 for index, array in zip(indices, arrays, strict=True):
@@ -194,9 +188,6 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
                         if keep and keys[index] is not None
                     }
                 )
-            for index, key in enumerate(keys):
-                if results[index] is None:
-                    results[index] = results[firsts[key]]
         return results
 
     def _key(self, clip, pooled):
@@ -207,8 +198,12 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         return f"{self._fingerprint(pooled)}-{content}"
 
     def _fingerprint(self, pooled):
-        params = {k: v for k, v in self.get_params(deep=False).items() if k not in _RUNTIME_PARAMETERS}
-        return _fingerprint(type(self).__qualname__, self._network_id(), repr(sorted(params.items())), pooled)
+        params = {
+            k: v for k, v in self.get_params(deep=False).items() if k not in _RUNTIME_PARAMETERS
+        }
+        return _fingerprint(
+            type(self).__qualname__, self._network_id(), repr(sorted(params.items())), pooled
+        )
 
     def _compute(self, clips, todo, pooled):
         """Yield (indices, arrays, reusable) for chunks of the clips ``todo``."""
@@ -217,14 +212,15 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         progress = self._progress(len(todo))
         for indices, waveforms in self._chunks(clips, todo):
             arrays = self._embed_waveforms(waveforms, network, device, pooled)
-            # A clip that could not be read was replaced by silence: that must not be found again as its embedding.
+            # A clip that could not be read was replaced by silence: that must not be found again as
+            # its embedding.
             reusable = [self.errors == "raise" or waveform.any() for waveform in waveforms]
             yield indices, arrays, reusable
             progress.update(len(indices))
         progress.close()
 
     def _chunks(self, clips, todo):
-        """Group decoded clips: enough windows to fill some batches, few enough seconds to bound the memory."""
+        """Group decoded clips: enough to fill some batches, few enough to bound the memory."""
         max_seconds = min(_CHUNK_SECONDS, _CHUNK_BATCHES * self.batch_size * self.hop)
         indices, waveforms, seconds = [], [], 0.0
         decoded = iter_waveforms(
@@ -239,8 +235,8 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
                     yield indices, waveforms
                     indices, waveforms, seconds = [], [], 0.0
         except AudioError as error:
-            # Say the positions in the caller's list, not in the part of it that was not in the cache.
-            raise AudioError([(int(todo[i]), name, why) for i, name, why in error.failures]) from None
+            # Count the caller's clips, not just those that were not in the cache.
+            raise AudioError(error.failures, len(clips), error.advice) from None
         if indices:
             yield indices, waveforms
 
@@ -255,7 +251,10 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         if pooled:
             return [self._pool(block) for block in per_clip]
         centres = self._centres(waveforms, windows)
-        return [np.column_stack([c, block]).astype(np.float32) for c, block in zip(centres, per_clip, strict=True)]
+        return [
+            np.column_stack([c, block]).astype(np.float32)
+            for c, block in zip(centres, per_clip, strict=True)
+        ]
 
     def _cut(self, waveforms, device):
         """Spectrograms of all clips, and where their windows begin in them."""
@@ -264,7 +263,9 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         shortest = size * self._spectrogram.hop_length
         prepared = [_tile(self._prepare(waveform), shortest) for waveform in waveforms]
         frames, firsts = self._spectrogram(prepared, device)
-        starts = [_frame_starts(len(w) // self._spectrogram.hop_length, size, hop) for w in prepared]
+        starts = [
+            _frame_starts(len(w) // self._spectrogram.hop_length, size, hop) for w in prepared
+        ]
         counts = np.array([len(s) for s in starts])
         return _Windows(frames, np.concatenate(starts) + np.repeat(firsts[:-1], counts), counts)
 
@@ -282,7 +283,7 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         return torch.cat(parts).float().cpu().numpy()
 
     def _centres(self, waveforms, windows):
-        """Frame on which each window of each clip is centred; half the clip where it was tiled to fill a window."""
+        """Frame on which each window is centred; of a tiled clip, the middle of the clip itself."""
         size = self._frames_per_window()
         hop_length = self._spectrogram.hop_length
         firsts = np.concatenate([[0], np.cumsum(windows.counts)[:-1]])
@@ -314,7 +315,7 @@ def _fingerprint(*parts):
 
 
 def _tile(waveform, n_samples):
-    """Repeat a clip that is shorter than a window: stretching changes it, and zeros are not speech."""
+    """Repeat a clip that is shorter than a window: stretching it or adding zeros changes it."""
     if len(waveform) >= n_samples:
         return waveform
     return np.resize(waveform, n_samples)
@@ -332,7 +333,7 @@ _networks_lock = threading.Lock()
 
 
 def _shared_network(network_id, device, load):
-    """The one copy of a network in this process, on this device: estimators never hold it, pickles never carry it."""
+    """This process's one copy of a network on a device: no estimator or pickle carries it."""
     key = (network_id, str(device))
     with _networks_lock:
         if key not in _networks:

@@ -33,23 +33,25 @@ class MusicEmbedding(BaseExtractor):
     Parameters
     ----------
     model : {"msd_musicnn", "mtt_musicnn", "msd_vgg", "mtt_vgg"}, default="msd_musicnn"
-        The pretrained network: musically motivated filters or VGG, trained on the Million Song Dataset (msd) or on
-        MagnaTagATune (mtt).
+        The pretrained network: musically motivated filters or VGG, trained on the Million Song
+        Dataset (msd) or on MagnaTagATune (mtt).
     layers : str or tuple of str, default="mean_pool"
-        What to read. musicnn: ``"mean_pool"`` and ``"max_pool"`` (753 features each), ``"penultimate"`` (200),
-        ``"tags"`` (50 probabilities). VGG: ``"pool1"`` to ``"pool5"`` (128 each, averaged over the map), ``"tags"``.
-        ``"mean_pool"`` stands for ``"pool5"`` in a VGG.
+        What to read. musicnn: ``"mean_pool"`` and ``"max_pool"`` (753 features each),
+        ``"penultimate"`` (200), ``"tags"`` (50 probabilities). VGG: ``"pool1"`` to ``"pool5"`` (128
+        each, averaged over the map), ``"tags"``. ``"mean_pool"`` stands for ``"pool5"`` in a VGG.
     pooling : {"mean", "std", "last", "max"} or tuple of these, default="mean"
-        Statistics over the windows of a clip. :meth:`embed` returns the windows themselves, without them.
+        Statistics over the windows of a clip. :meth:`embed` returns the windows themselves, without
+        them.
     window : float, default=3.0
-        Seconds that the network sees at once. It was trained on 3; a VGG takes nothing else. Clips that are shorter are
-        repeated to fill it.
+        Seconds that the network sees at once. It was trained on 3; a VGG takes nothing else. Clips
+        that are shorter are repeated to fill it.
     hop : float, default=3.0
         Seconds between the starts of windows. The last window ends with the clip.
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
-        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring their own.
+        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
+        their own.
     batch_size : int, default=32
         Windows that go through the network at once, of any clips.
     device : str or torch.device, default="auto"
@@ -60,8 +62,8 @@ class MusicEmbedding(BaseExtractor):
     n_jobs : int or None, default=None
         Threads that decode audio.
     errors : {"raise", "warn"}, default="raise"
-        What to do with clips that can't be read: one error that names them all, or one warning and silence in their
-        place.
+        What to do with clips that can't be read: one error that names them all, or one warning and
+        silence in their place.
     verbose : int, default=0
         Show a progress bar where it takes longer than half a second.
 
@@ -79,8 +81,8 @@ class MusicEmbedding(BaseExtractor):
 
     References
     ----------
-    Pons, J. and Serra, X. (2019). musicnn: pre-trained convolutional neural networks for music audio tagging. ISMIR
-    late-breaking demos. https://arxiv.org/abs/1909.06654
+    Pons, J. and Serra, X. (2019). musicnn: pre-trained convolutional neural networks for music
+    audio tagging. ISMIR late-breaking demos. https://arxiv.org/abs/1909.06654
 
     Weights: musicnn, https://github.com/jordipons/musicnn (ISC).
 
@@ -139,7 +141,8 @@ class MusicEmbedding(BaseExtractor):
         self._statistics()
         if self._is_vgg() and self._frames_per_window() != _VGG_FRAMES:
             raise ValueError(
-                f"window={self.window!r} is not accepted with model={self.model!r}: a VGG takes windows of 3.0 s only."
+                f"window={self.window!r} is not accepted with model={self.model!r}: "
+                "a VGG takes windows of 3.0 s only."
             )
 
     def _is_vgg(self):

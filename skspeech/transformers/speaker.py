@@ -12,33 +12,38 @@ __all__ = ["SpeakerEmbedding"]
 
 _N_UNITS = 256
 _LSTM_LAYERS = (1, 2, 3)
-# Quieter clips are raised to this level, as in the training of the network; louder ones stay as they are.
+# Quieter clips are raised to this level, as in the training of the network; louder ones stay as
+# they are.
 _TARGET_DBFS = -30.0
 
 
 class SpeakerEmbedding(BaseExtractor):
     """Embed clips with a network that was trained to tell speakers apart (GE2E).
 
-    The network is three LSTM layers over 1.6 s windows. Its output, ``layers="embedding"``, knows who speaks; the
-    hidden layers below know more of emotion, language and words.
+    The network is three LSTM layers over 1.6 s windows. Its output, ``layers="embedding"``, knows
+    who speaks; the hidden layers below know more of emotion, language and words.
 
     Parameters
     ----------
     model : {"ge2e"}, default="ge2e"
         The pretrained network: Resemblyzer's.
-    layers : {"embedding", "all"}, int or tuple of these, default=(1, 2, 3)
-        What to read: 1, 2 and 3 are the LSTM layers, ``"embedding"`` the network's output, ``"all"`` everything.
+    layers : {"all", "embedding"}, int or tuple of these, default="all"
+        What to read: 1, 2 and 3 are the LSTM layers, ``"embedding"`` the network's output,
+        ``"all"`` everything.
     pooling : {"mean", "std", "last", "max"} or tuple of these, default=("mean", "std")
-        Statistics of the LSTM layers over the frames of a window. Over the windows of a clip, all are averaged, except
-        ``"max"``, of which the largest is taken. The embedding is averaged and brought to unit length.
+        Statistics of the LSTM layers over the frames of a window. Over the windows of a clip, all
+        are averaged, except ``"max"``, of which the largest is taken. The embedding is averaged and
+        brought to unit length.
     window : float, default=1.6
-        Seconds that the network sees at once. It was trained on 1.6. Clips that are shorter are repeated to fill it.
+        Seconds that the network sees at once. It was trained on 1.6. Clips that are shorter are
+        repeated to fill it.
     hop : float, default=0.8
         Seconds between the starts of windows. The last window ends with the clip.
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
-        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring their own.
+        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
+        their own.
     batch_size : int, default=64
         Windows that go through the network at once, of any clips.
     device : str or torch.device, default="auto"
@@ -49,8 +54,8 @@ class SpeakerEmbedding(BaseExtractor):
     n_jobs : int or None, default=None
         Threads that decode audio.
     errors : {"raise", "warn"}, default="raise"
-        What to do with clips that can't be read: one error that names them all, or one warning and silence in their
-        place.
+        What to do with clips that can't be read: one error that names them all, or one warning and
+        silence in their place.
     verbose : int, default=0
         Show a progress bar where it takes longer than half a second.
 
@@ -68,8 +73,8 @@ class SpeakerEmbedding(BaseExtractor):
 
     References
     ----------
-    Wan, L., Wang, Q., Papir, A. and Moreno, I. L. (2018). Generalized end-to-end loss for speaker verification. ICASSP.
-    https://arxiv.org/abs/1710.10467
+    Wan, L., Wang, Q., Papir, A. and Moreno, I. L. (2018). Generalized end-to-end loss for speaker
+    verification. ICASSP. https://arxiv.org/abs/1710.10467
 
     Weights: Resemblyzer, https://github.com/resemble-ai/Resemblyzer (Apache 2.0).
 
@@ -79,7 +84,7 @@ class SpeakerEmbedding(BaseExtractor):
     >>> from skspeech.datasets import make_speech_like
     >>> clips = make_speech_like(n_samples=4, random_state=0).data
     >>> SpeakerEmbedding().fit_transform(clips).shape  # doctest: +SKIP
-    (4, 1536)
+    (4, 1792)
     """
 
     _spectrogram = MelSpectrogram(n_fft=400, hop_length=160, n_mels=40)
@@ -95,7 +100,7 @@ class SpeakerEmbedding(BaseExtractor):
         self,
         model="ge2e",
         *,
-        layers=(1, 2, 3),
+        layers="all",
         pooling=("mean", "std"),
         window=1.6,
         hop=0.8,
@@ -189,14 +194,20 @@ class SpeakerEmbedding(BaseExtractor):
 def choose(name, value, accepted):
     """The entries of a parameter that takes one or several of `accepted`, as a tuple."""
     chosen = (value,) if isinstance(value, (str, int)) else tuple(value)
-    if not chosen or any(entry not in accepted for entry in chosen) or len(set(chosen)) < len(chosen):
+    if (
+        not chosen
+        or any(entry not in accepted for entry in chosen)
+        or len(set(chosen)) < len(chosen)
+    ):
         options = ", ".join(map(repr, accepted))
-        raise ValueError(f"{name}={value!r} is not accepted. Use one or several of {options}, each once.")
+        raise ValueError(
+            f"{name}={value!r} is not accepted. Use one or several of {options}, each once."
+        )
     return chosen
 
 
 def raise_volume(waveform, target_dbfs):
-    """Amplify a waveform whose root mean square level is below `target_dbfs`; silence stays silence."""
+    """Amplify a waveform whose root mean square is below `target_dbfs`; silence stays silence."""
     level = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
     target = 10 ** (target_dbfs / 20)
     if level == 0 or level >= target:
@@ -205,7 +216,7 @@ def raise_volume(waveform, target_dbfs):
 
 
 def time_statistics(states, statistics):
-    """Statistics over the frames of (n, n_frames, n_units): a list of (n, n_units), in the order of `statistics`."""
+    """Statistics over the frames of (n, n_frames, n_units): a list of (n, n_units)."""
     compute = {
         "mean": lambda: states.mean(dim=1),
         "std": lambda: states.std(dim=1, correction=0),

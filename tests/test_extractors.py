@@ -1,0 +1,291 @@
+"""Extractors: clips in any form become features, each clip once, whatever its neighbours."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skspeech import AudioError, MusicEmbedding, SpeakerEmbedding, cache
+from skspeech.audio import SAMPLING_RATE
+from skspeech.datasets import make_speech_like
+from skspeech.transformers import _base
+from skspeech.transformers.speaker import raise_volume
+from skspeech.weights import WeightsError, load_weights
+
+MUSIC_MODELS = ["msd_musicnn", "mtt_musicnn", "msd_vgg", "mtt_vgg"]
+
+
+@pytest.fixture(autouse=True)
+def weights():
+    cache.clear()
+    try:
+        load_weights("ge2e")
+    except WeightsError as error:
+        pytest.skip(f"needs the pretrained weights: {error}")
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Six clips of other lengths: shorter than a window, a window, several windows."""
+    waveforms = make_speech_like(n_samples=6, random_state=0).data
+    seconds = [0.3, 1.6, 3.0, 2.1, 5.7, 4.0]
+    return [np.resize(w, int(s * SAMPLING_RATE)) for w, s in zip(waveforms, seconds)]
+
+
+@pytest.fixture
+def count_windows(monkeypatch):
+    """How many windows went through the network."""
+    seen = []
+    run = _base.BaseExtractor._run
+
+    def counting(self, network, windows):
+        seen.append(len(windows.starts))
+        return run(self, network, windows)
+
+    monkeypatch.setattr(_base.BaseExtractor, "_run", counting)
+    return seen
+
+
+@pytest.fixture(params=[SpeakerEmbedding, MusicEmbedding])
+def extractor(request):
+    return request.param(batch_size=4)
+
+
+def test_features_have_names_and_are_finite(extractor, clips):
+    features = extractor.fit_transform(clips)
+    names = extractor.get_feature_names_out()
+    assert features.shape == (len(clips), len(names))
+    assert features.dtype == np.float32
+    assert len(set(names)) == len(names)
+    assert np.isfinite(features).all()
+    assert len(np.unique(features, axis=0)) == len(clips)
+
+
+def test_all_forms_of_one_clip_give_the_same_features(extractor, clips, tmp_path):
+    waveform = np.round(clips[2] * 32767).astype(np.int16)
+    path = tmp_path / "clip.flac"
+    soundfile.write(path, waveform, SAMPLING_RATE)
+    as_float = (waveform / 32768).astype(np.float32)
+    expected = extractor.transform([as_float])[0]
+    for form in ([waveform], [str(path)], [path], [(as_float, SAMPLING_RATE)], as_float[None, :]):
+        np.testing.assert_allclose(extractor.transform(form)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_neighbours_do_not_matter(extractor, clips, batch_size):
+    extractor.set_params(memory=False, batch_size=batch_size)
+    together = extractor.transform(clips)
+    alone = np.concatenate([extractor.transform([clip]) for clip in clips])
+    scale = np.abs(together).max(axis=0)
+    assert (np.abs(together - alone) <= 1e-4 * scale + 1e-6).all()
+
+
+def test_chunks_are_invisible(extractor, clips, monkeypatch):
+    extractor.set_params(memory=False)
+    whole = extractor.transform(clips)
+    monkeypatch.setattr(_base, "_CHUNK_SECONDS", 0.1)
+    np.testing.assert_allclose(extractor.transform(clips), whole, rtol=1e-3, atol=1e-5)
+
+
+def test_order_is_kept_when_some_clips_are_remembered(extractor, clips):
+    fresh = extractor.set_params(memory=False).transform(clips)
+    extractor.set_params(memory=None)
+    extractor.transform([clips[1], clips[4]])
+    np.testing.assert_allclose(extractor.transform(clips), fresh, rtol=1e-3, atol=1e-5)
+
+
+def test_grid_search_embeds_each_clip_once(extractor, clips, count_windows):
+    windows = sum(len(w) for w in extractor.set_params(memory=False).embed(clips))
+    assert sum(count_windows) == windows
+    count_windows.clear()
+    pipeline = make_pipeline(extractor.set_params(memory=None), LogisticRegression(max_iter=50))
+    search = GridSearchCV(pipeline, {"logisticregression__C": [0.01, 0.1, 1.0]}, cv=3)
+    search.fit(clips, ["a", "b"] * 3)
+    search.predict(clips)
+    assert sum(count_windows) == windows
+
+
+def test_memory_on_disk_is_shared_with_other_processes(extractor, tmp_path, count_windows):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, make_speech_like(n_samples=1, random_state=3).data[0], SAMPLING_RATE)
+    extractor.set_params(memory=str(tmp_path / "memory"))
+    expected = extractor.transform([path])
+    (tmp_path / "extractor.pkl").write_bytes(pickle.dumps(extractor))
+    code = (
+        "import pickle, sys, numpy as np\n"
+        "from skspeech.transformers import _base\n"
+        "def refuse(*args): raise AssertionError('computed again')\n"
+        "_base.BaseExtractor._run = refuse\n"
+        "extractor = pickle.load(open(sys.argv[1] + '/extractor.pkl', 'rb'))\n"
+        "np.save(sys.argv[1] + '/out.npy', extractor.transform([sys.argv[1] + '/clip.wav']))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=120)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+
+
+def test_other_parameters_or_content_are_not_confused(clips, tmp_path):
+    path = tmp_path / "clip.wav"
+    features = {}
+    for name, waveform in [("first", clips[2]), ("second", clips[5])]:
+        soundfile.write(path, waveform, SAMPLING_RATE)
+        for pooling in ["mean", "max"]:
+            features[name, pooling] = SpeakerEmbedding(layers=2, pooling=pooling).transform([path])
+    assert len({f.tobytes() for f in features.values()}) == 4
+
+
+def test_pickle_holds_no_weights(extractor, clips):
+    extractor.fit_transform(clips[:1])
+    assert len(pickle.dumps(extractor)) < 2_000
+
+
+def test_windows_and_their_centres():
+    seconds = [0.5, 1.6, 1.7, 2.0, 4.0]
+    clips = [np.full(int(s * SAMPLING_RATE), 0.1, dtype=np.float32) for s in seconds]
+    embeddings, centres = SpeakerEmbedding().embed(clips, return_timestamps=True)
+    expected = [[0.25], [0.8], [0.8], [0.8, 1.2], [0.8, 1.6, 2.4, 3.2]]
+    for embedding, centre, times in zip(embeddings, centres, expected):
+        np.testing.assert_allclose(centre, times, atol=1e-9)
+        assert embedding.shape == (len(times), 1792)
+
+
+def test_centres_do_not_drift():
+    """A hop is rounded to whole frames once, and the centres tell where the windows are."""
+    clip = np.resize(make_speech_like(n_samples=1, random_state=0).data[0], 600 * SAMPLING_RATE)
+    extractor = SpeakerEmbedding(hop=5.0037, layers="embedding")
+    ((centres,),) = [extractor.embed([clip], return_timestamps=True)[1]]
+    np.testing.assert_allclose(np.diff(centres)[:-1], 5.0, atol=1e-9)
+    assert centres[-1] == pytest.approx(600 - 0.8, abs=0.01)
+
+
+def test_pooled_features_are_those_of_the_windows(clips):
+    extractor = SpeakerEmbedding(layers="all", pooling=("mean", "std", "last", "max"))
+    pooled, windows = extractor.transform(clips), extractor.embed(clips)
+    names = extractor.get_feature_names_out()
+    is_max = np.array(["_max_" in name for name in names])
+    is_embedding = np.array(["_embedding_" in name for name in names])
+    for row, block in zip(pooled, windows):
+        np.testing.assert_allclose(row[is_max], block.max(axis=0)[is_max], rtol=1e-4, atol=1e-6)
+        averaged = ~is_max & ~is_embedding
+        np.testing.assert_allclose(
+            row[averaged], block.mean(axis=0)[averaged], rtol=1e-3, atol=1e-5
+        )
+        assert np.linalg.norm(row[is_embedding]) == pytest.approx(1, abs=1e-5)
+
+
+def test_music_pooling_over_windows(clips):
+    extractor = MusicEmbedding(layers=("penultimate", "tags"), pooling=("max", "std"), hop=1.0)
+    pooled, windows = extractor.transform(clips), extractor.embed(clips)
+    for row, block in zip(pooled, windows):
+        expected = np.concatenate([block.max(axis=0), block.std(axis=0)])
+        np.testing.assert_allclose(row, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", MUSIC_MODELS)
+def test_music_models(model, clips):
+    try:
+        features = MusicEmbedding(model, layers="tags").fit_transform(clips[:3])
+    except WeightsError as error:
+        pytest.skip(f"needs the pretrained weights: {error}")
+    assert features.shape == (3, 50)
+    assert ((features > 0) & (features < 1)).all()
+
+
+def test_max_duration_reads_the_beginning(clips):
+    cut = [clip[: int(1.6 * SAMPLING_RATE)] for clip in clips]
+    extractor = SpeakerEmbedding(max_duration=1.6, memory=False)
+    np.testing.assert_allclose(extractor.transform(clips), extractor.transform(cut), rtol=1e-4)
+
+
+def test_short_clips_are_repeated_not_padded(clips):
+    short = clips[0]
+    repeated = np.resize(short, int(1.6 * SAMPLING_RATE))
+    extractor = SpeakerEmbedding(memory=False)
+    np.testing.assert_allclose(
+        extractor.transform([short]), extractor.transform([repeated]), rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-3, 1.0, 100.0, 1e9])
+def test_any_level_gives_finite_features(extractor, clips, scale):
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        features = extractor.transform([clips[3] * np.float32(scale)])
+    assert np.isfinite(features).all()
+
+
+def test_one_sample_is_a_clip(extractor):
+    assert np.isfinite(extractor.transform([np.array([0.5], dtype=np.float32)])).all()
+
+
+def test_volume_is_raised_never_lowered():
+    quiet = np.full(100, 1e-4, dtype=np.float32)
+    loud = np.full(100, 0.5, dtype=np.float32)
+    assert np.sqrt(np.mean(raise_volume(quiet, -30.0) ** 2)) == pytest.approx(10**-1.5, rel=1e-4)
+    assert raise_volume(loud, -30.0) is loud
+    assert not raise_volume(np.zeros(5, dtype=np.float32), -30.0).any()
+
+
+def test_bad_clips_are_all_named_and_nothing_is_remembered_of_them(extractor, clips, tmp_path):
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF, but not really")
+    empty = [tmp_path / "empty.wav", tmp_path / "empty-too.wav"]
+    for path in empty:
+        path.touch()
+    X = [clips[0], str(broken), clips[1], str(tmp_path / "missing.wav"), *empty]
+    with pytest.raises(AudioError) as error:
+        extractor.transform(X)
+    assert [failure[0] for failure in error.value.failures] == [1, 3, 4, 5]
+    assert "broken.wav" in str(error.value)
+    assert "missing.wav" in str(error.value)
+    assert "4 of 6" in str(error.value)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="4 of"):
+            features = extractor.set_params(errors="warn").transform(X)
+        assert np.isfinite(features).all()
+    with pytest.raises(AudioError):
+        extractor.set_params(errors="raise").transform(X)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"window": 0}, "'window' parameter of .* Got 0 instead"),
+        ({"hop": -1.0}, "'hop' parameter of .* Got -1.0 instead"),
+        ({"batch_size": 0}, "'batch_size' parameter"),
+        ({"errors": "ignore"}, "'errors' parameter of .* Got 'ignore' instead"),
+        ({"model": "nothing"}, "'model' parameter of .* Got 'nothing' instead"),
+        (
+            {"pooling": ("mean", "median")},
+            "pooling=.*'median'.* is not accepted. Use one or several",
+        ),
+        ({"pooling": ()}, "pooling=.* is not accepted"),
+        ({"layers": ("mean_pool", 9)}, "layers=.* is not accepted. Use one or several of"),
+        ({"device": "quantum"}, "device='quantum' is not a device that torch knows"),
+    ],
+)
+def test_parameters_are_checked(extractor, clips, params, message):
+    with pytest.raises(ValueError, match=message):
+        extractor.set_params(**params).fit_transform(clips[:1])
+
+
+def test_vgg_takes_only_its_window(clips):
+    with pytest.raises(ValueError, match=r"window=2\.0 is not accepted with model='msd_vgg'"):
+        MusicEmbedding("msd_vgg", window=2.0).fit(clips)
+
+
+def test_unused_parameters_of_running_do_not_change_the_key(extractor, clips, count_windows):
+    extractor.transform(clips[:2])
+    extractor.set_params(batch_size=2, n_jobs=1, verbose=1).transform(clips[:2])
+    assert len(count_windows) == 1
+
+
+@pytest.mark.gpu
+def test_gpu_gives_the_cpus_features(extractor, clips):
+    on_gpu = extractor.set_params(memory=False, device="cuda").transform(clips)
+    on_cpu = extractor.set_params(device="cpu").transform(clips)
+    np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-2, atol=1e-3)
