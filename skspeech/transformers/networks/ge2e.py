@@ -41,10 +41,10 @@ class GE2E(nn.Module):
         """
         return self.project(self.hidden_states(mel)[-1][:, -1])
 
-    def hidden_states(self, mel):
-        """Hidden states of the three layers, each of shape (n, n_frames, 256)."""
+    def hidden_states(self, mel, n_layers=3):
+        """Hidden states of the first `n_layers` layers, each of shape (n, n_frames, 256)."""
         states = []
-        for layer in self.layers:
+        for layer in self.layers[:n_layers]:
             mel, _ = layer(mel)
             states.append(mel)
         return states
