@@ -22,6 +22,7 @@ import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
 
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 
@@ -350,6 +351,8 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
         return X
     sampling_rate = _checked_rate(sampling_rate)
     _refuse_single_clip(X)
+    if _is_sparse(X):
+        check_array(X)  # raises, with advice
     _refuse_unordered(X)
     if not isinstance(X, (list, tuple)):
         X = _from_array_like(X, sampling_rate)
@@ -388,7 +391,7 @@ def _refuse_unordered(X):
 
 def _from_array_like(X, sampling_rate):
     """A list of items, or already clips where `X` is a 2-D array of numbers."""
-    if _is_sparse(X) or hasattr(X, "columns"):
+    if hasattr(X, "columns"):
         return _from_table(X, sampling_rate)
     if not hasattr(X, "__array__"):
         if not isinstance(X, collections.abc.Sequence):
@@ -1243,6 +1246,13 @@ class AudioLoader(TransformerMixin, BaseEstimator):
         Raise one error that names all bad clips, or replace each by a second of silence with one
         warning for all.
 
+    Attributes
+    ----------
+    n_features_in_ : int
+        Samples a clip; only where `fit` saw a 2-D array.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of the table; only where `fit` saw a DataFrame of numbers.
+
     See Also
     --------
     load_waveforms : The same as a function.
@@ -1291,7 +1301,7 @@ class AudioLoader(TransformerMixin, BaseEstimator):
         ----------
         X : clips in any form that :func:`as_clips` takes
             The clips.
-        y : None
+        y : object, default=None
             Ignored.
 
         Returns
@@ -1300,6 +1310,8 @@ class AudioLoader(TransformerMixin, BaseEstimator):
             The estimator itself.
         """
         as_clips(X, sampling_rate=self.sampling_rate)
+        if getattr(X, "ndim", None) == 2:
+            validate_data(self, X, skip_check_array=True)
         return self
 
     def transform(self, X):
@@ -1338,6 +1350,7 @@ class AudioLoader(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
         return tags
 
     def __sklearn_is_fitted__(self):
