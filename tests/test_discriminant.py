@@ -1,0 +1,123 @@
+"""Discriminant analysis from inner products is discriminant analysis, and knows how sure it is."""
+
+import numpy as np
+import pytest
+from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.datasets import load_digits, load_iris, make_classification
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import log_loss
+from sklearn.model_selection import train_test_split
+
+from skspeech.estimators import ShrinkageDiscriminantAnalysis
+
+
+def _wide(n_samples=80, n_features=300, n_classes=4, seed=0):
+    return make_classification(
+        n_samples,
+        n_features,
+        n_informative=30,
+        n_classes=n_classes,
+        class_sep=3.0,
+        random_state=seed,
+    )
+
+
+@pytest.mark.parametrize("shrinkage", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(80, 300), (300, 40)])
+def test_scores_are_those_of_the_textbook(shape, shrinkage):
+    X, y = _wide(*shape)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    model = ShrinkageDiscriminantAnalysis(shrinkage, calibrate=False).fit(X, y)
+    means = np.array([X[y == k].mean(axis=0) for k in range(4)])
+    covariance = np.cov((X - means[y]).T, bias=True)
+    ridge = np.trace(covariance) / len(covariance)
+    shrunk = (1 - shrinkage) * covariance + shrinkage * ridge * np.eye(len(covariance))
+    weights = np.linalg.solve(shrunk, means.T).T
+    expected = X @ weights.T - 0.5 * (weights * means).sum(axis=1)
+    np.testing.assert_allclose(model.decision_function(X), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(80, 300), (300, 40)])
+def test_automatic_shrinkage_is_ledoit_and_wolfs(shape):
+    X, y = _wide(*shape)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    centred = X - np.array([X[y == k].mean(axis=0) for k in range(4)])[y]
+    model = ShrinkageDiscriminantAnalysis().fit(X, y)
+    expected = ledoit_wolf_shrinkage(centred, assume_centered=True)
+    assert model.shrinkage_ == pytest.approx(expected, rel=1e-6)
+
+
+def test_many_rows_agree_with_scikit_learn():
+    X, y = load_digits(return_X_y=True)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    ours = ShrinkageDiscriminantAnalysis("auto").fit(X_train, y_train).score(X_test, y_test)
+    reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(X_train, y_train)
+    assert ours >= reference.score(X_test, y_test) - 0.01
+
+
+def test_calibration_lowers_the_log_loss_of_new_rows():
+    X, y = _wide(200, 400)
+    X += np.random.default_rng(0).normal(scale=4.0, size=X.shape)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    losses = [
+        log_loss(
+            y_test,
+            ShrinkageDiscriminantAnalysis(calibrate=folds)
+            .fit(X_train, y_train)
+            .predict_proba(X_test),
+        )
+        for folds in (5, False)
+    ]
+    assert losses[0] < 0.9 * losses[1]
+
+
+def test_priors():
+    X, y = load_iris(return_X_y=True)
+    keep = np.concatenate([np.flatnonzero(y == 1), np.flatnonzero(y == 2)[:10]])
+    balanced = ShrinkageDiscriminantAnalysis(priors="balanced").fit(X[keep], y[keep])
+    empirical = ShrinkageDiscriminantAnalysis(priors="empirical").fit(X[keep], y[keep])
+    difference = empirical.decision_function(X) - balanced.decision_function(X)
+    np.testing.assert_allclose(difference, np.log(10 / 50), rtol=1e-6)
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (1, 5), (2, 1, 30), (1, 1, 1, 1, 40), (3, 3)])
+def test_tiny_classes_survive(counts):
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(len(counts)), counts)
+    X = rng.normal(size=(len(y), 50)) + 5 * rng.normal(size=(len(counts), 50))[y]
+    probabilities = ShrinkageDiscriminantAnalysis().fit(X, y).predict_proba(X)
+    assert probabilities.shape == (len(y), len(counts))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert (probabilities.argmax(axis=1) == y).mean() > 0.9
+
+
+def test_constant_features_and_equal_rows():
+    X, y = _wide()
+    X[:, :50] = 7.0
+    assert np.isfinite(ShrinkageDiscriminantAnalysis().fit(X, y).predict_proba(X)).all()
+    same = np.tile(np.arange(5.0), (6, 1))
+    proba = ShrinkageDiscriminantAnalysis().fit(same, [0, 0, 0, 1, 1, 1]).predict_proba(same)
+    np.testing.assert_allclose(proba, 0.5)
+
+
+def test_single_precision_stays_and_agrees():
+    X, y = _wide()
+    single = ShrinkageDiscriminantAnalysis().fit(X.astype(np.float32), y)
+    double = ShrinkageDiscriminantAnalysis().fit(X, y)
+    assert single.coef_.dtype == np.float32
+    np.testing.assert_allclose(single.predict_proba(X), double.predict_proba(X), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"shrinkage": 1.5}, "'shrinkage' parameter"),
+        ({"priors": "flat"}, "'priors' parameter"),
+        ({"calibrate": 1}, "'calibrate' parameter"),
+        ({"calibrate": True}, "calibrate=True is not accepted"),
+    ],
+)
+def test_parameters_are_checked(params, message):
+    X, y = _wide()
+    with pytest.raises(ValueError, match=message):
+        ShrinkageDiscriminantAnalysis(**params).fit(X, y)
