@@ -59,6 +59,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK_SECONDS = 1.0
 FIRST_LEVEL = 10_000  # rows of the first look, for candidates without an embedding
+LARGE_PRODUCT = 2e7  # multiply-adds from which linear algebra gains by several threads
 REFIT_RESERVE = 0.3  # at most this part of the budget is kept for training on all rows
 MEMORY_RESERVE = 256 * 2**20
 
@@ -583,7 +584,7 @@ class Session:
         level = self._embed(entry.head, self.data.n_total, job, post, subset=True)
         if level is None:
             level = min(self.data.n_total, FIRST_LEVEL)
-        self._fit_full(entry, level, post)
+        self._fit_full(job, level, post)
 
     def _run_evaluate(self, job, post):
         entry = job.entry
@@ -598,6 +599,7 @@ class Session:
                 continue
             model = clone(entry.tail)
             X, X_test = self._rows(entry, train), self._rows(entry, test)
+            self._share_blas(X, job)
             task = Task(self._whole(entry, model), self.classes)
             *_, outcome = run_task(task, X, self.data.y[train], X_test, stream=False)
             post("fold", fold, level, test, outcome)
@@ -606,13 +608,20 @@ class Session:
         entry = job.entry
         head = entry.head
         level = head.level if head is not None and head.shareable else self.data.n_total
-        self._fit_full(entry, level, post)
+        self._fit_full(job, level, post)
 
-    def _fit_full(self, entry, level, post):
+    def _fit_full(self, job, level, post):
+        entry = job.entry
         rows = self._training_rows(level)
+        X = self._rows(entry, rows)
+        self._share_blas(X, job)
         task = Task(self._whole(entry, clone(entry.tail)), self.classes)
-        *_, outcome = run_task(task, self._rows(entry, rows), self.data.y[rows], None, stream=False)
+        *_, outcome = run_task(task, X, self.data.y[rows], None, stream=False)
         post("full", level, outcome)
+
+    def _share_blas(self, X, job):
+        size = math.prod(X.shape if hasattr(X, "shape") else (len(X),)) * len(self.classes)
+        _THREADS.set(job.n_threads, None if size > LARGE_PRODUCT else 1)
 
     def _whole(self, entry, tail):
         """The estimator that takes what `_rows` gives."""
@@ -897,7 +906,9 @@ class Session:
         if outcome.final:
             entry.fold_final.add(fold)
         score = self.settings.score
-        entry.fold_scores[fold] = score(outcome.proba, self.data.codes[test])
+        entry.fold_scores[fold] = np.nan
+        with contextlib.suppress(ValueError):  # some scores need every class in every fold
+            entry.fold_scores[fold] = score(outcome.proba, self.data.codes[test])
         known = ~np.isnan(entry.logs[:, 0])
         entry.score = score(np.exp(entry.logs[known]), self._held_out_codes[known])
         self._event(
@@ -1428,7 +1439,7 @@ class _Threads:
     def __init__(self):
         self._lock = threading.Lock()
         self._inside = set()
-        self._before, self._torch_before = {}, None
+        self._before, self._torch_before, self._setting = {}, None, None
 
     def enter(self, session):
         from threadpoolctl import threadpool_info
@@ -1436,18 +1447,20 @@ class _Threads:
         with self._lock:
             if not self._inside:
                 self._before = {info["prefix"]: info["num_threads"] for info in threadpool_info()}
-                self._torch_before = None
+                self._torch_before = self._setting = None
             self._inside.add(id(session))
 
-    def set(self, n_threads):
+    def set(self, n_threads, n_blas=None):
         """Set the number for this process, and for torch in the thread that calls."""
+        torch = sys.modules.get("torch")
+        setting = threading.get_ident(), n_threads, n_blas, torch is None
         with self._lock:
-            if not self._inside:
+            if not self._inside or setting == self._setting:
                 return
-            torch = sys.modules.get("torch")
+            self._setting = setting
             if self._torch_before is None and hasattr(torch, "get_num_threads"):
                 self._torch_before = torch.get_num_threads()
-            limit_threads(n_threads)
+            limit_threads(n_threads, n_blas)
 
     def leave(self, session):
         from threadpoolctl import threadpool_limits

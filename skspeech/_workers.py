@@ -183,8 +183,8 @@ def describe_exit(returncode):
 
 
 def new_mark():
-    """Return a mark that no other process has."""
-    return uuid.uuid4().hex
+    """Return a mark that no other process has: this one's number, and a random one."""
+    return f"{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def kill_marked(mark):

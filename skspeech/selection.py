@@ -60,7 +60,7 @@ class ProbabilityScore:
         proba, y = np.asarray(proba), np.asarray(y)
         if self._fast is not None:
             return self._fast(proba, y)
-        oracle = _Oracle(proba, self.classes)
+        oracle = _Oracle(proba / proba.sum(axis=1, keepdims=True), self.classes)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return float(self._scorer(oracle, np.arange(len(y)), self.classes[y]))
@@ -251,6 +251,8 @@ def _merit(logs, y, score, at_least=-np.inf):
     The second is left out (minus infinity) where the score is already below `at_least`.
     """
     value = round(score(np.exp(logs), y), 9)
+    if np.isnan(value):
+        value = -np.inf
     if value < at_least - TIED:
         return value, -np.inf
     top = logs.max(axis=1)

@@ -19,7 +19,13 @@ from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import get_scorer_names
-from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import (
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+    get_tags,
+)
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -351,7 +357,8 @@ class TimeBudgetClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             The most probable labels.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
 
     def leaderboard(self):
         """Give the candidates as a table, the best first.
@@ -635,11 +642,9 @@ class TimeBudgetClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_X(self, X, reset):
         """Check tables as scikit-learn does, and take any other sequence as it is."""
-        if hasattr(X, "sparse") and hasattr(X, "dtypes"):
-            pass
-        elif hasattr(X, "tocsr"):
-            X = X.tocsr()
-        elif isinstance(X, list | tuple) and _is_nested_numbers(X):
+        if hasattr(X, "tocsr"):
+            X = X.tocsr()  # other sparse formats have no rows to take
+        elif _is_nested_numbers(X) or (hasattr(X, "__array__") and not hasattr(X, "__len__")):
             X = np.asarray(X)
         if isinstance(X, np.ndarray) and X.dtype.kind in "biufc" and X.ndim != 2:
             check_array(X, ensure_all_finite=False)  # tells how to reshape it
@@ -786,9 +791,12 @@ class TimeBudgetClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.input_tags.string = True
-        tags.input_tags.allow_nan = True
+        items = self.candidates if isinstance(self.candidates, list) else []
+        own = [_as_candidate(item) for item in items if not isinstance(item, str)]
+        inputs = [get_tags(candidate.estimator).input_tags for candidate in own]
+        tags.input_tags.sparse = any(tag.sparse for tag in inputs)
+        tags.input_tags.allow_nan = any(tag.allow_nan for tag in inputs)
         return tags
 
 
@@ -831,7 +839,9 @@ def _as_candidate(item):
 
 def _is_nested_numbers(X):
     """Whether a list is a table: a list of lists of numbers, and no list of waveforms."""
-    first = X[0] if len(X) else None
+    if not isinstance(X, list | tuple) or not len(X):
+        return False
+    first = X[0]
     if isinstance(first, numbers.Number):
         return True
     return isinstance(first, list | tuple) and all(isinstance(v, numbers.Number) for v in first)
