@@ -73,12 +73,12 @@ def _download_files(name, manifest, folder, url, progress):
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as scratch:
         archive, unpacked = Path(scratch, PurePosixPath(url).name), Path(scratch, "files")
         try:
-            pooch.HTTPDownloader(progressbar=progress, timeout=60)(url, str(archive), None)
+            pooch.HTTPDownloader(progressbar=progress, timeout=(15, 60))(url, str(archive), None)
         except OSError as error:
             raise OSError(
                 f"The data set {name} is not in {str(folder)!r} and cannot be downloaded from"
-                f" {url}: {error}. Call fetch_{name}() where there is a network, or copy the files"
-                " there; SKSPEECH_DATA or data_home= names another folder of data sets."
+                f" {url}: {_cause(error)}. Call fetch_{name}() where there is a network, or copy"
+                " the files there; SKSPEECH_DATA or data_home= names another folder of data sets."
             ) from error
         unpacked.mkdir()
         _unpack(archive, manifest.files, unpacked)
@@ -90,6 +90,12 @@ def _download_files(name, manifest, folder, url, progress):
                 " it goes on failing, the source has changed."
             )
         unpacked.rename(folder)
+
+
+def _cause(error):
+    """What an error of the download is about, without the layers around it."""
+    inner = getattr(error, "reason", None) or next(iter(error.args), None)
+    return _cause(inner) if isinstance(inner, Exception) else error
 
 
 def _unpack(archive, wanted, folder):

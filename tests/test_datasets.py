@@ -402,7 +402,6 @@ def test_voice_prompts_in_other_languages(languages):
 
 
 @pytest.mark.network
-@pytest.mark.slow
 def test_voice_prompts(tmp_path):
     if shutil.which("apt-get") is None:
         pytest.skip("needs apt-get")
