@@ -20,6 +20,8 @@ import warnings
 
 import joblib
 import numpy as np
+import soundfile
+import soxr
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
@@ -56,6 +58,10 @@ _MAX_DECODED_SIZE = 2**33
 _BLOCK_SIZE = 2**19  # samples decoded at once, all channels together
 _RESAMPLING_MARGIN = 256  # samples at the lower rate; the filter's half length is below 100
 _UNKNOWN_LENGTH = 2**62  # libsndfile announces about 2**63 frames where the header has no length
+# Where libsndfile finds any sample exactly; in MP3 and Vorbis it is off by up to thousands.
+_EXACTLY_SEEKABLE = frozenset(
+    ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "OPUS")
+)
 _MAX_LISTED_FAILURES = 20
 _SHORT_NAME = 300  # characters of a name that a message shows
 
@@ -167,12 +173,12 @@ class Clip:
         return f"<Clip {self.name!r}>"
 
     def duration(self):
-        """Length in seconds, read from the header without decoding.
+        """Length in seconds, from the header; decoded only where the header does not say.
 
         Returns
         -------
         float
-            Seconds; ``inf`` where the header does not say.
+            Seconds.
 
         Raises
         ------
@@ -192,7 +198,8 @@ class Clip:
         max_duration : float or None, default=None
             Seconds to return at most. Only what is needed for them is decoded.
         offset : float, default=0.0
-            Seconds to leave out at the start.
+            Seconds to leave out at the start. MP3 and Vorbis are decoded from their start to get
+            there, because libsndfile does not find a place in them exactly; other formats are not.
         sampling_rate : float, default=16000
             Samples per second of the result (Hz).
 
@@ -584,16 +591,25 @@ def _no_waiting(seconds):
     """The turn of a clip that nobody else competes with."""
 
 
+class _Sound(soundfile.SoundFile):
+    """A sound file that is read from front to back.
+
+    soundfile seeks after each read where it can. That resets an MP3 decoder, which is heard at the
+    seam of two blocks, and fails at the end of FLAC whose header does not know the length.
+    """
+
+    def seekable(self):
+        return False
+
+
 @contextlib.contextmanager
 def _open_sound(path):
     """Open a file with soundfile; OSError or ValueError with a bare reason where that fails."""
-    import soundfile
-
     with _open_file(path) as file:
         # A file descriptor means the same to libsndfile as to Python everywhere but on Windows.
         target = path if os.name == "nt" else file.fileno()
         try:
-            sound = soundfile.SoundFile(target, closefd=False)
+            sound = _Sound(target, closefd=False)
         except soundfile.SoundFileError as error:
             raise ValueError(_why_not_audio(path, file, error)) from error
         with sound:
@@ -656,7 +672,32 @@ def _first_line(error):
 
 
 def _n_frames(sound):
-    return math.inf if sound.frames > _UNKNOWN_LENGTH else sound.frames
+    if sound.frames < _UNKNOWN_LENGTH:
+        return sound.frames
+    # The header does not say: a stream was saved as it came. Count, up to what is too long anyway.
+    n_most = int(MAX_CLIP_DURATION * sound.samplerate) + 1
+    n_frames = sum(map(len, _read(sound, n_most, "int16")))
+    sound.seek(0)
+    return n_frames
+
+
+def _read(sound, n_frames, dtype):
+    """Blocks of shape (n, channels), all channels' samples as they are, fewer at a file's end."""
+    size = max(1, _BLOCK_SIZE // sound.channels)
+    done = 0
+    try:
+        while done < n_frames:
+            block = sound.read(min(size, n_frames - done), dtype=dtype, always_2d=True)
+            if len(block) == 0:
+                return
+            done += len(block)
+            yield block
+    except soundfile.SoundFileError as error:
+        seconds = done / sound.samplerate
+        raise ValueError(
+            f"is damaged or cut off after {seconds:.2f} s ({_libsndfile_message(error)}). "
+            f"What is left of it may be saved by: {_FFMPEG.format(suffix='')}"
+        ) from error
 
 
 _Span = collections.namedtuple("_Span", "start stop skip n_samples")
@@ -700,11 +741,6 @@ def _is_finite(value):
 
 
 def _check_duration(seconds):
-    if seconds == math.inf:
-        raise ValueError(
-            "does not say how long it is (written as a stream?). Give max_duration, or rewrite it: "
-            + _FFMPEG.format(suffix="")
-        )
     if seconds > MAX_CLIP_DURATION:
         raise ValueError(
             f"lasts {seconds / 3600:.1f} hours; {MAX_CLIP_DURATION / 3600:g} hours are the most "
@@ -724,32 +760,22 @@ def _aligned_start(first, rate, target, margin):
 
 def _blocks_of_sound(sound, start, stop):
     """Mono float32 blocks of a file."""
-    import soundfile
-
     if (stop - start) * sound.channels > _MAX_DECODED_SIZE:
         raise ValueError(
             f"decodes to {stop - start} samples of {sound.channels} channels, too many to read. "
             "Cut it into clips, or give max_duration."
         )
+    n_unwanted = start
+    if start and sound.subtype in _EXACTLY_SEEKABLE:
+        sound.seek(start)
+        n_unwanted = 0
     # To read 16-bit samples as they are and scale them here is faster than libsndfile's conversion.
     dtype = "int16" if sound.subtype == "PCM_16" else "float32"
-    size = max(1, _BLOCK_SIZE // sound.channels)
-    done = start
-    try:
-        if start:
-            sound.seek(start)
-        while done < stop:
-            block = sound.read(int(min(size, stop - done)), dtype=dtype, always_2d=True)
-            if len(block) == 0:
-                break
-            done += len(block)
-            yield _mono(_as_float(block))
-    except soundfile.SoundFileError as error:
-        seconds = done / sound.samplerate
-        raise ValueError(
-            f"is damaged or cut off after {seconds:.2f} s ({_libsndfile_message(error)}). "
-            f"What is left of it may be saved by: {_FFMPEG.format(suffix='')}"
-        ) from error
+    for block in _read(sound, n_unwanted + stop - start, dtype):
+        wanted = block[n_unwanted:]
+        n_unwanted = max(0, n_unwanted - len(block))
+        if len(wanted):
+            yield _mono(_as_float(wanted))
 
 
 def _blocks_of_array(waveform, start, stop):
@@ -816,8 +842,6 @@ def _resample(blocks, rate, target):
     if rate == target:
         yield from blocks
         return
-    import soxr
-
     stream = None
     pending = next(blocks, None)
     for block in blocks:
