@@ -66,25 +66,71 @@ class _ConvPool(nn.Module):
     constant are negated before the pooling and again after it. The result is the same.
     """
 
-    def __init__(self, n_inputs, n_filters, kernel_size):
+    def __init__(self, n_inputs, n_filters, kernel_size, padding=0):
         super().__init__()
-        self.conv = nn.Conv2d(n_inputs, n_filters, kernel_size)
+        self.conv = nn.Conv2d(n_inputs, n_filters, kernel_size, padding=padding)
         self.norm = _Scale(n_filters)
 
     def forward(self, x, pool):
-        sign = torch.where(self.norm.factor < 0, -1.0, 1.0).to(x.dtype).view(-1, 1, 1, 1)
-        bias = self.conv.bias * sign.flatten()
-        pooled = pool(functional.conv2d(x, self.conv.weight * sign, bias))
-        sign = sign.view((-1,) + (1,) * (pooled.ndim - 2))
-        return self.norm(torch.relu(pooled * sign))
+        sign = torch.where(self.norm.factor < 0, -1.0, 1.0).to(x.dtype).view(-1, 1, 1)
+        weight, bias = self.conv.weight * sign[..., None], self.conv.bias * sign.flatten()
+        return self.norm(torch.relu(pool(self._convolve(x, weight, bias)) * sign))
+
+    def _convolve(self, x, weight, bias):
+        # With the channels last in memory, convolutions on a CPU are about twice as fast. (contiguous()
+        # would leave the filters of a single input channel as they are.)
+        weight = weight.to(memory_format=torch.channels_last)
+        return functional.conv2d(x, weight, bias, padding=self.conv.padding)
+
+
+class _TimbralConvPool(_ConvPool):
+    """The same, for one input channel and filters over many bands.
+
+    The bands that a filter covers are made channels: there are fast convolutions for many channels.
+    """
+
+    def _convolve(self, x, weight, bias):
+        x = x[:, 0].unfold(2, weight.shape[3], 1).permute(0, 3, 1, 2)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return super()._convolve(x, weight.permute(0, 3, 2, 1), bias)
 
 
 def _max_over_bands(x):
-    return x.amax(dim=3)
+    return functional.max_pool2d(x, (1, x.shape[3]))
 
 
-class MusicNN(nn.Module):
-    """Timbral and temporal filters over log-mel bands, three dense layers over time, global pools.
+class _MusicNetwork(nn.Module):
+    """Takes windows of log-mel spectrogram, and gives a dict of layers."""
+
+    n_mels = 96
+    n_frames = 187
+    # On a CPU, the first layers' maps of more windows fit neither the caches nor the allocator's
+    # pool, which makes them more than twice as slow.
+    _windows_at_once = 2
+
+    def forward(self, logmel):
+        """All layers of windows of log-mel spectrogram.
+
+        Parameters
+        ----------
+        logmel : tensor of shape (n, n_frames, 96)
+
+        Returns
+        -------
+        dict of str to tensor
+        """
+        if logmel.device.type != "cpu":
+            return self._layers(logmel)
+        parts = [self._layers(part) for part in logmel.split(self._windows_at_once)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+class MusicNN(_MusicNetwork):
+    """Timbral and temporal filters over log-mel bands, three layers over time, global pools.
+
+    Called with log-mel spectrograms (n, n_frames, 96), 187 frames (3 s) in training, it gives a
+    dict: ``"mean_pool"`` and ``"max_pool"`` (n, 753), ``"penultimate"`` (n, 200), ``"tags"``
+    (n, n_tags) probabilities.
 
     Parameters
     ----------
@@ -97,13 +143,10 @@ class MusicNN(nn.Module):
     audio tagging. ISMIR late-breaking demos. https://arxiv.org/abs/1909.06654
     """
 
-    n_mels = 96
-    n_frames = 187
-
     def __init__(self, n_tags=50):
         super().__init__()
         self.norm = _Scale(1)
-        self.timbral = nn.ModuleList([_ConvPool(1, 204, (7, 38)), _ConvPool(1, 204, (7, 67))])
+        self.timbral = nn.ModuleList(_TimbralConvPool(1, 204, (7, n)) for n in (38, 67))
         self.temporal = nn.ModuleList(_ConvPool(1, 51, (n, 1)) for n in (128, 64, 32))
         self.middle = nn.ModuleList(nn.Conv1d(n, 64, 7, padding=3) for n in (561, 64, 64))
         self.middle_norms = nn.ModuleList(_Scale(64) for _ in range(3))
@@ -112,20 +155,7 @@ class MusicNN(nn.Module):
         self.dense_norm = _Scale(200)
         self.output = nn.Linear(200, n_tags)
 
-    def forward(self, logmel):
-        """Features of windows of log-mel spectrogram.
-
-        Parameters
-        ----------
-        logmel : tensor of shape (n, n_frames, 96)
-            187 frames (3 s) in training; other lengths work.
-
-        Returns
-        -------
-        dict of str to tensor
-            ``"mean_pool"`` and ``"max_pool"`` (n, 753), ``"penultimate"`` (n, 200), ``"tags"``
-            (n, n_tags) probabilities.
-        """
+    def _layers(self, logmel):
         front = self._front_end(logmel)
         maps = torch.cat([front, *self._middle(front)], dim=1)
         mean_pool, max_pool = maps.mean(dim=2), maps.amax(dim=2)
@@ -148,7 +178,7 @@ class MusicNN(nn.Module):
             # TensorFlow's "same": of an odd number of zeros, the extra one is at the end.
             padded = functional.pad(x, (0, 0, (n - 1) // 2, n // 2))
             maps.append(block(padded, _max_over_bands))
-        return torch.cat(maps, dim=1)
+        return torch.cat(maps, dim=1).squeeze(3)
 
     def _middle(self, x):
         maps = []
@@ -159,8 +189,12 @@ class MusicNN(nn.Module):
         return maps
 
 
-class VGG(nn.Module):
+class VGG(_MusicNetwork):
     """Five blocks of 3x3 convolution and max-pooling over a log-mel spectrogram.
+
+    Called with log-mel spectrograms (n, 187, 96), it gives a dict: ``"pool1"`` to ``"pool5"``
+    (n, 128), each the mean of every channel over the block's map, and ``"tags"`` (n, n_tags)
+    probabilities.
 
     Parameters
     ----------
@@ -171,25 +205,16 @@ class VGG(nn.Module):
         Million Song Dataset, ``MTT_POOLS`` for those trained on MagnaTagATune.
     """
 
-    n_mels = 96
-    n_frames = 187
-
     def __init__(self, n_tags=50, pools=MTT_POOLS):
         super().__init__()
         self.pools = pools
         self.norm = _Scale(1)
-        self.blocks = nn.ModuleList(_ConvPool(n, 128, (3, 3)) for n in (1, 128, 128, 128, 128))
+        self.blocks = nn.ModuleList(
+            _ConvPool(n, 128, 3, padding=1) for n in (1, 128, 128, 128, 128)
+        )
         self.output = nn.Linear(256, n_tags)
 
-    def forward(self, logmel):
-        """Features of windows of log-mel spectrogram, (n, 187, 96).
-
-        Returns
-        -------
-        dict of str to tensor
-            ``"pool1"`` to ``"pool5"`` (n, 128): the mean of each channel over the map.
-            ``"tags"`` (n, n_tags) probabilities.
-        """
+    def _layers(self, logmel):
         maps = self.feature_maps(logmel)
         features = {f"pool{i}": x.mean(dim=(2, 3)) for i, x in enumerate(maps, 1)}
         flat = maps[-1].permute(0, 2, 3, 1).flatten(1)
@@ -200,7 +225,6 @@ class VGG(nn.Module):
         x = self.norm(logmel[:, None])
         maps = []
         for block, (size, stride) in zip(self.blocks, self.pools, strict=True):
-            padded = functional.pad(x, (1, 1, 1, 1))
-            x = block(padded, lambda y, k=size, s=stride: functional.max_pool2d(y, k, s))
+            x = block(x, lambda y, k=size, s=stride: functional.max_pool2d(y, k, s))
             maps.append(x)
         return maps
