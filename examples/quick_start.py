@@ -142,9 +142,7 @@ def main():
     print(f"\nBalanced accuracy on the test clips (guessing gives {1 / len(set(y)):.2f})")
     for name, score in scores.items():
         print(f"    {name:<16} {score:.3f}  {'█' * round(40 * score)}")
-    print(
-        "\nConfusion matrix of the geometric mean: a row is what was said, a column what was heard"
-    )
+    print("\nConfusion matrix of the geometric mean: a row is the truth, a column the guess")
     print_matrix(confusion_matrix(y_test, predicted, labels=ensemble.classes_), ensemble.classes_)
     print(f"\nAll this took {time.perf_counter() - start:.0f} s.")
 
