@@ -84,6 +84,8 @@ class Model:
     """
 
     def __init__(self, metadata, *, classifier=None):
+        if "class_num" not in metadata:
+            raise ValueError(f"metadata={metadata!r} must have 'class_num', the number of classes.")
         self.metadata = dict(metadata)
         self.done_training = False
         self._n_classes = int(self.metadata["class_num"])
@@ -91,8 +93,9 @@ class Model:
         self._fit = None
         self._prior = np.full(self._n_classes, 1 / self._n_classes)
         self._test_clips = _RememberedClips()
-        self._last = None  # (snapshot, clips, scores) of the last prediction that worked
-        self._test_duration = 0.0
+        self._tried = None  # the snapshot of the last test, whether it worked or not
+        self._last = None  # (snapshot, clips, scores) of the last test that worked
+        self._longest_test = None
         self._next_test_not_before = 0.0
 
     def train(self, dataset, remaining_time_budget=None):
@@ -114,13 +117,11 @@ class Model:
         if self._fit is None:
             self._budget_end = now + float(self.metadata.get("time_budget", TIME_BUDGET))
             self._start_fit(dataset, self._seconds_left(remaining_time_budget))
-        # A test of about the last one's duration has to fit in after the wait.
-        wait_until = now + 0.9 * self._seconds_left(remaining_time_budget) - self._longest_test()
-        tested = self._last[0] if self._last else None
-        fit_goes_on = self._fit.wait(tested, self._next_test_not_before, wait_until)
-        self.done_training = not fit_goes_on
-        if self.done_training:
+        wait_until = now + self._seconds_left(remaining_time_budget) - self._time_for_test()
+        goes_on = self._fit.wait(self._tried, self._next_test_not_before, wait_until)
+        if not goes_on:
             self._fit.stop()
+            self.done_training = True
 
     def test(self, X_test, remaining_time_budget=None):
         """Predict with the best ensemble so far.
@@ -138,26 +139,29 @@ class Model:
             Probability of each class.
         """
         start = time.monotonic()
-        snapshot = self._fit.snapshot if self._fit else None
-        clips = self._test_clips.get(X_test)
+        self._tried = snapshot = self._fit.snapshot if self._fit else None
+        try:
+            clips = self._test_clips.get(X_test)
+        except Exception as error:
+            logger.warning("The test clips cannot be used: %s", error)
+            return self._fallback(None, len(X_test))
         if self._last and self._last[0] is snapshot and self._last[1] is clips:
             return self._last[2].copy()
         if snapshot is None:
             logger.warning("There is no model yet; answering with the frequencies of the classes.")
-            return self._fallback(clips)
-        timeout = max(0.0, 0.95 * self._seconds_left(remaining_time_budget) - 0.1)
+            return self._fallback(clips, len(clips))
+        timeout = max(0.0, self._seconds_left(remaining_time_budget) - 0.2)
         try:
-            with self._fit.paused():
-                scores = _run_in_thread(lambda: self._predict(snapshot, clips), timeout)
+            scores = _run_in_thread(lambda: self._predict(snapshot, clips), timeout)
         except _CallFailed as failure:
             # Only what predicting raised: an alarm of the caller's own has to get through.
             logger.warning("Predicting failed; the last good answer is repeated: %s", failure)
-            return self._fallback(clips)
+            return self._fallback(clips, len(clips))
         end = time.monotonic()
         self._last = snapshot, clips, scores
-        # Half the time at least goes into getting better.
-        self._test_duration = end - start
-        self._next_test_not_before = end + self._test_duration
+        self._longest_test = max(self._longest_test or 0.0, end - start)
+        # Half of the time at least goes into getting better.
+        self._next_test_not_before = end + (end - start)
         return scores.copy()
 
     def _start_fit(self, dataset, seconds_left):
@@ -166,10 +170,10 @@ class Model:
         X, y = dataset
         y = _class_numbers(y, self._n_classes)
         self._prior = np.bincount(y, minlength=self._n_classes) / len(y)
-        # Something is left for the test that follows the last training.
-        time_for_last_test = min(max(1.0, 0.05 * seconds_left), 60.0)
+        # What a test takes is not known before the first one.
+        self._first_guess = min(max(1.0, 0.05 * seconds_left), 60.0, 0.5 * seconds_left)
         classifier = clone(self._classifier).set_params(
-            time_budget=max(seconds_left - time_for_last_test, 0.5 * seconds_left)
+            time_budget=max(seconds_left - self._first_guess, 1e-3)
         )
         self._fit = _BackgroundFit(classifier, _as_clips(X), y)
 
@@ -178,8 +182,10 @@ class Model:
             return float(remaining_time_budget)
         return getattr(self, "_budget_end", np.inf) - time.monotonic()
 
-    def _longest_test(self):
-        return 0.5 + 1.5 * self._test_duration
+    def _time_for_test(self):
+        if self._longest_test is None:
+            return self._first_guess
+        return 0.5 + 1.5 * self._longest_test
 
     def _predict(self, snapshot, clips):
         probas = np.asarray(snapshot.predict_proba(clips), dtype=float)
@@ -189,10 +195,10 @@ class Model:
         scores[:, np.asarray(snapshot.classes_, dtype=int)] = probas
         return scores
 
-    def _fallback(self, clips):
+    def _fallback(self, clips, n_clips):
         if self._last and self._last[1] is clips:
             return self._last[2].copy()
-        return np.tile(self._prior, (len(clips), 1))
+        return np.tile(self._prior, (n_clips, 1))
 
 
 class _BackgroundFit:
@@ -203,7 +209,6 @@ class _BackgroundFit:
         self.snapshot = None
         self._is_over = False
         self._is_stopped = False
-        self._n_pauses = 0
         threading.Thread(
             target=self._run, args=(classifier, X, y), name="skspeech-fit", daemon=True
         ).start()
@@ -226,7 +231,6 @@ class _BackgroundFit:
         with self._changed:
             self.snapshot = snapshot
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._is_stopped or self._n_pauses == 0)
             return not self._is_stopped
 
     def wait(self, known, not_before, until):
@@ -239,27 +243,10 @@ class _BackgroundFit:
             self._changed.wait_for(lambda: self._is_over, min(not_before, until) - time.monotonic())
             return not self._is_over and time.monotonic() < until
 
-    @contextlib.contextmanager
-    def paused(self):
-        """Begin nothing new in this process for a while: the machine is needed for an answer.
-
-        A snapshot that is being computed still gets finished, and worker processes go on.
-        """
-        self._count_pause(1)
-        try:
-            yield
-        finally:
-            self._count_pause(-1)
-
-    def _count_pause(self, change):
-        with self._changed:
-            self._n_pauses += change
-            self._changed.notify_all()
-
     def stop(self):
+        """End the work with the next snapshot."""
         with self._changed:
             self._is_stopped = True
-            self._changed.notify_all()
 
 
 class _RememberedClips:
@@ -307,10 +294,21 @@ def _run_in_thread(call, timeout):
 
 
 def _ready_classifier():
-    """A TimeBudgetClassifier; its imports and weights are loaded before the clock starts."""
+    """A TimeBudgetClassifier; what its extractors import and load is loaded already."""
+    from skspeech._budget_data import split_head
+    from skspeech.audio import as_clips
     from skspeech.time_budget import TimeBudgetClassifier
 
-    return TimeBudgetClassifier()
+    classifier = TimeBudgetClassifier(random_state=0)
+    clips = as_clips(list(np.random.default_rng(0).normal(scale=0.1, size=(2, 16_000))))
+    for candidate in classifier._make_candidates(clips, [0, 1], n_cores=None, seed=0):
+        features = clips
+        try:
+            for _, step in split_head(candidate.estimator)[0]:
+                features = step.transform(features)
+        except Exception as error:
+            logger.warning("The candidate %r cannot be used: %s", candidate.name, error)
+    return classifier
 
 
 def _as_clips(X):
@@ -441,14 +439,16 @@ def save_autospeech(
     ----------
     path : path-like
         The folder to write `train.data` and `test.solution` to; it is made where it is missing.
-    X_train, X_test : clips
+    X_train : sequence of clips
         Paths, or waveforms; see :func:`skspeech.audio.as_clips`.
     y_train : array-like of shape (n_train,)
         Labels of any kind; the sorted ones of the training part become the class numbers.
+    X_test : sequence of clips
+        The same for the test part.
     y_test : array-like of shape (n_test,), default=None
         True test labels; None writes no test solution.
     time_budget : float, default=1800.0
-        Seconds that a model gets.
+        Seconds that a model gets for training and testing.
     sampling_rate : int, default=16000
         Sampling rate of waveforms, in Hz. They are written at 16 kHz.
     n_jobs : int, default=None
@@ -471,19 +471,31 @@ def save_autospeech(
     See Also
     --------
     load_autospeech : Reads the layout.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skspeech.challenge import save_autospeech
+    >>> from skspeech.datasets import make_tones
+    >>> tones = make_tones(30, duration=0.1, random_state=0)
+    >>> X, y = tones.data, tones.target
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     folder = save_autospeech(path, X[:20], y[:20], X[20:], y[20:], time_budget=60)
+    ...     sorted(file.name for file in folder.iterdir())
+    ['meta.json', 'test.pkl', 'train.pkl', 'train.solution']
     """
-    from skspeech.audio import load_waveforms
+    from skspeech.audio import as_clips, load_waveforms
 
     folder = Path(path) / "train.data"
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{folder} exists already; pass overwrite=True to replace it.")
+    clips = [as_clips(X, sampling_rate=sampling_rate) for X in (X_train, X_test)]
+    _check_length("y_train", y_train, clips[0])
+    if y_test is not None:
+        _check_length("y_test", y_test, clips[1])
     classes, train_numbers = np.unique(np.asarray(y_train), return_inverse=True)
     test_numbers = None if y_test is None else _numbers_of(np.asarray(y_test), classes)
-    options = {"sampling_rate": sampling_rate, "n_jobs": n_jobs}
-    train, test = load_waveforms(X_train, **options), load_waveforms(X_test, **options)
-    _check_length("y_train", train_numbers, train)
-    if test_numbers is not None:
-        _check_length("y_test", test_numbers, test)
+    train, test = (load_waveforms(part, n_jobs=n_jobs) for part in clips)
     folder.mkdir(parents=True, exist_ok=True)
     for name, waveforms in (("train.pkl", train), ("test.pkl", test)):
         with open(folder / name, "wb") as file:
@@ -629,9 +641,21 @@ def run_local_test(
         `init_duration` (seconds, or None where the model was never made), `success` (bool),
         `name`, and `figure`, the path of the picture, or None without matplotlib.
 
+    Raises
+    ------
+    FileNotFoundError
+        If there is no data set, no test solution or no `model.py`.
+
     See Also
     --------
     skspeech.metrics.area_under_learning_curve : The score.
+
+    Examples
+    --------
+    >>> from skspeech.challenge import run_local_test
+    >>> result = run_local_test("sample_data/DEMO", time_budget=60)  # doctest: +SKIP
+    >>> result.alc, result.scores[-1]  # doctest: +SKIP
+    (0.82, 0.91)
     """
     folder = _find_data_folder(dataset_dir)
     metadata = _read_metadata(folder)

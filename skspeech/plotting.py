@@ -121,9 +121,15 @@ class LearningCurveDisplay:
         from sklearn.utils.validation import check_is_fitted
 
         check_is_fitted(estimator, "learning_curve_")
-        curve = estimator.learning_curve_
+        times, scores = (estimator.learning_curve_[key] for key in ("time", "score"))
+        known = np.isfinite(scores)
+        if not known.any():
+            raise ValueError(
+                "learning_curve_ holds no score: no ensemble was validated in the time. Raise "
+                "time_budget, or score snapshots of your own and pass them to from_curves."
+            )
         display = cls(
-            {name or type(estimator).__name__: (curve["time"], curve["score"])},
+            {name or type(estimator).__name__: (times[known], scores[known])},
             time_budget=estimator.time_budget if time_budget is None else time_budget,
             t0=t0,
             score_name=score_name or _score_name(getattr(estimator, "scoring", None)),
