@@ -77,8 +77,8 @@ class _ConvPool(nn.Module):
         return self.norm(torch.relu(pool(self._convolve(x, weight, bias)) * sign))
 
     def _convolve(self, x, weight, bias):
-        # With the channels last in memory, convolutions on a CPU are about twice as fast. (contiguous()
-        # would leave the filters of a single input channel as they are.)
+        # With the channels last in memory, convolutions on a CPU are about twice as fast. Unlike
+        # to(), contiguous() would leave filters with one input channel as they are.
         weight = weight.to(memory_format=torch.channels_last)
         return functional.conv2d(x, weight, bias, padding=self.conv.padding)
 
