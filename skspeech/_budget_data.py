@@ -12,7 +12,7 @@ from skspeech._sklearn import _safe_indexing
 
 __all__ = ["Data", "Head", "head_key", "split_head"]
 
-FIRST_CHUNK, LARGEST_CHUNK = 32, 4096
+CHEAP_MODULES = ("sklearn.preprocessing", "skspeech.transformers.scaling")
 
 
 class Data:
@@ -81,7 +81,6 @@ class Head:
         self.features = None
         self.level = 0
         self.rate = None
-        self.seconds = 0.0
         self.error = None
         self.shareable = True
         self._dumped = None
@@ -151,12 +150,19 @@ def split_head(estimator):
         if not _is_stateless(step):
             break
         n_stateless += 1
+    while n_stateless > 1 and _is_cheap(estimator.steps[n_stateless - 1][1]):
+        n_stateless -= 1
     steps, rest = estimator.steps[:n_stateless], estimator.steps[n_stateless:]
     if all(step is None or step == "passthrough" for _, step in steps):
         return [], estimator
     if len(rest) == 1:
         return steps, rest[0][1]
     return steps, Pipeline(rest, memory=estimator.memory)
+
+
+def _is_cheap(step):
+    """Whether a step is left to the rest, so that what comes before it is shared more widely."""
+    return step is None or isinstance(step, str) or type(step).__module__.startswith(CHEAP_MODULES)
 
 
 def _is_stateless(step):

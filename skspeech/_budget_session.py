@@ -14,38 +14,32 @@ import os
 import pickle
 import queue
 import shutil
-import sys
 import tempfile
 import threading
 import time
 import traceback
 import weakref
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor
 
 import joblib
 import numpy as np
 from sklearn import clone
 from sklearn.pipeline import Pipeline
 
-from skspeech._budget_data import FIRST_CHUNK, LARGEST_CHUNK, Head, head_key, split_head
+from skspeech._budget_data import Head, head_key, split_head
+from skspeech._budget_entries import Entry, Job, build_ensemble, runs_in_main
+from skspeech._budget_lane import FIRST_LEVEL, Lane, Threads, Work, wait_for_lanes
+from skspeech._budget_pools import ExecutorPool, LocalPool, PoolOutcome
 from skspeech._budget_tasks import (
-    PickledClassifier,
     Task,
-    executor_task,
-    limit_threads,
     quiet_convergence,
-    run_task,
     set_random_states,
     takes_max_time,
 )
 from skspeech._workers import (
     WorkerProcess,
-    available_memory,
     describe_exit,
-    kill_marked,
-    new_mark,
 )
-from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.selection import (
     blend_log_probas,
     greedy_selection,
@@ -57,21 +51,7 @@ __all__ = ["Entry", "Session", "Settings"]
 
 logger = logging.getLogger(__name__)
 
-CHUNK_SECONDS = 1.0
-FIRST_LEVEL = 10_000  # rows of the first look, for candidates without an embedding
-LARGE_PRODUCT = 2e7  # multiply-adds from which linear algebra gains by several threads
 REFIT_RESERVE = 0.3  # at most this part of the budget is kept for training on all rows
-MEMORY_RESERVE = 256 * 2**20
-
-# scikit-learn modules whose classifiers are quick and do not hang: they run in this process.
-MAIN_MODULES = (
-    "sklearn.linear_model",
-    "sklearn.naive_bayes",
-    "sklearn.discriminant_analysis",
-    "sklearn.neighbors",
-    "sklearn.tree",
-    "sklearn.dummy",
-)
 
 
 class Settings:
@@ -79,122 +59,6 @@ class Settings:
 
     def __init__(self, **settings):
         self.__dict__.update(settings)
-
-
-class Entry:
-    """All that is known of one candidate."""
-
-    def __init__(self, index, candidate, head, tail, where, shape):
-        self.index = index
-        self.candidate = candidate
-        self.name = candidate.name
-        self.head = head
-        self.tail = tail
-        self.where = where
-        n_folds, n_held_out, n_classes = shape
-        self.logs = np.full((n_held_out, n_classes), np.nan)
-        self.models = {}  # fold -> fitted tail
-        self.fold_level = {}  # fold -> rows that were there when it was fitted
-        self.fold_scores = {}
-        self.fold_times = {}
-        self.fold_final = set()
-        self.full_model = None
-        self.full_level = 0
-        self.full_time = None
-        self.score = np.nan
-        self.predict_time = np.nan  # seconds per clip, without the head
-        self.weight = 0.0
-        self.started = None
-        self.finished = None
-        self.running = 0
-        self.status = "waiting"
-        self.failures = []
-        self.timeouts = 0
-        self.failed = False
-        self.n_folds = n_folds
-
-    @property
-    def level(self):
-        """Rows that all folds have seen; 0 where one is missing."""
-        if len(self.fold_level) < self.n_folds:
-            return 0
-        return min(self.fold_level.values())
-
-    @property
-    def member_level(self):
-        return max(self.fold_level.values(), default=0)
-
-    @property
-    def fit_time(self):
-        return float(np.mean(list(self.fold_times.values()))) if self.fold_times else np.nan
-
-    @property
-    def can_vote(self):
-        return bool(self.models) or self.full_model is not None
-
-    def next_fold(self):
-        """First fold that has not been trained to the end."""
-        for fold in range(self.n_folds):
-            if fold not in self.fold_final:
-                return fold
-        return None
-
-
-class Job:
-    """Something that runs, and may be given up."""
-
-    def __init__(self, kind, entry, *, fold=None, level=None, limit=np.inf):
-        self.kind = kind
-        self.entry = entry
-        self.fold = fold
-        self.level = level
-        self.started = time.monotonic()
-        self.n_threads = 1
-        self.limit = limit  # seconds; then it is given up
-        self.stopped = False
-        self.completed = False
-
-    @property
-    def overdue(self):
-        return time.monotonic() - self.started > self.limit
-
-
-class Stopped(Exception):
-    """The lane's work is no longer wanted."""
-
-
-class Lane:
-    """A daemon thread for work in this process. It is abandoned, not killed."""
-
-    def __init__(self, inbox):
-        self._inbox = inbox
-        self._work = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="skspeech-lane", daemon=True).start()
-
-    def start(self, job, function):
-        """Run ``function(job, post)``."""
-        self._work.put((job, function))
-
-    def close(self):
-        self._work.put(None)
-
-    def _run(self):
-        while (work := self._work.get()) is not None:
-            job, function = work
-            _THREADS.set(job.n_threads)
-
-            def post(kind, *payload, job=job):
-                if job.stopped:
-                    raise Stopped
-                self._inbox.put(("lane", job, kind, payload))
-
-            try:
-                function(job, post)
-                self._inbox.put(("lane", job, "done", ()))
-            except Stopped:
-                self._inbox.put(("lane", job, "done", ()))
-            except BaseException as error:
-                self._inbox.put(("lane", job, "error", (error, traceback.format_exc())))
 
 
 class Session:
@@ -223,6 +87,7 @@ class Session:
     def __init__(self, data, classes, folds, order, settings, candidates, start, state=None):
         self.data, self.classes, self.folds, self.order = data, classes, folds, order
         self.settings = settings
+        self.work = Work(data, classes, folds, order, settings.time_budget, _THREADS)
         self.start = start
         self.budget = settings.time_budget
         self.deadline = start + self.budget
@@ -230,10 +95,9 @@ class Session:
         self.elapsed_before = 0.0
         self.updates = queue.SimpleQueue()
         self.ensemble, self.score = None, np.nan
-        self.error = None
+        self.error = self.ended = None
         self.entries, self.heads = [], {}
         self.curve = []
-        self.done = threading.Event()
         self._make_candidates = candidates
         self._inbox = queue.Queue()
         self._lock = threading.RLock()
@@ -243,7 +107,7 @@ class Session:
         self._pool = None
         self._folder = None
         self._unit_costs = {}
-        self._first_done = False
+        self._first_done = self._changed = False
         self._workers_wanted = False
         self._current = None  # (blend, covered, versions) of the standing ensemble
         self._clocks = dict.fromkeys(("embedding", "candidates", "refit", "selection"), 0.0)
@@ -315,7 +179,7 @@ class Session:
             logger.debug("The coordinator ended by an error.", exc_info=True)
         finally:
             self._count_busy(False)
-            self.done.set()
+            self.ended = time.monotonic()
             self.updates.put(("end", None))
 
     def _prepare(self):
@@ -368,7 +232,7 @@ class Session:
     def freeze(self):
         """Keep what a continued run needs, and let go of the rest."""
         self.now_at_end = self.now
-        self.data = self._make_candidates = self._pool = self._lane = None
+        self.data = self.work = self._make_candidates = self._pool = self._lane = None
         self._lane_job = None
 
     # ---------------------------------------------------------------- the loop
@@ -401,9 +265,11 @@ class Session:
             busy = self._lane_job is not None or bool(self._pool and self._pool.working)
             self._count_busy(busy)
 
-    _changed = False
-
     def _dispatch(self):
+        for entry in self.entries:
+            error = entry.head.error if entry.head is not None else None
+            if error is not None and not (entry.failed or entry.running or entry.models):
+                self._fail(entry, f"{type(error).__name__}: {error}", "", error)
         if self._lane_job is None:
             self._dispatch_lane()
         if not self._workers_wanted:
@@ -438,7 +304,11 @@ class Session:
             return
         if self._lane is None:
             self._lane = Lane(self._inbox)
-        work = {"first": self._run_first, "evaluate": self._run_evaluate, "refit": self._run_refit}
+        work = {
+            "first": self.work.first,
+            "evaluate": self.work.evaluate,
+            "refit": self.work.refit,
+        }
         job.n_threads = max(n_threads, 1)
         entry = job.entry
         entry.running += 1
@@ -527,8 +397,12 @@ class Session:
         if head is None or not head.shareable:
             first = FIRST_LEVEL if total > 2 * FIRST_LEVEL else total
             return first if not entry.level else min(4 * entry.level, total)
-        if head.level >= total or head.rate is None:
+        if head.level >= total:
             return total
+        if head.rate is None:  # a new one: all rows, or as many as half of the time may give
+            affordable = int(0.5 * self.remaining / self._embedding_rate(head))
+            enough = max(10 * len(self.classes), total // 4)
+            return total if affordable >= total else affordable if affordable >= enough else None
         if entry.level < head.level and entry.where == "main":
             return head.level
         target = min(3 * max(head.level, 1), total)
@@ -548,9 +422,12 @@ class Session:
     def _embedding_cost(self, head, level):
         if head is None or level <= head.level:
             return 0.0
+        return (level - head.level) * self._embedding_rate(head)
+
+    def _embedding_rate(self, head):
+        """Seconds per row: measured, or like the others', or guessed."""
         rates = [other.rate for other in self.heads.values() if other.rate is not None]
-        rate = head.rate or (np.median(rates) if rates else 1e-3)
-        return (level - head.level) * rate
+        return head.rate or (float(np.median(rates)) if rates else 1e-3)
 
     def _unit_cost(self, entry):
         """Seconds per training row: measured on this one or its like, else hinted, else guessed."""
@@ -576,114 +453,6 @@ class Session:
             scores = [other.score for other in self.entries if not np.isnan(other.score)]
             gain *= math.exp(-(max(scores) - max(tried)) / 0.1) / (1 + 0.5 * len(tried))
         return gain
-
-    # What the lane's thread runs. It touches only what is handed to it, and posts what it finds.
-
-    def _run_first(self, job, post):
-        entry = job.entry
-        level = self._embed(entry.head, self.data.n_total, job, post, subset=True)
-        if level is None:
-            level = min(self.data.n_total, FIRST_LEVEL)
-        self._fit_full(job, level, post)
-
-    def _run_evaluate(self, job, post):
-        entry = job.entry
-        level = self._embed(entry.head, job.level, job, post, subset=entry.head is not None)
-        if level is None:
-            level = job.level
-        if entry.where == "worker":
-            return
-        for fold in range(len(self.folds)):
-            train, test = self._available(fold, level)
-            if not len(test) or job.stopped:
-                continue
-            model = clone(entry.tail)
-            X, X_test = self._rows(entry, train), self._rows(entry, test)
-            self._share_blas(X, job)
-            task = Task(self._whole(entry, model), self.classes)
-            *_, outcome = run_task(task, X, self.data.y[train], X_test, stream=False)
-            post("fold", fold, level, test, outcome)
-
-    def _run_refit(self, job, post):
-        entry = job.entry
-        head = entry.head
-        level = head.level if head is not None and head.shareable else self.data.n_total
-        self._fit_full(job, level, post)
-
-    def _fit_full(self, job, level, post):
-        entry = job.entry
-        rows = self._training_rows(level)
-        X = self._rows(entry, rows)
-        self._share_blas(X, job)
-        task = Task(self._whole(entry, clone(entry.tail)), self.classes)
-        *_, outcome = run_task(task, X, self.data.y[rows], None, stream=False)
-        post("full", level, outcome)
-
-    def _share_blas(self, X, job):
-        size = math.prod(X.shape if hasattr(X, "shape") else (len(X),)) * len(self.classes)
-        _THREADS.set(job.n_threads, None if size > LARGE_PRODUCT else 1)
-
-    def _whole(self, entry, tail):
-        """The estimator that takes what `_rows` gives."""
-        if entry.head is None or entry.head.shareable:
-            return tail
-        return Pipeline([*[(n, clone(s)) for n, s in entry.head.steps], ("classifier", tail)])
-
-    def _rows(self, entry, rows):
-        if entry.head is not None and entry.head.shareable:
-            return entry.head.take(rows)
-        return self.data.take(rows)
-
-    def _training_rows(self, level):
-        rows = self.order[:level]
-        return np.sort(rows[rows < self.data.n_train])
-
-    def _available(self, fold, level):
-        train, test = self.folds[fold]
-        if level >= self.data.n_total:
-            return train, test
-        there = np.zeros(self.data.n_total, dtype=bool)
-        there[self.order[:level]] = True
-        return train[there[train]], test[there[test]]
-
-    def _embed(self, head, target, job, post, subset):
-        """Compute embeddings chunk by chunk; return how many rows there are now.
-
-        Where all rows would take more than a third of the budget, a first part is enough.
-        """
-        if head is None or not head.shareable:
-            return None
-        decided = head.rate is not None or not subset
-        chunk = FIRST_CHUNK
-        while head.level < target and not job.stopped:
-            rows = self.order[head.level : min(head.level + chunk, target)]
-            start = time.monotonic()
-            for part in self.data.split(rows):
-                features = head.transform(self.data.take(part))
-                if not head.store(part, features, self.data.n_total):
-                    post("embedded", head, len(rows), time.monotonic() - start)
-                    return None
-            seconds = time.monotonic() - start
-            if job.stopped:
-                raise Stopped
-            warm = head.level > 0
-            head.level += len(rows)
-            post("embedded", head, len(rows), seconds)
-            rate = seconds / len(rows)
-            # The first chunk also pays for imports and weights; a guess from it is too high.
-            head.rate = rate if not warm or head.seconds == 0 else 0.5 * (head.rate + rate)
-            head.seconds += seconds if warm else 0.0
-            chunk = int(np.clip(CHUNK_SECONDS / max(rate, 1e-9), FIRST_CHUNK, LARGEST_CHUNK))
-            if warm and not decided:
-                decided = True
-                target = min(target, self._first_part(head, target))
-        return head.level
-
-    def _first_part(self, head, target):
-        if head.rate * (target - head.level) <= self.budget / 3:
-            return target
-        affordable = int(self.budget / 12 / head.rate)
-        return max(affordable, 10 * len(self.classes), head.level)
 
     # ---------------------------------------------------------------- workers and executors
 
@@ -792,7 +561,7 @@ class Session:
     def _start_pool_job(self, job):
         entry = job.entry
         left = self.remaining
-        tail = clone(self._whole(entry, entry.tail))
+        tail = clone(self.work.whole(entry, entry.tail))
         if takes_max_time(tail):
             seconds = job.limit if job.kind == "fold" and not entry.fold_times else entry.fit_time
             if job.kind == "pool refit":
@@ -807,9 +576,9 @@ class Session:
         level = self.data.n_total if head is None else head.level
         job.level = level
         if job.kind == "fold":
-            train, test = self._available(job.fold, level)
+            train, test = self.work.available(job.fold, level)
         else:
-            train, test = self._training_rows(level), None
+            train, test = self.work.training_rows(level), None
         job.test = test
         entry.running += 1
         entry.started = self.now if entry.started is None else entry.started
@@ -860,6 +629,7 @@ class Session:
         if kind == "embedded":
             head, n_rows, seconds = payload
             self._clocks["embedding"] += seconds
+            job.started = time.monotonic()  # slow, but alive: it gets its time anew
             self._event("embedding", candidate=entry.name, n_rows=n_rows, level=head.level)
         elif kind == "fold":
             fold, level, test, outcome = payload
@@ -874,9 +644,6 @@ class Session:
             self._end_lane_job(job)
             if kind == "error":
                 error, text = payload
-                head = entry.head
-                if head is not None and head.level == 0 and head.shareable:
-                    head.error = error
                 self._fail(entry, f"{type(error).__name__}: {error}", text, error)
             elif entry.status == "running":
                 self._finish(entry)
@@ -967,8 +734,7 @@ class Session:
 
     def _take_pool_outcome(self, job, payload, message):
         entry = job.entry
-        model = PickledClassifier.from_bytes(payload, message["classes"], repr(entry.name))
-        outcome = Outcome(model, message)
+        outcome = PoolOutcome(entry.name, payload, message)
         if job.kind == "pool refit":
             self._take_full(entry, job.level, outcome, first=False)
         else:
@@ -1030,9 +796,10 @@ class Session:
         job = self._lane_job
         if job is not None and job.overdue:
             job.stopped = True
+            self._lane.close()  # it ends after what it does now, if it ever does
             self._lane_job, self._lane = None, None
             if job.entry.head is not None and job.entry.head.level < self.data.n_total:
-                job.entry.head.error = TimeoutError("the embedding takes too long")
+                job.entry.head.error = TimeoutError("no answer from its first steps")
             self._time_out(job)
             job.entry.failed = True
         if isinstance(self._pool, LocalPool):
@@ -1097,7 +864,10 @@ class Session:
                 for e, weight in zip(pool, weights, strict=True)
                 if weight > 0
             }
-            if final or self._better(blend, covered, versions):
+            standing = np.array([entry.weight for entry in pool])
+            changed = self._current is None or versions != self._current[2]
+            changed = changed or not np.allclose(standing, weights)
+            if changed and (final or self._better(blend, covered, versions)):
                 self._current = blend, covered, versions
                 for entry in self.entries:
                     entry.weight = 0.0
@@ -1149,24 +919,14 @@ class Session:
             members={entry.name: round(weight, 4) for entry, weight in members},
         )
 
-    def timing(self, total):
+    def timing(self):
         """Where the time went, in seconds."""
+        total = (self.ended or time.monotonic()) - self.start
         return {
             **{name: float(seconds) for name, seconds in self._clocks.items()},
             "overhead": float(max(total - self._busy, 0.0)),
             "total": float(total),
         }
-
-
-class Outcome:
-    """A worker's message as an outcome."""
-
-    def __init__(self, model, message):
-        self.model = model
-        self.proba = message["proba"]
-        self.fit_time = message["fit_time"]
-        self.predict_time = message["predict_time"]
-        self.final = message["final"]
 
 
 def _kind(entry):
@@ -1176,307 +936,7 @@ def _kind(entry):
     return type(tail)
 
 
-def runs_in_main(estimator):
-    """Whether an estimator is made only of scikit-learn's quick parts."""
-    if isinstance(estimator, str) or estimator is None:
-        return True
-    if isinstance(estimator, Pipeline):
-        steps = [step for _, step in estimator.steps]
-        return all(
-            type(step).__module__.startswith("sklearn.") or isinstance(step, str | None)
-            for step in steps[:-1]
-        ) and runs_in_main(steps[-1])
-    return type(estimator).__module__.startswith(MAIN_MODULES)
-
-
-def build_ensemble(members, classes, floor):
-    """Build the fitted ensemble of some entries with weights.
-
-    Until a candidate has been trained on all rows, the models of its folds vote in its place.
-    Members that share their first steps become one, so that predicting runs these steps once.
-    """
-    grouped = {}
-    for entry, weight in members:
-        head = entry.head if entry.head is not None and entry.head.shareable else None
-        key = entry.name if head is None else head.key
-        grouped.setdefault(key, (head, []))[1].extend(_models(entry, weight))
-    estimators, weights = [], []
-    for head, models in grouped.values():
-        if head is None:
-            estimators += [(name, model) for name, model, _ in models]
-            weights += [weight for _, _, weight in models]
-            continue
-        names = [name for name, _, _ in models]
-        tail = models[0][1]
-        if len(models) > 1:
-            tail = GeometricMeanVotingClassifier.from_fitted(
-                [(name, model) for name, model, _ in models],
-                weights=[weight for _, _, weight in models],
-                classes=classes,
-                floor=floor,
-            )
-        estimators.append(("+".join(names[:3]), Pipeline([*head.steps, ("classifier", tail)])))
-        weights.append(sum(weight for _, _, weight in models))
-    return GeometricMeanVotingClassifier.from_fitted(
-        estimators, weights=weights, classes=classes, floor=floor
-    )
-
-
-def _models(entry, weight):
-    name = entry.name.replace("__", "_")
-    if entry.full_model is not None and entry.full_level >= entry.member_level:
-        return [(name, entry.full_model, weight)]
-    share = weight / len(entry.models)
-    return [(f"{name} ({fold})", model, share) for fold, model in sorted(entry.models.items())]
-
-
-class LocalPool:
-    """Worker processes on this machine."""
-
-    broken = False
-
-    def __init__(self, n_cores, inbox):
-        self.n_cores = n_cores
-        self.inbox = inbox
-        self.threads = max(1, min(4, n_cores // 2))
-        self.capacity = max(1, n_cores // self.threads)
-        self.mark = new_mark()
-        self.workers = []
-        self.deaths = 0
-        self._ready = set()
-        self._used = False
-        self._memory_limit = max(
-            (available_memory() - MEMORY_RESERVE) * 0.9 / self.capacity, MEMORY_RESERVE
-        )
-        self._looked = 0.0
-
-    @property
-    def busy(self):
-        return any(worker.task is not None for worker in self.workers)
-
-    working = busy
-
-    @property
-    def threads_in_use(self):
-        return self.threads * sum(worker.task is not None for worker in self.workers)
-
-    def free(self, lane_busy):
-        """Number of tasks that may start now."""
-        if self.deaths > 2:  # workers cannot even start here
-            return 0
-        lane = self.threads if lane_busy else 0
-        return (self.n_cores - lane - self.threads_in_use) // self.threads
-
-    def start(self, job, task, session, train, test, left):
-        import cloudpickle
-
-        command = {
-            "task_id": id(job),
-            "task": cloudpickle.dumps(task),
-            "train": (self._reference(job, session, train), (session.dump("y"), train)),
-            "test": None if test is None else self._reference(job, session, test),
-            "model_path": os.path.join(session.folder, f"model-{id(job)}"),
-            "n_threads": self.threads,
-            "time_left": left,
-        }
-        worker = next((w for w in self.workers if w.task is None), None)
-        if worker is None:
-            worker = WorkerProcess(self.inbox, self.threads, self.mark)
-            self.workers.append(worker)
-        worker.task = job
-        worker.clear_log()
-        job.started = time.monotonic()
-        worker.submit(command)
-
-    def _reference(self, job, session, rows):
-        head = job.entry.head
-        if head is not None and head.shareable:
-            return head.dump(session.folder), rows
-        part, indices = session.data.locate(rows)
-        return session.dump(part), indices
-
-    def ready(self, worker):
-        """A new worker has its imports done: its task's time counts from here."""
-        self._ready.add(worker)
-        if worker.task is not None:
-            worker.task.started = time.monotonic()
-
-    def finished(self, job):
-        for worker in self.workers:
-            if worker.task is job:
-                worker.task = None
-
-    def forget(self, worker):
-        if worker in self.workers:
-            self.workers.remove(worker)
-        worker.kill()
-        worker.release()
-
-    def troubled(self, entries):
-        """Workers whose task has had its time, or takes too much memory."""
-        troubled = [(w, "time") for w in self.workers if w.task is not None and w.task.overdue]
-        if time.monotonic() - self._looked > 0.15:
-            self._looked = time.monotonic()
-            troubled += self._hogs([w for w, _ in troubled])
-        return troubled
-
-    def _hogs(self, besides):
-        working = [w for w in self.workers if w.task is not None and w not in besides]
-        sizes = {worker: worker.memory() for worker in working}
-        hogs = []
-        for worker, size in sizes.items():
-            limit = worker.task.entry.candidate.max_memory or self._memory_limit
-            if size > limit:
-                hogs.append((worker, _memory_error(size, f"its limit is {limit / 2**20:.0f} MiB")))
-        if not hogs and sizes and available_memory() < MEMORY_RESERVE:
-            worker = max(sizes, key=sizes.get)
-            hogs.append((worker, _memory_error(sizes[worker], "the machine has no more")))
-        return hogs
-
-    def kill(self, worker):
-        worker.task = None
-        worker.kill()
-        self.forget(worker)
-
-    def abandon(self):
-        return [worker.task for worker in self.workers if worker.task is not None]
-
-    def close(self):
-        """Kill all workers, and what they started."""
-        if not self.workers and not self._ready:
-            return
-        for worker in self.workers:
-            worker.kill()
-        kill_marked(self.mark)
-        for worker in self.workers:
-            worker.release()
-        self.workers = []
-
-
-def _memory_error(size, why):
-    return f"MemoryError: the worker process held {size / 2**20:.0f} MiB; {why}"
-
-
-class ExecutorPool:
-    """A user's `concurrent.futures.Executor`."""
-
-    def __init__(self, executor, n_cores, inbox):
-        self.executor = executor
-        self.inbox = inbox
-        self.capacity = _executor_size(executor, n_cores)
-        self.futures = {}
-        self._threads = None
-        if isinstance(executor, ProcessPoolExecutor):
-            self._threads = max(1, n_cores // self.capacity)
-
-    @property
-    def broken(self):
-        return bool(getattr(self.executor, "_broken", False))
-
-    @property
-    def busy(self):
-        return bool(self.futures)
-
-    working = busy
-    threads_in_use = 0  # the user's executor may be elsewhere; its cores are not ours to count
-
-    def free(self, lane_busy):
-        return self.capacity - len(self.futures)
-
-    def start(self, job, task, session, train, test, left):
-        import cloudpickle
-
-        def rows(indices):
-            head = job.entry.head
-            if head is not None and head.shareable:
-                return head.take(indices)
-            return session.data.take(indices)
-
-        payload = cloudpickle.dumps(
-            (
-                task,
-                rows(train),
-                session.data.y[train],
-                None if test is None else rows(test),
-                self._threads,
-            )
-        )
-        future = self.executor.submit(executor_task, payload)
-        self.futures[job] = future
-        job.started = time.monotonic()
-        future.add_done_callback(lambda done: self.inbox.put(("future", job, done)))
-
-    def finished(self, job):
-        future = self.futures.pop(job, None)
-        if future is not None:
-            future.cancel()
-
-    def overdue(self):
-        return [job for job in list(self.futures) if job.overdue]
-
-    def abandon(self):
-        jobs = list(self.futures)
-        for job in jobs:
-            job.stopped = True
-            self.futures.pop(job).cancel()
-        return jobs
-
-    def close(self):
-        self.abandon()
-
-
-def _executor_size(executor, n_cores):
-    size = getattr(executor, "_max_workers", None)
-    if size is None and hasattr(executor, "_client"):  # Dask's
-        with contextlib.suppress(Exception):
-            size = sum(executor._client.nthreads().values())
-    return max(1, size or n_cores)
-
-
-class _Threads:
-    """The threads of this process's numerical libraries: set for a run, restored after the last."""
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._inside = set()
-        self._before, self._torch_before, self._setting = {}, None, None
-
-    def enter(self, session):
-        from threadpoolctl import threadpool_info
-
-        with self._lock:
-            if not self._inside:
-                self._before = {info["prefix"]: info["num_threads"] for info in threadpool_info()}
-                self._torch_before = self._setting = None
-            self._inside.add(id(session))
-
-    def set(self, n_threads, n_blas=None):
-        """Set the number for this process, and for torch in the thread that calls."""
-        torch = sys.modules.get("torch")
-        setting = threading.get_ident(), n_threads, n_blas, torch is None
-        with self._lock:
-            if not self._inside or setting == self._setting:
-                return
-            self._setting = setting
-            if self._torch_before is None and hasattr(torch, "get_num_threads"):
-                self._torch_before = torch.get_num_threads()
-            limit_threads(n_threads, n_blas)
-
-    def leave(self, session):
-        from threadpoolctl import threadpool_limits
-
-        with self._lock:
-            if id(session) not in self._inside:
-                return
-            self._inside.discard(id(session))
-            if self._inside:
-                return
-            threadpool_limits(limits=self._before)
-            if self._torch_before is not None:
-                sys.modules["torch"].set_num_threads(self._torch_before)
-
-
-_THREADS = _Threads()
+_THREADS = Threads()
 _SESSIONS = weakref.WeakSet()
 
 
@@ -1484,3 +944,4 @@ _SESSIONS = weakref.WeakSet()
 def _close_sessions():
     for session in list(_SESSIONS):
         session.close()
+    wait_for_lanes(5.0)

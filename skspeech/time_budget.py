@@ -606,7 +606,7 @@ class TimeBudgetClassifier(ClassifierMixin, BaseEstimator):
         self.results_ = results
         self.learning_curve_ = _curve(session.curve)
         self.failures_ = [failure for entry in entries for failure in entry.failures]
-        self.timing_ = session.timing(time.monotonic() - session.start)
+        self.timing_ = session.timing()
         self._state = None
         if self.warm_start and session.error is None and session.ensemble is not None:
             session.freeze()
