@@ -1,0 +1,47 @@
+"""Timing side by side: every ratio comes from alternating repetitions in one run."""
+
+import gc
+import statistics
+import time
+
+__all__ = ["alternate", "matmul_flops", "seconds"]
+
+
+def seconds(function):
+    """Time one call."""
+    gc.collect()
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def alternate(functions, repeats=5):
+    """Time several functions in turn, so that a noisy moment meets them all.
+
+    Parameters
+    ----------
+    functions : dict of str to callable
+        What to time; each is called once before, unmeasured.
+    repeats : int, default=5
+        Rounds.
+
+    Returns
+    -------
+    dict of str to float
+        Median seconds of each.
+    """
+    for function in functions.values():
+        function()
+    times = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            times[name].append(seconds(function))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def matmul_flops(size=2048):
+    """A function that multiplies two float32 matrices, and its floating-point operations."""
+    import torch
+
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return (lambda: a @ b), 2 * size**3

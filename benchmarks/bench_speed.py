@@ -1,0 +1,449 @@
+"""How fast skspeech is: ratios against named peers and limits, measured side by side.
+
+    python benchmarks/bench_speed.py [--sections embedding audio ...] [--threads 2] [--repeats 5]
+
+Every ratio is of medians over alternating repetitions in one run, with equal numbers of threads.
+The table is printed, and written with the machine and the versions to benchmarks/results/.
+Recordings are the 535 clips of emodb (SKSPEECH_DATA, or downloaded).
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from _report import write_results
+from _speed import alternate, matmul_flops, seconds
+
+SECTIONS = {}
+
+
+def section(function):
+    """Register a part of the bench under its name."""
+    SECTIONS[function.__name__.removeprefix("bench_")] = function
+    return function
+
+
+def row(what, value, limit, detail):
+    """One line of the table: what was compared, the ratio or figure, its aim, the raw numbers."""
+    return {"what": what, "value": value, "aim": limit, "detail": detail}
+
+
+def emodb_paths():
+    from skspeech.datasets import fetch_emodb
+
+    return fetch_emodb(data_home=os.environ.get("SKSPEECH_DATA")).data
+
+
+def ge2e_flops(n_windows, n_frames=160):
+    """Multiplications and additions of the network: three LSTM layers and a linear one."""
+    per_frame = 2 * 4 * 256 * ((40 + 256) + 2 * (256 + 256))
+    return n_windows * (n_frames * per_frame + 2 * 256 * 256)
+
+
+def musicnn_flops(n_windows, n_frames=187, n_mels=96):
+    timbral = sum(204 * 7 * width * n_frames * (n_mels - width + 1) for width in (38, 67))
+    temporal = sum(51 * length * n_frames * n_mels for length in (128, 64, 32))
+    middle = sum(64 * 7 * n * n_frames for n in (561, 64, 64))
+    dense = 1506 * 200 + 200 * 50
+    return n_windows * 2 * (timbral + temporal + middle + dense)
+
+
+def network_part(extractor, waveforms):
+    """The network alone, on windows that are cut already."""
+    import torch
+
+    from skspeech.transformers._base import _shared_network
+
+    device = torch.device("cpu")
+    network = _shared_network(extractor._network_id(), device, extractor._load_network)
+    windows = extractor._cut(waveforms, device)
+
+    def run():
+        with torch.inference_mode():
+            extractor._run(network, windows)
+
+    return run, int(windows.counts.sum())
+
+
+@section
+def bench_embedding(options):
+    """GE2E against Resemblyzer looped over clips, and against the matrix-multiply rate."""
+    import librosa
+    from _originals import load_resemblyzer
+
+    from skspeech import SpeakerEmbedding
+    from skspeech.audio import load_waveforms
+
+    paths = emodb_paths()
+    encoder, normalize_volume = load_resemblyzer()
+
+    def resemblyzer():
+        for path in paths:
+            waveform, _ = librosa.load(path, sr=16_000)
+            encoder.embed_utterance(normalize_volume(waveform, -30, increase_only=True))
+
+    # The same windows as Resemblyzer's: 1.3 a second.
+    same = SpeakerEmbedding(layers="embedding", hop=0.77, memory=False, device="cpu")
+    default = SpeakerEmbedding(memory=False, device="cpu")
+    waveforms = load_waveforms(paths)
+    network, n_windows = network_part(same, waveforms)
+    network_default, n_default = network_part(default, waveforms)
+    multiply, flops = matmul_flops()
+    times = alternate(
+        {
+            "resemblyzer": resemblyzer,
+            "same": lambda: same.transform(paths),
+            "default": lambda: default.transform(paths),
+            "network": network,
+            "network_default": network_default,
+            "matmul": lambda: [multiply() for _ in range(20)],
+        },
+        options.repeats,
+    )
+    rate = 20 * flops / times["matmul"]
+    achieved = ge2e_flops(n_windows) / times["network"]
+    n = len(paths)
+    return [
+        row(
+            "GE2E, paths to embeddings, against the Resemblyzer loop",
+            times["resemblyzer"] / times["same"],
+            ">= 5",
+            f"{n} clips: {times['same']:.2f} s against {times['resemblyzer']:.2f} s; "
+            f"{n_windows / times['same']:.0f} windows/s",
+        ),
+        row(
+            "the same with all layers' statistics (default)",
+            times["resemblyzer"] / times["default"],
+            "",
+            f"{times['default']:.2f} s, {n_default} windows",
+        ),
+        row(
+            "GE2E network part against the fp32 matrix-multiply rate",
+            achieved / rate,
+            ">= 0.75",
+            f"{achieved / 1e9:.0f} against {rate / 1e9:.0f} GFLOP/s",
+        ),
+        row(
+            "whole GE2E pipeline against its network part",
+            times["same"] / times["network"],
+            "<= 1.25",
+            f"{times['same']:.2f} against {times['network']:.2f} s",
+        ),
+        row(
+            "whole default pipeline against its network part",
+            times["default"] / times["network_default"],
+            "<= 1.25",
+            f"{times['default']:.2f} against {times['network_default']:.2f} s",
+        ),
+    ]
+
+
+@section
+def bench_music(options):
+    """musicnn against its original graph, and against the matrix-multiply rate."""
+    from _originals import OriginalMusicnn
+
+    from skspeech import MusicEmbedding
+    from skspeech.audio import load_waveforms
+
+    paths = emodb_paths()[:200]
+    original = OriginalMusicnn(options.threads)
+    extractor = MusicEmbedding(memory=False, device="cpu")
+    network, n_windows = network_part(extractor, load_waveforms(paths))
+    multiply, flops = matmul_flops()
+    seen = original.embed(paths)
+    times = alternate(
+        {
+            "original": lambda: original.embed(paths),
+            "ours": lambda: extractor.transform(paths),
+            "network": network,
+            "matmul": lambda: [multiply() for _ in range(20)],
+        },
+        options.repeats,
+    )
+    original.close()
+    rate = 20 * flops / times["matmul"]
+    achieved = musicnn_flops(n_windows) / times["network"]
+    per_window = (times["original"] / seen) / (times["ours"] / n_windows)
+    return [
+        row(
+            "musicnn, paths to embeddings, windows/s against its original extractor",
+            per_window,
+            ">= 4",
+            f"{n_windows / times['ours']:.1f} against {seen / times['original']:.1f} windows/s",
+        ),
+        row(
+            "musicnn network part against the fp32 matrix-multiply rate",
+            achieved / rate,
+            "",
+            f"{achieved / 1e9:.0f} against {rate / 1e9:.0f} GFLOP/s",
+        ),
+        row(
+            "whole musicnn pipeline against its network part",
+            times["ours"] / times["network"],
+            "<= 1.25",
+            f"{times['ours']:.2f} against {times['network']:.2f} s",
+        ),
+    ]
+
+
+@section
+def bench_audio(options):
+    """Decoding and resampling against librosa.load, spectrograms against librosa's."""
+    import librosa
+    import soundfile
+
+    from skspeech._spectrogram import MelSpectrogram
+    from skspeech.audio import load_waveforms
+
+    paths = emodb_paths()
+    waveforms = load_waveforms(paths)
+    mel = MelSpectrogram(n_fft=400, hop_length=160, n_mels=40)
+
+    def librosa_mels():
+        for waveform in waveforms:
+            librosa.feature.melspectrogram(
+                y=waveform, sr=16_000, n_fft=400, hop_length=160, n_mels=40
+            )
+
+    with tempfile.TemporaryDirectory() as folder:
+        resampled = []
+        for index, waveform in enumerate(waveforms[:100]):
+            resampled.append(f"{folder}/{index}.flac")
+            high = librosa.resample(waveform, orig_sr=16_000, target_sr=44_100)
+            soundfile.write(resampled[-1], np.clip(high, -1, 1), 44_100)
+        times = alternate(
+            {
+                "decode": lambda: load_waveforms(paths),
+                "librosa_decode": lambda: [librosa.load(path, sr=16_000) for path in paths],
+                "resample": lambda: load_waveforms(resampled),
+                "librosa_resample": lambda: [librosa.load(p, sr=16_000) for p in resampled],
+                "mel": lambda: mel(waveforms),
+                "librosa_mel": librosa_mels,
+            },
+            options.repeats,
+        )
+    return [
+        row(
+            what,
+            times[f"librosa_{key}"] / times[key],
+            "",
+            f"{times[key]:.3f} s against {times[f'librosa_{key}']:.3f} s, {count} clips",
+        )
+        for what, key, count in [
+            ("decoding 16 kHz WAV against librosa.load", "decode", len(paths)),
+            ("decoding and resampling 44.1 kHz FLAC against librosa.load", "resample", 100),
+            ("mel spectrograms against librosa's", "mel", len(paths)),
+        ]
+    ]
+
+
+_START = """
+import json, os, sys, time
+start = time.perf_counter()
+import numpy as np
+times = {}
+def lap(name):
+    global start
+    now = time.perf_counter(); times[name] = now - start; start = now
+import skspeech
+lap("import skspeech")
+from skspeech import TimeBudgetClassifier, SpeakerEmbedding
+import torch, sklearn.linear_model
+from skspeech.candidates import default_candidates
+lap("imports")
+train, y, test = json.load(sys.stdin)
+clf = TimeBudgetClassifier(time_budget=60, random_state=0)
+snapshots = clf.iter_fit(train, np.array(y))
+first = next(snapshots)
+lap("fit to first ensemble")
+first.predict(test)
+lap("predict test part")
+snapshots.close()
+print(json.dumps(times))
+"""
+
+
+@section
+def bench_start(options):
+    """From the start of a process to the first prediction on emodb, 374 + 161 clips."""
+    from sklearn.model_selection import train_test_split
+
+    from skspeech.datasets import fetch_emodb
+
+    data = fetch_emodb(data_home=os.environ.get("SKSPEECH_DATA"))
+    train, test, y, _ = train_test_split(
+        data.data, data.target, test_size=0.3, stratify=data.target, random_state=0
+    )
+    message = json.dumps([train, y.tolist(), test])
+    runs = []
+    for _ in range(options.repeats):
+        laps = {}
+        total = seconds(
+            lambda laps=laps: laps.update(
+                json.loads(
+                    subprocess.run(
+                        [sys.executable, "-c", _START],
+                        input=message,
+                        capture_output=True,
+                        text=True,
+                        check=True,
+                    ).stdout
+                )
+            )
+        )
+        runs.append({**laps, "total": total})
+    median = {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
+    answer = median["fit to first ensemble"] + median["predict test part"]
+    detail = ", ".join(f"{name} {value:.2f}" for name, value in median.items())
+    return [
+        row("import skspeech, s", median["import skspeech"], "<= 0.3", ""),
+        row("process start to first prediction, s", median["total"], "<= 8", detail),
+        row("call of fit to first prediction, imports done, s", answer, "<= 3", ""),
+    ]
+
+
+@section
+def bench_predict(options):
+    """One warm prediction of a fitted ensemble of embeddings."""
+    from skspeech import (
+        GeometricMeanVotingClassifier,
+        MusicEmbeddingClassifier,
+        SpeakerEmbeddingClassifier,
+    )
+    from skspeech.audio import load_waveforms
+    from skspeech.datasets import fetch_emodb
+
+    data = fetch_emodb(data_home=os.environ.get("SKSPEECH_DATA"))
+    waveforms = [np.resize(w, 48_000) for w in load_waveforms(data.data[:256])]
+    ensemble = GeometricMeanVotingClassifier(
+        [
+            ("speaker", SpeakerEmbeddingClassifier(memory=False)),
+            ("music", MusicEmbeddingClassifier(memory=False)),
+        ]
+    ).fit(waveforms, data.target[:256])
+    times = alternate(
+        {
+            "one": lambda: ensemble.predict_proba(waveforms[:1]),
+            "many": lambda: ensemble.predict_proba(waveforms),
+        },
+        max(options.repeats, 5),
+    )
+    return [
+        row("predict one 3 s clip, ensemble of two networks, ms", 1e3 * times["one"], "<= 60", ""),
+        row("the same a clip, 256 at once, ms", 1e3 * times["many"] / 256, "", ""),
+    ]
+
+
+_SCALE = """
+import json, resource, sys, time
+import numpy as np
+from skspeech import SpeakerEmbedding
+paths, memory = json.load(sys.stdin)
+extractor = SpeakerEmbedding(max_duration=0.4, layers="embedding", memory=memory)
+extractor.transform(paths[:64])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.perf_counter()
+extractor.transform(paths)
+elapsed = time.perf_counter() - start
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([elapsed, (after - before) / 1024]))
+"""
+
+
+def _measure_scale(paths, memory):
+    output = subprocess.run(
+        [sys.executable, "-c", _SCALE],
+        input=json.dumps([paths, memory]),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return json.loads(output)
+
+
+@section
+def bench_scale(options):
+    """Memory and time against the number and the length of clips."""
+    import soundfile
+
+    rows, per_clip = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        rng = np.random.default_rng(0)
+        short = []
+        for index in range(1_000):
+            short.append(f"{folder}/{index}.wav")
+            soundfile.write(short[-1], rng.normal(scale=0.1, size=6_400), 16_000)
+        for count in options.counts:
+            paths = [short[i % len(short)] for i in range(count)]
+            elapsed, megabytes = _measure_scale(paths, False)
+            per_clip[count] = elapsed / count
+            rows.append(
+                row(
+                    f"{count} clips of 0.4 s: MB above the model's",
+                    megabytes,
+                    "<= 1000",
+                    f"{1e3 * elapsed / count:.2f} ms a clip",
+                )
+            )
+        if {1_000, 10_000} <= per_clip.keys():
+            growth = per_clip[10_000] / per_clip[1_000]
+            rows.append(row("time a clip, 10,000 against 1,000 clips", growth, "<= 1.05", ""))
+        for length in options.lengths:
+            path = f"{folder}/long.wav"
+            with soundfile.SoundFile(path, "w", 16_000, 1) as sound:
+                for _ in range(max(1, length // 10)):
+                    sound.write(rng.normal(scale=0.1, size=16_000 * min(length, 10)))
+            elapsed, megabytes = _measure_long(path)
+            rows.append(
+                row(
+                    f"one clip of {length} s: MB above the model's",
+                    megabytes,
+                    "<= 1000",
+                    f"{elapsed:.2f} s",
+                )
+            )
+    return rows
+
+
+def _measure_long(path):
+    code = _SCALE.replace("max_duration=0.4, ", "").replace("paths[:64]", "[np.zeros(16000)]")
+    return json.loads(
+        subprocess.run(
+            [sys.executable, "-c", code],
+            input=json.dumps([[path], False]),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+
+
+def main():
+    """Run the sections that were asked for, print and store the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[1, 60, 3_600])
+    parser.add_argument("--name", default="speed")
+    options = parser.parse_args()
+
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    import torch
+
+    torch.set_num_threads(options.threads)
+    rows = []
+    for name in options.sections:
+        rows += SECTIONS[name](options)
+    write_results(Path(__file__).parent / "results", options.name, rows, options.threads)
+
+
+if __name__ == "__main__":
+    main()
