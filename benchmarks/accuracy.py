@@ -12,18 +12,15 @@ what the file already holds.
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import psutil
+from _machine import machine, versions
 from _peers import PEERS
 from _tasks import TASKS, load_task
 
@@ -32,7 +29,6 @@ from skspeech.metrics import area_under_learning_curve, balanced_accuracy_over_t
 PRESETS = ("fast", "best", "autospeech2020")
 SYSTEMS = (*PRESETS, *PEERS)
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("skspeech", "scikit-learn", "numpy", "torch", "tensorflow", "librosa", "opensmile")
 
 
 def main(argv=None):
@@ -146,45 +142,6 @@ def forget_embeddings():
     from skspeech import cache
 
     cache.clear()
-
-
-def machine():
-    return {
-        "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30),
-        "gpu": gpu_model(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def cpu_model():
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or "unknown"
-
-
-def gpu_model():
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return torch.cuda.get_device_name()
-
-
-def versions():
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
 
 
 def identity(run):

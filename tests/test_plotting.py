@@ -5,9 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.naive_bayes import GaussianNB
 
 from skspeech.metrics import area_under_learning_curve
 from skspeech.plotting import LeaderboardDisplay, LearningCurveDisplay
+from skspeech.time_budget import TimeBudgetClassifier
 
 pytest.importorskip("matplotlib", reason="drawing needs matplotlib")
 
@@ -55,6 +61,46 @@ def test_the_shaded_area_is_the_area_under_the_learning_curve(time_budget):
     assert display.alc == {"mine": expected}
     assert polygon_area_in_axes(display.fill_, display.ax_) == pytest.approx(expected, abs=1e-6)
     assert display.line_.get_label() == f"mine (ALC = {expected:.3f})"
+
+
+def test_from_estimator_draws_what_a_run_found():
+    X, y = load_iris(return_X_y=True)
+    candidates = [("bayes", GaussianNB()), ("linear", LogisticRegression(max_iter=1000))]
+    estimator = TimeBudgetClassifier(candidates, time_budget=20, random_state=0).fit(X, y)
+    display = LearningCurveDisplay.from_estimator(estimator)
+    assert display.time_budget == 20
+    assert display.ax_.get_ylabel() == "Balanced accuracy"
+    [(times, scores)] = display.curves.values()
+    assert scores[-1] == estimator.best_score_
+    assert times[-1] <= 20
+    assert display.line_.get_label().startswith("TimeBudgetClassifier (ALC = 0.")
+
+    named = LearningCurveDisplay.from_estimator(
+        estimator, time_budget=60, name="iris", score_name="Held-out score"
+    )
+    assert list(named.alc) == ["iris"]
+    assert named.ax_.get_xlim() == (0, 60)
+    assert named.ax_.get_ylabel() == "Held-out score"
+
+    board = LeaderboardDisplay.from_estimator(estimator)
+    names = [label.get_text() for label in board.axes_[0].get_yticklabels()]
+    assert sorted(names) == ["bayes", "linear"]
+    weights = [bar.get_width() for bar in board.bars_["weight"]]
+    assert sum(weights) == pytest.approx(1)
+
+
+def test_from_estimator_needs_a_fit_and_a_validated_score():
+    with pytest.raises(NotFittedError):
+        LearningCurveDisplay.from_estimator(TimeBudgetClassifier())
+    curve = {"time": np.array([1.0, 3.0]), "score": np.array([np.nan, np.nan])}
+    estimator = TimeBudgetClassifier(time_budget=5, scoring=make_scorer(accuracy_score))
+    estimator.learning_curve_ = curve
+    with pytest.raises(ValueError, match="no ensemble was validated"):
+        LearningCurveDisplay.from_estimator(estimator)
+    curve["score"][1] = 0.8
+    display = LearningCurveDisplay.from_estimator(estimator)
+    assert display.ax_.get_ylabel() == "Score"
+    assert display.alc["TimeBudgetClassifier"] == area_under_learning_curve([3.0], [0.8], 5)
 
 
 def test_the_line_steps_from_zero_to_the_end_and_leaves_late_answers_out():
