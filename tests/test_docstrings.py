@@ -120,11 +120,9 @@ def test_everything_public_has_an_example_that_runs(name, item):
 
 def _fitted(cls):
     """An instance, fitted to a matrix of noise: for extractors a short clip a row."""
-    parameters = {
-        name: [("first", LogisticRegression()), ("second", GaussianNB())]
-        for name, parameter in _signature(cls.__init__).items()
-        if parameter.default is parameter.empty
-    }
+    members = [("first", LogisticRegression()), ("second", GaussianNB())]
+    settings = {"estimators": members, "candidates": members, "time_budget": 5.0}
+    parameters = {name: settings[name] for name in _signature(cls.__init__) if name in settings}
     X = np.random.default_rng(0).normal(scale=0.1, size=(12, 400))
     return cls(**parameters).fit(X, np.repeat(["no", "yes"], 6))
 

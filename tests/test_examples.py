@@ -7,17 +7,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
+
+from skspeech.datasets import make_speech_like
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 
 
-def _run(script, *arguments, **environment):
+def _run(script, *arguments, cwd=None, **environment):
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / script, *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
+        cwd=cwd,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -54,3 +58,22 @@ def test_quick_start_on_spoken_digits(data_home):
     printed = _run("quick_start.py", "--n-clips", "150", SKSPEECH_DATA=str(data_home))
     assert "Spoken digits" in printed
     assert _scores(printed)["geometric mean"] > 0.5
+
+
+@pytest.mark.network
+def test_readme_runs_from_top_to_bottom(tmp_path):
+    clips = make_speech_like(48, n_classes=4, n_speakers=4, random_state=0)
+    for i, (waveform, label, speaker) in enumerate(zip(clips.data, clips.target, clips.groups)):
+        folder = tmp_path / "my_clips" / clips.target_names[label] / speaker
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{i}.wav", waveform, 16_000)
+    soundfile.write(tmp_path / "new.wav", clips.data[0], 16_000)
+    said = clips.target_names[clips.target[0]]
+
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 6
+    (tmp_path / "readme.py").write_text("\n".join(blocks))
+    printed = _run(tmp_path / "readme.py", cwd=tmp_path).splitlines()
+    assert printed[0] == said
+    assert float(printed[1]) > 1 / 4
+    assert printed[-1] == f"[{clips.target[0]}]"
