@@ -122,6 +122,12 @@ def log_probas(proba, floor=1e-3):
     Returns
     -------
     ndarray of the same shape, float64
+
+    Examples
+    --------
+    >>> from skspeech.selection import log_probas
+    >>> log_probas([[1.0, 0.0]], floor=0.01).round(1)
+    array([[ 0. , -4.6]])
     """
     return np.log(np.maximum(np.asarray(proba, dtype=np.float64), floor))
 
@@ -144,6 +150,16 @@ def blend_log_probas(logs, weights):
         Each row sums to 1.
     covered : ndarray of bool of shape (n_samples,)
         Rows that a member predicted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.selection import blend_log_probas, log_probas
+    >>> one = log_probas([[0.8, 0.2], [0.5, 0.5], [np.nan, np.nan]])
+    >>> other = log_probas([[0.2, 0.8], [np.nan, np.nan], [np.nan, np.nan]])
+    >>> proba, covered = blend_log_probas(np.stack([one, other]), [1, 1])
+    >>> proba.tolist(), covered.tolist()
+    ([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]], [True, True, False])
     """
     weights = np.asarray(weights, dtype=np.float64)
     used = weights > 0

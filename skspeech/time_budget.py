@@ -160,7 +160,8 @@ class TimeBudgetClassifier(ClassifierMixin, BaseEstimator):
     best_score_ : float
         Score of the ensemble on held-out rows; NaN if there was no time to validate anything.
     results_ : dict of str to ndarray
-        One row for each candidate, like ``cv_results_``: ``name``, ``status``,
+        One row for each candidate, like ``cv_results_``: ``name``, ``status`` (``"ok"``,
+        ``"failed"``, ``"timed out"``, ``"stopped"`` at the end, ``"not started"``),
         ``mean_test_score``, ``std_test_score``, ``split0_test_score`` and so on,
         ``rank_test_score``, ``score`` (of all held-out rows together), ``weight``,
         ``mean_fit_time``, ``predict_time`` (seconds per clip), ``started`` and ``finished``.
@@ -304,8 +305,12 @@ class TimeBudgetClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, groups
-            As for :meth:`fit`.
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            What the candidates take.
+        y : array-like of shape (n_samples,)
+            The labels.
+        groups : array-like of shape (n_samples,), default=None
+            What must not be on both sides of a validation split, such as speakers.
 
         Returns
         -------
