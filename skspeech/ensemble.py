@@ -8,7 +8,7 @@ import numpy as np
 from sklearn import clone, get_config
 from sklearn.base import is_classifier
 from sklearn.ensemble import VotingClassifier
-from sklearn.utils import Bunch
+from sklearn.utils import Bunch, assert_all_finite
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -269,8 +269,9 @@ class GeometricMeanVotingClassifier(VotingClassifier):
         self : GeometricMeanVotingClassifier
         """
         self._check_members()
-        check_classification_targets(y)
         y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
         if sample_weight is not None:
             fit_params["sample_weight"] = sample_weight
         params_by_name = self._route(fit_params)

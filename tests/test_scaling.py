@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import StandardScaler
 
-from skspeech.transformers.scaling import SignedSqrt
+from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 
 
 @pytest.fixture
@@ -84,3 +86,56 @@ def test_bad_values_are_refused(features, bad):
     features[3, 2] = bad
     with pytest.raises(ValueError, match=r"contains (NaN|infinity)"):
         SignedSqrt().transform(features)
+
+
+def test_standardizes_like_scikit_learn_within_the_limit(features):
+    weight = np.arange(len(features)) % 3
+
+    scaled = ClippedStandardScaler(clip=0.8).fit(features, sample_weight=weight).transform(features)
+
+    expected = StandardScaler().fit(features, sample_weight=weight).transform(features)
+    assert abs(expected).max() > 1
+    assert_allclose(scaled, expected.clip(-0.8, 0.8))
+
+
+def test_units_that_rest_in_training_stay_small_when_they_wake():
+    rows = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    rows[:, 1] = 0  # never varies
+    rows[:, 2] = 0
+    rows[7, 2] = 1e-42  # varies by less than float32 can divide by
+    rows[:, 3] = 0.5 + 1e-14 * np.arange(50)
+
+    scaler = ClippedStandardScaler().fit(rows)
+
+    assert_allclose(scaler.transform(rows)[:, 1:], 0, atol=1e-6)
+    awake = scaler.transform(np.full((1, 4), 3e38, dtype=np.float32))
+    assert awake.dtype == np.float32
+    assert_array_equal(awake, [[5, 5, 5, 5]])
+
+
+def test_clipping_leaves_its_input_alone(features):
+    before = features.copy()
+
+    ClippedStandardScaler(clip=0.1).fit_transform(features)
+
+    assert_array_equal(features, before)
+
+
+def test_clipping_keeps_names_with_pandas():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"loud": [4.0, 9.0], "soft": [-1.0, 0.25]}, index=["a", "b"])
+
+    scaled = ClippedStandardScaler(clip=0.5).set_output(transform="pandas").fit_transform(frame)
+
+    expected = pd.DataFrame({"loud": [-0.5, 0.5], "soft": [-0.5, 0.5]}, index=["a", "b"])
+    pd.testing.assert_frame_equal(scaled, expected)
+
+
+def test_clip_is_checked(features):
+    with pytest.raises(ValueError, match=r"'clip' parameter of ClippedStandardScaler .* Got 0"):
+        ClippedStandardScaler(clip=0).fit(features)
+
+
+def test_means_have_to_be_learnt(features):
+    with pytest.raises(NotFittedError):
+        ClippedStandardScaler().transform(features)

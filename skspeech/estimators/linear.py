@@ -9,20 +9,21 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
-from sklearn.utils import get_tags
+from sklearn.preprocessing import Normalizer
+from sklearn.utils import assert_all_finite, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
     column_or_1d,
+    has_fit_parameter,
     validate_data,
 )
 
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from skspeech.audio import as_clips
 from skspeech.transformers.music import MusicEmbedding
-from skspeech.transformers.scaling import SignedSqrt
+from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import SpeakerEmbedding
 
 __all__ = [
@@ -31,11 +32,11 @@ __all__ = [
     "SpeakerEmbeddingClassifier",
 ]
 
-_SCALERS = {
-    "standardize": StandardScaler(),
+# What is done to each clip's features before each feature is standardized.
+_ROW_SCALERS = {
+    "standardize": None,
     "normalize": Normalizer(),
-    "signed_sqrt": SignedSqrt(norm="l2"),
-    None: "passthrough",
+    "signed_sqrt": SignedSqrt(),
 }
 # Set on the extractor, which checks them, unless they are None.
 _EXTRACTOR_PARAMETERS = (
@@ -54,7 +55,7 @@ class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "extractor": [HasMethods(["transform", "get_feature_names_out"]), None],
-        "scaling": [StrOptions({name for name in _SCALERS if name is not None}), None],
+        "scaling": [StrOptions(set(_ROW_SCALERS)), None],
         "C": [Interval(Real, 0, None, closed="neither")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -126,9 +127,13 @@ class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
         """
         y = self._check_targets(X, y, sample_weight)
         pipeline = self.to_pipeline()
-        head, classifier = pipeline[:-1], pipeline[-1]
         # Not Pipeline.fit, to which sample_weight has another name, depending on metadata routing.
-        classifier.fit(head.fit_transform(X), y, sample_weight=sample_weight)
+        features = X
+        for transformer in pipeline[:-1]:
+            weighted = sample_weight is not None and has_fit_parameter(transformer, "sample_weight")
+            weights = {"sample_weight": sample_weight} if weighted else {}
+            features = transformer.fit_transform(features, **weights)
+        classifier = pipeline[-1].fit(features, y, sample_weight=sample_weight)
 
         if getattr(X, "ndim", None) == 2:
             validate_data(self, X, skip_check_array=True)
@@ -210,8 +215,9 @@ class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_targets(self, X, y, sample_weight):
         """Find what is wrong with the labels before minutes of embedding, not after."""
-        check_classification_targets(y)
         y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
         check_consistent_length(as_clips(X), y, sample_weight)
         classes = np.unique(y)
         if len(classes) < 2:
@@ -235,19 +241,26 @@ class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
         return extractor
 
     def _scaling_steps(self, extractor):
-        scaler = _SCALERS[self.scaling]
+        if self.scaling is None:
+            return []
         blocks = _blocks(extractor)
-        steps = [("scaler", clone(scaler, safe=False))]
-        if len(blocks) == 1 or self.scaling is None:
-            return steps
+        if len(blocks) == 1:
+            return self._scalers()
         # Networks differ in scale: each one's features are scaled before they stand side by side.
         ends = np.cumsum([len(block.get_feature_names_out()) for _, block in blocks]).tolist()
-        columns = [slice(begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
         per_block = [
-            (name, clone(scaler, safe=False), part)
-            for (name, _), part in zip(blocks, columns, strict=True)
+            (name, Pipeline(self._scalers()), slice(begin, end))
+            for (name, _), begin, end in zip(blocks, [0, *ends[:-1]], ends, strict=True)
         ]
-        return [("block_scaler", ColumnTransformer(per_block)), *steps]
+        return [
+            ("block_scaler", ColumnTransformer(per_block)),
+            ("scaler", ClippedStandardScaler()),
+        ]
+
+    def _scalers(self):
+        row_scaler = _ROW_SCALERS[self.scaling]
+        steps = [] if row_scaler is None else [("row_scaler", clone(row_scaler))]
+        return [*steps, ("scaler", ClippedStandardScaler())]
 
 
 def _blocks(extractor):
@@ -274,9 +287,10 @@ class SpeakerEmbeddingClassifier(_EmbeddingClassifier):
         An extractor with other settings, such as ``SpeakerEmbedding(window=1.0)``, or another one.
         None is :class:`~skspeech.SpeakerEmbedding` with its defaults.
     scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
-        How features are scaled: each to zero mean and unit variance, each clip to unit length, the
-        signed square root and then unit length, or not at all.
-    C : float, default=1.0
+        How features are scaled. ``"standardize"``: each to zero mean and unit variance. Before
+        that, ``"normalize"`` brings each clip's features to unit length, and ``"signed_sqrt"``
+        takes their signed square root. None: not at all.
+    C : float, default=0.1
         Inverse of the regularisation's strength: smaller is stronger.
     class_weight : "balanced", dict or None, default="balanced"
         Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
@@ -351,7 +365,7 @@ class SpeakerEmbeddingClassifier(_EmbeddingClassifier):
         layers=None,
         extractor=None,
         scaling="standardize",
-        C=1.0,
+        C=0.1,
         class_weight="balanced",
         max_iter=1000,
         tol=1e-4,
@@ -400,9 +414,10 @@ class MusicEmbeddingClassifier(_EmbeddingClassifier):
         An extractor with other settings, such as ``MusicEmbedding(hop=1.5)``, or another one. None
         is :class:`~skspeech.MusicEmbedding` with its defaults.
     scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
-        How features are scaled: each to zero mean and unit variance, each clip to unit length, the
-        signed square root and then unit length, or not at all.
-    C : float, default=1.0
+        How features are scaled. ``"standardize"``: each to zero mean and unit variance. Before
+        that, ``"normalize"`` brings each clip's features to unit length, and ``"signed_sqrt"``
+        takes their signed square root. None: not at all.
+    C : float, default=0.1
         Inverse of the regularisation's strength: smaller is stronger.
     class_weight : "balanced", dict or None, default="balanced"
         Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
@@ -453,7 +468,7 @@ class MusicEmbeddingClassifier(_EmbeddingClassifier):
     >>> from skspeech import MusicEmbeddingClassifier
     >>> from skspeech.datasets import make_tones
     >>> clips = make_tones(n_samples=20, random_state=0)
-    >>> clf = MusicEmbeddingClassifier("mtt_musicnn", C=0.1)
+    >>> clf = MusicEmbeddingClassifier("mtt_musicnn", C=1.0)
     >>> clf.fit(clips.data, clips.target).score(clips.data, clips.target)  # doctest: +SKIP
     1.0
     """
@@ -472,7 +487,7 @@ class MusicEmbeddingClassifier(_EmbeddingClassifier):
         layers=None,
         extractor=None,
         scaling="standardize",
-        C=1.0,
+        C=0.1,
         class_weight="balanced",
         max_iter=1000,
         tol=1e-4,
@@ -516,9 +531,10 @@ class FusedEmbeddingClassifier(_EmbeddingClassifier):
         The extractors, by name. None is :class:`~skspeech.SpeakerEmbedding` (``"speaker"``) and
         :class:`~skspeech.MusicEmbedding` (``"music"``) with their defaults.
     scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
-        How features are scaled: each to zero mean and unit variance, each clip to unit length, the
-        signed square root and then unit length, or not at all.
-    C : float, default=1.0
+        How features are scaled. ``"standardize"``: each to zero mean and unit variance. Before
+        that, ``"normalize"`` brings each clip's features to unit length, and ``"signed_sqrt"``
+        takes their signed square root. None: not at all.
+    C : float, default=0.1
         Inverse of the regularisation's strength: smaller is stronger.
     class_weight : "balanced", dict or None, default="balanced"
         Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
@@ -578,7 +594,7 @@ class FusedEmbeddingClassifier(_EmbeddingClassifier):
         extractor=None,
         *,
         scaling="standardize",
-        C=1.0,
+        C=0.1,
         class_weight="balanced",
         max_iter=1000,
         tol=1e-4,

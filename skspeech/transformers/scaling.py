@@ -1,13 +1,109 @@
 """Scalings of feature rows that scikit-learn lacks."""
 
+from numbers import Real
+
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.preprocessing import normalize
-from sklearn.utils.validation import validate_data
+from sklearn.preprocessing import StandardScaler, normalize
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skspeech._sklearn import StrOptions, _fit_context
+from skspeech._sklearn import Interval, StrOptions, _fit_context
 
-__all__ = ["SignedSqrt"]
+__all__ = ["ClippedStandardScaler", "SignedSqrt"]
+
+# A smaller standard deviation is rounding noise in features that a network computed in float32.
+_MIN_SCALE = 1e-12
+
+
+class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Bring features to zero mean and unit variance, and cut what lies far out.
+
+    Some units of a network rest in all training clips, or in all but one. Their standard deviation
+    is tiny, so a clip that wakes them would get a value of thousands, which drowns the others or
+    overflows. Here a feature that hardly varies is only centred, and no value leaves
+    ``[-clip, clip]``.
+
+    Parameters
+    ----------
+    clip : float, default=5.0
+        Largest value in the output, in standard deviations.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (n_features,)
+        Mean of each feature.
+    scale_ : ndarray of shape (n_features,)
+        What each feature is divided by: its standard deviation, or 1 where that is next to nothing.
+    n_features_in_ : int
+        Number of features seen during `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen during `fit`, where they are all strings.
+
+    See Also
+    --------
+    sklearn.preprocessing.StandardScaler : The same without a limit.
+    sklearn.preprocessing.RobustScaler : Median and quartiles in the place of mean and variance.
+
+    Examples
+    --------
+    >>> from skspeech import ClippedStandardScaler
+    >>> scaler = ClippedStandardScaler(clip=3).fit([[0.0, 0.0], [2.0, 1e-20]])
+    >>> scaler.transform([[1.5, 0.0], [-7.0, 2.0]]).round(1)
+    array([[ 0.5, -0. ],
+           [-3. ,  2. ]])
+    """
+
+    _parameter_constraints: dict = {"clip": [Interval(Real, 0, None, closed="neither")]}
+
+    def __init__(self, *, clip=5.0):
+        self.clip = clip
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Learn mean and standard deviation of each feature.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The features.
+        y : object, default=None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each sample counts.
+
+        Returns
+        -------
+        self : ClippedStandardScaler
+        """
+        X = validate_data(self, X, dtype=(np.float64, np.float32))
+        scaler = StandardScaler().fit(X, sample_weight=sample_weight)
+        self.mean_ = scaler.mean_
+        self.scale_ = np.where(scaler.scale_ < _MIN_SCALE, 1.0, scaler.scale_)
+        return self
+
+    def transform(self, X):
+        """Centre, scale and clip features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            A new array; float32 for float32 features, else float64.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
+        with np.errstate(over="ignore"):  # what overflows is clipped
+            scaled = (X - self.mean_.astype(X.dtype)) / self.scale_.astype(X.dtype)
+        return np.clip(scaled, -self.clip, self.clip, out=scaled)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 class SignedSqrt(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -62,7 +158,7 @@ class SignedSqrt(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
             The features.
-        y : None
+        y : object, default=None
             Ignored.
 
         Returns
