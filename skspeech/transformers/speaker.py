@@ -1,44 +1,89 @@
-"""Features from a speaker-recognition network."""
+"""Features from speaker-recognition networks."""
+
+import os
+from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
-from skspeech._sklearn import StrOptions
+from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
 from skspeech.transformers._base import STATISTICS, BaseExtractor
-from skspeech.weights import load_weights, weights_key
+from skspeech.weights import load_weights, read_weights, weights_file_key, weights_key
 
 __all__ = ["SpeakerEmbedding"]
 
-_N_UNITS = 256
-_LSTM_LAYERS = (1, 2, 3)
-# Quieter clips are raised to this level, as in the training of the network; louder ones stay as
-# they are.
+# Quieter clips are raised to this level, as in the training of GE2E; louder ones stay as they are.
 _TARGET_DBFS = -30.0
 
 
-class SpeakerEmbedding(BaseExtractor):
-    """Embed clips with a network that was trained to tell speakers apart (GE2E).
+@dataclass(frozen=True)
+class _Model:
+    """What differs between the networks; `widths` are those of the layers, by number and name."""
 
-    The network is three LSTM layers over 1.6 s windows. Its output, ``layers="embedding"``, knows
-    who speaks; the hidden layers below know more of emotion, language and words.
+    spectrogram: MelSpectrogram
+    widths: dict
+    layer_name: str
+    window: float
+    hop: float
+
+
+_MODELS = {
+    "ge2e": _Model(
+        spectrogram=MelSpectrogram(n_fft=400, hop_length=160, n_mels=40),
+        widths={1: 256, 2: 256, 3: 256, "embedding": 256},
+        layer_name="lstm",
+        window=1.6,
+        hop=0.8,
+    ),
+    "resnetse34l": _Model(
+        spectrogram=MelSpectrogram(
+            n_fft=512,
+            win_length=400,
+            hop_length=160,
+            n_mels=40,
+            htk=True,
+            norm=None,
+            pad_mode="reflect",
+        ),
+        widths={1: 16, 2: 32, 3: 64, 4: 128, "embedding": 512},
+        layer_name="stage",
+        window=3.0,
+        hop=1.5,
+    ),
+}
+
+
+class SpeakerEmbedding(BaseExtractor):
+    """Embed clips with a network that was trained to tell speakers apart.
+
+    The output of such a network, ``layers="embedding"``, knows who speaks; the hidden layers below
+    know more of emotion, language and words.
 
     Parameters
     ----------
-    model : {"ge2e"}, default="ge2e"
-        The pretrained network: Resemblyzer's.
+    model : {"ge2e", "resnetse34l"}, default="ge2e"
+        The pretrained network. ``"ge2e"``: three LSTM layers, Resemblyzer's. ``"resnetse34l"``: a
+        residual network of 34 layers in four stages, trained on VoxCeleb 2.
     layers : {"all", "embedding"}, int or tuple of these, default="all"
-        What to read: 1, 2 and 3 are the LSTM layers, ``"embedding"`` the network's output,
-        ``"all"`` everything.
+        What to read: 1, 2 and 3 are the LSTM layers (256 features each) of ``"ge2e"``, 1 to 4 the
+        stages (16, 32, 64 and 128 filters, averaged over frequency) of ``"resnetse34l"``,
+        ``"embedding"`` the network's output (256 and 512), ``"all"`` everything.
     pooling : {"mean", "std", "last", "max"} or tuple of these, default=("mean", "std")
-        Statistics of the LSTM layers over the frames of a window. Over the windows of a clip, all
-        are averaged, except ``"max"``, of which the largest is taken. The embedding is averaged and
+        Statistics of the layers over the frames of a window. Over the windows of a clip, all are
+        averaged, except ``"max"``, of which the largest is taken. The embedding is averaged and
         brought to unit length.
-    window : float, default=1.6
-        Seconds that the network sees at once. It was trained on 1.6. Clips that are shorter are
-        repeated to fill it.
-    hop : float, default=0.8
-        Seconds between the starts of windows. The last window ends with the clip.
+    weights : str, path-like or None, default=None
+        A file of weights for ``"resnetse34l"`` in the layout of the published
+        ``baseline_lite_ap.model``, such as a copy of that or a network trained further. None is the
+        published file, which is downloaded once and has to have the right checksum.
+    window : float or None, default=None
+        Seconds that the network sees at once; None is about what it was trained on: 1.6 for
+        ``"ge2e"``, 3.0 for ``"resnetse34l"``. Clips that are shorter are repeated to fill it.
+    hop : float or None, default=None
+        Seconds between the starts of windows; None is half of what `window` is when it is None. The
+        last window ends with the clip.
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
@@ -76,7 +121,12 @@ class SpeakerEmbedding(BaseExtractor):
     Wan, L., Wang, Q., Papir, A. and Moreno, I. L. (2018). Generalized end-to-end loss for speaker
     verification. ICASSP. https://arxiv.org/abs/1710.10467
 
-    Weights: Resemblyzer, https://github.com/resemble-ai/Resemblyzer (Apache 2.0).
+    Weights of ``"ge2e"``: Resemblyzer, https://github.com/resemble-ai/Resemblyzer (Apache 2.0).
+
+    Chung, J. S. et al. (2020). In defence of metric learning for speaker recognition. Interspeech.
+    https://arxiv.org/abs/2003.11982
+
+    Weights of ``"resnetse34l"``: https://github.com/clovaai/voxceleb_trainer (MIT).
 
     Examples
     --------
@@ -87,13 +137,14 @@ class SpeakerEmbedding(BaseExtractor):
     (4, 1792)
     """
 
-    _spectrogram = MelSpectrogram(n_fft=400, hop_length=160, n_mels=40)
-
     _parameter_constraints: dict = {
         **BaseExtractor._parameter_constraints,
-        "model": [StrOptions({"ge2e"})],
+        "model": [StrOptions(set(_MODELS))],
         "layers": ["array-like", int, StrOptions({"embedding", "all"})],
         "pooling": ["array-like", StrOptions(set(STATISTICS))],
+        "weights": [str, os.PathLike, None],
+        "window": [Interval(Real, 0, None, closed="neither"), None],
+        "hop": [Interval(Real, 0, None, closed="neither"), None],
     }
 
     def __init__(
@@ -102,8 +153,9 @@ class SpeakerEmbedding(BaseExtractor):
         *,
         layers="all",
         pooling=("mean", "std"),
-        window=1.6,
-        hop=0.8,
+        weights=None,
+        window=None,
+        hop=None,
         max_duration=None,
         sampling_rate=SAMPLING_RATE,
         batch_size=64,
@@ -116,6 +168,7 @@ class SpeakerEmbedding(BaseExtractor):
         self.model = model
         self.layers = layers
         self.pooling = pooling
+        self.weights = weights
         self.window = window
         self.hop = hop
         self.max_duration = max_duration
@@ -131,64 +184,103 @@ class SpeakerEmbedding(BaseExtractor):
         super()._validate_params()
         self._layers()
         self._statistics()
+        if self.weights is not None and self.model != "resnetse34l":
+            raise ValueError(
+                f"weights={self.weights!r} is not accepted with model={self.model!r}: only "
+                "model='resnetse34l' takes a file of weights. Use weights=None."
+            )
 
     def _layers(self):
-        every = (*_LSTM_LAYERS, "embedding")
-        return choose("layers", every if self.layers == "all" else self.layers, every)
+        every = tuple(_MODELS[self.model].widths)
+        all_of_them = isinstance(self.layers, str) and self.layers == "all"
+        return choose("layers", every if all_of_them else self.layers, every)
 
     def _statistics(self):
         return choose("pooling", self.pooling, STATISTICS)
 
+    def _window_and_hop(self):
+        model = _MODELS[self.model]
+        return (
+            model.window if self.window is None else self.window,
+            model.hop if self.hop is None else self.hop,
+        )
+
+    @property
+    def _spectrogram(self):
+        return _MODELS[self.model].spectrogram
+
     def _network_id(self):
+        if self.weights is not None:
+            return weights_file_key(self.model, self.weights)
         return weights_key(self.model)
 
     def _load_network(self, device):
-        from skspeech.transformers.networks.ge2e import GE2E
+        if self.model == "ge2e":
+            from skspeech.transformers.networks.ge2e import GE2E as Network
+        else:
+            from skspeech.transformers.networks.resnetse34l import ResNetSE34L as Network
 
-        network = GE2E()
-        network.load_state_dict(load_weights(self.model))
+        network = Network()
+        network.load_state_dict(
+            load_weights(self.model)
+            if self.weights is None
+            else read_weights(self.model, self.weights)
+        )
         return network.to(device).eval()
 
     def _frames_per_window(self):
-        return max(1, round(self.window * SAMPLING_RATE / self._spectrogram.hop_length))
+        window, _ = self._window_and_hop()
+        return max(1, round(window * SAMPLING_RATE / self._spectrogram.hop_length))
 
     def _prepare(self, waveform):
-        return raise_volume(waveform, _TARGET_DBFS)
+        return raise_volume(waveform, _TARGET_DBFS) if self.model == "ge2e" else waveform
 
     def _forward(self, network, mel):
         import torch
 
-        states = network.hidden_states(mel)
+        if self.model == "ge2e":
+            states = network.hidden_states(mel)
+            last = states[-1][:, -1]
+        else:
+            maps = network.feature_maps(mel)
+            states = [stage.mean(dim=2).transpose(1, 2) for stage in maps]
+            last = maps[-1]
         blocks = []
         for layer in self._layers():
             if layer == "embedding":
-                blocks.append(network.project(states[-1][:, -1]))
+                blocks.append(network.project(last))
             else:
                 blocks.extend(time_statistics(states[layer - 1], self._statistics()))
         return torch.cat(blocks, dim=1)
 
     def _pool(self, windows):
         pooled = windows.mean(axis=0)
-        for begin, block in enumerate(self._blocks()):
-            columns = slice(begin * _N_UNITS, (begin + 1) * _N_UNITS)
+        begin = 0
+        for block, width in self._blocks():
+            columns = slice(begin, begin + width)
             if block == "embedding":
                 pooled[columns] /= max(np.linalg.norm(pooled[columns]), 1e-12)
             elif block.endswith("max"):
                 pooled[columns] = windows[:, columns].max(axis=0)
+            begin += width
         return pooled
 
     def _blocks(self):
-        """Names of the blocks of columns, each as wide as a layer."""
+        """Names and widths of the blocks of columns, a block a layer and statistic."""
+        model = _MODELS[self.model]
         blocks = []
         for layer in self._layers():
             if layer == "embedding":
-                blocks.append("embedding")
+                blocks.append(("embedding", model.widths[layer]))
             else:
-                blocks.extend(f"lstm{layer}_{statistic}" for statistic in self._statistics())
+                name = f"{model.layer_name}{layer}"
+                blocks.extend((f"{name}_{s}", model.widths[layer]) for s in self._statistics())
         return blocks
 
     def _feature_names(self):
-        return [f"{self.model}_{block}_{i}" for block in self._blocks() for i in range(_N_UNITS)]
+        return [
+            f"{self.model}_{block}_{i}" for block, width in self._blocks() for i in range(width)
+        ]
 
 
 def choose(name, value, accepted):
