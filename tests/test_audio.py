@@ -747,6 +747,56 @@ def test_a_file_with_a_rate_that_is_none(write):
     assert "sampling_rate=10" in reason(write("a.wav", noise(1), 10))
 
 
+FUZZED = [
+    ("a.wav", {"subtype": "PCM_16"}),
+    ("a.wav", {"subtype": "FLOAT"}),
+    ("a.wav", {"subtype": "IMA_ADPCM"}),
+    ("a.flac", {}),
+    ("a.ogg", {"subtype": "VORBIS"}),
+    ("a.opus", {"format": "OGG", "subtype": "OPUS"}),
+    ("a.mp3", {}),
+    ("a.aiff", {}),
+    ("a.caf", {"subtype": "ALAC_16"}),
+]
+
+
+def _damage(content, rng):
+    content = bytearray(content)
+    place = rng.integers(len(content))
+    kind = rng.integers(4)
+    if kind == 0:  # some bytes of the header
+        for i in rng.integers(0, min(len(content), 80), 5):
+            content[i] = rng.integers(256)
+    elif kind == 1:  # some bytes anywhere
+        for i in rng.integers(0, len(content), 10):
+            content[i] = rng.integers(256)
+    elif kind == 2:
+        content = content[:place]
+    else:
+        content[place:place] = rng.bytes(20)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(("name", "options"), FUZZED)
+def test_damaged_files_give_an_error_or_a_waveform(write, name, options):
+    path = Path(write(name, noise(0.2, channels=2), **options))
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    reasons = []
+    for max_duration in [None, 0.05] * 25:
+        path.write_bytes(_damage(content, rng))
+        try:
+            (waveform,) = load_waveforms([path], max_duration=max_duration)
+        except AudioError as error:
+            reasons.append(error.failures[0][2])
+        else:
+            assert waveform.ndim == 1
+            assert len(waveform) > 0
+            assert np.isfinite(waveform).all()
+    assert len(reasons) > 0
+    assert all(len(why) > 10 for why in reasons)
+
+
 # Length -------------------------------------------------------------------------------------------
 
 
@@ -1325,6 +1375,7 @@ def test_loader_in_a_searched_pipeline(write):
         "loud",
         "soft",
     ]
+    search.fit(as_clips(loud + soft), y)
     assert search.predict(as_clips(soft)).tolist() == ["soft"] * 8
 
 
