@@ -4,8 +4,9 @@
 
 Balanced accuracy on the test part, with default parameters; the seconds are those of fitting all
 three and the mean, and of predicting the test part, from paths. Where a task has speakers to leave
-out one by one, the scores are means over all of them, and the seconds are of the first. The table is printed and written with the
-machine and the versions to benchmarks/results/first_answer.md and .json.
+out one by one, the scores are means over all of them, and the seconds are of the first. The table
+is printed and written with the machine and the versions to benchmarks/results/first_answer.md and
+.json.
 """
 
 import argparse
