@@ -278,15 +278,16 @@ def test_musicnn_takes_windows_of_any_length(n_frames):
     assert all(layer.isfinite().all() for layer in layers.values())
 
 
-@pytest.mark.parametrize("pools", [MSD_POOLS, MTT_POOLS])
-def test_vgg_features_are_the_mean_of_each_map(pools):
+@pytest.mark.parametrize(("pools", "n_bands"), [(MSD_POOLS, 96), (MTT_POOLS, 48)])
+def test_vgg_features_are_the_mean_over_time_of_each_band(pools, n_bands):
     network = randomised(VGG(pools=pools))
-    inputs = torch.rand(2, 187, 96)
+    inputs = torch.rand(3, 187, 96)
     with torch.inference_mode():
         layers, maps = network(inputs), network.feature_maps(inputs)
-    assert layers["tags"].shape == (2, 50)
-    for i, feature_map in enumerate(maps, 1):
-        assert_allclose(layers[f"pool{i}"], feature_map.mean(dim=(2, 3)), rtol=1e-6)
+    assert layers["tags"].shape == (3, 50)
+    for i, n in enumerate((n_bands, 24, 12, 6, 1), 1):
+        by_channel = layers[f"pool{i}"].reshape(3, 128, n)
+        assert_allclose(by_channel, maps[i - 1].mean(dim=2), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("make", [MusicNN, VGG, lambda: VGG(pools=MSD_POOLS)])

@@ -17,9 +17,21 @@ _WEIGHTS = {
     "msd_vgg": "vgg-msd",
     "mtt_vgg": "vgg-mtt",
 }
+_MUSICNN_FEATURES = {"mean_pool": 753, "max_pool": 753, "penultimate": 200, "tags": 50}
+# 128 channels, each with 96, 24, 12, 6 and 1 bands; the first pooling of the other VGG leaves 48.
+_MSD_VGG_FEATURES = {
+    "pool1": 12288,
+    "pool2": 3072,
+    "pool3": 1536,
+    "pool4": 768,
+    "pool5": 128,
+    "tags": 50,
+}
 _N_FEATURES = {
-    "musicnn": {"mean_pool": 753, "max_pool": 753, "penultimate": 200, "tags": 50},
-    "vgg": {**{f"pool{i}": 128 for i in range(1, 6)}, "tags": 50},
+    "msd_musicnn": _MUSICNN_FEATURES,
+    "mtt_musicnn": _MUSICNN_FEATURES,
+    "msd_vgg": _MSD_VGG_FEATURES,
+    "mtt_vgg": {**_MSD_VGG_FEATURES, "pool1": 6144},
 }
 _LAYERS = tuple(dict.fromkeys(layer for layers in _N_FEATURES.values() for layer in layers))
 _VGG_FRAMES = 187
@@ -37,8 +49,9 @@ class MusicEmbedding(BaseExtractor):
         Dataset (msd) or on MagnaTagATune (mtt).
     layers : str or tuple of str, default="mean_pool"
         What to read. musicnn: ``"mean_pool"`` and ``"max_pool"`` (753 features each),
-        ``"penultimate"`` (200), ``"tags"`` (50 probabilities). VGG: ``"pool1"`` to ``"pool5"`` (128
-        each, averaged over the map), ``"tags"``. ``"mean_pool"`` stands for ``"pool5"`` in a VGG.
+        ``"penultimate"`` (200), ``"tags"`` (50 probabilities). VGG: ``"pool1"`` (6144 or 12288),
+        ``"pool2"`` (3072), ``"pool3"`` (1536), ``"pool4"`` (768), ``"pool5"`` (128), each averaged
+        over time, and ``"tags"``. ``"mean_pool"`` stands for ``"pool3"`` in a VGG.
     pooling : {"mean", "std", "last", "max"} or tuple of these, default="mean"
         Statistics over the windows of a clip. :meth:`embed` returns the windows themselves, without
         them.
@@ -149,11 +162,11 @@ class MusicEmbedding(BaseExtractor):
         return self.model.endswith("vgg")
 
     def _widths(self):
-        return _N_FEATURES["vgg" if self._is_vgg() else "musicnn"]
+        return _N_FEATURES[self.model]
 
     def _layers(self):
         if self._is_vgg() and isinstance(self.layers, str) and self.layers == "mean_pool":
-            return ("pool5",)
+            return ("pool3",)
         return choose("layers", self.layers, tuple(self._widths()))
 
     def _statistics(self):

@@ -192,9 +192,10 @@ class MusicNN(_MusicNetwork):
 class VGG(_MusicNetwork):
     """Five blocks of 3x3 convolution and max-pooling over a log-mel spectrogram.
 
-    Called with log-mel spectrograms (n, 187, 96), it gives a dict: ``"pool1"`` to ``"pool5"``
-    (n, 128), each the mean of every channel over the block's map, and ``"tags"`` (n, n_tags)
-    probabilities.
+    Called with log-mel spectrograms (n, 187, 96), it gives a dict: ``"pool1"`` to ``"pool5"``, and
+    ``"tags"`` (n, n_tags) probabilities. A pool is the mean over time of the block's map, one
+    channel's bands after the other: (n, 128 * n_bands), where 96 (48 with ``MTT_POOLS``), 24, 12, 6
+    and 1 bands are left. With the bands averaged too, they hardly tell speakers apart.
 
     Parameters
     ----------
@@ -216,7 +217,7 @@ class VGG(_MusicNetwork):
 
     def _layers(self, logmel):
         maps = self.feature_maps(logmel)
-        features = {f"pool{i}": x.mean(dim=(2, 3)) for i, x in enumerate(maps, 1)}
+        features = {f"pool{i}": x.mean(dim=2).flatten(1) for i, x in enumerate(maps, 1)}
         flat = maps[-1].permute(0, 2, 3, 1).flatten(1)
         return {**features, "tags": torch.sigmoid(self.output(flat))}
 
