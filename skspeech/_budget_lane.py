@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from skspeech._budget_tasks import Task, limit_threads, run_task
 
-__all__ = ["Lane", "Threads", "Work", "wait_for_lanes"]
+__all__ = ["Lane", "Stopped", "Threads", "Work", "wait_for_lanes"]
 
 FIRST_CHUNK, LARGEST_CHUNK = 32, 4096
 CHUNK_SECONDS = 1.0

@@ -5,6 +5,7 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 
+from skspeech._budget_lane import Stopped
 from skspeech._budget_tasks import PickledClassifier, executor_task
 from skspeech._workers import WorkerProcess, available_memory, kill_marked, new_mark
 
@@ -27,7 +28,7 @@ class LocalPool:
         self.workers = []
         self.deaths = 0
         self._ready = set()
-        self._used = False
+        self._closed = False
         self._memory_limit = max(
             (available_memory() - MEMORY_RESERVE) * 0.9 / self.capacity, MEMORY_RESERVE
         )
@@ -64,6 +65,8 @@ class LocalPool:
         }
         worker = next((w for w in self.workers if w.task is None), None)
         if worker is None:
+            if self._closed:
+                raise Stopped
             worker = WorkerProcess(self.inbox, self.threads, self.mark)
             self.workers.append(worker)
         worker.task = job
@@ -126,6 +129,7 @@ class LocalPool:
 
     def close(self):
         """Kill all workers, and what they started."""
+        self._closed = True
         if not self.workers and not self._ready:
             return
         for worker in self.workers:

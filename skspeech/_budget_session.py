@@ -28,7 +28,7 @@ from sklearn.pipeline import Pipeline
 
 from skspeech._budget_data import Head, head_key, split_head
 from skspeech._budget_entries import Entry, Job, build_ensemble, runs_in_main
-from skspeech._budget_lane import FIRST_LEVEL, Lane, Threads, Work, wait_for_lanes
+from skspeech._budget_lane import FIRST_LEVEL, Lane, Stopped, Threads, Work, wait_for_lanes
 from skspeech._budget_pools import ExecutorPool, LocalPool, PoolOutcome
 from skspeech._budget_tasks import (
     Task,
@@ -157,7 +157,20 @@ class Session:
                 self._pool.close()
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
+            self._tell_unfinished()
             _THREADS.leave(self)
+
+    def _tell_unfinished(self):
+        for entry in self.entries:
+            if entry.status == "waiting":
+                entry.status = "not started"
+            elif entry.status == "running":
+                entry.status = "stopped"
+                if not entry.can_vote and self.remaining <= 0:
+                    entry.timeouts += 1
+                    entry.failures.append(
+                        (entry.name, "TimeoutError: still running when the time was up", "")
+                    )
 
     @contextlib.contextmanager
     def _locked(self, timeout):
@@ -226,8 +239,9 @@ class Session:
             head.forget_files()
         for entry in self.entries:
             entry.running = 0
-            if entry.timeouts:
+            if entry.timeouts:  # it gets another chance, with more time
                 entry.failed = False
+                entry.failures = []
 
     def freeze(self):
         """Keep what a continued run needs, and let go of the rest."""
@@ -468,6 +482,8 @@ class Session:
                 return
             try:
                 self._start_pool_job(job)
+            except Stopped:
+                return  # closed in the meantime
             except Exception as error:
                 if isinstance(error, BrokenExecutor) or self._pool.broken:
                     self._replace_pool()
@@ -593,6 +609,8 @@ class Session:
     @property
     def folder(self):
         """A folder for what worker processes read and write; it goes with the session."""
+        if self._closed:
+            raise Stopped
         if self._folder is None:
             self._folder = tempfile.mkdtemp(prefix="skspeech-")
         return self._folder

@@ -279,8 +279,15 @@ def test_a_hanging_candidate_does_not_overrun(bad):
     candidates = [BAYES, ("bad", bad), ("good", fake.Logistic())]
     clf = timed_fit(TimeBudgetClassifier(candidates, time_budget=6, n_jobs=2))
     status = dict(zip(clf.results_["name"], clf.results_["status"], strict=True))
-    assert status["bad"] in ("timed out", "running", "stopped at the deadline")
+    assert status["bad"] in ("timed out", "stopped")
+    assert "TimeoutError" in failure(clf, "bad")
     assert clf.score(X, y) > 0.93
+
+
+def test_one_core_is_shared_by_all():
+    candidates = [BAYES, LINEAR, ("worker", fake.Logistic())]
+    clf = timed_fit(TimeBudgetClassifier(candidates, time_budget=30, n_jobs=1))
+    assert set(clf.results_["status"]) == {"ok"}
 
 
 def test_snapshots_of_a_candidate_that_is_killed_count():
