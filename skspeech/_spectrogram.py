@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-__all__ = ["MelSpectrogram", "mel_filter_bank"]
+__all__ = ["MelSpectrogram", "lay_out", "mel_filter_bank", "power_to_db", "ranges"]
 
 # Frames that go through one FFT call: large enough to keep the cores busy, small enough to stay in
 # their cache.
@@ -138,9 +138,9 @@ class MelSpectrogram:
         """
         import torch
 
-        flat, first_frames, counts = self._lay_out(waveforms)
+        flat, first_frames, counts = lay_out(waveforms, self.n_fft, self.hop_length, self.pad_mode)
         starts = np.concatenate([[0], np.cumsum(counts)])
-        rows = _ranges(first_frames, counts)
+        rows = ranges(first_frames, counts)
         window, filters = self._constants(torch.device(device))
         frames = torch.from_numpy(flat).to(device).unfold(0, self.n_fft, self.hop_length)
         out = torch.empty((len(rows), self.n_mels), device=device)
@@ -158,22 +158,27 @@ class MelSpectrogram:
     def _constants(self, device):
         return _torch_constants(self.n_fft, self.win_length, self.filters.tobytes(), device)
 
-    def _lay_out(self, waveforms):
-        """One flat signal that holds every padded clip, and where each clip's frames begin."""
-        pad = self.n_fft // 2
-        counts = np.array([self.n_frames(len(w)) for w in waveforms])
-        # The frames of one clip span (count - 1) hops and one FFT; the next clip begins on the next
-        # multiple of the hop.
-        spans = (counts - 1) + -(-self.n_fft // self.hop_length)
-        first_frames = np.concatenate([[0], np.cumsum(spans)[:-1]])
-        flat = np.zeros(int(spans.sum()) * self.hop_length + self.n_fft, dtype=np.float32)
-        for waveform, first in zip(waveforms, first_frames, strict=True):
-            begin = int(first) * self.hop_length
-            if self.pad_mode == "constant":
-                flat[begin + pad : begin + pad + len(waveform)] = waveform
-            else:
-                flat[begin : begin + len(waveform) + 2 * pad] = _reflect(waveform, pad)
-        return flat, first_frames, counts
+
+def lay_out(waveforms, frame_length, hop_length, pad_mode="constant"):
+    """One flat signal that holds every clip, padded so that its frames are centred.
+
+    Returns the signal, the frame (a multiple of the hop) with which each clip begins in it, and
+    each clip's number of frames.
+    """
+    pad = frame_length // 2
+    counts = np.array([1 + len(w) // hop_length for w in waveforms])
+    # The frames of one clip span (count - 1) hops and one frame's length; the next clip begins on
+    # the next multiple of the hop.
+    spans = (counts - 1) + -(-frame_length // hop_length)
+    first_frames = np.concatenate([[0], np.cumsum(spans)[:-1]])
+    flat = np.zeros(int(spans.sum()) * hop_length + frame_length, dtype=np.float32)
+    for waveform, first in zip(waveforms, first_frames, strict=True):
+        begin = int(first) * hop_length
+        if pad_mode == "constant":
+            flat[begin + pad : begin + pad + len(waveform)] = waveform
+        else:
+            flat[begin : begin + len(waveform) + 2 * pad] = _reflect(waveform, pad)
+    return flat, first_frames, counts
 
 
 def _reflect(waveform, pad):
@@ -182,10 +187,10 @@ def _reflect(waveform, pad):
     return np.pad(waveform, pad, mode="reflect")
 
 
-def _ranges(firsts, counts):
-    """Concatenate ``range(first, first + count)``."""
-    offsets = np.repeat(firsts - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    return offsets + np.arange(counts.sum())
+def ranges(firsts, counts, step=1):
+    """Concatenate ``first + step * arange(count)`` of all pairs."""
+    positions = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(firsts, counts) + step * positions
 
 
 @functools.lru_cache(maxsize=32)
@@ -197,3 +202,31 @@ def _torch_constants(n_fft, win_length, filters, device):
     window = torch.nn.functional.pad(window, (left, n_fft - win_length - left)).to(device)
     bank = np.frombuffer(filters, dtype=np.float32).reshape(-1, 1 + n_fft // 2)
     return window, torch.from_numpy(bank.T.copy()).to(device)
+
+
+def power_to_db(power, starts, *, amin=1e-10, top_db=80.0):
+    """Turn power into decibels, as :func:`librosa.power_to_db` does, each clip by itself.
+
+    Parameters
+    ----------
+    power : torch.Tensor of shape (n_frames_in_all, n_bands)
+        Changed in place.
+    starts : ndarray of shape (n_clips + 1,)
+        Clip `i` owns the rows ``starts[i]:starts[i + 1]``.
+    amin : float, default=1e-10
+        Power below this counts as this.
+    top_db : float, default=80.0
+        Decibels below the loudest of a clip at which everything quieter is held.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_frames_in_all, n_bands)
+        `power` itself.
+    """
+    import torch
+
+    decibels = power.clamp_(min=amin).log10_().mul_(10.0)
+    counts = torch.from_numpy(np.diff(starts)).to(power.device)
+    loudest = torch.segment_reduce(decibels.amax(dim=1), "max", lengths=counts)
+    floor = torch.repeat_interleave(loudest - top_db, counts)
+    return torch.maximum(decibels, floor[:, None], out=decibels)
