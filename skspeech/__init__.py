@@ -13,9 +13,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "audio",
         "cache",
+        "candidates",
+        "challenge",
         "datasets",
         "ensemble",
         "estimators",
+        "metrics",
+        "plotting",
         "selection",
         "time_budget",
         "transformers",

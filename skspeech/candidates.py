@@ -25,6 +25,8 @@ PRESETS = ("best", "fast", "autospeech2020")
 
 # Clips whose headers are read to learn how long clips are here.
 _N_PROBED = 50
+# Seconds of each clip that the first answer is made of: one window of the speaker network.
+_FIRST_LOOK = 1.6
 # Discriminant analysis draws its covariance this far towards the identity where speakers of the
 # test clips may be new: Ledoit and Wolf's amount is meant for rows of one kind.
 _STRONG = 0.5
@@ -125,14 +127,14 @@ def _logistic(extractor, scaler, C=0.01, max_iter=200):
 
 def _fast(duration, settings):
     speaker = SpeakerEmbedding(**settings)
-    first = SpeakerEmbedding(max_duration=speaker.window, **settings)
+    first = SpeakerEmbedding(max_duration=_FIRST_LOOK, **settings)
     line_up = [
         Candidate("speaker-first", _discriminant(first, _STRONG), where="main", first=True),
         Candidate("speaker", _discriminant(speaker), where="main", gain=2.0),
         Candidate("speaker-strong", _discriminant(speaker, _STRONG), where="main", gain=2.0),
     ]
     # Where one window holds a clip, its first look is the whole of it.
-    if duration > speaker.window:
+    if duration > _FIRST_LOOK:
         return line_up
     return [dataclasses.replace(line_up[2], first=True), line_up[1]]
 
