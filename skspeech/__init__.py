@@ -34,11 +34,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "MusicEmbeddingClassifier",
             "SpeakerEmbeddingClassifier",
         ],
+        "estimators.logistic": ["WideLogisticRegression"],
         "time_budget": ["Candidate", "TimeBudgetClassifier"],
         "transformers.keyword": ["KeywordEmbedding"],
         "transformers.music": ["MusicEmbedding"],
         "transformers.scaling": ["ClippedStandardScaler", "SignedSqrt"],
         "transformers.speaker": ["SpeakerEmbedding"],
+        "transformers.vad": ["VoiceActivityTrimmer"],
         "utils": ["all_estimators"],
     },
 )

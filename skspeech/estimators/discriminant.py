@@ -274,7 +274,7 @@ class ShrinkageDiscriminantAnalysis(ClassifierMixin, BaseEstimator):
         # A class with fewer rows than folds is left out of some folds' training, not of the rest.
         n_splits = min(self.calibrate, int(counts.max()))
         scores, held_out = [], []
-        for train, test in _folds(codes, n_splits):
+        for train, test in stratified_folds(codes, n_splits):
             if len(np.unique(codes[train])) < len(counts):
                 continue
             inner = None if products is None else products[np.ix_(train, train)]
@@ -294,7 +294,7 @@ class ShrinkageDiscriminantAnalysis(ClassifierMixin, BaseEstimator):
         return float(np.exp(best.x))
 
 
-def _folds(codes, n_splits):
+def stratified_folds(codes, n_splits):
     """Stratified folds; rows of classes that have too few for every fold stay in training."""
     counts = np.bincount(codes)
     common = np.flatnonzero(counts[codes] >= n_splits)

@@ -1,0 +1,248 @@
+"""Logistic regression for few rows of many features, with the regularisation chosen on the way."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.special import log_softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech.estimators.discriminant import stratified_folds
+
+__all__ = ["WideLogisticRegression"]
+
+
+class WideLogisticRegression(ClassifierMixin, BaseEstimator):
+    """Logistic regression that turns wide data into square data first, and finds its own `C`.
+
+    The weights of a penalised logistic regression are a combination of the training rows. So n rows
+    of any number of features can be rotated into n features without changing the solution, and the
+    solver works on those. Cross-validation over `Cs` reuses the rotation and starts each solution
+    from the one before.
+
+    Parameters
+    ----------
+    Cs : float or array-like of float, default=(1e-4, 1e-3, 1e-2, 1e-1)
+        Inverse of the regularisation's strength: one value, or values to choose from.
+    cv : int, default=3
+        Stratified folds to choose among `Cs` by the log loss, classes weighing equally.
+    class_weight : "balanced", dict or None, default="balanced"
+        Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
+    max_iter : int, default=200
+        Most iterations of the solver (L-BFGS), which rarely needs as many.
+    tol : float, default=1e-3
+        Gradient at which the solver stops.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Weights of the features.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Constants.
+    C_ : float
+        The value of `Cs` that was used.
+    losses_ : dict of float to float
+        Log loss on held-out rows for each of `Cs`; empty where there was nothing to choose.
+    n_iter_ : ndarray of shape (1,)
+        Iterations of the last solution.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `fit` saw some.
+
+    References
+    ----------
+    Hastie, T. and Tibshirani, R. (2004). Efficient quadratic regularization for expression arrays.
+    Biostatistics, 5(3), 329-340.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> from skspeech.estimators import WideLogisticRegression
+    >>> X, y = make_classification(60, 500, n_informative=20, class_sep=3, random_state=0)
+    >>> model = WideLogisticRegression().fit(X[:40], y[:40])
+    >>> model.coef_.shape
+    (1, 500)
+    """
+
+    _parameter_constraints: dict = {
+        "Cs": ["array-like", Interval(Real, 0, None, closed="neither")],
+        "cv": [Interval(Integral, 2, None, closed="left")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        Cs=(1e-4, 1e-3, 1e-2, 1e-1),
+        *,
+        cv=3,
+        class_weight="balanced",
+        max_iter=200,
+        tol=1e-3,
+    ):
+        self.Cs = Cs
+        self.cv = cv
+        self.class_weight = class_weight
+        self.max_iter = max_iter
+        self.tol = tol
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Choose `C` and fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features, on similar scales.
+        y : array-like of shape (n_samples,)
+            Labels, of at least two classes.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, `X` or `y` is not as above.
+        """
+        Cs = np.sort(np.atleast_1d(np.asarray(self.Cs, dtype=float)))
+        if Cs.ndim != 1 or len(Cs) == 0 or not (Cs > 0).all():
+            raise ValueError(f"Cs={self.Cs!r} is not accepted. Use one or several numbers above 0.")
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes, but y holds only one class: "
+                f"{self.classes_[0]!r}."
+            )
+        mean = X.mean(axis=0)
+        rows, back = _rotate(X - mean)
+        self.losses_ = self._losses(rows, codes, Cs) if len(Cs) > 1 else {}
+        self.C_ = min(self.losses_, key=self.losses_.get) if self.losses_ else float(Cs[-1])
+        solution = self._solver(codes).set_params(C=self.C_).fit(rows, codes)
+        self.coef_ = back(solution.coef_)
+        self.intercept_ = solution.intercept_ - self.coef_ @ mean
+        self.n_iter_ = solution.n_iter_
+        return self
+
+    def decision_function(self, X):
+        """Give the scores of the classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log probabilities up to a constant a row; with two classes, the log odds of the second.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        scores = X @ self.coef_.T + self.intercept_
+        return scores.ravel() if len(self.classes_) == 2 else scores
+
+    def predict_log_proba(self, X):
+        """Predict the logarithm of each class's probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        return log_softmax(_two_columns(self.decision_function(X)), axis=1)
+
+    def predict_proba(self, X):
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; each row sums to 1.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X):
+        """Predict the labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels.
+        """
+        best = _two_columns(self.decision_function(X)).argmax(axis=1)
+        return self.classes_[best]
+
+    def _solver(self, codes):
+        weights = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=self.classes_[codes]
+        )
+        return LogisticRegression(
+            class_weight=dict(enumerate(weights)),
+            max_iter=self.max_iter,
+            tol=self.tol,
+            warm_start=True,
+        )
+
+    def _losses(self, rows, codes, Cs):
+        """Held-out log loss for each C, from the most to the least regularised."""
+        n_classes = len(self.classes_)
+        weights = 1.0 / np.bincount(codes)
+        losses = dict.fromkeys(map(float, Cs), 0.0)
+        n_folds = 0
+        for train, test in stratified_folds(codes, self.cv):
+            if len(np.unique(codes[train])) < n_classes:
+                continue
+            n_folds += 1
+            solver = self._solver(codes)
+            for C in losses:
+                solver.set_params(C=C).fit(rows[train], codes[train])
+                log_probas = log_softmax(_two_columns(solver.decision_function(rows[test])), axis=1)
+                held_out = log_probas[np.arange(len(test)), codes[test]]
+                losses[C] -= np.average(held_out, weights=weights[codes[test]])
+        return {C: loss / n_folds for C, loss in losses.items()} if n_folds else {}
+
+
+def _two_columns(scores):
+    return scores if scores.ndim == 2 else np.column_stack([np.zeros_like(scores), scores])
+
+
+def _rotate(X):
+    """Rows in as few coordinates as they need, and the way back for weights."""
+    if len(X) >= X.shape[1]:
+        return X, lambda weights: weights
+    values, vectors = eigh(X @ X.T)
+    keep = values > values[-1] * len(values) * np.finfo(X.dtype).eps
+    if not keep.any():
+        return X, lambda weights: weights
+    lengths = np.sqrt(values[keep])
+    vectors = vectors[:, keep]
+    return vectors * lengths, lambda weights: ((weights / lengths) @ vectors.T) @ X
