@@ -1,0 +1,325 @@
+"""Keep the speech of clips and leave the rest out."""
+
+import importlib.util
+from numbers import Integral, Real
+from pathlib import Path
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import validate_data
+
+from skspeech._device import resolve_device
+from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
+from skspeech.transformers._base import shared_network
+
+__all__ = ["VoiceActivityTrimmer"]
+
+# Seconds of audio that go through the network together.
+_CHUNK_SECONDS = 120.0
+# Speech that has begun goes on while its probability is no further than this below the threshold.
+_HYSTERESIS = 0.15
+
+
+class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
+    """Cut what is not speech from clips, with a small network that detects voices.
+
+    It stands before an extractor in a Pipeline. Learns nothing: `fit` only checks its input. The
+    network is that of the package silero-vad: ``pip install skspeech[vad]``.
+
+    Parameters
+    ----------
+    mode : {"trim", "speech"}, default="trim"
+        ``"trim"`` cuts what comes before the first and after the last speech, ``"speech"`` pauses
+        in between too.
+    threshold : float, default=0.5
+        Probability from which on a frame is speech, between 0 and 1. Lower keeps more.
+    min_speech : float, default=0.1
+        Seconds that speech has to last; what is shorter is taken for noise.
+    min_silence : float, default=0.3
+        Seconds that a pause has to last to end a piece of speech.
+    padding : float, default=0.1
+        Seconds to keep before and after each piece of speech: its onset is quiet.
+    max_duration : float or None, default=None
+        Read only this many seconds of each clip; None reads all of it.
+    sampling_rate : int, default=16000
+        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
+        their own.
+    device : str or torch.device, default="auto"
+        ``"auto"`` is a GPU where there is one, else the CPU.
+    n_jobs : int or None, default=None
+        Threads that decode audio.
+    errors : {"raise", "warn"}, default="raise"
+        What to do with clips that can't be read: one error that names them all, or one warning and
+        silence in their place.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Samples a clip; only where `fit` saw a 2-D array.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of the table; only where `fit` saw a DataFrame of numbers.
+
+    See Also
+    --------
+    skspeech.AudioLoader : Decodes clips and leaves them as they are.
+
+    Notes
+    -----
+    A clip in which no speech is found is returned whole: no clip becomes empty.
+
+    References
+    ----------
+    Silero Team (2024). Silero VAD. https://github.com/snakers4/silero-vad (MIT).
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skspeech import SpeakerEmbedding, VoiceActivityTrimmer
+    >>> pipeline = make_pipeline(VoiceActivityTrimmer(), SpeakerEmbedding())
+    >>> features = pipeline.fit_transform(["one.wav", "two.wav"])  # doctest: +SKIP
+    """
+
+    _parameter_constraints: dict = {
+        "mode": [StrOptions({"trim", "speech"})],
+        "threshold": [Interval(Real, 0, 1, closed="neither")],
+        "min_speech": [Interval(Real, 0, None, closed="left")],
+        "min_silence": [Interval(Real, 0, None, closed="left")],
+        "padding": [Interval(Real, 0, None, closed="left")],
+        "max_duration": [Interval(Real, 0, None, closed="neither"), None],
+        "sampling_rate": [Interval(Integral, 1, None, closed="left")],
+        "device": "no_validation",
+        "n_jobs": [Integral, None],
+        "errors": [StrOptions({"raise", "warn"})],
+    }
+
+    def __init__(
+        self,
+        *,
+        mode="trim",
+        threshold=0.5,
+        min_speech=0.1,
+        min_silence=0.3,
+        padding=0.1,
+        max_duration=None,
+        sampling_rate=SAMPLING_RATE,
+        device="auto",
+        n_jobs=None,
+        errors="raise",
+    ):
+        self.mode = mode
+        self.threshold = threshold
+        self.min_speech = min_speech
+        self.min_silence = min_silence
+        self.padding = padding
+        self.max_duration = max_duration
+        self.sampling_rate = sampling_rate
+        self.device = device
+        self.n_jobs = n_jobs
+        self.errors = errors
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and the form of `X`. Nothing is learnt and nothing is decoded.
+
+        Parameters
+        ----------
+        X : sequence of clips
+            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The trimmer itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or `X` holds no clips.
+        """
+        as_clips(X, sampling_rate=self.sampling_rate)
+        if getattr(X, "ndim", None) == 2:
+            validate_data(self, X, skip_check_array=True)
+        return self
+
+    def transform(self, X):
+        """Cut what is not speech.
+
+        Parameters
+        ----------
+        X : sequence of clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips,), dtype object
+            Each element a 1-D float32 waveform at 16 kHz, with at least one sample.
+
+        Raises
+        ------
+        AudioError
+            If clips can't be read and ``errors="raise"``. It names every one of them.
+        ImportError
+            If the package silero-vad is not installed.
+        """
+        result = []
+        for waveform, segments in self._detect(X):
+            result.append(self._cut(waveform, segments))
+        waveforms = np.empty(len(result), dtype=object)
+        for index, waveform in enumerate(result):  # at once, equal lengths would make it 2-D
+            waveforms[index] = waveform
+        return waveforms
+
+    def detect(self, X):
+        """Find the speech in clips, whatever `mode` is.
+
+        Parameters
+        ----------
+        X : sequence of clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        list of ndarray of shape (n_segments, 2), dtype float64
+            One array a clip: where each piece of speech, with its padding, starts and ends, in
+            seconds. A clip without speech has none.
+
+        Raises
+        ------
+        AudioError
+            As :meth:`transform`.
+        ImportError
+            As :meth:`transform`.
+        """
+        return [segments / SAMPLING_RATE for _, segments in self._detect(X)]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def _detect(self, X):
+        """Yield each clip's waveform and its segments, in samples."""
+        import torch
+
+        self._validate_params()
+        clips = as_clips(X, sampling_rate=self.sampling_rate)
+        device = resolve_device(self.device)
+        network = shared_network("silero-vad", device, _load_network)
+        for waveforms in self._chunks(clips):
+            with torch.inference_mode():
+                tensors = [torch.from_numpy(_bounded(w)).to(device) for w in waveforms]
+                probabilities = [p.cpu().numpy() for p in network(tensors)]
+            for waveform, probability in zip(waveforms, probabilities, strict=True):
+                yield waveform, self._segments(probability, len(waveform))
+
+    def _chunks(self, clips):
+        decoded = iter_waveforms(
+            clips, max_duration=self.max_duration, n_jobs=self.n_jobs, errors=self.errors
+        )
+        chunk, seconds = [], 0.0
+        for _, waveform in decoded:
+            chunk.append(waveform)
+            seconds += len(waveform) / SAMPLING_RATE
+            if seconds >= _CHUNK_SECONDS:
+                yield chunk
+                chunk, seconds = [], 0.0
+        if chunk:
+            yield chunk
+
+    def _segments(self, probabilities, n_samples):
+        """Where speech starts and ends, in samples: an array of shape (n_segments, 2)."""
+        from skspeech.transformers.networks.silero import SileroVAD
+
+        def n_frames(seconds):
+            return seconds * SAMPLING_RATE / SileroVAD.frame_length
+
+        segments = _speech_frames(probabilities, self.threshold, n_frames(self.min_silence))
+        lengths = segments[:, 1] - segments[:, 0]
+        segments = segments[lengths >= n_frames(self.min_speech)] * SileroVAD.frame_length
+        padding = round(self.padding * SAMPLING_RATE)
+        return _merge(np.clip(segments + np.array([-padding, padding]), 0, n_samples))
+
+    def _cut(self, waveform, segments):
+        if not len(segments):
+            return waveform
+        if self.mode == "trim":
+            return waveform[segments[0, 0] : segments[-1, 1]].copy()
+        return np.concatenate([waveform[start:end] for start, end in segments])
+
+
+def _speech_frames(probabilities, threshold, min_silence):
+    """First frame of each piece of speech and the one after its last, (n_segments, 2).
+
+    Speech starts at the threshold and ends where the probability stays below a lower one for
+    `min_silence` frames: hovering around one threshold would cut it into pieces.
+    """
+    is_loud = probabilities >= threshold
+    is_quiet = probabilities < max(threshold - _HYSTERESIS, 0.01)
+    # Between the two thresholds, a frame is what the last frame outside of them was.
+    decided = np.where(is_loud | is_quiet, np.arange(len(probabilities)), -1)
+    last_decided = np.maximum.accumulate(decided)
+    is_speech = (last_decided >= 0) & is_loud[np.maximum(last_decided, 0)]
+    edges = np.diff(np.concatenate([[0], is_speech.astype(np.int8), [0]]))
+    segments = np.column_stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)])
+    if len(segments) < 2:
+        return segments
+    pauses = segments[1:, 0] - segments[:-1, 1]
+    is_cut = pauses >= min_silence
+    starts = segments[np.concatenate([[True], is_cut]), 0]
+    ends = segments[np.concatenate([is_cut, [True]]), 1]
+    return np.column_stack([starts, ends])
+
+
+def _merge(segments):
+    """Join segments whose padding touches."""
+    if len(segments) < 2:
+        return segments
+    is_apart = segments[1:, 0] > segments[:-1, 1]
+    starts = segments[np.concatenate([[True], is_apart]), 0]
+    ends = segments[np.concatenate([is_apart, [True]]), 1]
+    return np.column_stack([starts, ends])
+
+
+def _bounded(waveform):
+    """No level of recording is above 1; far above it, the network's spectrum would overflow."""
+    peak = np.abs(waveform).max()
+    return waveform if peak <= 1 else waveform / peak
+
+
+def _load_network(device):
+    import torch
+
+    from skspeech._onnx import read_initializers
+    from skspeech.transformers.networks.silero import SileroVAD
+
+    tensors = read_initializers(_weights_file())
+    network = SileroVAD()
+    network.load_state_dict(
+        {
+            name: torch.from_numpy(tensors[published].copy())
+            for name, published in SileroVAD.published_names().items()
+        }
+    )
+    return network.to(device).eval()
+
+
+def _weights_file():
+    """The file inside the installed package. Importing that would set torch to one thread."""
+    spec = importlib.util.find_spec("silero_vad")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder, "data", "silero_vad_16k_op15.onnx")
+        if path.is_file():
+            return path
+    found = "which is not installed" if spec is None else "of which a later version is needed"
+    raise ImportError(
+        f"VoiceActivityTrimmer needs the package silero-vad, {found}. Install it: "
+        "pip install 'skspeech[vad]'"
+    )
