@@ -57,10 +57,10 @@ def network_part(extractor, waveforms):
     """The network alone, on windows that are cut already."""
     import torch
 
-    from skspeech.transformers._base import _shared_network
+    from skspeech.transformers._base import shared_network
 
     device = torch.device("cpu")
-    network = _shared_network(extractor._network_id(), device, extractor._load_network)
+    network = shared_network(extractor._network_id(), device, extractor._load_network)
     windows = extractor._cut(waveforms, device)
 
     def run():

@@ -1,8 +1,8 @@
 """Where computation happens: devices and threads."""
 
-import contextlib
+import concurrent.futures
 
-__all__ = ["cpu_threads", "resolve_device"]
+__all__ = ["map_in_threads", "resolve_device"]
 
 
 def resolve_device(device="auto"):
@@ -54,22 +54,35 @@ def _check_present(device):
         )
 
 
-@contextlib.contextmanager
-def cpu_threads(n_threads=None):
-    """Run a block with `n_threads` torch threads, and restore the former number after it.
+def map_in_threads(function, items, n_threads):
+    """Apply a function that computes with torch, each item in a single thread of its own.
 
     Parameters
     ----------
-    n_threads : int or None, default=None
-        Number of threads inside the block; None changes nothing.
+    function : callable
+        Called with one item. Torch's settings of the calling thread, such as inference mode, do not
+        reach into it.
+    items : sequence
+        What to work on.
+    n_threads : int
+        Items to work on at once. With 1, or a single item, the function runs in the calling thread,
+        with as many threads as that one has.
+
+    Returns
+    -------
+    list
+        The results, in the order of `items`.
     """
     import torch
 
-    before = torch.get_num_threads()
-    if n_threads is not None:
-        torch.set_num_threads(n_threads)
+    if n_threads == 1 or len(items) == 1:
+        return [function(item) for item in items]
+    n_before = torch.get_num_threads()
     try:
-        yield
+        with concurrent.futures.ThreadPoolExecutor(
+            n_threads, "skspeech-network", torch.set_num_threads, (1,)
+        ) as pool:
+            return list(pool.map(function, items))
     finally:
-        if n_threads is not None:
-            torch.set_num_threads(before)
+        # The threads' setting was theirs alone, but for the linear algebra library's.
+        torch.set_num_threads(n_before)
