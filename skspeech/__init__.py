@@ -40,6 +40,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "transformers.music": ["MusicEmbedding"],
         "transformers.scaling": ["ClippedStandardScaler", "SignedSqrt"],
         "transformers.speaker": ["SpeakerEmbedding"],
+        "transformers.spectral": ["LogMelSpectrogram", "SpectralStatistics"],
         "transformers.vad": ["VoiceActivityTrimmer"],
         "utils": ["all_estimators"],
     },

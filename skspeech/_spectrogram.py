@@ -10,11 +10,19 @@ import math
 
 import numpy as np
 
-__all__ = ["MelSpectrogram", "lay_out", "mel_filter_bank", "power_to_db", "ranges"]
+__all__ = [
+    "BLOCK_FRAMES",
+    "MelSpectrogram",
+    "lay_out",
+    "mel_filter_bank",
+    "power_spectrum",
+    "power_to_db",
+    "ranges",
+]
 
 # Frames that go through one FFT call: large enough to keep the cores busy, small enough to stay in
 # their cache.
-_BLOCK_FRAMES = 4096
+BLOCK_FRAMES = 1024
 
 
 def _hz_to_mel(frequencies, htk):
@@ -146,17 +154,23 @@ class MelSpectrogram:
         out = torch.empty((len(rows), self.n_mels), device=device)
         contiguous = len(rows) == rows[-1] + 1
         rows = None if contiguous else torch.from_numpy(rows).to(device)
-        for begin in range(0, len(out), _BLOCK_FRAMES):
-            end = begin + _BLOCK_FRAMES
+        for begin in range(0, len(out), BLOCK_FRAMES):
+            end = begin + BLOCK_FRAMES
             block = frames[begin:end] if contiguous else frames[rows[begin:end]]
             block = block[: len(out) - begin]
-            spectrum = torch.view_as_real(torch.fft.rfft(block * window))
-            power = spectrum.square_().sum(-1)
-            torch.matmul(power, filters, out=out[begin:end])
+            torch.matmul(power_spectrum(block * window), filters, out=out[begin:end])
         return out, starts
 
     def _constants(self, device):
         return _torch_constants(self.n_fft, self.win_length, self.filters.tobytes(), device)
+
+
+def power_spectrum(frames, n_fft=None):
+    """Squared magnitude of the Fourier transform of real frames, (n_frames, 1 + n_fft // 2)."""
+    import torch
+
+    spectrum = torch.view_as_real(torch.fft.rfft(frames, n=n_fft)).square_()
+    return spectrum[..., 0] + spectrum[..., 1]  # several times as fast as a sum over two
 
 
 def lay_out(waveforms, frame_length, hop_length, pad_mode="constant"):

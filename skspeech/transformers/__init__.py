@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "music": ["MusicEmbedding"],
         "scaling": ["SignedSqrt"],
         "speaker": ["SpeakerEmbedding"],
+        "spectral": ["LogMelSpectrogram", "SpectralStatistics"],
         "vad": ["VoiceActivityTrimmer"],
     },
 )

@@ -1,11 +1,9 @@
 """Features from music-tagging networks."""
 
-import numpy as np
-
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers._base import STATISTICS, BaseExtractor
+from skspeech.transformers._base import STATISTICS, BaseExtractor, pool_windows
 from skspeech.transformers.speaker import choose
 from skspeech.weights import load_weights, weights_key
 
@@ -198,13 +196,7 @@ class MusicEmbedding(BaseExtractor):
         return torch.cat([layers[name] for name in self._layers()], dim=1)
 
     def _pool(self, windows):
-        compute = {
-            "mean": lambda: windows.mean(axis=0),
-            "std": lambda: windows.std(axis=0),
-            "last": lambda: windows[-1],
-            "max": lambda: windows.max(axis=0),
-        }
-        return np.concatenate([compute[statistic]() for statistic in self._statistics()])
+        return pool_windows(windows, self._statistics())
 
     def _feature_names(self):
         widths = self._widths()
