@@ -14,9 +14,10 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from skspeech.audio import as_clips
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
+from skspeech.estimators.logistic import WideLogisticRegression
 from skspeech.time_budget import Candidate
 from skspeech.transformers.music import MusicEmbedding
-from skspeech.transformers.scaling import SignedSqrt
+from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import SpeakerEmbedding
 
 __all__ = ["PRESETS", "default_candidates"]
@@ -110,17 +111,18 @@ def _discriminant(extractor, shrinkage="auto"):
     return Pipeline(
         [
             ("extractor", extractor),
+            ("scaler", ClippedStandardScaler()),
             ("classifier", ShrinkageDiscriminantAnalysis(shrinkage=shrinkage)),
         ]
     )
 
 
-def _logistic(extractor, scaler, C=0.01, max_iter=200):
+def _logistic(extractor):
     return Pipeline(
         [
             ("extractor", extractor),
-            ("scaler", scaler),
-            ("classifier", LogisticRegression(C=C, class_weight="balanced", max_iter=max_iter)),
+            ("scaler", ClippedStandardScaler()),
+            ("classifier", WideLogisticRegression()),
         ]
     )
 
@@ -150,9 +152,9 @@ def _best(duration, settings):
         Candidate("music", _discriminant(music, _STRONG), where="main", stage=1),
         Candidate("fused-strong", _discriminant(fused, _STRONG), where="main", stage=1, gain=2.0),
         Candidate("fused", _discriminant(fused), where="main", stage=1),
-        Candidate("speaker-logistic", _logistic(speaker, StandardScaler()), stage=2),
-        Candidate("music-logistic", _logistic(music, StandardScaler()), stage=2),
-        Candidate("fused-logistic", _logistic(fused, StandardScaler()), stage=2),
+        Candidate("speaker-logistic", _logistic(speaker), where="main", stage=2),
+        Candidate("music-logistic", _logistic(music), where="main", stage=2),
+        Candidate("fused-logistic", _logistic(fused), where="main", stage=2),
     ]
 
 
@@ -179,8 +181,9 @@ def _autospeech2020(duration, settings):
         suffix = "all" if seconds is None else f"{seconds:g}s"
         for approach, extractor in extractors.items():
             for scaling, scaler in scalers.items():
-                estimator = _logistic(
-                    extractor, scaler, C=1.0, max_iter=100 if len(line_up) else 20
+                classifier = LogisticRegression(max_iter=100 if line_up else 20)
+                estimator = Pipeline(
+                    [("extractor", extractor), ("scaler", scaler), ("classifier", classifier)]
                 )
                 line_up.append(
                     Candidate(

@@ -16,7 +16,7 @@ from skspeech._sklearn import Interval, StrOptions, _fit_context
 __all__ = ["ShrinkageDiscriminantAnalysis"]
 
 _MIN_SHRINKAGE = 1e-6
-_MIN_VARIANCE = 1e-12  # of features that were scaled to variance 1
+_MIN_VARIANCE = 1e-12  # within classes, as a share of that between them
 _LOG_TEMPERATURES = (-3.0, 7.0)
 
 
@@ -28,6 +28,9 @@ class ShrinkageDiscriminantAnalysis(ClassifierMixin, BaseEstimator):
     the inner products of the rows, and the covariance matrix itself never is: the result is the
     same, a hundred times sooner than from
     :class:`~sklearn.discriminant_analysis.LinearDiscriminantAnalysis`.
+
+    Shrinkage treats all features alike, so bring them to one scale before, with
+    :class:`~skspeech.ClippedStandardScaler` or scikit-learn's.
 
     With many features, discriminant analysis is far too sure of itself. One temperature, found by
     cross-validation on the training rows, brings its probabilities down to what they are worth.
@@ -119,17 +122,15 @@ class ShrinkageDiscriminantAnalysis(ClassifierMixin, BaseEstimator):
                 f"{type(self).__name__} needs at least 2 classes, but y holds only one class: "
                 f"{self.classes_[0]!r}."
             )
-        mean, scale = X.mean(axis=0), X.std(axis=0)
-        scale[scale <= 10 * np.finfo(X.dtype).eps * np.abs(mean)] = 1.0
-        scaled = (X - mean) / scale
-        products = scaled @ scaled.T if len(scaled) <= scaled.shape[1] else None
+        mean = X.mean(axis=0)
+        centred = X - mean
+        products = centred @ centred.T if len(centred) <= centred.shape[1] else None
 
-        self.temperature_ = self._find_temperature(scaled, products, codes)
-        coef, constant, self.shrinkage_ = self._solve(scaled, products, codes, len(self.classes_))
-        coef, constant = coef / self.temperature_, constant / self.temperature_
-        constant += self._log_priors(codes)
-        self.coef_ = coef / scale
-        self.intercept_ = constant - self.coef_ @ mean
+        self.temperature_ = self._find_temperature(centred, products, codes)
+        coef, constant, self.shrinkage_ = self._solve(centred, products, codes, len(self.classes_))
+        self.coef_ = coef / self.temperature_
+        self.intercept_ = constant / self.temperature_ + self._log_priors(codes)
+        self.intercept_ -= self.coef_ @ mean
         return self
 
     def decision_function(self, X):
@@ -228,7 +229,7 @@ class ShrinkageDiscriminantAnalysis(ClassifierMixin, BaseEstimator):
         shrinkage = self._amount(
             np.trace(covariance), np.square(covariance).sum(), fourth, n_rows, n_features
         )
-        ridge = self._ridge(shrinkage, np.trace(covariance) / n_features)
+        ridge = self._ridge(shrinkage, np.trace(covariance) / n_features, means)
         covariance *= 1 - shrinkage
         covariance.flat[:: n_features + 1] += ridge
         return cho_solve(cho_factor(covariance, overwrite_a=True), means.T).T, shrinkage
@@ -244,7 +245,7 @@ class ShrinkageDiscriminantAnalysis(ClassifierMixin, BaseEstimator):
             n_rows,
             n_features,
         )
-        ridge = self._ridge(shrinkage, trace / n_features)
+        ridge = self._ridge(shrinkage, trace / n_features, means)
         if shrinkage == 1.0:
             return means / ridge, shrinkage
         system = products.copy()
@@ -252,9 +253,12 @@ class ShrinkageDiscriminantAnalysis(ClassifierMixin, BaseEstimator):
         inner = cho_solve(cho_factor(system, overwrite_a=True), centred @ means.T)
         return (means - inner.T @ centred) / ridge, shrinkage
 
-    def _ridge(self, shrinkage, variance):
-        """What the diagonal gets. Rows that all equal their class's mean tell no variance: 1."""
-        return shrinkage * variance if variance > _MIN_VARIANCE else 1.0
+    def _ridge(self, shrinkage, variance, means):
+        """What the diagonal gets; something too where all rows equal their classes' means."""
+        between = np.square(means).mean()
+        if variance > _MIN_VARIANCE * between:
+            return shrinkage * variance
+        return between if between > 0 else 1.0
 
     def _amount(self, trace, squared_norm, fourth_moments, n_rows, n_features):
         """Ledoit and Wolf's shrinkage, from sums that need no covariance matrix."""

@@ -27,7 +27,7 @@ class WideLogisticRegression(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    Cs : float or array-like of float, default=(1e-4, 1e-3, 1e-2, 1e-1)
+    Cs : float or array-like of float, default=(1e-3, 1e-2, 1e-1, 1.0)
         Inverse of the regularisation's strength: one value, or values to choose from.
     cv : int, default=3
         Stratified folds to choose among `Cs` by the log loss, classes weighing equally.
@@ -82,7 +82,7 @@ class WideLogisticRegression(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        Cs=(1e-4, 1e-3, 1e-2, 1e-1),
+        Cs=(1e-3, 1e-2, 1e-1, 1.0),
         *,
         cv=3,
         class_weight="balanced",
