@@ -18,17 +18,17 @@ from skspeech._spectrogram import (
 )
 from skspeech.audio import SAMPLING_RATE
 
-__all__ = ["PITCH_LENGTH", "SHAPES", "cepstrum", "delta", "describe"]
+__all__ = ["SHAPES", "cepstrum", "delta", "describe"]
 
 SHAPES = ("rms", "zero_crossing_rate", "centroid", "bandwidth", "rolloff", "flatness")
-PITCH_LENGTH = 1024
-"""Samples of the frames in which the pitch is looked for."""
 
 _ROLL_PERCENT = 0.85
 _AMIN = 1e-10
 _ZERO = 1e-10  # samples nearer to zero have no sign
 _MIN_RMS = 1e-5
-# Pitch is looked for at half the sampling rate, where it costs half as much.
+# Pitch is looked for in frames of so many samples, at half the sampling rate, where it costs half
+# as much.
+_PITCH_LENGTH = 1024
 _PITCH_RATE = SAMPLING_RATE // 2
 _TROUGH = 0.1
 
@@ -57,7 +57,7 @@ def describe(waveforms, *, n_fft, hop_length, n_mels, fmin, fmax, device):
     """
     import torch
 
-    length = max(n_fft, PITCH_LENGTH)
+    length = max(n_fft, _PITCH_LENGTH)
     flat, first_frames, counts = lay_out(waveforms, length, hop_length)
     rows = ranges(first_frames, counts)
     crossings = _crossings(flat, first_frames * hop_length + length // 2, waveforms)
@@ -66,18 +66,17 @@ def describe(waveforms, *, n_fft, hop_length, n_mels, fmin, fmax, device):
     # Frames of any length that are centred on the same samples.
     skipped = (length - n_fft) // 2
     frames = flat[skipped:].unfold(0, n_fft, hop_length)
-    halved = _halve(flat[(length - PITCH_LENGTH) // 2 :])
-    pitch_frames = halved.unfold(0, PITCH_LENGTH // 2, hop_length // 2)
-    parts = []
+    halved = _halve(flat[(length - _PITCH_LENGTH) // 2 :])
+    pitch_frames = halved.unfold(0, _PITCH_LENGTH // 2, hop_length // 2)
     rows = torch.from_numpy(rows).to(device)
-    for block in rows.split(BLOCK_FRAMES):
-        parts.append(
-            (
-                *_shapes(frames[block], n_fft, n_mels),
-                yin(pitch_frames[block], _PITCH_RATE, fmin, fmax),
-            )
+    blocks = [
+        (
+            *_shapes(frames[block], n_fft, n_mels),
+            yin(pitch_frames[block], _PITCH_RATE, fmin, fmax),
         )
-    mel, shapes, pitch = (torch.cat(part) for part in zip(*parts, strict=True))
+        for block in rows.split(BLOCK_FRAMES)
+    ]
+    mel, shapes, pitch = (torch.cat(parts) for parts in zip(*blocks, strict=True))
     begins = rows * hop_length + skipped
     shapes[:, 1] = (crossings[begins + n_fft - 1] - crossings[begins]) / n_fft
     starts = np.concatenate([[0], np.cumsum(counts)])

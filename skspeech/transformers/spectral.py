@@ -19,6 +19,9 @@ _VOICED = 0.7
 # Pitch is given in semitones from here, between men's and women's voices.
 _REFERENCE_HZ = 150.0
 _CHUNK_SECONDS = 60.0
+# Stands where others have their weights in the keys of what is remembered: to be counted up when a
+# definition changes.
+_DEFINITIONS = "descriptors-1"
 
 
 class _WithoutNetwork(BaseExtractor):
@@ -36,7 +39,7 @@ class _WithoutNetwork(BaseExtractor):
     }
 
     def _network_id(self):
-        return "no network"
+        return _DEFINITIONS
 
     def _load_network(self, device):
         return None
@@ -141,6 +144,21 @@ class SpectralStatistics(_WithoutNetwork):
     of ``yin`` over frames of 64 ms, at half the sampling rate, here in semitones above 150 Hz;
     ``voicing`` is 1 less the depth of its trough, and a frame from 0.7 on is voiced. Where no frame
     is, the pitch counts as 150 Hz. :meth:`embed` returns the descriptors frame by frame.
+
+    Balanced accuracy of discriminant analysis on the frames that may be selected: emotions of
+    speakers who are not in the training set (Emo-DB, one speaker left out at a time), speakers
+    (Emo-DB, 70 % of the clips in the training set), and digits of unseen speakers (Free Spoken
+    Digit Dataset, 800 clips of four speakers against 400 of the other two).
+
+    ==================================== ======= ======= =====
+    `frames`, `pooling`                  emotion speaker digit
+    ==================================== ======= ======= =====
+    all, mean and standard deviation     0.696   0.844   0.750
+    all, default                         0.721   0.908   0.808
+    loud, default                        0.731   0.893   0.912
+    voiced and unvoiced, default         0.763   0.923   0.792
+    loud, voiced and unvoiced, default   0.758   0.923   0.878
+    ==================================== ======= ======= =====
 
     References
     ----------
