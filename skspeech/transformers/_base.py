@@ -15,7 +15,14 @@ from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio import SAMPLING_RATE, AudioError, as_clips, iter_waveforms, window_starts
 from skspeech.cache import open_cache
 
-__all__ = ["STATISTICS", "BaseExtractor", "Windows", "pool_windows", "shared_network"]
+__all__ = [
+    "STATISTICS",
+    "BaseExtractor",
+    "Windows",
+    "frame_starts",
+    "pool_windows",
+    "shared_network",
+]
 
 STATISTICS = ("mean", "std", "last", "max")
 
@@ -286,9 +293,7 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         shortest = size * self._spectrogram.hop_length
         prepared = [_tile(self._prepare(waveform), shortest) for waveform in waveforms]
         frames, firsts = self._spectrogram(prepared, device)
-        starts = [
-            _frame_starts(len(w) // self._spectrogram.hop_length, size, hop) for w in prepared
-        ]
+        starts = [frame_starts(len(w) // self._spectrogram.hop_length, size, hop) for w in prepared]
         counts = np.array([len(s) for s in starts])
         return Windows(frames, np.concatenate(starts) + np.repeat(firsts[:-1], counts), counts)
 
@@ -350,7 +355,7 @@ def _tile(waveform, n_samples):
     return np.resize(waveform, n_samples)
 
 
-def _frame_starts(n_frames, size, hop):
+def frame_starts(n_frames, size, hop):
     starts = window_starts(n_frames, size, hop)
     if len(starts) > 1 and starts[-1] - starts[-2] < _MIN_TAIL * size:
         return starts[:-1]

@@ -254,16 +254,7 @@ class SpeakerEmbedding(BaseExtractor):
         return torch.cat(blocks, dim=1)
 
     def _pool(self, windows):
-        pooled = windows.mean(axis=0)
-        begin = 0
-        for block, width in self._blocks():
-            columns = slice(begin, begin + width)
-            if block == "embedding":
-                pooled[columns] /= max(np.linalg.norm(pooled[columns]), 1e-12)
-            elif block.endswith("max"):
-                pooled[columns] = windows[:, columns].max(axis=0)
-            begin += width
-        return pooled
+        return merge_windows(windows, self._blocks())
 
     def _blocks(self):
         """Names and widths of the blocks of columns, a block a layer and statistic."""
@@ -296,6 +287,20 @@ def choose(name, value, accepted):
             f"{name}={value!r} is not accepted. Use one or several of {options}, each once."
         )
     return chosen
+
+
+def merge_windows(windows, blocks):
+    """Features of a clip from those of its windows; `blocks` are names and widths of columns."""
+    pooled = windows.mean(axis=0)
+    begin = 0
+    for block, width in blocks:
+        columns = slice(begin, begin + width)
+        if block == "embedding":
+            pooled[columns] /= max(np.linalg.norm(pooled[columns]), 1e-12)
+        elif block.endswith("max"):
+            pooled[columns] = windows[:, columns].max(axis=0)
+        begin += width
+    return pooled
 
 
 def raise_volume(waveform, target_dbfs):
