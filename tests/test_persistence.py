@@ -1,0 +1,715 @@
+"""Model files: what comes back predicts the same, and nothing in a file is believed."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_iris
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+
+import skspeech
+from skspeech import (
+    Candidate,
+    FusedEmbeddingClassifier,
+    GeometricMeanVotingClassifier,
+    MusicEmbedding,
+    MusicEmbeddingClassifier,
+    ShrinkageDiscriminantAnalysis,
+    SpeakerEmbeddingClassifier,
+    TimeBudgetClassifier,
+)
+from skspeech._budget_tasks import PickledClassifier
+from skspeech.datasets import make_speech_like
+from skspeech.persistence import (
+    ModelFileError,
+    ModelVersionWarning,
+    keras_from_bytes,
+    keras_to_bytes,
+    load,
+    read_metadata,
+    save,
+    tensors_from_bytes,
+    tensors_to_bytes,
+)
+
+X, _codes = load_iris(return_X_y=True)
+y = np.array(["setosa", "versicolor", "virginica"])[_codes]
+
+
+def _members():
+    return [("linear", LogisticRegression(max_iter=500)), ("bayes", GaussianNB())]
+
+
+def _models():
+    linear = LogisticRegression(max_iter=500)
+    columns = ColumnTransformer([("first", StandardScaler(), [0, 1])], remainder="passthrough")
+    return {
+        "discriminant": ShrinkageDiscriminantAnalysis(),
+        "geometric mean": GeometricMeanVotingClassifier(_members(), weights=[2, 1]),
+        "with a dropped member": GeometricMeanVotingClassifier([*_members(), ("no", "drop")]),
+        "pipeline": make_pipeline(StandardScaler(), PCA(2), LinearDiscriminantAnalysis()),
+        "columns": make_pipeline(columns, linear),
+        "functions": make_pipeline(FunctionTransformer(np.log1p), linear),
+        "sgd": SGDClassifier(loss="log_loss", random_state=np.random.RandomState(0)),
+        "calibrated": CalibratedClassifierCV(SVC(), cv=2, ensemble=False),
+        "stacking": StackingClassifier(_members(), final_estimator=GaussianNB()),
+        "grid": GridSearchCV(linear, {"C": [0.1, 1.0]}, cv=StratifiedKFold(2)),
+        "mlp": MLPClassifier(max_iter=400, random_state=0, tol=0.01),
+        "time budget": TimeBudgetClassifier(_members(), time_budget=10, random_state=0),
+    }
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.skspeech"
+
+
+def _predict_in_a_fresh_process(path, X, tmp_path):
+    """Probabilities of the loaded model, in a process that has never seen it; warnings fail."""
+    joblib.dump(X, tmp_path / "X.joblib")
+    code = (
+        "import sys, warnings, joblib, numpy as np; warnings.simplefilter('error', UserWarning)\n"
+        "import skspeech\n"
+        "model = skspeech.load(sys.argv[1])\n"
+        "np.save(sys.argv[3], model.predict_proba(joblib.load(sys.argv[2])))\n"
+    )
+    arguments = [str(path), str(tmp_path / "X.joblib"), str(tmp_path / "proba.npy")]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    return np.load(tmp_path / "proba.npy")
+
+
+# -- The round trip --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", _models())
+def test_what_is_loaded_predicts_the_same(name, path):
+    model = _models()[name].fit(X, y)
+    assert save(model, path) == path
+    loaded = load(path)
+    assert type(loaded) is type(model)
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    np.testing.assert_array_equal(loaded.classes_, model.classes_)
+    assert loaded.classes_.dtype == model.classes_.dtype
+    assert sorted(loaded.get_params(deep=False)) == sorted(model.get_params(deep=False))
+
+
+def test_saving_changes_nothing_in_the_model(path):
+    model = TimeBudgetClassifier(_members(), time_budget=10, memory="somewhere").fit(X, y)
+    before = joblib.hash(model)
+    save(model, path)
+    assert joblib.hash(model) == before
+    assert model.memory == "somewhere"
+
+
+@pytest.mark.parametrize("slim", [False, True])
+def test_a_time_budget_run_in_a_fresh_process(slim, path, tmp_path):
+    # A candidate that runs in a worker process comes back as a pickle inside the ensemble.
+    candidates = [
+        ("linear", LogisticRegression(max_iter=500)),
+        Candidate("worker", make_pipeline(StandardScaler(), GaussianNB()), where="worker"),
+    ]
+    model = TimeBudgetClassifier(
+        candidates, time_budget=30, selection="threshold", random_state=0, log_file=tmp_path / "log"
+    ).fit(X, y)
+    assert any(isinstance(m, PickledClassifier) for m in model.ensemble_.estimators_)
+    if slim:
+        model.slim()
+    save(model, path)
+    assert b"PickledClassifier" not in path.read_bytes()
+    np.testing.assert_array_equal(
+        _predict_in_a_fresh_process(path, X, tmp_path), model.predict_proba(X)
+    )
+    loaded = load(path)
+    assert loaded.log_file is None
+    assert hasattr(loaded, "results_") is not slim
+    if not slim:
+        assert loaded.summary() == model.summary()
+        assert loaded.leaderboard().equals(model.leaderboard())
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    "model",
+    [
+        SpeakerEmbeddingClassifier(),
+        MusicEmbeddingClassifier(),
+        FusedEmbeddingClassifier(),
+        make_pipeline(MusicEmbedding(), StandardScaler(), LogisticRegression()),
+        TimeBudgetClassifier(preset="fast", time_budget=20, random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_classifiers_of_clips_in_a_fresh_process(model, path, tmp_path):
+    words = make_speech_like(18, n_classes=3, random_state=0)
+    labels = np.array(words.target_names)[words.target]
+    model.fit(words.data, labels)
+    save(model, path)
+    assert path.stat().st_size < 3e6  # the frozen networks stay out
+    metadata = read_metadata(path)
+    assert metadata["classes"] == words.target_names
+    assert metadata["networks"]
+    proba = _predict_in_a_fresh_process(path, words.data, tmp_path)
+    np.testing.assert_array_equal(proba, model.predict_proba(words.data))
+
+
+def test_the_package_offers_both(path):
+    assert skspeech.save is save
+    assert skspeech.load is load
+    assert type(skspeech.load(skspeech.save(GaussianNB().fit(X, y), str(path)))) is GaussianNB
+
+
+def test_metadata(path):
+    save(ShrinkageDiscriminantAnalysis().fit(X, y), path)
+    metadata = read_metadata(path)
+    assert metadata["model"] == "skspeech.estimators.discriminant.ShrinkageDiscriminantAnalysis"
+    assert metadata["classes"] == ["setosa", "versicolor", "virginica"]
+    assert metadata["versions"]["skspeech"] == skspeech.__version__
+    assert set(metadata["versions"]) >= {"scikit-learn", "numpy", "torch", "python"}
+    save(ShrinkageDiscriminantAnalysis().fit(X, _codes), path)
+    assert read_metadata(path)["classes"] == [0, 1, 2]
+
+
+# -- Writing ---------------------------------------------------------------------------------------
+
+
+def test_a_save_that_fails_leaves_what_was_there(path, monkeypatch):
+    save(GaussianNB().fit(X, y), path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(LogisticRegression(max_iter=500).fit(X, y), path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_the_file_can_be_read_as_the_umask_says(path):
+    previous = os.umask(0o027)
+    try:
+        save(GaussianNB().fit(X, y), path)
+    finally:
+        os.umask(previous)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_is_no_estimator_is_refused(path):
+    with pytest.raises(TypeError, match="not an estimator"):
+        save({"a": 1}, path)
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        save(GaussianNB(), path.parent)
+
+
+def test_functions_of_ones_own_are_told_about(path):
+    model = make_pipeline(FunctionTransformer(lambda X: X), GaussianNB()).fit(X, y)
+    with pytest.raises(ModelFileError, match="can't be saved"):
+        save(model, path)
+    assert not path.exists()
+
+
+def test_trees_need_trust(path):
+    model = RandomForestClassifier(5, random_state=0).fit(X, y)
+    with pytest.warns(UserWarning, match=r"trusted=\['sklearn.tree._tree.Tree'\]"):
+        save(model, path)
+    with pytest.raises(ModelFileError, match=r"not trusted, sklearn\.tree\._tree\.Tree"):
+        load(path)
+    loaded = load(path, trusted=["sklearn.tree._tree.Tree"])
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    with pytest.raises(ValueError, match="is one name; write"):
+        load(path, trusted="sklearn.tree._tree.Tree")
+
+
+# -- Other machines --------------------------------------------------------------------------------
+
+
+def _rewrite(path, change):
+    """Change a file's metadata, as another version would have written them."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    metadata = json.loads(members["metadata.json"])
+    change(metadata)
+    members["metadata.json"] = json.dumps(metadata).encode()
+    _write_zip(path, members)
+
+
+def _write_zip(path, members, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_other_versions_are_warned_about(path):
+    save(GaussianNB().fit(X, y), path)
+    _rewrite(path, lambda m: m["versions"].update({"scikit-learn": "1.0.2", "numpy": "1.21.0"}))
+    with pytest.warns(ModelVersionWarning, match=r"scikit-learn 1\.0\.2 \(here .*numpy 1\.21\.0"):
+        load(path)
+
+
+def test_other_builds_of_a_version_are_not(path):
+    save(GaussianNB().fit(X, y), path)
+    _rewrite(path, lambda m: m["versions"].update(torch=m["versions"]["torch"] + "+cu128"))
+    load(path)
+
+
+def test_newer_formats_are_refused(path):
+    save(GaussianNB().fit(X, y), path)
+    _rewrite(path, lambda m: m.update(format_version=2))
+    with pytest.raises(ModelFileError, match=r"format version 2.*Use skspeech .* or later"):
+        load(path)
+
+
+@pytest.mark.network
+def test_another_network_is_refused(path):
+    words = make_speech_like(8, n_classes=2, random_state=0)
+    save(SpeakerEmbeddingClassifier().fit(words.data, words.target), path)
+    _rewrite(path, lambda m: m.update(networks=["ge2e-0123456789abcdef"]))
+    with pytest.raises(ModelFileError, match="trained on features of the networks ge2e-0123"):
+        load(path)
+
+
+def test_a_missing_gpu_is_no_obstacle(path):
+    model = SpeakerEmbeddingClassifier(device="cuda:99")
+    pipeline = make_pipeline(MusicEmbedding(device="cuda:99"), model)
+    save(pipeline, path)
+    with pytest.warns(UserWarning, match="to run on cuda:99, which this machine does not have"):
+        loaded = load(path)
+    assert [step.device for _, step in loaded.steps] == ["auto", "auto"]
+    assert model.device == "cuda:99"
+
+
+def test_folders_of_this_machine_stay_out(path, tmp_path):
+    memory = joblib.Memory(tmp_path / "cache", verbose=0)
+    save(make_pipeline(MusicEmbedding(memory=memory), StandardScaler(), memory=memory), path)
+    loaded = load(path)
+    assert loaded.memory is None
+    assert loaded[0].memory is None
+    assert str(tmp_path).encode() not in path.read_bytes()
+
+
+# -- Networks --------------------------------------------------------------------------------------
+
+
+class TorchClassifier(ClassifierMixin, BaseEstimator):
+    """A trained network that says how it is stored."""
+
+    def fit(self, X, y):
+        import torch
+
+        self.classes_ = np.unique(y)
+        self.n_features_ = X.shape[1]
+        torch.manual_seed(0)
+        self.network_ = torch.nn.Linear(self.n_features_, len(self.classes_))
+        return self
+
+    def predict_proba(self, X):
+        import torch
+
+        with torch.no_grad():
+            return self.network_(torch.tensor(X, dtype=torch.float32)).softmax(1).numpy()
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        state["network_"] = tensors_to_bytes(self.network_.state_dict())
+        return state
+
+    def __setstate__(self, state):
+        import torch
+
+        super().__setstate__(state)
+        weights = tensors_from_bytes(state["network_"])
+        self.network_ = torch.nn.Linear(self.n_features_, len(self.classes_))
+        self.network_.load_state_dict(weights)
+
+
+class RawTorchClassifier(TorchClassifier):
+    """One that says nothing."""
+
+    def __getstate__(self):
+        return BaseEstimator.__getstate__(self)
+
+    def __setstate__(self, state):
+        BaseEstimator.__setstate__(self, state)
+
+
+class KerasClassifier(ClassifierMixin, BaseEstimator):
+    """The same in Keras, read when it is first asked."""
+
+    def fit(self, X, y):
+        import keras
+
+        self.classes_ = np.unique(y)
+        layers = [
+            keras.Input((X.shape[1],)),
+            keras.layers.Dense(len(self.classes_), activation="softmax"),
+        ]
+        self.stored_ = keras_to_bytes(keras.Sequential(layers))
+        return self
+
+    def predict_proba(self, X):
+        return keras_from_bytes(self.stored_).predict(X, verbose=0)
+
+
+def test_an_object_says_how_it_is_stored(path):
+    model = make_pipeline(StandardScaler(), TorchClassifier()).fit(X, y)
+    name = f"{TorchClassifier.__module__}.TorchClassifier"
+    with pytest.warns(UserWarning, match="TorchClassifier"):
+        save(model, path)
+    loaded = load(path, trusted=[name])
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    copy = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+
+
+def test_a_network_that_does_not_is_told_about(path):
+    with pytest.raises(ModelFileError, match="__getstate__"):
+        save(RawTorchClassifier().fit(X, y), path)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_keras_networks(path):
+    model = KerasClassifier().fit(X, y)
+    with pytest.warns(UserWarning, match="KerasClassifier"):
+        save(model, path)
+    loaded = load(path, trusted=[f"{KerasClassifier.__module__}.KerasClassifier"])
+    np.testing.assert_allclose(loaded.predict_proba(X), model.predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")
+def test_keras_networks_with_code_are_refused():
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)])
+    with pytest.raises(ModelFileError, match="Keras network"):
+        keras_from_bytes(keras_to_bytes(model))
+    with pytest.raises(ModelFileError, match="Keras network"):
+        keras_from_bytes(b"no zip file")
+
+
+def test_damaged_tensors_are_told_about():
+    import torch
+
+    stored = tensors_to_bytes({"weight": torch.arange(4.0)})
+    with pytest.raises(ModelFileError, match="tensors of a network"):
+        tensors_from_bytes(stored[:-3])
+
+
+# -- Files that are damaged, or lie ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A small model's file, the model, and its bytes."""
+    model = ShrinkageDiscriminantAnalysis().fit(X, y)
+    path = save(model, tmp_path_factory.mktemp("small") / "model.skspeech")
+    return model, path.read_bytes()
+
+
+def test_a_flipped_bit_is_noticed_or_does_no_harm(small, path):
+    model, content = small
+    expected = model.predict_proba(X)
+    n_harmless = 0
+    for position in range(0, len(content), 5):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            loaded = load(path)
+        except ModelFileError:
+            continue
+        n_harmless += 1  # such as the date in an archive's table
+        np.testing.assert_array_equal(loaded.predict_proba(X), expected)
+    assert n_harmless < 0.05 * len(content) / 5
+
+
+def test_every_truncation_is_noticed(small, path):
+    _, content = small
+    for length in [*range(0, len(content), 97), len(content) - 1]:
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelFileError, match="can't be loaded"):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "damaged"),
+        (b"RIFF....WAVE", "no model file"),
+        (pickle.dumps(GaussianNB()), "seems to be a pickle"),
+    ],
+    ids=["empty", "another format", "pickle"],
+)
+def test_other_files_are_refused(content, message, path):
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=message):
+        load(path)
+    with pytest.raises(ModelFileError, match=message):
+        read_metadata(path)
+
+
+def test_missing_files_are_as_usual(path):
+    with pytest.raises(FileNotFoundError):
+        load(path)
+
+
+def _forge(path, schema, members=None, outer=None, compression=zipfile.ZIP_STORED):
+    """A file as `save` writes it, checksums and all, of a description of one's own."""
+    buffer = io.BytesIO()
+    schema = {"protocol": 2, "_skops_version": "0.16.0", **schema}
+    text = json.dumps(schema) if isinstance(schema, dict) else schema
+    _write_zip(buffer, {"schema.json": text, **(members or {})}, compression)
+    _wrap(path, buffer.getvalue(), outer)
+
+
+def _wrap(path, content, outer=None):
+    metadata = {
+        "format": "skspeech model",
+        "format_version": 1,
+        "model": "sklearn.naive_bayes.GaussianNB",
+        "classes": None,
+        "networks": [],
+        "versions": read_versions(),
+        "members": {"model.skops": {"sha256": hashlib.sha256(content).hexdigest()}},
+    }
+    _write_zip(
+        path, {"metadata.json": json.dumps(metadata), "model.skops": content, **(outer or {})}
+    )
+
+
+def read_versions():
+    from skspeech.persistence import _versions
+
+    return _versions()
+
+
+def _node(loader, cls, **more):
+    module, _, name = cls.rpartition(".")
+    return {"__class__": name, "__module__": module, "__loader__": loader, **more}
+
+
+def _json(value):
+    return _node("JsonNode", "builtins.str", content=json.dumps(value), is_json=True)
+
+
+def _dict(**values):
+    keys = _node(
+        "ListNode", "builtins.list", content=[_node("TypeNode", "builtins.str") for _ in values]
+    )
+    return _node("DictNode", "builtins.dict", content=values, key_types=keys)
+
+
+def _object(cls, **attributes):
+    return _node("ObjectNode", cls, content=_dict(**attributes))
+
+
+def _tuple(*items):
+    return _node("TupleNode", "builtins.tuple", content=list(items))
+
+
+NAIVE_BAYES = "sklearn.naive_bayes.GaussianNB"
+COMMAND = _json("touch HACKED")
+ARRAY = _node("NdArrayNode", "numpy.ndarray", type="numpy", file="a.npy")
+FORGED = {
+    "a function": _object(NAIVE_BAYES, priors=_node("FunctionNode", "os.system")),
+    "a type": _object(NAIVE_BAYES, priors=_node("TypeNode", "subprocess.Popen")),
+    "a constructor": _object(
+        NAIVE_BAYES,
+        priors=_node("ConstructorFromReduceNode", "subprocess.Popen", content=_tuple(COMMAND)),
+    ),
+    "a partial": _object(
+        NAIVE_BAYES,
+        priors=_node(
+            "PartialNode",
+            "functools.partial",
+            content={
+                "func": _node("FunctionNode", "os.system"),
+                "args": _tuple(COMMAND),
+                "kwds": _dict(),
+                "namespace": _json(None),
+            },
+        ),
+    ),
+    "a method": _object(
+        NAIVE_BAYES,
+        priors=_node(
+            "MethodNode", NAIVE_BAYES, content={"func": "fit", "obj": _object(NAIVE_BAYES)}
+        ),
+    ),
+    "an operator": _object(
+        NAIVE_BAYES,
+        priors=_node("OperatorFuncNode", "operator.methodcaller", attrs=_tuple(COMMAND)),
+    ),
+    "another class": _node("ObjectNode", "subprocess.Popen", content=_dict(args=COMMAND)),
+    "a pickle in a private class": _object(
+        "skspeech._budget_tasks.PickledClassifier",
+        payload_=_node("BytesNode", "builtins.bytes", file="a.bin"),
+    ),
+    "a module of ours that runs": _node("ObjectNode", "skspeech.__main__.main"),
+    "a name inside of ours": _node("ObjectNode", "skspeech.audio.os"),
+    "a dictionary's class": _node(
+        "DictNode",
+        "subprocess.Popen",
+        **{k: v for k, v in _dict().items() if not k.startswith("__")},
+    ),
+    "an array's class": _object(
+        NAIVE_BAYES, priors=_node("NdArrayNode", "os.system", type="numpy", file="a.npy")
+    ),
+    "an older protocol": {**_object(NAIVE_BAYES), "protocol": 0},
+    "an unknown loader": _node("EvilNode", NAIVE_BAYES),
+    "no estimator": _dict(),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_nothing_in_a_forged_file_runs(name, path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    payload = pickle.dumps(_Evil())
+    array = io.BytesIO()
+    np.save(array, np.array(["touch HACKED"]))
+    _forge(path, FORGED[name], {"a.bin": payload, "a.npy": array.getvalue()})
+    with pytest.raises(ModelFileError):
+        load(path)
+    assert not Path("HACKED").exists()
+
+
+class _Evil:
+    def __reduce__(self):
+        return os.system, ("touch HACKED",)
+
+
+def test_a_pickle_of_something_evil_would_run(tmp_path, monkeypatch):
+    """The danger of the test above is real."""
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickle.dumps(_Evil()))
+    assert Path("HACKED").exists()
+
+
+def test_forged_files_are_like_real_ones(path):
+    """What is refused above is refused for what is in it, not for how it is made."""
+    _forge(path, _object(NAIVE_BAYES, priors=_json(None), var_smoothing=_json(0.5)))
+    assert load(path).get_params() == {"priors": None, "var_smoothing": 0.5}
+
+
+@pytest.mark.parametrize("member", ["../../escaped", "/tmp/escaped", "C:\\escaped", "more.pickle"])
+def test_members_elsewhere_are_refused(member, path):
+    _forge(path, _object(NAIVE_BAYES), outer={member: b"x"})
+    with pytest.raises(ModelFileError, match="it holds"):
+        load(path)
+    _forge(path, _object(NAIVE_BAYES), {member: b"x"})
+    with pytest.raises(ModelFileError, match="it holds"):
+        load(path)
+
+
+def test_no_bombs(path):
+    """What would take gigabytes, or years, is refused within bounds."""
+    start = time.monotonic()
+    bombs = {
+        "compressed": lambda: _forge(
+            path,
+            _object(NAIVE_BAYES),
+            {"a.npy": bytes(1 << 26)},
+            compression=zipfile.ZIP_DEFLATED,
+        ),
+        "header": lambda: _forge(
+            path,
+            _object(NAIVE_BAYES, priors=ARRAY),
+            {"a.npy": _npy_header((1 << 40,), "<f8")},
+        ),
+        "no bytes an item": lambda: _forge(
+            path,
+            _object(NAIVE_BAYES, priors=ARRAY),
+            {"a.npy": _npy_header((1 << 40,), "|V0")},
+        ),
+        "references": lambda: _forge(path, _object(NAIVE_BAYES, priors=_doubling(60))),
+        "depth": lambda: _forge(path, _object(NAIVE_BAYES, priors=_nested(20_000))),
+    }
+    for name, make in bombs.items():
+        try:
+            make()
+        except RecursionError:  # json does not even write it
+            path.write_bytes(_deep_file(path))
+        with pytest.raises(ModelFileError):
+            load(path)
+        assert time.monotonic() - start < 60, name
+
+
+def _npy_header(shape, dtype):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"shape": shape, "fortran_order": False, "descr": dtype}
+    )
+    return file.getvalue()
+
+
+def _doubling(depth):
+    """Two references to a list of two references to a list …: 2**depth nodes."""
+    node = _node("ListNode", "builtins.list", content=[], __id__=1)
+    for i in range(2, depth):
+        short = _node("ListNode", "builtins.list", __id__=i - 1)
+        node = _node("ListNode", "builtins.list", content=[node, short], __id__=i)
+    return node
+
+
+def _nested(depth):
+    node = _json(None)
+    for _ in range(depth):
+        node = _node("ListNode", "builtins.list", content=[node])
+    return node
+
+
+def _deep_file(path):
+    buffer = io.BytesIO()
+    schema = '{"__loader__": "ListNode", "content": ' + "[" * 200_000 + "]" * 200_000 + "}"
+    _write_zip(buffer, {"schema.json": schema})
+    _wrap(path, buffer.getvalue())
+    return path.read_bytes()
+
+
+def test_compressed_outer_members_are_refused(small, path):
+    _, content = small
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    _write_zip(path, members, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ModelFileError, match="compressed or encrypted"):
+        load(path)
+
+
+def test_a_forged_folder_is_not_used(path, tmp_path):
+    folder = tmp_path / "planted"
+    _forge(
+        path,
+        _object(
+            "skspeech.time_budget.TimeBudgetClassifier",
+            memory=_json(str(folder)),
+            log_file=_json(str(folder)),
+        ),
+    )
+    loaded = load(path)
+    assert loaded.memory is None
+    assert loaded.log_file is None
