@@ -65,8 +65,7 @@ def map_in_threads(function, items, n_threads):
     items : sequence
         What to work on.
     n_threads : int
-        Items to work on at once. With 1, or a single item, the function runs in the calling thread,
-        with as many threads as that one has.
+        Items to work on at once. With 1, the function runs in the calling thread.
 
     Returns
     -------
@@ -75,7 +74,7 @@ def map_in_threads(function, items, n_threads):
     """
     import torch
 
-    if n_threads == 1 or len(items) == 1:
+    if n_threads == 1:
         return [function(item) for item in items]
     n_before = torch.get_num_threads()
     try:

@@ -304,7 +304,8 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         frames = windows.frames
         offsets = torch.arange(self._frames_per_window(), device=frames.device)
         starts = torch.from_numpy(windows.starts).to(frames.device)
-        # Two batches in a thread each are quicker than one batch after another in two threads.
+        # Two batches in a thread each are quicker than one batch after another in two threads, and
+        # don't wait for each other in every layer where the cores are busy otherwise.
         n_threads = torch.get_num_threads() if frames.device.type == "cpu" else 1
         size = -(-min(self.batch_size, len(starts)) // n_threads)
         n_batches = -(-len(starts) // size) if len(starts) >= 4 * n_threads else 1
