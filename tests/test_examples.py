@@ -36,7 +36,10 @@ def _scores(printed):
 
 
 def test_every_example_is_tested():
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"quick_start.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {
+        "plot_bring_your_own_extractor.py",
+        "quick_start.py",
+    }
 
 
 @pytest.mark.network
@@ -77,3 +80,13 @@ def test_readme_runs_from_top_to_bottom(tmp_path):
     assert printed[0] == said
     assert float(printed[1]) > 1 / 4
     assert printed[-1] == f"[{clips.target[0]}]"
+
+
+def test_bring_your_own_extractor(tmp_path):
+    figure = tmp_path / "rhythm.png"
+    printed = _run("plot_bring_your_own_extractor.py", "--figure", str(figure))
+    scores = _scores(printed)
+    assert list(scores) == ["loudness contour", "modulation spectrum", "both"]
+    assert min(scores.values()) > 0.3 > 1 / 5
+    assert scores["modulation spectrum"] > 0.8
+    assert figure.read_bytes().startswith(b"\x89PNG")
