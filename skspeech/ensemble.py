@@ -8,7 +8,7 @@ import numpy as np
 from sklearn import clone, get_config
 from sklearn.base import is_classifier
 from sklearn.ensemble import VotingClassifier
-from sklearn.utils import Bunch, assert_all_finite
+from sklearn.utils import Bunch, assert_all_finite, get_tags
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -353,6 +353,14 @@ class GeometricMeanVotingClassifier(VotingClassifier):
         return np.asarray(
             [f"{prefix}_{name}_{label}" for name in names for label in self.classes_], dtype=object
         )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # What `estimators` holds is checked in `fit` only.
+        members = [item[1] for item in self.estimators if isinstance(item, tuple | list)]
+        members = [member for member in members if hasattr(member, "__sklearn_tags__")]
+        tags.input_tags.string = all(get_tags(member).input_tags.string for member in members)
+        return tags
 
     def _check_members(self):
         """Check the members and weights before anything is trained."""

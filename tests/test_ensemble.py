@@ -2,7 +2,6 @@
 
 import pickle
 
-import joblib
 import numpy as np
 import pytest
 import sklearn
@@ -263,7 +262,7 @@ def test_metadata_routing(table):
     assert_allclose(ensemble.named_estimators_["plain"].predict_proba(X), plain)
 
 
-def test_parallel_fit_is_the_same(table):
+def test_parallel_fit_in_processes_is_the_same(table):
     X, y = table
     members = [
         ("linear", LogisticRegression()),
@@ -271,8 +270,7 @@ def test_parallel_fit_is_the_same(table):
     ]
     expected = GeometricMeanVotingClassifier(members).fit(X, y).predict_proba(X)
 
-    with joblib.parallel_config("threading"):
-        ensemble = GeometricMeanVotingClassifier(members, n_jobs=2).fit(X, y)
+    ensemble = GeometricMeanVotingClassifier(members, n_jobs=2).fit(X, y)
 
     assert_array_equal(ensemble.predict_proba(X), expected)
 

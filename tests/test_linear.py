@@ -394,6 +394,13 @@ def test_weights_are_checked_before_anything_is_embedded(tones):
         SpeakerEmbeddingClassifier(extractor=Untouchable()).fit(X, y, sample_weight=[1, 2])
 
 
+def test_a_class_without_weight_is_named(tones):
+    X, y = tones
+    clf = SpeakerEmbeddingClassifier(extractor=Untouchable())
+    with pytest.raises(ValueError, match=r"sample_weight is 0 for every clip of .*\['110 Hz'\]"):
+        clf.fit(X, y, sample_weight=y != "110 Hz")
+
+
 @pytest.mark.parametrize(
     "method", ["predict", "predict_proba", "predict_log_proba", "decision_function"]
 )
@@ -476,19 +483,23 @@ def test_emodb(task, promised, weights, data_home):
 @pytest.mark.network
 @pytest.mark.slow
 def test_fsdd_speaker_on_digits_never_heard(weights, data_home):
+    """300 clips of digits 0 to 4 to learn from, 600 of 5 to 9 to test on; mean of three draws."""
     bunch = fetch_fsdd(task="speaker", data_home=data_home)
     heard = np.isin(bunch.groups, list("01234"))
-    parts = []
-    for indices, n_clips in [(np.flatnonzero(heard), 300), (np.flatnonzero(~heard), 600)]:
+
+    def draw(indices, n_clips, seed):
         part, _ = train_test_split(
-            indices, train_size=n_clips, stratify=bunch.target[indices], random_state=0
+            indices, train_size=n_clips, stratify=bunch.target[indices], random_state=seed
         )
-        parts.append(([bunch.data[i] for i in part], bunch.target[part]))
-    (X_train, y_train), (X_test, y_test) = parts
+        return [bunch.data[i] for i in part], bunch.target[part]
 
-    predicted = three_approaches().fit(X_train, y_train).predict(X_test)
+    scores = []
+    for seed in range(3):
+        clf = three_approaches().fit(*draw(np.flatnonzero(heard), 300, seed))
+        X_test, y_test = draw(np.flatnonzero(~heard), 600, seed)
+        scores.append(balanced_accuracy_score(y_test, clf.predict(X_test)))
 
-    assert balanced_accuracy_score(y_test, predicted) >= 0.94
+    assert np.mean(scores) >= 0.94
 
 
 def test_the_example_of_a_pipeline(tones):

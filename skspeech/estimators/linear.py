@@ -123,7 +123,8 @@ class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
         AudioError
             If clips can't be read. It names every one of them.
         ValueError
-            If a parameter, `X` or `y` is not as above, or `y` holds one class only.
+            If a parameter, `X`, `y` or `sample_weight` is not as above, `y` holds one class only,
+            or all clips of a class have weight 0.
         """
         y = self._check_targets(X, y, sample_weight)
         pipeline = self.to_pipeline()
@@ -219,11 +220,21 @@ class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         check_consistent_length(as_clips(X), y, sample_weight)
-        classes = np.unique(y)
+        classes, codes = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs clips of at least 2 classes, but y holds only "
                 f"one class: {classes[0]!r}."
+            )
+        if sample_weight is None:
+            return y
+        weightless = np.bincount(codes, np.asarray(sample_weight)) == 0
+        if weightless.all():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        if weightless.any():
+            raise ValueError(
+                f"sample_weight is 0 for every clip of the classes {classes[weightless].tolist()}. "
+                "Leave these clips out, or give some of them weight."
             )
         return y
 

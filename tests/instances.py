@@ -1,0 +1,58 @@
+"""An instance of every estimator, with settings that make it quick on short clips."""
+
+import inspect
+
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import FeatureUnion
+
+from skspeech import (
+    MusicEmbedding,
+    MusicEmbeddingClassifier,
+    SpeakerEmbedding,
+    SpeakerEmbeddingClassifier,
+)
+
+_WINDOW = {"window": 0.2, "hop": 0.2}
+
+
+def make_instance(cls, *, clips=True):
+    """An instance of an estimator class.
+
+    A class that is not named here is made with its defaults. One that takes other estimators gets
+    classifiers of clips, or with ``clips=False`` of tables.
+    """
+    settings = _SETTINGS.get(cls.__name__, lambda clips: {})(clips)
+    if "random_state" in inspect.signature(cls).parameters:
+        settings["random_state"] = 0
+    return cls(**settings)
+
+
+def _extractors():
+    return FeatureUnion(
+        [("speaker", SpeakerEmbedding(**_WINDOW)), ("music", MusicEmbedding(**_WINDOW))]
+    )
+
+
+def _members(clips):
+    if not clips:
+        return [("firm", LogisticRegression(C=0.1)), ("loose", LogisticRegression(C=10.0))]
+    return [
+        ("speaker", make_instance(SpeakerEmbeddingClassifier)),
+        ("music", make_instance(MusicEmbeddingClassifier)),
+    ]
+
+
+_SETTINGS = {
+    "FusedEmbeddingClassifier": lambda clips: {"extractor": _extractors()},
+    "GeometricMeanVotingClassifier": lambda clips: {"estimators": _members(clips)},
+    "LogMelSpectrogram": lambda clips: {"duration": 0.3},
+    "MusicEmbedding": lambda clips: dict(_WINDOW),
+    "MusicEmbeddingClassifier": lambda clips: {"extractor": MusicEmbedding(**_WINDOW)},
+    "SpeakerEmbedding": lambda clips: dict(_WINDOW),
+    "SpeakerEmbeddingClassifier": lambda clips: {"extractor": SpeakerEmbedding(**_WINDOW)},
+    "TimeBudgetClassifier": lambda clips: {
+        "candidates": _members(clips),
+        "time_budget": 60,
+        "n_jobs": 1,
+    },
+}
