@@ -13,6 +13,7 @@ from skspeech.datasets import make_speech_like
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
+BUDGET = "10"  # seconds, for each fit with a time budget; few clips and no downloads otherwise
 
 
 def _run(script, *arguments, cwd=None, **environment):
@@ -36,10 +37,38 @@ def _scores(printed):
 
 
 def test_every_example_is_tested():
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {
-        "plot_bring_your_own_extractor.py",
-        "quick_start.py",
-    }
+    tested = {"quick_start.py", "plot_bring_your_own_extractor.py", *PROMISES}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+# What each script prints, whatever the recordings and however slow the machine.
+PROMISES = {
+    "autospeech_challenge.py": ["skspeech     ALC 0", "one answer   ALC 0", "learning-curve-train"],
+    "dask_cluster.py": ["2 workers", "perceptron", "people never heard: 0"],
+    "deploy.py": ["words.skspeech: ", "12 of 12 right", "400 This is no sound", "has stopped"],
+    "language.py": ["All classes: balanced accuracy 0.", " against ", "(It is "],
+    "pipeline_and_grid_search.py": ["19 fits in", "'svc__C': 10", "people never heard: 0."],
+    "plot_emotion_unseen_speakers.py": [
+        "people it knows",
+        "people it does not",
+        "a person: 0.",
+    ],
+    "plot_music_tags.py": ["plucked note    ", "guitar 0.", "Balanced accuracy 0."],
+    "plot_time_budget.py": ["First answer after", "fit took", "the test score is 0."],
+    "speaker_identification.py": ["10 clips of each person", "Equal error rate 0."],
+}
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("script", sorted(PROMISES))
+def test_example_keeps_its_promises(script, tmp_path):
+    if script == "dask_cluster.py":
+        pytest.importorskip("distributed", reason="needs skspeech[distributed]")
+    settings = {"SKSPEECH_EXAMPLE_BUDGET": BUDGET, "MPLBACKEND": "agg", "DISPLAY": ""}
+    printed = _run(script, cwd=tmp_path, **settings)
+    for promise in PROMISES[script]:
+        assert promise in printed
+    assert list(tmp_path.iterdir()) == [], "an example leaves nothing behind"
 
 
 @pytest.mark.network
