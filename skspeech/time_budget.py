@@ -442,6 +442,16 @@ class TimeBudgetClassifier(ClassifierMixin, BaseEstimator):
             self.__dict__.pop(name, None)
         return self
 
+    def _repr_mimebundle_(self, **kwargs):
+        """Show the leaderboard in notebooks too, below scikit-learn's diagram."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle and hasattr(self, "results_"):
+            from skspeech._html import leaderboard_html
+
+            headline = " ".join(self.summary().splitlines()[:2])
+            bundle["text/html"] += leaderboard_html(self.results_, headline)
+        return bundle
+
     # ---------------------------------------------------------------- a run
 
     def _open_session(self, X, y, groups):
