@@ -171,4 +171,9 @@ def _alarm(seconds):
 
 
 if __name__ == "__main__":
-    sys.exit(main(**json.loads(sys.argv[1])))
+    status = main(**json.loads(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A model may leave threads behind, in native code even. Python would wait for them, or abort
+    # on their account, and turn a success into a failure.
+    os._exit(status)

@@ -748,6 +748,14 @@ def test_a_local_test_scores_each_answer(dataset, tones, tmp_path):
     assert result.figure.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_threads_that_a_model_leaves_behind_do_no_harm(dataset, tmp_path):
+    lingering = "import threading\nthreading.Thread(target=time.sleep, args=(3600,)).start()"
+    code_dir = write_model(tmp_path / "code", TRIVIAL, head=lingering)
+    result = local_test(dataset, code_dir, tmp_path, time_budget=20)
+    assert result.success
+    assert result.scores[-1] == 1
+
+
 def test_the_command_line_is_the_challenge_s(dataset, tmp_path):
     code = write_model(tmp_path / "code", TRIVIAL)
     done = subprocess.run(
