@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "metrics",
         "persistence",
         "plotting",
+        "report",
         "selection",
         "time_budget",
         "transformers",

@@ -172,6 +172,14 @@ class Clip:
     def __repr__(self):
         return f"<Clip {self.name!r}>"
 
+    @property
+    def sampling_rate(self):
+        """Samples per second (Hz) that the clip itself has, before it is resampled."""
+        if not isinstance(self._source, str):
+            return self._sampling_rate
+        with _open_sound(self._source) as sound:
+            return sound.samplerate
+
     def duration(self):
         """Length in seconds, from the header; decoded only where the header does not say.
 

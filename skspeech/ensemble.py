@@ -354,6 +354,30 @@ class GeometricMeanVotingClassifier(VotingClassifier):
             [f"{prefix}_{name}_{label}" for name in names for label in self.classes_], dtype=object
         )
 
+    def report(self, X_test, y_test, path, **options):
+        """Write an HTML page: scores, mistakes to listen to, and what to know about the data.
+
+        Parameters
+        ----------
+        X_test : sequence of n_test clips
+            Clips that the model was not trained on.
+        y_test : array-like of shape (n_test,)
+            Their true labels.
+        path : str or path-like
+            The HTML file.
+        **options : dict
+            Further arguments of :func:`skspeech.report.write_report`, such as `X_train`, `y_train`
+            and `groups_test`.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+        """
+        from skspeech.report import write_report
+
+        return write_report(self, X_test, y_test, path, **options)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         # What `estimators` holds is checked in `fit` only.
