@@ -771,7 +771,7 @@ def _network_id(extractor):
 
     try:
         return extractor._network_id()
-    except (WeightsError, OSError):
+    except (WeightsError, OSError, ImportError, ValueError):
         return None
 
 

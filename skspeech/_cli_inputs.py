@@ -1,0 +1,380 @@
+"""What the command line is given: labelled data, and clips named one way or another."""
+
+import csv
+import itertools
+import queue
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skspeech._download import some
+
+__all__ = [
+    "Labelled",
+    "check_clips",
+    "chunks",
+    "iter_paths",
+    "read_labelled",
+    "salvage",
+    "split",
+]
+
+_NAMES = {
+    "path": ("path", "file", "filename", "file_name", "clip", "audio"),
+    "label": ("label", "class", "target"),
+    "group": ("group", "groups", "speaker", "speaker_id"),
+}
+_TABLES = {".csv", ".tsv", ".parquet", ".pq"}
+
+
+@dataclass
+class Labelled:
+    """Paths of clips, their labels, and their groups where there are some."""
+
+    paths: list
+    labels: np.ndarray
+    groups: np.ndarray | None
+
+    def __len__(self):
+        return len(self.paths)
+
+    def take(self, rows):
+        """The clips at `rows`."""
+        groups = None if self.groups is None else self.groups[rows]
+        return Labelled([self.paths[i] for i in rows], self.labels[rows], groups)
+
+
+# -- Labelled data ---------------------------------------------------------------------------------
+
+
+def read_labelled(data, *, path_column=None, label_column=None, groups="auto"):
+    """Read a folder with a sub-folder a class, or a table with a clip a row.
+
+    Parameters
+    ----------
+    data : str or path-like
+        The folder, or a CSV, TSV or Parquet file whose paths are relative to where it lies.
+    path_column, label_column : str or None, default=None
+        Columns of the table; None finds them by their usual names.
+    groups : str, default="auto"
+        Column of the groups; ``"auto"`` takes a second level of folders, or a column with a usual
+        name, where there is one; ``"none"`` takes none.
+
+    Returns
+    -------
+    Labelled
+    """
+    data = Path(data)
+    if data.is_dir():
+        return _read_folder(data, path_column, label_column, groups)
+    if data.suffix.lower() not in _TABLES:
+        raise ValueError(
+            f"{str(data)!r} is neither a folder nor a table. Give a folder with a sub-folder a "
+            f"class, or a file that ends in one of: {' '.join(sorted(_TABLES))}."
+        )
+    columns, lines = _read_table(data)
+    wanted = {"path": path_column, "label": label_column}
+    wanted["group"] = None if groups in ("auto", "none") else groups
+    chosen = {key: _find_column(key, name, columns, data) for key, name in wanted.items()}
+    if groups == "none":
+        chosen["group"] = None
+    found = {key: columns[name] for key, name in chosen.items() if name is not None}
+    _check_complete(found, chosen, lines, data)
+    return Labelled(
+        [str(data.parent / path) for path in found["path"]],
+        np.array(found["label"]),
+        np.array(found["group"]) if "group" in found else None,
+    )
+
+
+def _read_folder(folder, path_column, label_column, groups):
+    from skspeech.datasets import load_audio_folder
+
+    named = [name for name in (path_column, label_column) if name]
+    named += [groups] if groups not in ("auto", "none") else []
+    if named:
+        raise ValueError(
+            f"{str(folder)!r} is a folder, which has no columns such as {some(named)}. Its "
+            "sub-folders are the classes, and theirs the groups."
+        )
+    clips = load_audio_folder(folder)
+    labels = np.array(clips.target_names)[clips.target]
+    return Labelled(clips.data, labels, None if groups == "none" else clips.groups)
+
+
+def _read_table(path):
+    """Columns by name, as lists of text, and the number of each row's line."""
+    if path.suffix.lower() in (".parquet", ".pq"):
+        columns = _read_parquet(path)
+        n_rows = len(next(iter(columns.values()), []))
+        return columns, range(1, n_rows + 1)
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        header = file.readline()
+        file.seek(0)
+        delimiter = "\t" if path.suffix.lower() == ".tsv" or "\t" in header else ","
+        if ";" in header and delimiter not in header:
+            delimiter = ";"
+        reader = csv.reader(file, delimiter=delimiter)
+        try:
+            names = next(reader, [])
+            rows, lines = [], []
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    rows.append(row)
+                    lines.append(reader.line_num)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{str(path)!r} can't be read as a table: {error}.") from None
+    wrong = [line for row, line in zip(rows, lines) if len(row) != len(names)]
+    if wrong:
+        raise ValueError(
+            f"{str(path)!r} has {len(names)} columns, but not in line {wrong[0]} "
+            f"({len(wrong)} such lines). Is something not quoted?"
+        )
+    columns = zip(*rows) if rows else ([] for _ in names)
+    return {
+        name.strip(): [c.strip() for c in column] for name, column in zip(names, columns)
+    }, lines
+
+
+def _read_parquet(path):
+    try:
+        import pandas as pd
+
+        table = pd.read_parquet(path)
+    except ImportError as error:
+        raise ImportError(
+            f"Reading Parquet needs pandas and pyarrow: pip install 'skspeech[parquet]'. ({error})"
+        ) from None
+    except Exception as error:  # pyarrow's own kinds
+        raise ValueError(f"{str(path)!r} can't be read as Parquet: {error}") from None
+    return {
+        str(name): ["" if pd.isna(value) else str(value) for value in table[name]]
+        for name in table.columns
+    }
+
+
+def _find_column(key, name, columns, path):
+    if name is not None:
+        if name not in columns:
+            raise ValueError(
+                f"{str(path)!r} has no column {name!r}. Its columns are {some(columns, 20)}."
+            )
+        return name
+    by_lower = {column.lower(): column for column in columns}
+    for usual in _NAMES[key]:
+        if usual in by_lower:
+            return by_lower[usual]
+    if key == "group":
+        return None
+    raise ValueError(
+        f"{str(path)!r} has no column {_NAMES[key][0]!r}; its columns are {some(columns, 20)}. "
+        f"Name the one that it is by --{key}-column."
+    )
+
+
+def _check_complete(found, chosen, lines, path):
+    if not found["path"]:
+        raise ValueError(f"{str(path)!r} has no rows.")
+    for key, values in found.items():
+        missing = [line for line, value in zip(lines, values) if not value]
+        if missing:
+            raise ValueError(
+                f"{len(missing)} rows of {str(path)!r} have no {chosen[key]!r}, first row "
+                f"{missing[0]}. Fill them in, or leave these rows out."
+            )
+
+
+def check_clips(data, *, thorough=False, n_jobs=None):
+    """Find clips that can't be used.
+
+    Parameters
+    ----------
+    data : Labelled
+    thorough : bool, default=False
+        Decode every clip; otherwise headers are read, which takes next to no time.
+    n_jobs : int or None, default=None
+        Threads that read.
+
+    Returns
+    -------
+    good : Labelled
+    failures : list of (int, str, str)
+        Position, path and reason.
+    """
+    from skspeech.audio import as_clips
+
+    clips = as_clips(data.paths)
+
+    def reason(index):
+        try:
+            if thorough:
+                clips[index].load()
+            else:
+                clips[index].duration()
+        except (OSError, ValueError) as error:
+            return str(error)
+        return None
+
+    n_threads = n_jobs if n_jobs and n_jobs > 0 else 4
+    with ThreadPoolExecutor(n_threads) as pool:
+        reasons = list(pool.map(reason, range(len(clips))))
+    failures = [(i, data.paths[i], text) for i, text in enumerate(reasons) if text is not None]
+    good = np.flatnonzero([text is None for text in reasons])
+    return data.take(good), failures
+
+
+def split(data, test_size, seed):
+    """Hold clips out: stratified, and no group on both sides where there are groups.
+
+    Classes, or groups, of which there is only one stay in the training part.
+
+    Returns
+    -------
+    train, test : Labelled
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
+
+    if data.groups is not None:
+        n_splits = max(2, round(1 / test_size))
+        if len(np.unique(data.groups)) < n_splits:
+            raise ValueError(
+                f"There are {len(np.unique(data.groups))} groups, too few to hold out "
+                f"{test_size:g} of them. Raise --test-size, or use --groups none."
+            )
+        splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
+        train, test = next(splitter.split(data.paths, data.labels, data.groups))
+    else:
+        labels, codes, counts = np.unique(data.labels, return_inverse=True, return_counts=True)
+        common = np.flatnonzero(counts[codes] > 1)
+        n_test = max(round(test_size * len(common)), int(np.sum(counts > 1)))
+        if len(common) - n_test < np.sum(counts > 1):
+            raise ValueError(
+                f"{len(data)} clips of {len(labels)} classes are too few to hold out "
+                f"{test_size:g} of them. Lower --test-size, or leave it out."
+            )
+        splitter = StratifiedShuffleSplit(1, test_size=n_test, random_state=seed)
+        _, test = next(splitter.split(common, codes[common]))
+        test = np.sort(common[test])
+        train = np.setdiff1d(np.arange(len(data)), test)
+    missing = np.setdiff1d(data.labels[test], data.labels[train])
+    if len(missing):
+        raise ValueError(
+            f"With these groups, all clips of {some(missing)} would be held out. Use another "
+            "--seed, a smaller --test-size, or --groups none."
+        )
+    return data.take(train), data.take(test)
+
+
+# -- Clips -----------------------------------------------------------------------------------------
+
+
+def iter_paths(names):
+    """Paths of the clips that arguments name: files, what is in folders, and lines of stdin for -.
+
+    Yields
+    ------
+    str
+    """
+    from skspeech.datasets import _audio_files
+
+    for name in names:
+        if name == "-":
+            for line in sys.stdin:
+                line = line.rstrip("\r\n")
+                if line:
+                    yield line
+        elif Path(name).is_dir():
+            found = _audio_files(Path(name))
+            if not found:
+                raise ValueError(f"There are no audio files in the folder {name!r}.")
+            yield from map(str, found)
+        else:
+            yield name
+
+
+_END = object()
+_PATIENCE = 0.05  # seconds that a chunk waits for another clip
+
+
+def chunks(items, size):
+    """Group items as they come: up to `size`, fewer where the next one lets wait for it.
+
+    Yields
+    ------
+    list
+    """
+    arrivals = queue.Queue(maxsize=4 * size)
+
+    def read():
+        try:
+            for item in items:
+                arrivals.put(item)
+            arrivals.put(_END)
+        except BaseException as error:
+            arrivals.put(error)
+
+    threading.Thread(target=read, name="skspeech-arguments", daemon=True).start()
+    while True:
+        chunk, end = _next_chunk(arrivals, size)
+        if chunk:
+            yield chunk
+        if end is _END:
+            return
+        if end is not None:
+            raise end
+
+
+def _next_chunk(arrivals, size):
+    """Some items, and what ended them: None, `_END`, or an exception."""
+    chunk, timeout = [], None
+    for _ in itertools.repeat(None, size):
+        try:
+            item = arrivals.get(timeout=timeout)
+        except queue.Empty:
+            break
+        if item is _END or isinstance(item, BaseException):
+            return chunk, item
+        chunk.append(item)
+        timeout = _PATIENCE
+    return chunk, None
+
+
+def salvage(function, paths):
+    """Call a function of clips on those that can be read.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a list of paths, returns a row for each; tells of bad clips by an AudioError.
+    paths : list of str
+
+    Returns
+    -------
+    rows : list
+        A row for each clip, None for bad ones.
+    reasons : list of str or None
+        Why a clip is bad; None for good ones.
+    """
+    from skspeech.audio import AudioError
+
+    rows, reasons = [None] * len(paths), [None] * len(paths)
+    left = list(range(len(paths)))
+    while left:
+        try:
+            results = function([paths[i] for i in left])
+        except AudioError as error:
+            bad = {left[position]: reason for position, _, reason in error.failures}
+            if not bad:
+                raise
+            for index, reason in bad.items():
+                reasons[index] = reason
+            left = [index for index in left if index not in bad]
+        else:
+            for index, row in zip(left, results, strict=True):
+                rows[index] = row
+            break
+    return rows, reasons

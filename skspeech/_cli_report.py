@@ -1,0 +1,322 @@
+"""What the command line shows: how a fit goes on, and what came out."""
+
+import json
+import math
+import sys
+import time
+
+import numpy as np
+
+__all__ = [
+    "FitProgress",
+    "Scores",
+    "console",
+    "fit_results",
+    "print_fit",
+    "print_scores",
+    "to_json",
+]
+
+_MAX_LISTED = 12  # candidates, or classes of a confusion matrix
+_MAX_MATRIX = 16
+
+
+def console(stderr=False):
+    """A console that does not cut lines off where they do not go to a terminal."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 200
+    return Console(
+        file=stream,
+        width=width,
+        soft_wrap=not stream.isatty(),
+        highlight=False,
+        markup=False,  # labels and paths may hold brackets
+        emoji=False,
+    )
+
+
+def to_json(value):
+    """Spell values as JSON; what is not a finite number is null.
+
+    Returns
+    -------
+    str
+    """
+    return json.dumps(_plain(value), ensure_ascii=False)
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+# -- While a model is trained ----------------------------------------------------------------------
+
+
+class FitProgress:
+    """A callback of TimeBudgetClassifier that shows the time left, the best score and the work.
+
+    Parameters
+    ----------
+    time_budget : float
+        Seconds.
+    quiet : bool
+        Show nothing; only `interrupted` is kept.
+    """
+
+    def __init__(self, time_budget, quiet):
+        self.time_budget = time_budget
+        self.quiet = quiet
+        self.interrupted = False
+        self._console = console(stderr=True)
+        self._start = time.monotonic()
+        self._running = {}
+        self._score, self._members = None, ()
+        self._n_done, self._news = 0, ""
+        self._live = None
+
+    def __enter__(self):
+        if not self.quiet and self._console.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(self, console=self._console, refresh_per_second=5, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_):
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, event):
+        kind, name = event["event"], event.get("candidate")
+        if kind == "interrupted":
+            self.interrupted = True
+        elif kind == "task":
+            self._running[name] = "last training" if event["fold"] is None else "training"
+        elif kind == "embedding":
+            self._running[name] = "embedding"
+        elif kind in ("refit", "failure") or (kind == "candidate" and event["final"]):
+            self._running.pop(name, None)
+        if kind == "candidate" and event["final"] and name is not None:
+            self._n_done += 1
+        self._tell(kind, event)
+
+    def _tell(self, kind, event):
+        if kind == "snapshot":
+            self._score, self._members = event["score"], tuple(event["members"])
+            news = f"{_score_text(self._score)}: {', '.join(self._members)}"
+        elif kind == "failure":
+            news = f"{event['candidate']} failed: {event['exception']}"
+        else:
+            return
+        if self._live is None and not self.quiet:
+            print(f"[{event['time']:6.1f} s] {news}", file=sys.stderr, flush=True)
+        elif kind == "failure":
+            self._news = news
+
+    def __rich__(self):
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        spent = min(time.monotonic() - self._start, self.time_budget)
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            ProgressBar(total=self.time_budget, completed=spent, width=40),
+            f"{self.time_budget - spent:.0f} s left of {self.time_budget:g} s",
+        )
+        facts = Table.grid(padding=(0, 2))
+        best = "nothing yet" if self._score is None else _score_text(self._score)
+        facts.add_row("best so far", Text(best, style="bold"))
+        facts.add_row("members", Text(", ".join(self._members) or "-"))
+        now = ", ".join(f"{name} ({what})" for name, what in self._running.items())
+        facts.add_row("runs now", Text(now or "choosing what comes next"))
+        if self._news:
+            facts.add_row("last failure", Text(self._news, style="red"))
+        return Group(bar, facts)
+
+
+def _score_text(score):
+    return "not validated yet" if math.isnan(score) else f"balanced accuracy {score:.3f}"
+
+
+def fit_results(classifier):
+    """What a fit found, as plain values.
+
+    Returns
+    -------
+    dict
+    """
+    results = classifier.results_
+    order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
+    names = ("name", "status", "score", "weight", "mean_fit_time", "predict_time")
+    return {
+        "validation_score": classifier.best_score_,
+        "seconds": classifier.timing_["total"],
+        "classes": classifier.classes_,
+        "leaderboard": [{name: results[name][i] for name in names} for i in order],
+        "failures": [{"name": name, "error": error} for name, error, _ in classifier.failures_],
+    }
+
+
+def print_fit(results):
+    """Print a leaderboard."""
+    from rich.table import Table
+
+    out = console()
+    board = results["leaderboard"]
+    n_members = sum(row["weight"] > 0 for row in board)
+    score = results["validation_score"]
+    out.print(
+        f"{len(board)} candidates in {results['seconds']:.1f} s; the ensemble has {n_members} of "
+        f"them, {_score_text(score)}" + ("." if math.isnan(score) else " in validation.")
+    )
+    table = Table("candidate", box=_box())
+    for heading in ("balanced accuracy", "weight", "training s", "ms a clip", "status"):
+        table.add_column(heading, justify="left" if heading == "status" else "right")
+    for row in board[:_MAX_LISTED]:
+        table.add_row(
+            row["name"],
+            _number(row["score"], "{:.3f}"),
+            _number(row["weight"] or math.nan, "{:.2f}"),
+            _number(row["mean_fit_time"], "{:.2f}"),
+            _number(1000 * row["predict_time"], "{:.2f}"),
+            row["status"],
+        )
+    out.print(table)
+    if len(board) > _MAX_LISTED:
+        out.print(f"… and {len(board) - _MAX_LISTED} more.")
+    for failure in results["failures"]:
+        out.print(f"{failure['name']} failed: {failure['error']}")
+
+
+def _number(value, form):
+    return "-" if value is None or math.isnan(value) else form.format(value)
+
+
+def _box():
+    from rich import box
+
+    return box.SIMPLE_HEAD
+
+
+# -- What a model is worth -------------------------------------------------------------------------
+
+
+class Scores:
+    """Scores of predicted labels, all of them text.
+
+    Parameters
+    ----------
+    classes : list of str
+        Labels that the model knows.
+    labels, predicted : list of str
+        What is right, and what was said.
+    proba : ndarray of shape (n_clips, n_classes) or None
+        Probabilities, where the model has them.
+    """
+
+    def __init__(self, classes, labels, predicted, proba=None):
+        from sklearn.metrics import confusion_matrix
+
+        self.classes = list(classes)
+        self.matrix = confusion_matrix(labels, predicted, labels=self.classes)
+        hits, self.support = np.diag(self.matrix), self.matrix.sum(axis=1)
+        said = self.matrix.sum(axis=0)
+        self.recall = np.divide(hits, self.support, where=self.support > 0, out=_nan(hits))
+        self.precision = np.divide(hits, said, where=said > 0, out=_nan(hits))
+        both = self.support + said
+        self.f1 = np.divide(2 * hits, both, where=both > 0, out=_nan(hits))
+        self.balanced_accuracy = float(np.nanmean(self.recall))
+        self.accuracy = float(hits.sum() / self.matrix.sum())
+        self.log_loss = None
+        if proba is not None:
+            columns = [self.classes.index(label) for label in labels]
+            right = np.asarray(proba)[np.arange(len(columns)), columns]
+            self.log_loss = float(-np.log(np.maximum(right, 1e-15)).mean())
+
+    def as_dict(self):
+        """The scores as plain values.
+
+        Returns
+        -------
+        dict
+        """
+        columns = {
+            "recall": self.recall,
+            "precision": self.precision,
+            "f1": self.f1,
+            "n_clips": self.support,
+        }
+        return {
+            "n_clips": int(self.matrix.sum()),
+            "balanced_accuracy": self.balanced_accuracy,
+            "accuracy": self.accuracy,
+            "log_loss": self.log_loss,
+            "classes": self.classes,
+            "confusion_matrix": self.matrix,
+            "per_class": {
+                label: {name: column[i] for name, column in columns.items()}
+                for i, label in enumerate(self.classes)
+            },
+        }
+
+
+def _nan(like):
+    return np.full(len(like), np.nan)
+
+
+def print_scores(scores, title):
+    """Print scores by class, and who is taken for whom."""
+    from rich.table import Table
+
+    out = console()
+    loss = "" if scores.log_loss is None else f", log loss {scores.log_loss:.3f}"
+    out.print(
+        f"{title}: {scores.matrix.sum()} clips; balanced accuracy {scores.balanced_accuracy:.3f}, "
+        f"accuracy {scores.accuracy:.3f}{loss}."
+    )
+    table = Table("class", box=_box())
+    for heading in ("clips", "recall", "precision", "F1"):
+        table.add_column(heading, justify="right")
+    for i, label in enumerate(scores.classes):
+        values = (scores.recall[i], scores.precision[i], scores.f1[i])
+        table.add_row(
+            label, str(scores.support[i]), *(_number(value, "{:.3f}") for value in values)
+        )
+    out.print(table)
+    if len(scores.classes) <= _MAX_MATRIX:
+        out.print(_matrix(scores))
+    else:
+        _print_confusions(scores, out)
+
+
+def _matrix(scores):
+    from rich.table import Table
+
+    table = Table("is \\ was said to be", box=_box())
+    for label in scores.classes:
+        table.add_column(label, justify="right")
+    for label, row in zip(scores.classes, scores.matrix):
+        table.add_row(label, *(str(count) if count else "·" for count in row))
+    return table
+
+
+def _print_confusions(scores, out):
+    wrong = scores.matrix - np.diag(np.diag(scores.matrix))
+    worst = [np.unravel_index(i, wrong.shape) for i in np.argsort(-wrong, axis=None, kind="stable")]
+    out.print("Most frequent confusions:")
+    for i, j in worst[:_MAX_LISTED]:
+        if wrong[i, j]:
+            line = f"  {scores.classes[i]} was said to be {scores.classes[j]}: {wrong[i, j]} times"
+            out.print(line)

@@ -1,0 +1,857 @@
+"""The command line, as a person and as a script use it."""
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.pipeline import make_pipeline
+
+import skspeech
+from skspeech import Candidate, ShrinkageDiscriminantAnalysis, SpectralStatistics, cli
+from skspeech._cli_inputs import chunks, read_labelled, salvage, split
+from skspeech._cli_report import FitProgress, Scores, console
+from skspeech.audio import AudioError
+from skspeech.candidates import PRESETS
+from skspeech.cli import main
+from skspeech.datasets import load_audio_folder, make_speech_like
+
+COMMAND = [sys.executable, "-m", "skspeech"]
+
+
+@pytest.fixture(scope="module")
+def words():
+    return make_speech_like(36, n_classes=3, n_speakers=4, random_state=0)
+
+
+@pytest.fixture
+def folder(words, tmp_path):
+    """Clips in a folder a class, and in it one a speaker."""
+    root = tmp_path / "clips"
+    for i, (waveform, code, speaker) in enumerate(zip(words.data, words.target, words.groups)):
+        place = root / words.target_names[code] / speaker
+        place.mkdir(parents=True, exist_ok=True)
+        soundfile.write(place / f"{i:02}.wav", waveform, 16_000)
+    return root
+
+
+@pytest.fixture(scope="module")
+def classifier(words):
+    labels = np.array(words.target_names)[words.target]
+    pipeline = make_pipeline(SpectralStatistics(), ShrinkageDiscriminantAnalysis())
+    return pipeline.fit(words.data, labels)
+
+
+@pytest.fixture
+def model(classifier, tmp_path):
+    return str(skspeech.save(classifier, tmp_path / "model.skspeech"))
+
+
+@pytest.fixture
+def run(capsys):
+    """Call the command; gives its exit status, and what it wrote to both streams."""
+
+    def call(*arguments):
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def _bad_clip(folder):
+    path = next(folder.rglob("00.wav")).with_name("000.wav")  # sorted before the good one
+    path.write_text("no sound at all")
+    return path
+
+
+# -- The whole -------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command(run):
+    status, out, _ = run("--help")
+    assert status == 0
+    commands = ["fit", "predict", "evaluate", "embed", "weights", "benchmark", "info"]
+    assert [line.split()[0] for line in out.splitlines() if re.match(r"  [a-z]+  ", line)] == (
+        commands
+    )
+    for command in commands:
+        status, out, _ = run(command, "--help")
+        assert status == 0
+        assert "Usage: skspeech" in out
+
+
+def test_version(run):
+    assert run("--version") == (0, f"skspeech {skspeech.__version__}\n", "")
+
+
+def test_help_is_quick_to_import():
+    code = (
+        "import sys; from skspeech.cli import main; main(['fit', '--help']);"
+        "heavy = {'sklearn', 'torch', 'pandas', 'librosa', 'skops'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_presets_are_those_that_there_are(run):
+    (preset,) = [option for option in cli._fit.params if option.name == "preset"]
+    assert set(preset.type.choices) == set(PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("frobnicate", "No such command"),
+        ("fit missing -o m.skspeech", "'missing' does not exist"),
+        ("fit . -o m.skspeech --time-budget -1", "--time-budget"),
+        ("fit . -o m.skspeech --test-size 1.5", "--test-size"),
+        ("fit . -o no/such/folder/m.skspeech", "There is no folder"),
+        ("fit note.txt -o m.skspeech", "neither a folder nor a table"),
+        ("fit empty -o m.skspeech", "has no sub-folders"),
+        ("fit clips -o note.txt", "note.txt exists. Name another file, or add --overwrite"),
+        ("fit clips -o m.skspeech --groups speaker", "is a folder, which has no columns"),
+        ("fit clips -o m.skspeech --device cuda:99", "'cuda:99' asks for a CUDA device"),
+        ("predict note.txt clips", "no model file"),
+        ("predict model.skspeech empty", "no audio files in the folder 'empty'"),
+        ("predict model.skspeech", "Missing argument"),
+        ("evaluate model.skspeech others", "labels that are none of them: barks"),
+        ("embed nothing clips -o f.npz", "no extractor 'nothing'. The extractors are: keyword,"),
+        ("embed speaker clips -o f.wav", "ends neither in .npz nor in .parquet"),
+        ("embed speaker clips -o f.npz -p layer=2", "has no parameter layer. It has: batch_size"),
+        ("embed speaker clips -o f.npz -p layers", "not of the form name=value"),
+        ("embed speaker clips -o f.npz -p layers=9", "layers=9 is not accepted"),
+        ("weights path nothing", "no weights nothing. The names are: ge2e"),
+        ("benchmark clips", "must hold exactly one folder"),
+        ("info note.txt", "no model file"),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(
+    arguments, message, folder, model, tmp_path, run, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "note.txt").write_text("a note")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "others" / "barks").mkdir(parents=True)
+    soundfile.write(tmp_path / "others" / "barks" / "1.wav", np.zeros(8000), 16_000)
+    before = sorted(tmp_path.rglob("*"))
+    status, out, err = run(*arguments.split())
+    assert status == 2
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert out == ""
+    assert sorted(path for path in tmp_path.rglob("*") if ".partial" not in str(path)) == before
+
+
+def test_errors_that_are_no_mistakes_keep_their_traceback(model, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "_load_classifier", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["predict", model, "a.wav"])
+
+
+def test_tracebacks_of_mistakes_can_be_had(monkeypatch):
+    monkeypatch.setenv("SKSPEECH_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="no model file"):
+        main(["info", __file__])
+
+
+# -- Labelled data ---------------------------------------------------------------------------------
+
+
+def test_a_folder_has_groups_where_there_is_a_second_level(folder):
+    labelled = read_labelled(folder)
+    clips = load_audio_folder(folder)
+    assert labelled.paths == clips.data
+    assert labelled.labels.tolist() == [clips.target_names[code] for code in clips.target]
+    assert labelled.groups.tolist() == clips.groups.tolist()
+    assert read_labelled(folder, groups="none").groups is None
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", "semicolon.csv", ".parquet"])
+def test_tables(suffix, tmp_path):
+    rows = [["a.wav", "yes", "anna"], ["deep/b, c.wav", "no", "berta"]]
+    path = tmp_path / f"table{suffix}"
+    if suffix == ".parquet":
+        import pandas as pd
+
+        pd.DataFrame(rows, columns=["path", "label", "group"]).to_parquet(path)
+    else:
+        delimiter = {".csv": ",", ".tsv": "\t"}.get(suffix, ";")
+        with open(path, "w", newline="", encoding="utf-8-sig") as file:
+            csv.writer(file, delimiter=delimiter).writerows([["path", "Label", "group"], *rows, []])
+    labelled = read_labelled(path)
+    assert labelled.paths == [str(tmp_path / "a.wav"), str(tmp_path / "deep" / "b, c.wav")]
+    assert labelled.labels.tolist() == ["yes", "no"]
+    assert labelled.groups.tolist() == ["anna", "berta"]
+
+
+def test_columns_are_found_by_name(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("id,sound,word,who\n1,/x/a.wav,yes,anna\n2,b.wav,no,berta\n")
+    chosen = read_labelled(path, path_column="sound", label_column="word", groups="who")
+    assert chosen.paths == ["/x/a.wav", str(tmp_path / "b.wav")]
+    assert chosen.groups.tolist() == ["anna", "berta"]
+    with pytest.raises(ValueError, match=r"no column 'path'; its columns are 'id'.*--path"):
+        read_labelled(path)
+    with pytest.raises(ValueError, match="no column 'speaker'"):
+        read_labelled(path, path_column="sound", label_column="word", groups="speaker")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\na.wav,\nb.wav,no\n,\nc.wav,\n", "2 rows of .* no 'label', first row 2"),
+        ("path,label\na.wav,no\nb,c.wav,no\n", "2 columns, but not in line 3"),
+        ("path,label\n", "has no rows"),
+        ("", "no column 'path'"),
+    ],
+)
+def test_tables_with_holes(text, message, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_labelled(path)
+
+
+def test_tables_of_other_bytes(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"path,label\n\xff\xfe,no\n")
+    with pytest.raises(ValueError, match="codec can't decode"):
+        read_labelled(path)
+    path = tmp_path / "table.parquet"
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="can't be read as Parquet"):
+        read_labelled(path)
+
+
+def _labelled(labels, groups=None):
+    from skspeech._cli_inputs import Labelled
+
+    paths = [str(i) for i in range(len(labels))]
+    return Labelled(paths, np.array(labels), None if groups is None else np.array(groups))
+
+
+def test_held_out_clips_are_stratified():
+    data = _labelled(["a"] * 40 + ["b"] * 20 + ["rare"])
+    train, test = split(data, 0.25, seed=0)
+    assert sorted(train.paths + test.paths) == sorted(data.paths)
+    assert np.unique(test.labels, return_counts=True)[1].tolist() == [10, 5]
+    assert split(data, 0.25, seed=0)[1].paths == test.paths
+    assert split(data, 0.25, seed=1)[1].paths != test.paths
+
+
+def test_held_out_groups_are_nowhere_else():
+    groups = np.arange(60) % 12
+    data = _labelled(["a", "b", "c"] * 20, groups)
+    train, test = split(data, 0.25, seed=0)
+    assert set(train.groups.tolist()).isdisjoint(test.groups.tolist())
+    assert 10 <= len(test) <= 20
+    with pytest.raises(ValueError, match=r"2 groups, too few to hold out 0\.2"):
+        split(_labelled(["a", "b"] * 10, ["x", "y"] * 10), 0.2, seed=0)
+    with pytest.raises(ValueError, match=r"all clips of '.' would be held out"):
+        split(_labelled(["a", "b"] * 10, ["x", "y"] * 10), 0.5, seed=0)
+
+
+def test_too_few_to_hold_out():
+    with pytest.raises(ValueError, match=r"too few to hold out 0\.9"):
+        split(_labelled(["a", "a", "b", "b"]), 0.9, seed=0)
+
+
+# -- Clips as they come ----------------------------------------------------------------------------
+
+
+def test_chunks_are_full_where_items_wait():
+    assert list(chunks(iter(range(10)), 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert list(chunks(iter([]), 4)) == []
+
+
+def test_a_chunk_does_not_wait_for_what_is_not_there():
+    seen = []
+
+    def slow():
+        yield 1
+        while not seen:  # nothing more before the first chunk came through
+            time.sleep(0.01)
+        yield 2
+
+    for chunk in chunks(slow(), 4):
+        seen.append(chunk)
+    assert seen == [[1], [2]]
+
+
+def test_what_goes_wrong_among_the_items_is_raised_after_the_good_ones():
+    def items():
+        yield 1
+        raise ValueError("no such folder")
+
+    found = chunks(items(), 4)
+    assert next(found) == [1]
+    with pytest.raises(ValueError, match="no such folder"):
+        next(found)
+
+
+def test_salvage_loses_only_the_bad_clips():
+    def function(paths):
+        bad = [(i, path, "broken") for i, path in enumerate(paths) if path.startswith("bad")]
+        worse = [(i, path, "worse") for i, path in enumerate(paths) if path.startswith("worse")]
+        if bad or worse:  # what one step can't read is told before what the next one can't
+            raise AudioError(bad or worse, len(paths))
+        return [path.upper() for path in paths]
+
+    rows, reasons = salvage(function, ["a", "bad 1", "b", "worse", "bad 2"])
+    assert rows == ["A", None, "B", None, None]
+    assert reasons == [None, "broken", None, "worse", "broken"]
+    assert salvage(function, ["bad"]) == ([None], ["broken"])
+
+
+# -- predict ---------------------------------------------------------------------------------------
+
+
+def _expected(classifier, folder):
+    paths = load_audio_folder(folder).data
+    return paths, classifier.predict(paths).tolist(), classifier.predict_proba(paths)
+
+
+def test_predict_json(classifier, model, folder, run):
+    paths, labels, proba = _expected(classifier, folder)
+    status, out, err = run("predict", model, folder, "--json", "-p")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (status, err) == (0, "")
+    assert [row["path"] for row in rows] == paths
+    assert [row["label"] for row in rows] == labels
+    found = [[row["probabilities"][str(c)] for c in classifier.classes_] for row in rows]
+    np.testing.assert_allclose(found, proba, atol=1e-6)
+    np.testing.assert_allclose([row["probability"] for row in rows], proba.max(1), atol=1e-6)
+
+
+def test_predict_csv(classifier, model, folder, run):
+    paths, labels, proba = _expected(classifier, folder)
+    status, out, _ = run("predict", model, *paths[:5], "--format", "csv", "-p")
+    header, *rows = csv.reader(io.StringIO(out))
+    names = [f"p({label})" for label in classifier.classes_]
+    assert status == 0
+    assert header == ["path", "label", "probability", *names, "error"]
+    assert [row[:2] for row in rows] == [list(pair) for pair in zip(paths[:5], labels)]
+    np.testing.assert_allclose(np.array(rows)[:, 3:-1].astype(float), proba[:5], atol=1e-6)
+
+
+def test_predict_table(classifier, model, folder, run):
+    paths, labels, proba = _expected(classifier, folder)
+    status, out, _ = run("predict", model, paths[0])
+    assert status == 0
+    assert out.split(maxsplit=2) == [labels[0], f"{proba[0].max():.3f}", f"{paths[0]}\n"]
+    _, out, _ = run("predict", model, paths[0], "-p")
+    assert all(f"{label} {p:.3f}" in out for label, p in zip(classifier.classes_, proba[0]))
+
+
+@pytest.mark.parametrize("form", ["table", "jsonl", "csv"])
+def test_bad_clips_are_told_in_their_place_and_the_others_go_on(
+    form, classifier, model, folder, run
+):
+    bad = str(_bad_clip(folder))
+    paths = [*load_audio_folder(folder).data, str(folder / "missing.wav")]
+    good = [path for path in paths if path not in (bad, paths[-1])]
+    status, out, err = run("predict", model, folder, paths[-1], "--format", form)
+    assert status == 1
+    assert f"2 of {len(paths)} clips could not be read" in err
+    if form == "jsonl":
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert [row["path"] for row in rows] == paths
+        assert [row["path"] for row in rows if "error" in row] == [bad, paths[-1]]
+        found = [row["label"] for row in rows if "label" in row]
+    elif form == "csv":
+        rows = list(csv.DictReader(io.StringIO(out)))
+        assert [row["path"] for row in rows] == paths
+        assert [row["path"] for row in rows if row["error"]] == [bad, paths[-1]]
+        found = [row["label"] for row in rows if row["label"]]
+    else:
+        assert bad in err
+        assert "no such file" in err
+        found = [line.split()[0] for line in out.splitlines()]
+    assert found == classifier.predict(good).tolist()
+
+
+def test_predictions_come_before_the_next_clip_is_named(model, folder):
+    """Standard input is a stream: the answer to a line does not wait for the next one."""
+    paths = load_audio_folder(folder).data[:2]
+    process = subprocess.Popen(
+        [*COMMAND, "predict", model, "-", "--json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for path in paths:
+        process.stdin.write(path + "\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["path"] == path
+    process.stdin.close()
+    assert process.wait(60) == 0
+    process.stdout.close()
+
+
+def test_a_reader_that_leaves_is_no_error(model, folder):
+    paths = "\n".join(load_audio_folder(folder).data * 50)
+    process = subprocess.Popen(
+        [*COMMAND, "predict", model, "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    _, err = process.communicate(paths, timeout=120)
+    assert process.returncode == 1
+    assert err == ""
+
+
+def test_a_file_that_holds_no_classifier(run, tmp_path):
+    path = skspeech.save(SpectralStatistics(), tmp_path / "extractor.skspeech")
+    status, _, err = run("predict", path, "a.wav")
+    assert status == 2
+    assert "holds a SpectralStatistics, no classifier" in err
+
+
+# -- evaluate --------------------------------------------------------------------------------------
+
+
+def test_evaluate(classifier, model, folder, run):
+    clips = load_audio_folder(folder)
+    labels = np.array(clips.target_names)[clips.target]
+    wrong = folder / clips.target_names[0] / "speaker 1"
+    other = folder / clips.target_names[1] / "speaker 1"
+    moved = next(wrong.iterdir())
+    moved.rename(other / "moved.wav")  # now its label is wrong
+    clips = load_audio_folder(folder)
+    labels = np.array(clips.target_names)[clips.target]
+    expected = balanced_accuracy_score(labels, classifier.predict(clips.data))
+
+    status, out, _ = run("evaluate", model, folder, "--json")
+    scores = json.loads(out)
+    assert status == 0
+    assert scores["balanced_accuracy"] == pytest.approx(expected)
+    assert scores["balanced_accuracy"] < 1
+    assert scores["n_clips"] == len(labels) == np.sum(scores["confusion_matrix"])
+    assert scores["classes"] == clips.target_names
+    assert scores["failures"] == []
+
+    status, out, _ = run("evaluate", model, folder)
+    assert status == 0
+    assert f"balanced accuracy {expected:.3f}" in out
+    assert "is \\ was said to be" in out
+
+
+def test_evaluate_tells_bad_clips(model, folder, run):
+    bad = _bad_clip(folder)
+    status, out, err = run("evaluate", model, folder, "--json")
+    assert status == 1
+    assert json.loads(out)["failures"][0]["path"] == str(bad)
+    assert str(bad) in err
+
+
+def test_scores_of_classes_that_do_not_occur():
+    scores = Scores(["a", "b", "c"], ["a", "a", "b"], ["a", "b", "b"], np.full((3, 3), 1 / 3))
+    assert scores.balanced_accuracy == 0.75  # of the two classes that there are
+    assert scores.accuracy == pytest.approx(2 / 3)
+    assert scores.log_loss == pytest.approx(np.log(3))
+    assert np.isnan(scores.recall[2])
+    assert scores.precision[:2].tolist() == [1.0, 0.5]
+    assert json.loads(cli.to_json(scores.as_dict()))["per_class"]["c"]["recall"] is None
+
+
+def test_many_classes_are_told_by_their_confusions(capsys):
+    names = [f"[class {i}]" for i in range(30)]
+    scores = Scores(names, names, [names[1], *names[1:]])
+    cli.print_scores(scores, "Test")
+    out = capsys.readouterr().out
+    assert "[class 0] was said to be [class 1]: 1 times" in out
+    assert len(out.splitlines()) < 50
+
+
+# -- embed -----------------------------------------------------------------------------------------
+
+
+def test_embed_npz(folder, tmp_path, run):
+    output = tmp_path / "features.npz"
+    status, out, err = run("embed", "spectral-statistics", folder, "-o", output)
+    assert (status, out) == (0, "")
+    assert "36 of 36 clips" in err
+    paths = load_audio_folder(folder).data
+    with np.load(output) as archive:
+        assert archive["paths"].tolist() == paths
+        np.testing.assert_array_equal(archive["features"], SpectralStatistics().transform(paths))
+        assert len(archive["feature_names"]) == archive["features"].shape[1]
+        assert str(archive["extractor"]) == "SpectralStatistics()"
+    assert not list(tmp_path.glob(".*"))  # nothing is left over
+
+
+def test_embed_parquet(folder, tmp_path, run):
+    import pandas as pd
+
+    output = tmp_path / "features.parquet"
+    assert run("embed", "SpectralStatistics", folder, "-o", output, "-q")[0] == 0
+    table = pd.read_parquet(output)
+    paths = load_audio_folder(folder).data
+    assert table["path"].tolist() == paths
+    np.testing.assert_array_equal(
+        table.drop(columns="path").to_numpy(), SpectralStatistics().transform(paths)
+    )
+
+
+def test_embed_leaves_bad_clips_out_and_says_so(folder, tmp_path, run):
+    bad = str(_bad_clip(folder))
+    output = tmp_path / "features.npz"
+    status, _, err = run("embed", "spectral-statistics", folder, "-o", output)
+    assert status == 1
+    assert bad in err
+    assert "36 of 37 clips" in err
+    with np.load(output) as archive:
+        assert bad not in archive["paths"]
+    status, _, err = run("embed", "spectral-statistics", bad, "-o", tmp_path / "none.npz")
+    assert status == 2
+    assert "None of the 1 clips could be read" in err
+    assert not (tmp_path / "none.npz").exists()
+
+
+def test_an_interrupted_embed_goes_on_where_it_was(folder, tmp_path, run, monkeypatch):
+    output = tmp_path / "features.npz"
+    n_computed = []
+    original = SpectralStatistics._compute
+
+    def counted(self, clips, todo, pooled):
+        n_computed.append(len(todo))
+        if len(n_computed) == 3:
+            raise KeyboardInterrupt
+        return original(self, clips, todo, pooled)
+
+    monkeypatch.setattr(SpectralStatistics, "_compute", counted)
+    monkeypatch.setattr(cli, "_CHUNK", 10)
+    arguments = ("embed", "spectral-statistics", folder, "-o", output)
+    skspeech.cache.clear()  # as in a new process
+    status, _, err = run(*arguments)
+    assert status == 130
+    assert "the same command goes on from there" in err
+    assert not output.exists()
+    assert n_computed == [10, 10, 10]
+
+    skspeech.cache.clear()
+    assert run(*arguments)[0] == 0
+    assert n_computed[3:] == [10, 6]  # the first twenty were there
+    with np.load(output) as archive:
+        expected = SpectralStatistics(memory=False).transform(archive["paths"].tolist())
+        np.testing.assert_array_equal(archive["features"], expected)
+
+
+def test_embed_replaces_only_when_asked(folder, tmp_path, run):
+    output = tmp_path / "features.npz"
+    output.write_text("precious")
+    status, _, err = run("embed", "spectral-statistics", folder, "-o", output)
+    assert status == 2
+    assert "add --overwrite" in err
+    assert output.read_text() == "precious"
+    assert run("embed", "spectral-statistics", folder, "-o", output, "--overwrite")[0] == 0
+    with np.load(output) as archive:
+        assert len(archive["paths"]) == 36
+
+
+def test_embed_parameters(folder, tmp_path, run):
+    output = tmp_path / "features.npz"
+    status, _, _ = run(
+        *("embed", "spectral-statistics", folder, "-o", output),
+        *("-p", "max_duration=0.2", "-p", "n_jobs=1"),
+    )
+    assert status == 0
+    paths = load_audio_folder(folder).data
+    with np.load(output) as archive:
+        expected = SpectralStatistics(max_duration=0.2).transform(paths)
+        np.testing.assert_array_equal(archive["features"], expected)
+
+
+# -- weights, benchmark, info ----------------------------------------------------------------------
+
+
+def test_weights(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SKSPEECH_CACHE", str(tmp_path))
+    status, out, _ = run("weights", "list", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert status == 0
+    assert rows["ge2e"]["licence"] == "Apache-2.0"
+    assert not any(row["cached"] for row in rows.values())
+    assert all(row["path"].startswith(str(tmp_path)) for row in rows.values())
+    status, out, _ = run("weights", "path", "ge2e")
+    assert (status, out.strip()) == (1, rows["ge2e"]["path"])  # it is not there
+    assert run("weights", "verify", "ge2e")[0] == 1
+    status, out, _ = run("weights", "list", "ge2e")
+    assert status == 0
+    assert out.startswith("ge2e ")
+
+
+@pytest.mark.network
+def test_weights_that_are_there(run):
+    assert run("weights", "fetch", "ge2e")[0] == 0
+    status, out, _ = run("weights", "verify", "ge2e")
+    assert (status, out) == (0, "ge2e: intact\n")
+    assert json.loads(run("weights", "list", "ge2e", "--json")[1])[0]["cached"]
+
+
+def test_info(run, model):
+    status, out, _ = run("info", "--json")
+    facts = json.loads(out)
+    assert status == 0
+    assert facts["skspeech"] == skspeech.__version__
+    assert facts["packages"]["numpy"] == np.__version__
+    assert facts["devices"][0] == "cpu"
+    assert "cache:" in run("info")[1]
+    facts = json.loads(run("info", model, "--json")[1])
+    assert facts["model"] == "sklearn.pipeline.Pipeline"
+    assert len(facts["classes"]) == 3
+
+
+_CONSTANT_MODEL = """
+import numpy as np
+
+class Model:
+    def __init__(self, metadata):
+        self.done_training = False
+        self.n_classes = metadata["class_num"]
+
+    def train(self, dataset, remaining_time_budget=None):
+        print("training")
+        self.done_training = True
+
+    def test(self, X_test, remaining_time_budget=None):
+        return np.eye(self.n_classes)[np.zeros(len(X_test), dtype=int)]
+"""
+
+
+def test_benchmark(tmp_path, capfd):
+    from skspeech.challenge import save_autospeech
+    from skspeech.datasets import make_tones
+
+    X, y = make_tones(12, n_classes=2, duration=0.2, random_state=0, return_X_y=True)
+    save_autospeech(tmp_path / "data", X[:6], y[:6], X[6:], y[6:], time_budget=20)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "model.py").write_text(_CONSTANT_MODEL)
+    arguments = [
+        "benchmark",
+        str(tmp_path / "data"),
+        "--code-dir",
+        str(tmp_path / "code"),
+        "--json",
+    ]
+    for name in ("output", "score"):
+        arguments += [f"--{name}-dir", str(tmp_path / name)]
+    assert main(arguments) == 0
+    out, err = capfd.readouterr()
+    result = json.loads(out)  # what the model prints is not among it
+    assert "training" in err
+    assert result["success"] is True
+    assert result["scores"] == [0.5]
+    assert (tmp_path / "score" / "scores.txt").exists()
+
+
+# -- fit -------------------------------------------------------------------------------------------
+
+
+def _fit(folder, output, *more):
+    return ["fit", folder, "-o", output, "--time-budget", "20", "--preset", "fast", *more]
+
+
+@pytest.mark.network
+def test_from_a_folder_to_predictions(folder, tmp_path, run):
+    output = tmp_path / "model.skspeech"
+    log = tmp_path / "log.jsonl"
+    status, out, err = run(
+        *_fit(folder, output, "--test-size", "0.25", "--json", "--log-file", log, "-q")
+    )
+    results = json.loads(out)
+    assert (status, err) == (0, "")
+    assert results["model"] == str(output)
+    assert results["validation_score"] > 0.5
+    assert results["held_out"]["n_clips"] == 9  # one of four speakers
+    assert {row["status"] for row in results["leaderboard"]} == {"ok"}
+    assert sum(row["weight"] for row in results["leaderboard"]) == pytest.approx(1)
+    assert json.loads(log.read_text().splitlines()[0])["event"] == "start"
+    loaded = skspeech.load(output)
+    assert loaded.random_state == 0
+    assert loaded.classes_.tolist() == load_audio_folder(folder).target_names
+
+    status, out, _ = run("evaluate", output, folder, "--json")
+    assert status == 0
+    assert json.loads(out)["balanced_accuracy"] > 0.5
+
+
+@pytest.mark.network
+def test_what_fit_prints(folder, tmp_path, run):
+    status, out, err = run(*_fit(folder, tmp_path / "m.skspeech", "--test-size", "0.25"))
+    assert status == 0
+    assert "27 clips of 3 classes in 3 groups; 9 more are held out." in err
+    assert re.search(r"^\[ +\d+\.\d s\] balanced accuracy \d\.\d+: \S+", err, re.M)
+    assert re.search(r"candidate +balanced accuracy +weight", out)
+    assert "Held out: 9 clips; balanced accuracy" in out
+    assert re.search(r"The model is in .*m\.skspeech \(0\.\d MB\)\.", out)
+
+
+@pytest.mark.network
+def test_bad_clips_in_the_training_data(folder, tmp_path, run):
+    bad = str(_bad_clip(folder))
+    output = tmp_path / "m.skspeech"
+    status, out, err = run(*_fit(folder, output))
+    assert (status, out) == (2, "")
+    assert f"] {bad}: is not audio" in err
+    assert "--skip-bad goes on without them" in err
+    assert not output.exists()
+    status, out, err = run(*_fit(folder, output, "--skip-bad", "--json"))
+    assert status == 1
+    assert json.loads(out)["n_skipped"] == 1
+    assert f"Left out {bad}" in err
+    assert output.exists()
+
+
+@pytest.mark.network
+def test_what_only_decoding_finds_is_told_too(folder, tmp_path, run):
+    bad = _bad_clip(folder)
+    soundfile.write(bad, np.full(8000, np.nan, dtype=np.float32), 16_000, subtype="FLOAT")
+    status, _, err = run(*_fit(folder, tmp_path / "m.skspeech", "-q"))
+    assert status == 2
+    assert str(bad) in err
+    assert not (tmp_path / "m.skspeech").exists()
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_no_model_is_no_model_file(folder, tmp_path, run, monkeypatch):
+    """Classes' frequencies, which a fit without any result falls back to, are not worth a file."""
+    monkeypatch.setattr(
+        "skspeech.candidates.default_candidates",
+        lambda *_, **__: [Candidate("hopeless", _Hopeless())],
+    )
+    output = tmp_path / "m.skspeech"
+    status, out, err = run("fit", folder, "-o", output, "--time-budget", "1")
+    assert (status, out) == (2, "")
+    assert "no model was trained, and none is saved" in err
+    assert not output.exists()
+
+
+class _Hopeless(ShrinkageDiscriminantAnalysis):
+    def fit(self, X, y):
+        time.sleep(60)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("request_to_end", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_the_best_so_far(request_to_end, folder, tmp_path):
+    output = tmp_path / "model.skspeech"
+    process = subprocess.Popen(
+        [*COMMAND, "fit", str(folder), "-o", str(output), "--time-budget", "100"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if re.search(r"validated yet|balanced accuracy", line):
+            process.send_signal(request_to_end)
+            break
+    err = process.stderr.read()
+    assert process.wait(60) == 130
+    process.stderr.close()
+    assert "Interrupted: the best model so far is in" in err
+    assert "Traceback" not in err
+    loaded = skspeech.load(output)
+    assert len(loaded.predict(load_audio_folder(folder).data[:2])) == 2
+
+
+def test_an_interrupt_before_there_is_anything(folder, tmp_path, run, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skspeech.TimeBudgetClassifier.fit", interrupted)
+    status, out, err = run("fit", folder, "-o", tmp_path / "m.skspeech")
+    assert (status, out) == (130, "")
+    assert "nothing is saved" in err
+    assert not (tmp_path / "m.skspeech").exists()
+
+
+# -- Progress --------------------------------------------------------------------------------------
+
+EVENTS = [
+    {"event": "start", "time": 0.0, "n_clips": 9, "n_classes": 3},
+    {"event": "task", "time": 1.0, "candidate": "network", "kind": "fold", "fold": 0},
+    {"event": "embedding", "time": 1.0, "candidate": "words", "n_rows": 5, "level": 5},
+    {"event": "snapshot", "time": 2.0, "score": float("nan"), "members": {"speaker": 1.0}},
+    {"event": "snapshot", "time": 3.0, "score": 0.75, "members": {"speaker": 0.5, "words": 0.5}},
+    {"event": "candidate", "time": 3.0, "candidate": "words", "fold": 0, "score": 1, "final": True},
+    {"event": "failure", "time": 4.0, "candidate": "music", "exception": "ValueError: [no] sound"},
+]
+
+
+def test_progress_in_lines(capsys):
+    with FitProgress(60.0, quiet=False) as progress:
+        for event in EVENTS:
+            progress(event)
+    assert capsys.readouterr().err.splitlines() == [
+        "[   2.0 s] not validated yet: speaker",
+        "[   3.0 s] balanced accuracy 0.750: speaker, words",
+        "[   4.0 s] music failed: ValueError: [no] sound",
+    ]
+    assert not progress.interrupted
+    progress({"event": "interrupted", "time": 5.0})
+    assert progress.interrupted
+
+
+def test_quiet_progress(capsys):
+    with FitProgress(60.0, quiet=True) as progress:
+        for event in EVENTS:
+            progress(event)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_live_progress_says_what_runs_and_what_is_best(capsys):
+    progress = FitProgress(60.0, quiet=True)
+    for event in EVENTS:
+        progress(event)
+    console().print(progress)
+    shown = capsys.readouterr().out
+    assert re.search(r"(59|60) s left of 60 s", shown)
+    assert "balanced accuracy 0.750" in shown
+    assert re.search(r"runs now +network \(training\)\s", shown)
+    progress(EVENTS[-1])
+    assert "words (embedding)" not in shown
+
+
+@pytest.mark.network
+def test_live_progress_on_a_terminal(folder, tmp_path):
+    """In a real terminal the display changes in place; results go to where the output goes."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, _fit(folder, tmp_path / "m.skspeech", "--json"))],
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(slave)
+    shown = b""
+    while process.poll() is None or select.select([master], [], [], 0)[0]:
+        if select.select([master], [], [], 0.1)[0]:
+            try:
+                shown += os.read(master, 1 << 16)
+            except OSError:  # the other side is closed
+                break
+    out, _ = process.communicate(timeout=60)
+    os.close(master)
+    assert process.returncode == 0
+    assert json.loads(out)["leaderboard"]
+    for text in ("best so far", "runs now", "s left of 20 s"):
+        assert text in shown.decode()
