@@ -160,8 +160,9 @@ def draw_histogram(parts, name, *, log=False, n_bins=30):
         return None
     everything = np.concatenate(list(parts.values()))
     low, high = everything.min(), everything.max()
-    if log and high < 1.5 * low:
-        low, high = low / 1.3, high * 1.3
+    if log:
+        margin = 1.3 if high < 1.5 * low else 1.0
+        low, high = low / margin, high * margin
     elif high - low < 1:
         low, high = low - 1, high + 1
     make_edges = np.geomspace if log else np.linspace

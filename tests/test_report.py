@@ -1,0 +1,606 @@
+"""The report: right figures, every warning, one safe page, and a real browser that opens it."""
+
+import base64
+import html.parser
+import io
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from browser import open_browser
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+
+from skspeech import GeometricMeanVotingClassifier, SpectralStatistics, TimeBudgetClassifier
+from skspeech import report as report_module
+from skspeech._report_checks import Part, _best_correlation, find_problems, voices_in_common
+from skspeech._report_drawings import (
+    class_colors,
+    draw_histogram,
+    draw_learning_curve,
+    draw_map,
+    sound_uri,
+    spectrogram_uri,
+)
+from skspeech.audio import as_clips
+from skspeech.datasets import make_speech_like
+from skspeech.report import write_report
+
+RATE = 16_000
+
+
+def features(**options):
+    return SpectralStatistics(n_jobs=1, **options)
+
+
+@pytest.fixture(scope="module")
+def speech():
+    """Clips of four words by eight voices, the test part by voices of its own."""
+    data = make_speech_like(160, n_classes=4, n_speakers=8, duration=0.5, random_state=0)
+    is_test = np.isin(data.groups, np.unique(data.groups)[:3])
+    labels = np.array(["go", "left", "right", "stop"])[data.target]
+    clips = np.empty(len(data.data), dtype=object)
+    clips[:] = list(data.data)
+    return [
+        (list(clips[mask]), labels[mask], np.asarray(data.groups)[mask])
+        for mask in (~is_test, is_test)
+    ]
+
+
+@pytest.fixture(scope="module")
+def members():
+    return [
+        ("linear", make_pipeline(features(), LogisticRegression(C=1e-6, max_iter=300))),
+        ("bayes", make_pipeline(features(pooling=("mean",)), GaussianNB())),
+    ]
+
+
+@pytest.fixture(scope="module")
+def classifier(speech, members):
+    """A run under a time budget that has a candidate of each kind: good, bad, broken."""
+    (X, y, groups), _ = speech
+    candidates = [*members, ("broken", make_pipeline(features(n_mels=500), GaussianNB()))]
+    clf = TimeBudgetClassifier(candidates, time_budget=30, random_state=0, n_jobs=1)
+    return clf.fit(X, y, groups)
+
+
+@pytest.fixture(scope="module")
+def ensemble(speech, members):
+    (X, y, _), _ = speech
+    return GeometricMeanVotingClassifier(members, weights=[3, 1]).fit(X, y)
+
+
+class _Parser(html.parser.HTMLParser):
+    """Text and sources of a page; complains of tags that are not closed."""
+
+    VOID = {"meta", "link", "br", "img"}
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.sources, self.tags, self._open = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.sources += [v for k, v in attributes if k in ("src", "href")]
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] not in ("style", "title"):
+            self.text.append(data.strip())
+
+
+def read(path):
+    parser = _Parser()
+    parser.feed(path.read_text(encoding="utf-8"))
+    parser.close()
+    assert parser._open == []
+    parser.text = " ".join(filter(None, parser.text))
+    return parser
+
+
+@pytest.fixture
+def write(tmp_path, ensemble, speech):
+    """Write a report on the ensemble and read it; arguments take the place of the usual ones."""
+
+    def write(model=None, X=None, y=None, **options):
+        X_test, y_test, _ = speech[1]
+        path = tmp_path / "report.html"
+        X, y = (X_test if X is None else X), (y_test if y is None else y)
+        assert write_report(model or ensemble, X, y, path, **options) == path
+        return read(path)
+
+    return write
+
+
+# What the page says -------------------------------------------------------------------------------
+
+
+def test_a_run_under_a_time_budget_is_told_in_full(classifier, speech, write):
+    (X_train, y_train, groups_train), (X, y, groups) = speech
+    page = write(
+        classifier,
+        X_train=X_train,
+        y_train=y_train,
+        groups_train=groups_train,
+        groups_test=groups,
+        title="Words",
+    )
+    score = balanced_accuracy_score(y, classifier.predict(X))
+    assert f"{100 * score:.1f} % 95 % confidence:" in page.text
+    assert f"{len(X)} test clips of 3 groups, {len(X_train)} training clips, 4 classes" in page.text
+    for heading in ("Learning curve", "Leaderboard", "Scores per class", "Confusion matrix"):
+        assert heading in page.text
+    for heading in ("The worst mistakes", "Map of the clips", "Durations and levels"):
+        assert heading in page.text
+    assert "broken (failed)" in page.text
+    assert "broken failed: ValueError" in page.text
+    assert "n_mels=500 is too many" in page.text
+    for name, best in zip(classifier.results_["name"], classifier.results_["score"]):
+        assert name in page.text
+        assert np.isnan(best) or f"{best:.3f}" in page.text
+
+
+def test_members_of_an_ensemble_are_scored_one_by_one(ensemble, speech, write):
+    X, y, _ = speech[1]
+    page = write()
+    for name, member in ensemble.named_estimators_.items():
+        score = balanced_accuracy_score(y, member.predict(X))
+        assert f"{name} {100 * score:.1f} %" in page.text
+    assert "Learning curve" not in page.text
+    assert "In validation" not in page.text
+
+
+def test_a_plain_classifier_has_a_report_too(speech, write):
+    (X, y, _), _ = speech
+    model = make_pipeline(features(), GaussianNB()).fit(X, y)
+    page = write(model)
+    assert "Leaderboard" not in page.text
+    assert "SpectralStatistics" in page.text
+
+
+def test_methods_delegate(classifier, ensemble, speech, tmp_path):
+    X, y, groups = speech[1]
+    for model in (classifier, ensemble):
+        path = model.report(X, y, tmp_path / "a.html", title="By method", groups_test=groups)
+        assert "By method" in read(path).text
+
+
+def test_a_slim_model_has_no_history_but_a_report(classifier, write):
+    import copy
+
+    page = write(copy.copy(classifier).slim())
+    assert "Learning curve" not in page.text
+    assert "Members of the ensemble" in page.text
+
+
+def test_mistakes_can_be_heard_and_seen(ensemble, speech, write):
+    X, y, _ = speech[1]
+    wrong = np.flatnonzero(ensemble.predict(X) != y)
+    assert len(wrong) > 0, "the fixture should make mistakes"
+    page = write()
+    sounds = [s for s in page.sources if s.startswith("data:audio/flac;base64,")]
+    images = [s for s in page.sources if s.startswith("data:image/png;base64,")]
+    assert len(sounds) == len(images) == min(len(wrong), 12)
+    proba = ensemble.predict_proba(X)
+    codes = np.searchsorted(ensemble.classes_, y)
+    excess = (proba.max(axis=1) - proba[np.arange(len(y)), codes])[wrong]
+    worst = wrong[np.argsort(-excess, kind="stable")[0]]
+    assert f"clip {worst}" in page.text
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(sounds[0].partition(",")[2])))
+    assert rate == RATE
+    np.testing.assert_allclose(samples, as_clips(X)[int(worst)].load(), atol=2**-14)
+
+
+def test_without_mistakes_the_page_says_so(ensemble, speech, write):
+    X, _, _ = speech[1]
+    page = write(y=ensemble.predict(X))
+    assert "None: all test clips were recognised." in page.text
+
+
+def test_long_and_loud_clips_are_bounded(ensemble, write):
+    long = 3 * np.random.default_rng(0).normal(size=60 * RATE).astype(np.float32)
+    guess = ensemble.predict([long])[0]
+    other = next(label for label in ensemble.classes_ if label != guess)
+    page = write(X=[long], y=[other])
+    assert "first 8 of 60.0 s" in page.text
+    (sound,) = [s for s in page.sources if s.startswith("data:audio")]
+    assert len(sound) < 500_000
+
+
+def test_the_confusion_matrix_gives_way_to_a_list_where_there_are_many_classes(write, monkeypatch):
+    monkeypatch.setattr(report_module, "_MAX_MATRIX", 3)
+    page = write()
+    assert "A row a true class" not in page.text
+    assert "The most frequent confusions" in page.text
+
+
+def test_labels_and_names_cannot_inject_anything(tmp_path, write):
+    evil = '"><script>alert(1)</script><img src="http://evil.example/x.png">'
+    rng = np.random.default_rng(0)
+    X = []
+    for i in range(12):
+        X.append(str(tmp_path / f"<script>{i}.wav"))
+        soundfile.write(X[-1], rng.normal(scale=0.1, size=4000) * (1 + i % 2), RATE)
+    y = np.array([evil, "plain"] * 6)
+    model = make_pipeline(features(), GaussianNB()).fit(X, y)
+    page = write(model, X=X, y=y[::-1], X_train=X, y_train=y, title=evil)
+    assert "script" not in page.tags
+    assert all(source.startswith("data:") for source in page.sources)
+    assert "alert(1)" in page.text
+    policy = re.search(
+        r'Content-Security-Policy" content="([^"]+)"', (tmp_path / "report.html").read_text()
+    )
+    assert policy[1].startswith("default-src 'none'")
+
+
+def test_integer_labels_and_object_labels_do(speech, write):
+    (X, y, _), (_, y_test, _) = speech
+    codes, test_codes = (
+        np.unique(y, return_inverse=True)[1],
+        np.unique(y_test, return_inverse=True)[1],
+    )
+    model = make_pipeline(features(), GaussianNB())
+    assert "Balanced accuracy" in write(model.fit(X, codes), y=test_codes.tolist()).text
+    assert "Balanced accuracy" in write(model.fit(X, y.astype(object)), y=list(y_test)).text
+
+
+# Figures ------------------------------------------------------------------------------------------
+
+
+def test_intervals_are_wilson_s():
+    share = report_module._share(8, 10)
+    # Newcombe 1998 gives such limits to four places; these are by the closed formula.
+    z, n, p = 1.959964, 10, 0.8
+    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    expected = (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+    np.testing.assert_allclose([share["low"], share["high"]], expected, rtol=1e-5)
+    assert report_module._share(0, 0) is None
+
+
+def test_the_interval_of_the_score_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    recalls, n_clips, n_repeats = np.array([0.95, 0.8, 0.6]), 25, 400
+    covered = 0
+    for _ in range(n_repeats):
+        hits = rng.binomial(n_clips, recalls)
+        confusion = np.diag(hits)
+        confusion[np.arange(3), [1, 2, 0]] = n_clips - hits
+        low, high = report_module._mean_interval(confusion)
+        covered += low <= recalls.mean() <= high
+    assert 0.92 <= covered / n_repeats <= 0.985
+
+
+def test_the_interval_for_new_groups_is_wider_where_groups_differ():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(10), 20)
+    true = np.tile([0, 1], 100)
+    # Half of the speakers are never understood.
+    predicted = np.where(groups < 5, true, 1 - true)
+    confusion = np.array([[50, 50], [50, 50]])
+    by_group = report_module._score_interval(confusion, true, predicted, groups)
+    by_clip = report_module._score_interval(confusion, true, predicted, None)
+    assert by_group[1] - by_group[0] > 2 * (by_clip[1] - by_clip[0])
+    assert "10" in by_group[2]
+    few = report_module._score_interval(confusion, true, predicted, groups // 5)
+    assert few[2] == by_clip[2]
+    draws = report_module._bootstrap_groups(true, predicted, groups, 2, rng)
+    assert abs(draws.mean() - 0.5) < 0.02
+
+
+# Warnings about the data --------------------------------------------------------------------------
+
+
+def noise(seconds=0.5, seed=0, scale=0.1):
+    return np.random.default_rng(seed).normal(scale=scale, size=round(seconds * RATE))
+
+
+def problems(test, train=None, y_test=None, y_train=None, groups=(None, None), **options):
+    """Findings by title, for clips whose embeddings are how loud they are."""
+
+    def part(name, clips, labels, groups):
+        labels = np.resize(["a", "b"], len(clips)) if labels is None else np.asarray(labels)
+        return Part(name, as_clips(clips), labels, groups)
+
+    test = part("test", test, y_test, groups[0])
+    train = None if train is None else part("training", train, y_train, groups[1])
+    options = {"embeddings": None, "voices": None, "model_classes": np.array(["a", "b"])} | options
+    found = find_problems(test, train, **options)
+    return {finding.title: finding for finding in found}
+
+
+def some(n, first_seed=0):
+    return [noise(seed=first_seed + i) for i in range(n)]
+
+
+def test_good_data_give_no_warning():
+    assert problems(some(40), some(40, 100)) == {}
+
+
+def test_silent_clipped_short_and_unreadable_clips(tmp_path):
+    loud = np.clip(noise(scale=0.8), -0.6, 0.6)  # cut off, and turned down later
+    (tmp_path / "broken.wav").write_bytes(b"RIFF of nothing")
+    clips = [*some(37), np.zeros(8000), loud, noise(0.05)]
+    broken = str(tmp_path / "broken.wav")
+    found = problems(clips, [*some(39, 100), broken])
+    assert {title: (f.severity, f.clips) for title, f in found.items()} == {
+        "1 training clip can't be read": ("serious", [broken]),
+        "1 test clip is silent": ("caution", ["clip 37"]),
+        "1 test clip is clipped": ("caution", ["clip 38"]),
+        "1 test clip is shorter than 0.1 s": ("note", ["clip 39"]),
+    }
+    assert next(iter(found)).endswith("can't be read"), "the most serious comes first"
+
+
+@pytest.mark.parametrize("rate", [8000, 44_100])
+def test_clipping_is_seen_at_the_file_s_own_rate(tmp_path, rate):
+    tone = np.sin(2 * np.pi * 300 * np.arange(rate) / rate)
+    soundfile.write(tmp_path / "clipped.wav", np.clip(2 * tone, -1, 1 - 2**-15), rate)
+    soundfile.write(tmp_path / "whole.wav", 0.999 * tone, rate)
+    found = problems([str(tmp_path / "clipped.wav"), str(tmp_path / "whole.wav")])
+    (clipped,) = [finding for title, finding in found.items() if "clipped" in title]
+    assert clipped.clips == ["clipped.wav"]
+
+
+def test_clips_of_both_parts_and_copies_are_found(tmp_path):
+    train = some(40, 100)
+    soundfile.write(tmp_path / "copy.ogg", 0.3 * np.r_[np.zeros(500), train[7]], RATE)
+    clips = [*some(38), train[3], str(tmp_path / "copy.ogg")]
+    rng = np.random.default_rng(0)
+    E_train = rng.normal(size=(40, 8))
+    E_test = np.r_[rng.normal(size=(38, 8)), E_train[[3]], E_train[[7]] + 0.01]
+    found = problems(clips, train, embeddings=(E_test, E_train))
+    assert found["1 test clip also in the training part"].clips == ["clip 38"]
+    (near,) = found["1 test clip nearly the same as a training clip"].clips
+    assert re.fullmatch(r".*copy\.ogg ≈ clip 7 \(correlation 0\.9\d\)|.*1\.00\)", near)
+
+
+def test_correlation_sees_through_level_shift_and_cut_but_not_through_likeness():
+    one, other = noise(1, seed=1), noise(1, seed=2)
+    tone = np.sin(np.arange(RATE) / 5) * np.linspace(0, 1, RATE)
+
+    def correlation(a, b):
+        return _best_correlation(*as_clips([a, b]))
+
+    assert correlation(one, -0.2 * one) > 0.99
+    assert correlation(one, one[3000:9000]) > 0.99
+    assert correlation(np.r_[np.zeros(4000), one], one) > 0.99
+    assert correlation(one, one + 0.3 * other) > 0.9
+    assert correlation(one, other) < 0.2
+    assert correlation(one, np.r_[tone, np.zeros(RATE)]) < 0.3
+    assert correlation(one, np.zeros(500)) == 0
+
+
+def test_equal_clips_in_a_part_and_their_labels():
+    clips = [*some(40), noise(seed=0), noise(seed=1)]
+    labels = ["a", "b"] * 21
+    found = problems(clips, y_test=[*labels[:40], "b", "b"])
+    assert found["2 test clips are the same, with different labels"].severity == "serious"
+    assert found["2 test clips occur more than once"].clips == ["clip 1", "clip 41"]
+
+
+def test_unequal_small_untested_and_unknown_classes():
+    found = problems(
+        some(30),
+        some(60, 100),
+        y_test=["a"] * 24 + ["b"] * 5 + ["c"],
+        y_train=["a"] * 50 + ["b"] * 8 + ["d"] * 2,
+        model_classes=np.array(["a", "b", "d"]),
+    )
+    assert [(f.severity, t) for t, f in found.items()] == [
+        ("serious", "1 test clip of classes that the model never saw: c"),
+        ("caution", "The classes of the training part are unequal: 50 clips of a, 2 of d"),
+        ("note", "2 classes with fewer than 10 test clips: b, c"),
+        ("note", "The classes of the test part are unequal: 24 clips of a, 1 of c"),
+        ("note", "1 class not tested: d"),
+    ]
+
+
+def test_groups_in_both_parts():
+    groups = np.repeat(["ann", "bob"], 20), np.repeat(["bob", "cid"], 20)
+    found = problems(some(40), some(40, 100), groups=groups)
+    assert found["1 group in both parts, with 20 test clips: bob"].severity == "serious"
+    apart = np.repeat(["ann", "bob"], 20), np.repeat(["cid", "dan"], 20)
+    assert problems(some(40), some(40, 100), groups=apart) == {}
+
+
+def _voices(speakers, seed):
+    centres = np.random.default_rng(7).normal(size=(12, 16))
+    noise = np.random.default_rng(seed).normal(size=(len(speakers), 16))
+    return centres[speakers] + 0.3 * noise
+
+
+def test_voices_that_speak_in_both_parts():
+    mixed = _voices(np.arange(60) % 10, 0), _voices(np.arange(200) % 10, 1)
+    apart = _voices(np.arange(60) % 4, 0), _voices(4 + np.arange(200) % 8, 1)
+    assert voices_in_common(*mixed) > 0.4
+    assert voices_in_common(*apart) < 0.05
+    assert voices_in_common(mixed[0][:20], mixed[1]) is None
+    title = "The same voices seem to speak in both parts"
+    parts = some(60), some(40, 100)
+    assert problems(*parts, voices=mixed)[title].severity == "caution"
+    assert problems(*parts, voices=apart) == {}
+    # Who names the groups need not be guessed at.
+    groups = np.arange(60), np.arange(100, 140)
+    assert problems(*parts, voices=mixed, groups=groups) == {}
+
+
+def test_parts_that_differ_in_length_and_level():
+    found = problems(some(40), [noise(1.5, seed=i, scale=0.01) for i in range(40)])
+    assert set(found) == {
+        "Test clips last 0.5 s, training clips 1.5 s (medians)",
+        "Test clips are at -20 dB, training clips at -40 dB of full scale (medians)",
+    }
+
+
+def test_of_very_many_clips_some_are_measured(monkeypatch, ensemble, speech, write):
+    from skspeech import _report_checks
+
+    monkeypatch.setattr(_report_checks, "MAX_MEASURED", 20)
+    page = write()
+    assert "Of the test part, 20 clips at even distances were looked at." in page.text
+
+
+@pytest.mark.network
+@pytest.mark.data
+def test_real_voices(data_home):
+    from skspeech import SpeakerEmbedding
+    from skspeech.datasets import fetch_emodb
+
+    data = fetch_emodb(data_home=data_home)
+    chosen = np.arange(0, len(data.data), 2)
+    E = SpeakerEmbedding().transform([data.data[i] for i in chosen])
+    groups = np.asarray(data.groups)[chosen]
+    rng = np.random.default_rng(0)
+    by_clip, by_speaker = rng.random(len(E)) < 0.4, np.isin(groups, np.unique(groups)[::3])
+    assert voices_in_common(E[by_clip], E[~by_clip]) > 0.35
+    assert voices_in_common(E[by_speaker], E[~by_speaker]) < 0.25
+
+
+# Drawings -----------------------------------------------------------------------------------------
+
+
+def test_drawings_stay_inside_and_take_odd_values():
+    drawings = [
+        draw_learning_curve(np.array([0.5]), np.array([0.5]), 1.0, "Score"),
+        draw_learning_curve(np.array([1.0, 900]), np.array([np.nan, -3.5]), 600, "Score"),
+        draw_histogram({"test": np.ones(5), "training": np.array([np.nan])}, "Duration", log=True),
+        draw_histogram({"test": np.array([0.001, 3600.0])}, "Duration", log=True),
+        draw_histogram({"test": np.array([-100.0, -100.0])}, "Level"),
+        draw_map(np.zeros((3, 2)), [0, 1, 2], np.ones(3, bool), np.zeros(3, bool), list("abc")),
+    ]
+    for drawing in drawings:
+        assert "nan" not in drawing
+        assert "inf" not in drawing
+        width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', drawing).groups())
+        for name, limit in (("x", width), ("y", height)):
+            places = re.findall(rf'\bc?{name}\d?="([^"]+)"', drawing)
+            assert all(0 <= float(place) <= limit for place in places)
+    assert draw_histogram({"test": np.array([np.nan])}, "Level") is None
+
+
+@pytest.mark.parametrize("n", [1, 8, 9, 100])
+def test_colours_differ(n):
+    assert len(set(class_colors(n))) == n
+
+
+@pytest.mark.parametrize("n_samples", [1, 100, 8000, 128_000])
+@pytest.mark.parametrize("scale", [0.0, 0.1, 5.0])
+def test_sounds_and_spectrograms_of_any_length_and_level(n_samples, scale):
+    from matplotlib.image import imread
+
+    waveform = np.float32(scale) * noise(10)[:n_samples].astype(np.float32)
+    samples, _ = soundfile.read(io.BytesIO(base64.b64decode(sound_uri(waveform).partition(",")[2])))
+    assert len(samples) == n_samples
+    image = imread(io.BytesIO(base64.b64decode(spectrogram_uri(waveform).partition(",")[2])))
+    assert image.shape[0] == 64
+    assert image.shape[1] <= 400
+
+
+# What goes wrong ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"y": ["go"]}, r"X_test and y_test .* do not fit together"),
+        ({"groups_test": ["a"]}, r"X_test and y_test \(and groups, if any\) do not fit"),
+        ({"X_train": ["a.wav"]}, "X_train and y_train come together"),
+        ({"X_train": ["a.wav"], "y_train": ["go", "go"]}, "X_train and y_train .* do not fit"),
+    ],
+)
+def test_what_does_not_fit_together_is_named(write, options, message):
+    with pytest.raises(ValueError, match=message):
+        write(**options)
+
+
+def test_labels_of_another_kind_are_named(write, speech):
+    n = len(speech[1][0])
+    with pytest.raises(ValueError, match=r"None of the labels in y_test, such as .*0"):
+        write(y=np.zeros(n, dtype=int))
+
+
+def test_a_model_needs_probabilities(speech, write):
+    (X, y, _), _ = speech
+    with pytest.raises(ValueError, match="has no predict_proba"):
+        write(make_pipeline(features(), RidgeClassifier()).fit(X, y))
+
+
+def test_a_failure_leaves_the_old_page(write, tmp_path, monkeypatch):
+    write(title="old")
+    monkeypatch.setattr(report_module, "_describe", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write(title="new")
+    assert "old" in read(tmp_path / "report.html").text
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
+def test_what_is_missing_is_named(monkeypatch, write, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=rf"{missing}.*pip install skspeech\[report\]"):
+        write()
+
+
+def test_importing_the_module_loads_neither_templates_nor_pictures():
+    code = (
+        "import sys, skspeech.report;"
+        "print([m for m in ('jinja2', 'matplotlib', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# In a browser -------------------------------------------------------------------------------------
+
+
+def test_a_browser_opens_the_page_without_a_complaint(classifier, speech, tmp_path):
+    (X_train, y_train, _), (X, y, _) = speech
+    path = tmp_path / "report.html"
+    X, y = [*X, np.zeros(8000)], [*y, "go"]
+    classifier.report(X, y, path, X_train=X_train, y_train=y_train, title="In a browser")
+    with open_browser(tmp_path) as page:
+        page.open(path)
+        assert page.run("return document.title") == "In a browser"
+        assert page.run("return document.querySelector('h1').textContent") == "In a browser"
+        broken = "return [...document.images].filter(i => !i.complete || !i.naturalWidth).length"
+        assert page.run(broken) == 0
+        # Each sound can be played: the browser decodes it and knows how long it is.
+        durations = page.run(
+            "return Promise.all([...document.querySelectorAll('audio')].map(sound => new Promise("
+            "(done, fail) => { sound.onloadedmetadata = () => done(sound.duration);"
+            " sound.onerror = () => done(-1); sound.load(); })))"
+        )
+        assert len(durations) > 0
+        lengths = np.array([len(clip) for clip in X]) / RATE
+        assert all(np.abs(lengths - duration).min() < 1e-3 for duration in durations)
+        screens = {}
+        for width, dark in ((1200, False), (1200, True), (400, False)):
+            page.emulate(width=width, height=900, dark=dark)
+            overflow = "return document.documentElement.scrollWidth - window.innerWidth"
+            assert page.run(overflow) <= 0, f"it is wider than a screen of {width} pixels"
+            colour = page.run("return getComputedStyle(document.body).backgroundColor")
+            brightness = np.mean([int(value) for value in re.findall(r"\d+", colour)])
+            assert (brightness < 60) == dark
+            screens[width, dark] = page.screenshot()
+        assert len(set(screens.values())) == 3
+        assert all(screen.startswith(b"\x89PNG") for screen in screens.values())
+        sizes = page.run("return [...document.querySelectorAll('svg')].map(s => s.clientHeight)")
+        assert len(sizes) == 4
+        assert min(sizes) > 100
+        assert page.messages() == []
+        asked, failed = page.network()
+        assert failed == []
+        assert {address.partition(":")[0] for address in asked} <= {"file", "data"}
+        assert any(address.startswith("file:") for address in asked)
