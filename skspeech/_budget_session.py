@@ -51,6 +51,7 @@ __all__ = ["Entry", "Session", "Settings"]
 
 logger = logging.getLogger(__name__)
 
+SELECTION_BAGS = 10
 REFIT_RESERVE = 0.3  # at most this part of the budget is kept for training on all rows
 
 
@@ -867,6 +868,7 @@ class Session:
                 logs,
                 self._held_out_codes,
                 score=score,
+                n_bags=SELECTION_BAGS,
                 costs=[entry.predict_time for entry in pool],
                 shared={
                     i: (e.head.key, e.head.rate or 0.0)

@@ -8,6 +8,7 @@ measures.
 import dataclasses
 
 import numpy as np
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
@@ -16,9 +17,12 @@ from skspeech.audio import as_clips
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
 from skspeech.estimators.logistic import WideLogisticRegression
 from skspeech.time_budget import Candidate
+from skspeech.transformers._base import STATISTICS
+from skspeech.transformers.keyword import KeywordEmbedding
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import SpeakerEmbedding
+from skspeech.transformers.spectral import SpectralStatistics
 
 __all__ = ["PRESETS", "default_candidates"]
 
@@ -84,7 +88,7 @@ def default_candidates(
     >>> from skspeech.datasets import make_tones
     >>> clips = make_tones(n_samples=8, random_state=0)
     >>> [c.name for c in default_candidates(clips.data, clips.target, preset="fast")]
-    ['speaker-strong', 'speaker']
+    ['speaker', 'keyword', 'spectral', 'speaker-sharp']
     """
     if preset not in PRESETS:
         accepted = ", ".join(map(repr, PRESETS))
@@ -107,54 +111,79 @@ def _typical_duration(X):
     return float(np.quantile(durations, 0.75)) if durations else 0.0
 
 
-def _discriminant(extractor, shrinkage="auto"):
+def _discriminant(extractor, shrinkage="auto", columns=None):
     return Pipeline(
         [
             ("extractor", extractor),
+            *_chosen(columns),
             ("scaler", ClippedStandardScaler()),
             ("classifier", ShrinkageDiscriminantAnalysis(shrinkage=shrinkage)),
         ]
     )
 
 
-def _logistic(extractor):
+def _logistic(extractor, columns=None):
     return Pipeline(
         [
             ("extractor", extractor),
+            *_chosen(columns),
             ("scaler", ClippedStandardScaler()),
             ("classifier", WideLogisticRegression()),
         ]
     )
 
 
+def _chosen(columns):
+    """A step that keeps some columns: an extractor that several candidates share runs once."""
+    if columns is None:
+        return []
+    return [("columns", ColumnTransformer([("kept", "passthrough", columns)]))]
+
+
+def _columns(extractor, parts):
+    names = extractor.get_feature_names_out()
+    return [i for i, name in enumerate(names) if any(part in name for part in parts)]
+
+
 def _fast(duration, settings):
-    speaker = SpeakerEmbedding(**settings)
+    """Each network by itself, and the spectrum: they know different things of a clip."""
     first = SpeakerEmbedding(max_duration=_FIRST_LOOK, **settings)
+    speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
+    keyword, spectral = KeywordEmbedding(**settings), SpectralStatistics(**settings)
+    smooth = _columns(speaker, ["_mean_", "_std_", "_embedding_"])
     line_up = [
         Candidate("speaker-first", _discriminant(first, _STRONG), where="main", first=True),
-        Candidate("speaker", _discriminant(speaker), where="main", gain=2.0),
-        Candidate("speaker-strong", _discriminant(speaker, _STRONG), where="main", gain=2.0),
+        Candidate("speaker", _discriminant(speaker, _STRONG, smooth), where="main", gain=2.0),
+        Candidate("keyword", _discriminant(keyword, _STRONG), where="main", gain=2.0),
+        Candidate("spectral", _discriminant(spectral, _STRONG), where="main", gain=2.0),
+        Candidate("speaker-sharp", _discriminant(speaker, columns=smooth), where="main"),
     ]
-    # Where one window holds a clip, its first look is the whole of it.
     if duration > _FIRST_LOOK:
         return line_up
-    return [dataclasses.replace(line_up[2], first=True), line_up[1]]
+    # One window holds a clip: its first look is the whole of it.
+    return [dataclasses.replace(line_up[1], first=True), *line_up[2:]]
 
 
 def _best(duration, settings):
-    speaker = SpeakerEmbedding(**settings)
-    words = SpeakerEmbedding(layers=2, pooling=("mean", "std", "last", "max"), **settings)
+    speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
     music = MusicEmbedding(**settings)
-    fused = FeatureUnion([("speaker", speaker), ("music", music)])
+    fused = FeatureUnion(
+        [
+            ("speaker", speaker),
+            ("keyword", KeywordEmbedding(**settings)),
+            ("spectral", SpectralStatistics(**settings)),
+        ]
+    )
+    words = _columns(speaker, ["_lstm2_"])
     return [
         *_fast(duration, settings),
-        Candidate("words", _discriminant(words, _STRONG), where="main", stage=1),
-        Candidate("music", _discriminant(music, _STRONG), where="main", stage=1),
-        Candidate("fused-strong", _discriminant(fused, _STRONG), where="main", stage=1, gain=2.0),
-        Candidate("fused", _discriminant(fused), where="main", stage=1),
-        Candidate("speaker-logistic", _logistic(speaker), where="main", stage=2),
+        Candidate("fused", _discriminant(fused, _STRONG), where="main", gain=2.0),
+        Candidate("fused-sharp", _discriminant(fused), where="main", stage=1),
+        Candidate("fused-logistic", _logistic(fused), where="main", stage=1),
+        Candidate("speaker-logistic", _logistic(speaker), where="main", stage=1),
+        Candidate("words", _discriminant(speaker, _STRONG, words), where="main", stage=1),
+        Candidate("music", _discriminant(music, _STRONG), where="main", stage=2),
         Candidate("music-logistic", _logistic(music), where="main", stage=2),
-        Candidate("fused-logistic", _logistic(fused), where="main", stage=2),
     ]
 
 

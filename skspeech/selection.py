@@ -15,6 +15,7 @@ __all__ = [
 ]
 
 TIED = 1e-9
+_MIN_BAGGED = 4  # candidates, below which halves of them are too few
 
 
 class ProbabilityScore:
@@ -173,7 +174,7 @@ def blend_log_probas(logs, weights):
 
 
 def greedy_selection(
-    logs, y, *, score, max_steps=30, max_pool=40, costs=None, shared=None, max_cost=None
+    logs, y, *, score, n_bags=1, max_steps=30, max_pool=40, costs=None, shared=None, max_cost=None
 ):
     """Greedy forward selection with replacement.
 
@@ -190,6 +191,10 @@ def greedy_selection(
         Index of each row's class.
     score : callable
         ``score(proba, y)``, higher is better, such as :class:`ProbabilityScore`.
+    n_bags : int, default=1
+        With more than 1, the selection is repeated on so many random halves of the candidates, and
+        the weights are averaged: what is best on the held-out rows by chance is then not all there
+        is. Left out with fewer than 4 candidates, or with `max_cost`.
     max_steps : int, default=30
         Members at most, counted with repetitions.
     max_pool : int, default=40
@@ -226,6 +231,18 @@ def greedy_selection(
     """
     y = np.asarray(y)
     fits = _CostCheck(costs, shared, max_cost)
+    if n_bags == 1 or len(logs) < _MIN_BAGGED or max_cost is not None:
+        return _grow(logs, y, score, fits, max_steps, max_pool)
+    rng = np.random.default_rng(0)
+    weights = np.zeros((n_bags, len(logs)))
+    for bag in weights:
+        half = np.sort(rng.choice(len(logs), len(logs) // 2, replace=False))
+        bag[half] = _grow(logs[half], y, score, fits, max_steps, max_pool)
+    return weights.sum(axis=0) / max(weights.sum(), 1)
+
+
+def _grow(logs, y, score, fits, max_steps, max_pool):
+    """Weights of the candidates after one greedy selection."""
     known = ~np.isnan(logs[:, :, 0])
     pool = [i for i in range(len(logs)) if known[i].any() and fits([i])]
     counts = np.zeros(len(logs))
