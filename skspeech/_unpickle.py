@@ -50,7 +50,9 @@ def load_arrays(path):
             ) from error
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _ArrayUnpickler(pickle._Unpickler):
+    """The unpickler in Python: with that in C, a file of ten bytes can fill gigabytes of memory."""
+
     def find_class(self, module, name):
         stand_in = _STAND_INS.get((module, name))
         if stand_in is None:
