@@ -208,8 +208,8 @@ class Work:
             try:
                 shareable = self._transform(head, rows)
             except Exception as error:
-                head.error = error
-                raise
+                head.error = self._tell_all(head, error)
+                raise head.error from None
             seconds = time.monotonic() - start
             if job.stopped:
                 raise Stopped
@@ -231,6 +231,16 @@ class Work:
             head.store(part, head.transform(self.data.take(part)), self.data.n_total)
             for part in self.data.split(rows)
         )
+
+    def _tell_all(self, head, error):
+        """Where an error lists the rows it is about: the same for all rows, as the user counts."""
+        if hasattr(error, "failures"):
+            try:
+                for part in self.data.split(np.arange(self.data.n_total)):
+                    head.transform(self.data.take(part))
+            except type(error) as complete:
+                return complete
+        return error
 
     def _first_part(self, head, target, spent):
         """Number of rows to go to at first."""

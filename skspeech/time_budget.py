@@ -658,6 +658,9 @@ class TimeBudgetClassifier(ClassifierMixin, BaseEstimator):
         entries = session.entries
         broken = [e for e in entries if e.failures and not e.timeouts]
         if entries and len(broken) == len(entries):
+            errors = [e.error for e in broken if e.error is not None]
+            if len(errors) == len(broken) and len({(type(e), str(e)) for e in errors}) == 1:
+                raise errors[0]  # it is not the candidates that are wrong, but what they were given
             reasons = "\n".join(f"  {name}: {reason}" for name, reason, _ in self.failures_)
             cause = next((e.error for e in broken if e.error is not None), None)
             raise ValueError(

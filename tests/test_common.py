@@ -452,8 +452,9 @@ def test_bad_clips_are_named(name, kind, fitted, clips, tmp_path):
 def test_bad_clips_in_training_are_named(name, make, clips, tmp_path):
     X = [*clips[0][:3], tmp_path / "gone.wav", *clips[0][4:]]
 
-    with pytest.raises(ValueError, match=r"gone\.wav: no such file"):
+    with pytest.raises(AudioError, match=r"gone\.wav: no such file") as caught:
         make(name).fit(X, clips[1])
+    assert [position for position, _, _ in caught.value.failures] == [3]
 
 
 @every_estimator_on_clips
