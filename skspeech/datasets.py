@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
 from ._download import Apt, locked, not_there, run, some, verified_files
+from ._progress import progress_bar
 from ._sklearn import Interval, StrOptions, validate_params
 from ._synthesis import WORDS, draw_speaker, say
 
@@ -597,8 +598,6 @@ def _check_languages(languages):
 
 def _fetch_voice_prompts(languages, home, progress):
     """Download, unpack and move into place one language after the other."""
-    from tqdm.auto import tqdm
-
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise OSError(
@@ -608,7 +607,7 @@ def _fetch_voice_prompts(languages, home, progress):
             )
     with tempfile.TemporaryDirectory(dir=home, prefix=".fetching-") as scratch:
         apt = Apt(Path(scratch))
-        for language in tqdm(
+        for language in progress_bar(
             languages, desc="Voice prompts", unit="language", disable=not progress
         ):
             if _audio_files(home / language):  # another process was faster

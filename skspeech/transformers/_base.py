@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import validate_data
 
 from skspeech._device import map_in_threads, resolve_device
+from skspeech._progress import progress_bar
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio import SAMPLING_RATE, AudioError, as_clips, iter_waveforms, window_starts
 from skspeech.cache import open_cache
@@ -333,9 +334,7 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         return centres.astype(np.float64) * self._spectrogram.hop_length / SAMPLING_RATE
 
     def _progress(self, total):
-        from tqdm.auto import tqdm
-
-        return tqdm(
+        return progress_bar(
             total=total,
             desc=type(self).__name__,
             unit="clip",
