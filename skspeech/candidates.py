@@ -142,7 +142,7 @@ def _chosen(columns):
 
 def _columns(extractor, parts):
     names = extractor.get_feature_names_out()
-    return [i for i, name in enumerate(names) if any(part in name for part in parts)]
+    return np.flatnonzero([any(part in name for part in parts) for name in names])
 
 
 def _fast(duration, settings):
