@@ -1,7 +1,9 @@
 # make demo   classify real recordings and print a held-out score
 # make test   linter, formatter, tests and doctests
+# make docs   the documentation, into docs/_build/html; SPHINXOPTS="-D plot_gallery=1" also runs the
+#             examples, for their pictures
 #
-# Both make what they need first: a virtual environment in .venv with the pinned packages, and the
+# All make what they need first: a virtual environment in .venv with the pinned packages, and the
 # pretrained weights in the cache (SKSPEECH_CACHE). Real recordings are looked for in SKSPEECH_DATA.
 
 VENV := .venv
@@ -16,7 +18,7 @@ RECENT := import sys; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	if $$p -c '$(RECENT)' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: bench clean demo format install lint test weights
+.PHONY: bench clean demo docs format install lint test weights
 .DELETE_ON_ERROR:
 
 demo: weights
@@ -35,6 +37,10 @@ format: install
 
 bench: weights
 	@for script in $(BENCH); do echo "== $$script"; $(PY) "$$script" || exit 1; done
+
+docs: install
+	$(PY) -m sphinx -W --keep-going -q -b html $(SPHINXOPTS) docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 weights: install
 	$(PY) -m skspeech.weights fetch
@@ -58,5 +64,6 @@ $(PY):
 	$(PYTHON) -m venv $(VENV)
 
 clean:
+	rm -rf docs/_build docs/api docs/auto_examples docs/notebooks
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
