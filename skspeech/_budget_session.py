@@ -52,6 +52,7 @@ __all__ = ["Entry", "Session", "Settings"]
 logger = logging.getLogger(__name__)
 
 SELECTION_BAGS = 10
+SETTLING = 0.1  # the last part of the budget, kept for training those who vote on all rows
 REFIT_RESERVE = 0.3  # at most this part of the budget is kept for training on all rows
 
 
@@ -109,6 +110,7 @@ class Session:
         self._folder = None
         self._unit_costs = {}
         self._first_done = self._changed = False
+        self._settled = False
         self._workers_wanted = False
         self._current = None  # (blend, covered, versions) of the standing ensemble
         self._clocks = dict.fromkeys(("embedding", "candidates", "refit", "selection"), 0.0)
@@ -257,11 +259,20 @@ class Session:
             with self._lock:
                 self._dispatch()
                 idle = self._lane_job is None and not (self._pool and self._pool.busy)
-            if idle and self._inbox.empty():
+            idle = idle and self._inbox.empty()
+            if idle and self._settled:
                 break
-            self._receive()
+            if idle or self.remaining < SETTLING * self.budget:
+                self._settle()
+            if not idle:
+                self._receive()
+        self._settle()
+
+    def _settle(self):
+        """Choose the members for good, while there is still time to train them on all rows."""
         with self._lock:
-            if not self._stop.is_set():
+            if not self._settled and not self._stop.is_set():
+                self._settled = True
                 self._select(final=self.remaining > 0)
 
     def _receive(self):
