@@ -13,6 +13,7 @@ Results go to standard output, everything else to standard error. The exit statu
 import contextlib
 import csv
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -69,7 +70,7 @@ def main(argv=None):
     skspeech 0.1.0
     0
     """
-    with _plain_warnings():
+    with _plain_warnings(), _any_file_names():
         try:
             status = _skspeech.main(args=argv, prog_name="skspeech", standalone_mode=False)
             sys.stdout.flush()
@@ -80,7 +81,9 @@ def main(argv=None):
         except click.ClickException as error:
             error.show()
             return error.exit_code
-        except BrokenPipeError:  # the reader of the output, such as head, has had enough
+        except SystemExit as end:  # click's way when the output has no reader any more
+            return end.code
+        except BrokenPipeError:  # the same, seen by us
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return _PARTIAL
         except Exception as error:
@@ -106,6 +109,21 @@ def _plain_warnings():
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+@contextlib.contextmanager
+def _any_file_names():
+    """Read and write names of files as they are, even where they are not in the encoding."""
+    streams = [s for s in (sys.stdin, sys.stdout) if isinstance(s, io.TextIOWrapper)]
+    former = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="surrogateescape")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, former):
+            with contextlib.suppress(OSError):  # nobody reads any more
+                stream.reconfigure(errors=errors)
 
 
 def _say(text):

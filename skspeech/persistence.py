@@ -37,7 +37,7 @@ from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import InconsistentVersionWarning
 
 from skspeech._budget_tasks import PickledClassifier
@@ -56,7 +56,7 @@ __all__ = [
 
 _FORMAT = "skspeech model"
 _FORMAT_VERSION = 1
-_MODEL, _METADATA = "model.skops", "metadata.json"
+_MODEL, _METADATA, _SCHEMA = "model.skops", "metadata.json", "schema.json"
 _MAX_METADATA = 1 << 20  # bytes
 _MAX_SCHEMA = 1 << 28
 
@@ -171,7 +171,8 @@ def save(model, path):
     if not isinstance(model, BaseEstimator):
         raise TypeError(f"model={model!r} is not an estimator of skspeech or scikit-learn.")
     model = _storable_copy(model)
-    content = _dump(model)
+    networks = _network_ids(model)
+    content = _dump(_fold(model))
     _tell_untrusted(model, content)
     metadata = {
         "format": _FORMAT,
@@ -179,7 +180,7 @@ def save(model, path):
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": _type_name(type(model)),
         "classes": _plain_classes(model),
-        "networks": _network_ids(model),
+        "networks": networks,
         "versions": _versions(),
         "members": {_MODEL: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}},
     }
@@ -451,9 +452,36 @@ def _dump(model):
     import skops.io
 
     try:
-        return skops.io.dumps(model)
+        return _compacted(skops.io.dumps(model))
     except Exception as error:  # skops raises whatever an object's state leads it to
         raise ModelFileError(f"{_brief(model)} can't be saved: {error}\n{_ADVICE}") from error
+
+
+def _compacted(content):
+    """Describe a list of plain values, such as column numbers, as one value, in place of each."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as archive,
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as compacted,
+    ):
+        for name in archive.namelist():
+            member = archive.read(name)
+            if name == _SCHEMA:
+                schema = json.loads(member)
+                for state, _ in _sized_nodes(schema):
+                    _compact_list(state)
+                member = json.dumps(schema, separators=(",", ":"))
+            compacted.writestr(name, member)
+    return buffer.getvalue()
+
+
+def _compact_list(state):
+    if (state["__loader__"], state["__module__"]) != ("ListNode", "builtins"):
+        return
+    items = state["content"]
+    if items and all(item["__loader__"] == "JsonNode" for item in items):
+        texts = ",".join(item["content"] for item in items)
+        state.update(__loader__="JsonNode", __class__="str", content=f"[{texts}]", is_json=True)
 
 
 _ADVICE = (
@@ -514,6 +542,86 @@ def atomic_writer(path):
         unfinished.unlink(missing_ok=True)
 
 
+# -- Estimators in several places ------------------------------------------------------------------
+
+# skops describes an object as often as it occurs, and an ensemble names each member three times.
+_MARK = "_shared_as"
+
+
+class _Shared:
+    """Stands for an estimator that is described elsewhere in the file, under a number."""
+
+    def __init__(self, number):
+        self.number = number
+
+
+def _fold(model):
+    """Put a `_Shared` wherever an estimator occurs again; the first one gets the number."""
+    numbers = {}
+
+    def replace(item, again):
+        if not (again and isinstance(item, BaseEstimator)):
+            return item
+        if id(item) not in numbers:
+            vars(item)[_MARK] = len(numbers)
+            numbers[id(item)] = len(numbers) if _keeps_mark(item) else None
+        number = numbers[id(item)]
+        return item if number is None else _Shared(number)
+
+    return _replace_items(model, replace)
+
+
+def _keeps_mark(item):
+    """Whether the mark is in the state that an estimator makes; if not, it is stored twice."""
+    own = [
+        getattr(type(item), name) is not getattr(BaseEstimator, name)
+        for name in ("__getstate__", "__setstate__")
+    ]
+    return not any(own) or _MARK in vars(pickle.loads(pickle.dumps(item)))
+
+
+def _unfold(model):
+    """Undo `_fold`."""
+    marked = [item for item in objects_in(model) if _MARK in vars(item)]
+    originals = {vars(item).pop(_MARK): item for item in marked}
+
+    def replace(item, again):
+        return originals[item.number] if isinstance(item, _Shared) else item
+
+    return _replace_items(model, replace)
+
+
+def _replace_items(root, replace):
+    """Replace, in place, what attributes, lists, tuples and dicts lead to.
+
+    `replace` gets each object, and whether that has occurred before.
+    """
+    seen = {}
+
+    def visit(item):
+        if type(item) is tuple:
+            return tuple(map(visit, item))
+        again = id(item) in seen
+        seen[id(item)] = item
+        new = replace(item, again)
+        if again or new is not item:
+            return new
+        if isinstance(item, list):
+            item[:] = map(visit, item)
+        elif isinstance(item, dict):
+            item.update([(key, visit(value)) for key, value in item.items()])
+        elif _has_attributes(item):
+            attributes = vars(item)
+            attributes.update([(name, visit(value)) for name, value in attributes.items()])
+        return item
+
+    return visit(root)
+
+
+def _has_attributes(item):
+    return hasattr(item, "__dict__") and not isinstance(item, type | FunctionType | ModuleType)
+
+
 # -- Loading ---------------------------------------------------------------------------------------
 
 
@@ -551,6 +659,8 @@ def _check_archive(archive, size, path):
 
 def _check_stored(members, size, path):
     for member in members:
+        if not 0 <= member.header_offset < size:
+            raise ModelFileError(_damaged(path, f"{member.filename!r} lies outside of it"))
         packed = member.compress_type != zipfile.ZIP_STORED
         if packed or member.flag_bits & 1 or member.file_size != member.compress_size:
             raise ModelFileError(_damaged(path, f"{member.filename!r} is compressed or encrypted"))
@@ -622,7 +732,7 @@ def _construct(content, trusted, metadata, path):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InconsistentVersionWarning)  # it was told about
-            model = skops.io.loads(content, trusted=sorted(_own_types()) + trusted)
+            model = _unfold(skops.io.loads(content, trusted=sorted(_own_types()) + trusted))
     except Exception as error:
         raise ModelFileError(
             f"{_damaged(path, _said(error))} It was made with {_spelled(metadata['versions'])}."
@@ -640,7 +750,7 @@ def _check_content(content, path):
         if strange or len({m.filename for m in members}) < len(members):
             raise ModelFileError(_damaged(path, f"it holds {strange[:5] or 'a name twice'}"))
         _check_stored(members, len(content), path)
-        if archive.getinfo("schema.json").file_size > _MAX_SCHEMA:
+        if archive.getinfo(_SCHEMA).file_size > _MAX_SCHEMA:
             raise ModelFileError(_damaged(path, "its description is too long"))
         for member in members:
             if member.filename.endswith(".npy"):
@@ -698,7 +808,7 @@ def _sized_nodes(schema):
 
 def _schema(content):
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return json.loads(archive.read("schema.json"))
+        return json.loads(archive.read(_SCHEMA))
 
 
 def _unwanted_loaders(content):
@@ -718,7 +828,7 @@ def _own_types():
     from skspeech.utils import all_estimators
 
     ours = [Candidate, *(estimator for _, estimator in all_estimators())]
-    return {_type_name(cls) for cls in ours} | _SKLEARN_PARTS
+    return {_type_name(cls) for cls in [_Shared, *ours]} | _SKLEARN_PARTS
 
 
 def _said(error):
@@ -755,13 +865,13 @@ def objects_in(root):
         elif isinstance(item, np.ndarray):
             if item.dtype == object:
                 todo.extend(item.ravel().tolist())
-        elif hasattr(item, "__dict__") and not isinstance(item, FunctionType | ModuleType):
+        elif _has_attributes(item):
             yield item
             todo.extend(vars(item).values())
 
 
 def _network_ids(model):
-    """Ids of the frozen networks' weights; None where weights in a file of one's own are gone."""
+    """Ids of the frozen networks' weights; None for weights that are not on this machine."""
     ids = {_network_id(item) for item in objects_in(model) if hasattr(item, "_network_id")}
     return sorted(ids, key=str)
 
@@ -769,6 +879,8 @@ def _network_ids(model):
 def _network_id(extractor):
     from skspeech.weights import WeightsError
 
+    if "local_files_only" in extractor.get_params(deep=False):
+        extractor = clone(extractor).set_params(local_files_only=True)
     try:
         return extractor._network_id()
     except (WeightsError, OSError, ImportError, ValueError):

@@ -404,6 +404,19 @@ def test_predictions_come_before_the_next_clip_is_named(model, folder):
     process.stdout.close()
 
 
+def test_names_of_other_encodings(model, folder):
+    name = os.fsencode(folder) + b"/caf\xe9.wav"
+    os.rename(os.fsencode(next(folder.rglob("00.wav"))), name)
+    done = subprocess.run(
+        [*COMMAND, "predict", model, "-", "--format", "csv"],
+        input=name + b"\n",
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.splitlines()[1].startswith(name + b",")
+
+
 def test_a_reader_that_leaves_is_no_error(model, folder):
     paths = "\n".join(load_audio_folder(folder).data * 50)
     process = subprocess.Popen(

@@ -1,6 +1,7 @@
 """Model files: what comes back predicts the same, and nothing in a file is believed."""
 
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -48,11 +49,13 @@ from skspeech.persistence import (
     keras_from_bytes,
     keras_to_bytes,
     load,
+    objects_in,
     read_metadata,
     save,
     tensors_from_bytes,
     tensors_to_bytes,
 )
+from skspeech.utils import all_estimators
 
 X, _codes = load_iris(return_X_y=True)
 y = np.array(["setosa", "versicolor", "virginica"])[_codes]
@@ -116,12 +119,59 @@ def test_what_is_loaded_predicts_the_same(name, path):
     assert sorted(loaded.get_params(deep=False)) == sorted(model.get_params(deep=False))
 
 
+@pytest.mark.parametrize(("name", "cls"), all_estimators(), ids=dict(all_estimators()))
+def test_every_estimator_can_be_saved(name, cls, path):
+    """A new class is trusted, and its parameters can be stored, the day it is exported."""
+    parameters = inspect.signature(cls).parameters
+    given = {key: _members() for key in ("estimators", "candidates") if key in parameters}
+    estimator = cls(**given)
+    save(estimator, path)
+    loaded = load(path)
+    assert type(loaded) is cls
+    assert repr(loaded) == repr(estimator)
+
+
 def test_saving_changes_nothing_in_the_model(path):
     model = TimeBudgetClassifier(_members(), time_budget=10, memory="somewhere").fit(X, y)
     before = joblib.hash(model)
     save(model, path)
     assert joblib.hash(model) == before
     assert model.memory == "somewhere"
+
+
+def test_what_is_shared_is_stored_once_and_stays_shared(path):
+    scaler = StandardScaler()
+    wide = np.random.default_rng(0).normal(size=(30, 2000))
+    columns = ColumnTransformer([("all", scaler, list(range(2000)))])
+    members = [(f"member {i}", make_pipeline(columns, GaussianNB())) for i in range(3)]
+    inner = GeometricMeanVotingClassifier(members).fit(wide, y[::5])
+    outer = GeometricMeanVotingClassifier.from_fitted([("one", inner), ("two", inner)])
+    save(outer, path)
+    # Three members, each with its arrays, for a description that would be eighteen times as long.
+    assert path.stat().st_size < 2 * len(pickle.dumps(outer))
+    loaded = load(path)
+    np.testing.assert_array_equal(loaded.predict_proba(wide), outer.predict_proba(wide))
+    (_, first), (_, second) = loaded.estimators
+    assert first is second is loaded.estimators_[0] is loaded.named_estimators_["two"]
+    assert first.estimators_[1] is first.named_estimators_["member 1"]
+    found = [*objects_in(loaded), *objects_in(outer)]
+    assert not any("_shared_as" in vars(item) for item in found)
+
+
+class _Forgetful(GaussianNB):
+    """Its state leaves out what it does not know."""
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        return {key: value for key, value in state.items() if not key.startswith("_shared")}
+
+
+def test_states_that_drop_the_mark_are_stored_twice(path):
+    model = GeometricMeanVotingClassifier([("forgetful", _Forgetful())]).fit(X, y)
+    with pytest.warns(UserWarning, match="_Forgetful"):
+        save(model, path)
+    loaded = load(path, trusted=[f"{_Forgetful.__module__}._Forgetful"])
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
 @pytest.mark.parametrize("slim", [False, True])
@@ -207,6 +257,30 @@ def test_a_save_that_fails_leaves_what_was_there(path, monkeypatch):
         save(LogisticRegression(max_iter=500).fit(X, y), path)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_kill_leaves_a_whole_file(path):
+    """Processes that save all the time are killed at any moment; the file is always whole."""
+    code = (
+        "import sys, numpy as np, skspeech; from sklearn.naive_bayes import GaussianNB\n"
+        "models = [GaussianNB().fit(np.eye(n), range(n)) for n in (3, 300)]\n"
+        "print('ready', flush=True)\n"
+        "while True:\n"
+        "    for model in models: skspeech.save(model, sys.argv[1])\n"
+    )
+    save(GaussianNB().fit(np.eye(3), range(3)), path)
+    for milliseconds in (30, 65, 110):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        process.stdout.readline()
+        for _ in range(10):
+            time.sleep(milliseconds / 10_000)
+            assert len(load(path).classes_) in (3, 300)  # also while it is written
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        assert len(load(path).classes_) in (3, 300)
 
 
 def test_the_file_can_be_read_as_the_umask_says(path):
@@ -583,6 +657,10 @@ FORGED = {
     "an older protocol": {**_object(NAIVE_BAYES), "protocol": 0},
     "an unknown loader": _node("EvilNode", NAIVE_BAYES),
     "no estimator": _dict(),
+    "a reference to nothing": _object(
+        NAIVE_BAYES, priors=_object("skspeech.persistence._Shared", number=_json(7))
+    ),
+    "a reference in place of a model": _object("skspeech.persistence._Shared", number=_json(0)),
 }
 
 
