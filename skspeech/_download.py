@@ -1,13 +1,14 @@
 """Downloads of data sets: verified, atomic, one process at a time."""
 
 import hashlib
-import shutil
 import subprocess
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+
+_MAX_MEMBER = 1 << 28  # bytes of a file inside of an archive; recordings are far smaller
 
 
 def some(names, n=3):
@@ -128,7 +129,20 @@ def _copy_members(members, open_member, wanted, folder):
             raise OSError(f"The archive has a member {name!r} that points outside of it.")
         if path.name in wanted:
             with open_member(member) as source, open(folder / path.name, "wb") as sink:
-                shutil.copyfileobj(source, sink)
+                _copy(source, sink, name)
+
+
+def _copy(source, sink, name):
+    """Copy a member of a sensible size: a small archive can unpack to more than a disk holds."""
+    left = _MAX_MEMBER
+    while content := source.read(min(1 << 20, left + 1)):
+        left -= len(content)
+        if left < 0:
+            raise OSError(
+                f"The archive has a member {name!r} of more than {_MAX_MEMBER >> 20} MB, which is "
+                "no recording of this data set. Nothing was kept."
+            )
+        sink.write(content)
 
 
 def not_there(name, paths):

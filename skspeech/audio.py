@@ -120,6 +120,8 @@ def _describe_failures(failures, n_clips, advice):
 
 def _printable(name):
     """A name that can be printed on one line anywhere, whatever bytes a file system holds."""
+    if not name:
+        return "''"
     name = name if name.isprintable() else repr(name)[1:-1]
     if len(name) > _SHORT_NAME:
         half = _SHORT_NAME // 2
@@ -794,8 +796,10 @@ def _blocks_of_array(waveform, start, stop):
 def _mono(block):
     if block.shape[1] == 1:
         return block[:, 0]
-    # A product with a vector is much faster than a mean over short rows.
-    return block @ np.full(block.shape[1], 1 / block.shape[1], dtype=np.float32)
+    # A product with a vector is much faster than a mean over short rows. What is not finite in it
+    # is found afterwards, and told of in a better way than NumPy's.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return block @ np.full(block.shape[1], 1 / block.shape[1], dtype=np.float32)
 
 
 def _as_float(samples):

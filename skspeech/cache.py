@@ -21,7 +21,7 @@ import numpy as np
 __all__ = ["DiskStore", "EmbeddingCache", "MemoryStore", "clear", "memory_store", "open_cache"]
 
 _DEFAULT_MAX_BYTES = 256 * 2**20
-_DATABASE = "embeddings-v1.sqlite"
+_DATABASE = "embeddings-v2.sqlite"
 # SQLite takes 999 placeholders in its smallest configuration.
 _KEYS_PER_QUERY = 500
 
@@ -154,7 +154,7 @@ class DiskStore:
         """Remember embeddings; see :meth:`MemoryStore.set_many`."""
         if not items:
             return
-        rows = [(key, *_encode(value)) for key, value in items.items()]
+        rows = [(key, *_encode(key, value)) for key, value in items.items()]
         with self._guarded("write"):
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._connection(create=True) as connection:
@@ -173,7 +173,7 @@ class DiskStore:
         places = ",".join("?" * len(keys))
         query = f"SELECT key, shape, checksum, value FROM embeddings WHERE key IN ({places})"
         for key, *encoded in self._connection().execute(query, keys):
-            value = _decode(*encoded)
+            value = _decode(key, *encoded)
             if value is not None:
                 yield key, value
 
@@ -233,20 +233,20 @@ def _is_damage(error):
     return isinstance(error, sqlite3.DatabaseError) and any(d in str(error) for d in damaged)
 
 
-def _checksum(shape, data):
-    return hashlib.blake2b(shape.encode() + data, digest_size=16).digest()
+def _checksum(key, shape, data):
+    return hashlib.blake2b(f"{key} {shape} ".encode() + data, digest_size=16).digest()
 
 
-def _encode(value):
+def _encode(key, value):
     value = np.ascontiguousarray(value, dtype=np.float32)
     shape, data = ",".join(map(str, value.shape)), value.tobytes()
-    return shape, _checksum(shape, data), data
+    return shape, _checksum(key, shape, data), data
 
 
-def _decode(shape, checksum, data):
+def _decode(key, shape, checksum, data):
     """The array, or None where its checksum says that it is not what was written."""
     try:
-        if _checksum(shape, data) != checksum:
+        if _checksum(key, shape, data) != checksum:
             return None
         return np.frombuffer(data, dtype=np.float32).reshape([int(n) for n in shape.split(",")])
     except (AttributeError, TypeError, ValueError):

@@ -541,7 +541,7 @@ def _read_metadata(folder):
     try:
         metadata = json.loads(file.read_text())
         class_num = metadata["class_num"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file} must be a JSON object with class_num ({error!r}).") from error
     if not isinstance(class_num, int) or class_num < 1:
         raise ValueError(f"{file}: class_num must be a whole number above 0; got {class_num!r}.")
