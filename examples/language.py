@@ -66,9 +66,9 @@ print(f"{' against '.join(pair)}: {balanced_accuracy_score(y[two], predicted):.3
 #
 # A new clip
 # ----------
-# ``predict_proba`` says how sure the classifier is.
+# ``predict_proba`` says how sure the classifier is. The first clip was kept for this.
 
-classifier.fit(X, y)
+classifier.fit(X[1:], y[1:])
 for label, probability in zip(classifier.classes_, classifier.predict_proba(X[:1])[0]):
     print(f"    {label:<10} {probability:.3f}")
 print(f"(It is {y[0]}.)")

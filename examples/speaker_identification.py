@@ -2,8 +2,9 @@
 Who speaks?
 ===========
 
-Telling people apart is what the speaker network was made for, so a few seconds of each are enough.
-This script enrols people with more and more clips, then meets strangers.
+Telling people apart is what the speaker network was made for, so a few clips of each are enough.
+This script enrols people with more and more clips, and then asks about strangers. It makes it hard:
+people act, and sound angry in one clip and bored in the next.
 """
 
 import os
