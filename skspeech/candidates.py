@@ -165,25 +165,24 @@ def _fast(duration, settings):
 
 
 def _best(duration, settings):
+    """The same, side by side in one model, and what music taggers add to that."""
     speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
-    music = MusicEmbedding(**settings)
-    fused = FeatureUnion(
-        [
-            ("speaker", speaker),
-            ("keyword", KeywordEmbedding(**settings)),
-            ("spectral", SpectralStatistics(**settings)),
-        ]
-    )
+    keyword, spectral = KeywordEmbedding(**settings), SpectralStatistics(**settings)
+    tagger = MusicEmbedding("msd_vgg", layers=("pool2", "pool3"), **settings)
+    musicnn = MusicEmbedding(**settings)
+    fused = FeatureUnion([("speaker", speaker), ("keyword", keyword), ("spectral", spectral)])
+    everything = FeatureUnion([*fused.transformer_list, ("music", tagger)])
     words = _columns(speaker, ["_lstm2_"])
     return [
         *_fast(duration, settings),
         Candidate("fused", _discriminant(fused, _STRONG), where="main", gain=2.0),
-        Candidate("fused-sharp", _discriminant(fused), where="main", stage=1),
         Candidate("fused-logistic", _logistic(fused), where="main", stage=1),
-        Candidate("speaker-logistic", _logistic(speaker), where="main", stage=1),
         Candidate("words", _discriminant(speaker, _STRONG, words), where="main", stage=1),
-        Candidate("music", _discriminant(music, _STRONG), where="main", stage=2),
-        Candidate("music-logistic", _logistic(music), where="main", stage=2),
+        Candidate("music", _discriminant(tagger, _STRONG), where="main", stage=1),
+        Candidate("everything", _discriminant(everything, _STRONG), where="main", gain=2.0),
+        Candidate("everything-sharp", _discriminant(everything), where="main", stage=1),
+        Candidate("everything-logistic", _logistic(everything), where="main", stage=1),
+        Candidate("musicnn", _discriminant(musicnn, _STRONG), where="main", stage=2),
     ]
 
 
