@@ -1,0 +1,107 @@
+"""The line-ups: what is in them, in which order, and that they can be trained."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.utils import get_tags
+
+from skspeech import TimeBudgetClassifier
+from skspeech.candidates import PRESETS, default_candidates
+from skspeech.datasets import make_speech_like
+from skspeech.weights import WeightsError, load_weights
+
+
+def _clips(seconds):
+    rng = np.random.default_rng(0)
+    return [rng.normal(scale=0.1, size=int(16_000 * seconds)).astype(np.float32)] * 6
+
+
+LABELS = ["a", "b"] * 3
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("seconds", [0.4, 2.5, 40.0])
+def test_every_line_up_is_sound(preset, seconds):
+    candidates = default_candidates(_clips(seconds), LABELS, preset=preset, device="cpu")
+    names = [candidate.name for candidate in candidates]
+    assert len(set(names)) == len(names) > 2
+    assert [candidate.first for candidate in candidates].count(True) == 1
+    assert candidates[0].first
+    for candidate in candidates:
+        pipeline = clone(candidate.estimator)
+        extractor = pipeline[0]
+        blocks = getattr(extractor, "transformer_list", [("alone", extractor)])
+        assert not any(get_tags(block).requires_fit for _, block in blocks)
+        assert hasattr(pipeline, "predict_proba")
+
+
+def test_the_first_look_is_short_unless_clips_are():
+    for seconds, look in [(2.5, 1.6), (0.4, None)]:
+        first = default_candidates(_clips(seconds), LABELS)[0]
+        assert first.estimator[0].max_duration == look
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_settings_reach_every_extractor(preset, tmp_path):
+    settings = {"device": "cpu", "memory": str(tmp_path), "n_jobs": 1}
+    for candidate in default_candidates(_clips(2.5), LABELS, preset=preset, **settings):
+        parameters = candidate.estimator[0].get_params()
+        for name, value in settings.items():
+            own = [v for k, v in parameters.items() if k.split("__")[-1] == name]
+            assert value in own, (candidate.name, name)
+
+
+def test_columns_are_those_that_their_names_say():
+    candidates = {c.name: c.estimator for c in default_candidates(_clips(2.5), LABELS)}
+    names = candidates["words"][0].get_feature_names_out()
+    words = names[candidates["words"].named_steps["columns"].transformers[0][2]]
+    assert len(words) == 4 * 256
+    assert all(name.startswith("ge2e_lstm2_") for name in words)
+    speaker = names[candidates["speaker"].named_steps["columns"].transformers[0][2]]
+    assert len(speaker) == 7 * 256
+    assert not any("_max_" in name or "_last_" in name for name in speaker)
+
+
+def test_autospeech2020_keeps_the_order_and_the_scalings_of_its_entry():
+    names = [c.name for c in default_candidates(_clips(12.0), LABELS, preset="autospeech2020")]
+    assert names[:4] == [
+        "speaker-3s-standardize",
+        "speaker-3s-normalize",
+        "speaker-3s-none",
+        "speaker-3s-signed-sqrt",
+    ]
+    assert {name.split("-")[0] for name in names} == {"speaker", "music", "fused"}
+    seconds = [name.split("-")[1] for name in names]
+    assert list(dict.fromkeys(seconds)) == ["3s", "5s", "10s", "15s", "all"]
+
+
+def test_crops_longer_than_the_clips_are_left_out():
+    names = [c.name for c in default_candidates(_clips(4.0), LABELS, preset="autospeech2020")]
+    assert {name.split("-")[1] for name in names} == {"3s", "5s", "all"}
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(ValueError, match=r"preset='slow' is not accepted. Use one of 'best'"):
+        default_candidates(_clips(1.0), LABELS, preset="slow")
+
+
+def test_clips_that_cannot_be_read_are_left_to_the_candidates(tmp_path):
+    clips = [*_clips(2.5), tmp_path / "missing.wav"]
+    assert default_candidates(clips, [*LABELS, "a"])[0].name == "speaker-first"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_line_ups_train_and_tell_made_up_words_apart(preset):
+    for name in ("ge2e", "musicnn-msd", "vgg-msd", "speech-embedding"):
+        try:
+            load_weights(name)
+        except WeightsError as error:
+            pytest.skip(f"needs the pretrained weights: {error}")
+    clips = make_speech_like(n_samples=48, n_classes=3, random_state=0)
+    half = np.arange(48) % 2 == 0
+    X = [clip for clip, train in zip(clips.data, half) if train]
+    X_test = [clip for clip, train in zip(clips.data, half) if not train]
+    classifier = TimeBudgetClassifier(preset=preset, time_budget=60, random_state=0)
+    classifier.fit(X, clips.target[half])
+    assert classifier.failures_ == []
+    assert classifier.score(X_test, clips.target[~half]) > 0.8
