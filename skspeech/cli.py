@@ -1,4 +1,4 @@
-"""The command ``skspeech``: fit, predict, evaluate, embed, weights, benchmark, info.
+"""The command ``skspeech``: fit, predict, evaluate, report, embed, weights, benchmark, info.
 
 Results go to standard output, everything else to standard error. The exit status is
 
@@ -568,6 +568,60 @@ def _progress(title, total, quiet):
     with Progress(console=out, transient=True) as progress:
         task = progress.add_task(title, total=total)
         yield lambda n: progress.advance(task, n)
+
+
+# -- report ----------------------------------------------------------------------------------------
+
+
+@_skspeech.command("report", epilog=_EXIT_STATUS)
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.argument("data", type=click.Path(exists=True))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The HTML file to write.",
+)
+@click.option(
+    "--train",
+    type=click.Path(exists=True),
+    help="What the model was trained on: the page then warns of clips and speakers in both parts.",
+)
+@_overwrite
+@_columns
+@_device
+@_n_jobs
+@_quiet
+def _report(
+    model, data, output, train, overwrite, path_column, label_column, device, n_jobs, quiet
+):
+    """Write one HTML page on how a MODEL does on DATA, clips with labels as for fit.
+
+    Scores with confidence intervals, the worst mistakes to listen to, a map of the clips, and
+    warnings of what makes a score untrustworthy.
+    """
+    from skspeech.report import write_report
+
+    _check_output(output, overwrite)
+    columns = {"path_column": path_column, "label_column": label_column}
+    test = read_labelled(data, **columns)
+    heard = {}
+    if train is not None:
+        known = read_labelled(train, **columns)
+        heard = {"X_train": known.paths, "y_train": known.labels, "groups_train": known.groups}
+    classifier = _load_classifier(model, device, n_jobs)
+    write_report(
+        classifier,
+        test.paths,
+        test.labels,
+        output,
+        groups_test=test.groups,
+        title=f"{Path(model).name} on {Path(data).name}",
+        **heard,
+    )
+    if not quiet:
+        _say(f"The report is in {output}.")
 
 
 # -- embed -----------------------------------------------------------------------------------------

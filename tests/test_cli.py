@@ -468,6 +468,19 @@ def test_evaluate(classifier, model, folder, run):
     assert "is \\ was said to be" in out
 
 
+def test_report(model, folder, run, tmp_path):
+    page = tmp_path / "report.html"
+    status, out, err = run("report", model, folder, "-o", page, "--train", folder)
+    assert status == 0
+    assert out == ""
+    assert str(page) in err
+    assert "in both parts" in page.read_text()  # the clips are the same
+
+    status, _, err = run("report", model, folder, "-o", page)
+    assert status == 2
+    assert "--overwrite" in err
+
+
 def test_evaluate_tells_bad_clips(model, folder, run):
     bad = _bad_clip(folder)
     status, out, err = run("evaluate", model, folder, "--json")
