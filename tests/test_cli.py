@@ -474,7 +474,7 @@ def test_report(model, folder, run, tmp_path):
     assert status == 0
     assert out == ""
     assert str(page) in err
-    assert "in both parts" in page.read_text()  # the clips are the same
+    assert "also in the training part" in page.read_text()
 
     status, _, err = run("report", model, folder, "-o", page)
     assert status == 2

@@ -6,12 +6,10 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedKFold
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech.estimators._scores import LinearScores
 
 __all__ = ["ShrinkageDiscriminantAnalysis"]
 
@@ -20,7 +18,7 @@ _MIN_VARIANCE = 1e-12  # within classes, as a share of that between them
 _LOG_TEMPERATURES = (-3.0, 7.0)
 
 
-class ShrinkageDiscriminantAnalysis(ClassifierMixin, BaseEstimator):
+class ShrinkageDiscriminantAnalysis(LinearScores):
     """Linear discriminant analysis with a shrunk covariance and calibrated probabilities.
 
     All classes share one covariance matrix, which is drawn towards a multiple of the identity by
@@ -49,9 +47,9 @@ class ShrinkageDiscriminantAnalysis(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels.
-    coef_ : ndarray of shape (n_classes, n_features)
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
         Weights of the features, with the temperature applied.
-    intercept_ : ndarray of shape (n_classes,)
+    intercept_ : ndarray of shape (1,) or (n_classes,)
         Constants of the classes.
     shrinkage_ : float
         Weight of the identity that was used.
@@ -114,91 +112,19 @@ class ShrinkageDiscriminantAnalysis(ClassifierMixin, BaseEstimator):
         """
         if self.calibrate is True:
             raise ValueError("calibrate=True is not accepted. Use a number of folds, or False.")
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs at least 2 classes, but y holds only one class: "
-                f"{self.classes_[0]!r}."
-            )
+        X, codes = self._check_data(X, y)
         mean = X.mean(axis=0)
         centred = X - mean
         products = centred @ centred.T if len(centred) <= centred.shape[1] else None
 
         self.temperature_ = self._find_temperature(centred, products, codes)
         coef, constant, self.shrinkage_ = self._solve(centred, products, codes, len(self.classes_))
-        self.coef_ = coef / self.temperature_
-        self.intercept_ = constant / self.temperature_ + self._log_priors(codes)
-        self.intercept_ -= self.coef_ @ mean
+        coef = coef / self.temperature_
+        constant = constant / self.temperature_ + self._log_priors(codes) - coef @ mean
+        if len(self.classes_) == 2:
+            coef, constant = np.diff(coef, axis=0), np.diff(constant)
+        self.coef_, self.intercept_ = coef, constant
         return self
-
-    def decision_function(self, X):
-        """Give the scores of the classes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Log probabilities up to a constant a row; with two classes, the log odds of the second.
-        """
-        scores = self._scores(X)
-        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
-
-    def predict_log_proba(self, X):
-        """Predict the logarithm of each class's probability.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        return log_softmax(self._scores(X), axis=1)
-
-    def predict_proba(self, X):
-        """Predict the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`; each row sums to 1.
-        """
-        return np.exp(self.predict_log_proba(X))
-
-    def predict(self, X):
-        """Predict the labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Labels.
-        """
-        best = self._scores(X).argmax(axis=1)
-        return self.classes_[best]
-
-    def _scores(self, X):
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        return X @ self.coef_.T + self.intercept_
 
     def _log_priors(self, codes):
         counts = np.bincount(codes)

@@ -4,20 +4,17 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.special import log_softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech.estimators._scores import LinearScores, class_log_probas
 from skspeech.estimators.discriminant import stratified_folds
 
 __all__ = ["WideLogisticRegression"]
 
 
-class WideLogisticRegression(ClassifierMixin, BaseEstimator):
+class WideLogisticRegression(LinearScores):
     """Logistic regression that turns wide data into square data first, and finds its own `C`.
 
     The weights of a penalised logistic regression are a combination of the training rows. So n rows
@@ -119,14 +116,7 @@ class WideLogisticRegression(ClassifierMixin, BaseEstimator):
         Cs = np.sort(np.atleast_1d(np.asarray(self.Cs, dtype=float)))
         if Cs.ndim != 1 or len(Cs) == 0 or not (Cs > 0).all():
             raise ValueError(f"Cs={self.Cs!r} is not accepted. Use one or several numbers above 0.")
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs at least 2 classes, but y holds only one class: "
-                f"{self.classes_[0]!r}."
-            )
+        X, codes = self._check_data(X, y)
         mean = X.mean(axis=0)
         rows, back = _rotate(X - mean)
         self.losses_ = self._losses(rows, codes, Cs) if len(Cs) > 1 else {}
@@ -136,70 +126,6 @@ class WideLogisticRegression(ClassifierMixin, BaseEstimator):
         self.intercept_ = solution.intercept_ - self.coef_ @ mean
         self.n_iter_ = solution.n_iter_
         return self
-
-    def decision_function(self, X):
-        """Give the scores of the classes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Log probabilities up to a constant a row; with two classes, the log odds of the second.
-        """
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        scores = X @ self.coef_.T + self.intercept_
-        return scores.ravel() if len(self.classes_) == 2 else scores
-
-    def predict_log_proba(self, X):
-        """Predict the logarithm of each class's probability.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        return log_softmax(_two_columns(self.decision_function(X)), axis=1)
-
-    def predict_proba(self, X):
-        """Predict the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`; each row sums to 1.
-        """
-        return np.exp(self.predict_log_proba(X))
-
-    def predict(self, X):
-        """Predict the labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Labels.
-        """
-        best = _two_columns(self.decision_function(X)).argmax(axis=1)
-        return self.classes_[best]
 
     def _solver(self, codes):
         weights = compute_class_weight(
@@ -225,14 +151,10 @@ class WideLogisticRegression(ClassifierMixin, BaseEstimator):
             solver = self._solver(codes)
             for C in losses:
                 solver.set_params(C=C).fit(rows[train], codes[train])
-                log_probas = log_softmax(_two_columns(solver.decision_function(rows[test])), axis=1)
+                log_probas = class_log_probas(solver.decision_function(rows[test]))
                 held_out = log_probas[np.arange(len(test)), codes[test]]
                 losses[C] -= np.average(held_out, weights=weights[codes[test]])
         return {C: loss / n_folds for C, loss in losses.items()} if n_folds else {}
-
-
-def _two_columns(scores):
-    return scores if scores.ndim == 2 else np.column_stack([np.zeros_like(scores), scores])
 
 
 def _rotate(X):
