@@ -1166,8 +1166,9 @@ def test_what_is_not_the_clips_fault_is_raised_as_it_is(n_jobs, fault):
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_ctrl_c_ends_at_once():
     code = """
-        import time, numpy as np
+        import signal, time, numpy as np
         from skspeech.audio import iter_waveforms
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
         for index, _ in iter_waveforms([np.zeros(160_000)] * 10_000, n_jobs=3):
             if index == 3:
                 print("ready", flush=True)

@@ -27,6 +27,13 @@ from skspeech.candidates import PRESETS
 from skspeech.cli import main
 from skspeech.datasets import load_audio_folder, make_speech_like
 
+# A shell's background jobs ignore Ctrl-C, and so would their children.
+INTERRUPTIBLE = [
+    sys.executable,
+    "-c",
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from skspeech.cli import main; sys.exit(main())",
+]
 COMMAND = [sys.executable, "-m", "skspeech"]
 
 
@@ -782,7 +789,7 @@ class _Hopeless(ShrinkageDiscriminantAnalysis):
 def test_an_interrupt_saves_the_best_so_far(request_to_end, folder, tmp_path):
     output = tmp_path / "model.skspeech"
     process = subprocess.Popen(
-        [*COMMAND, "fit", str(folder), "-o", str(output), "--time-budget", "100"],
+        [*INTERRUPTIBLE, "fit", str(folder), "-o", str(output), "--time-budget", "100"],
         stderr=subprocess.PIPE,
         text=True,
     )

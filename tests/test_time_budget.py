@@ -394,7 +394,8 @@ def test_a_callbacks_error_is_raised_and_leaves_nothing():
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
 sys.path.insert(0, {tests!r})
 import fake_candidates as fake
 from sklearn.datasets import load_iris
