@@ -15,7 +15,7 @@ __all__ = [
 ]
 
 TIED = 1e-9
-_MIN_BAGGED = 4  # candidates, below which halves of them are too few
+_MIN_BAGGED = 40  # rows, below which half of them tell too little
 
 
 class ProbabilityScore:
@@ -192,9 +192,9 @@ def greedy_selection(
     score : callable
         ``score(proba, y)``, higher is better, such as :class:`ProbabilityScore`.
     n_bags : int, default=1
-        With more than 1, the selection is repeated on so many random halves of the candidates, and
-        the weights are averaged: what is best on the held-out rows by chance is then not all there
-        is. Left out with fewer than 4 candidates, or with `max_cost`.
+        With more than 1, the selection is repeated on so many random halves of the rows, and the
+        weights are averaged: what is best on all rows by chance is then not all there is. Left out
+        with fewer than 40 rows, or with `max_cost`.
     max_steps : int, default=30
         Members at most, counted with repetitions.
     max_pool : int, default=40
@@ -231,13 +231,13 @@ def greedy_selection(
     """
     y = np.asarray(y)
     fits = _CostCheck(costs, shared, max_cost)
-    if n_bags == 1 or len(logs) < _MIN_BAGGED or max_cost is not None:
+    if n_bags == 1 or len(y) < _MIN_BAGGED or max_cost is not None:
         return _grow(logs, y, score, fits, max_steps, max_pool)
     rng = np.random.default_rng(0)
     weights = np.zeros((n_bags, len(logs)))
     for bag in weights:
-        half = np.sort(rng.choice(len(logs), len(logs) // 2, replace=False))
-        bag[half] = _grow(logs[half], y, score, fits, max_steps, max_pool)
+        half = np.sort(rng.choice(len(y), len(y) // 2, replace=False))
+        bag[:] = _grow(logs[:, half], y[half], score, fits, max_steps, max_pool)
     return weights.sum(axis=0) / max(weights.sum(), 1)
 
 

@@ -123,3 +123,27 @@ def test_threshold_understands_negative_scores():
     weights = threshold_selection([-1.0, -1.05, -2.0])
     np.testing.assert_allclose(weights, [0.5, 0.5, 0])
     assert not threshold_selection([np.nan]).any()
+
+
+def _noisy(rng, y, skill):
+    """Log-probabilities of a member that is right in a share `skill` of the rows."""
+    said = np.where(rng.random(len(y)) < skill, y, (y + 1) % 3)
+    proba = np.full((len(y), 3), 0.1)
+    proba[np.arange(len(y)), said] = 0.8
+    return proba
+
+
+def test_bags_spread_weight_over_equals_and_leave_it_with_the_best():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=300)
+    score = ProbabilityScore("balanced_accuracy", [0, 1, 2])
+    equals = log_probas([_noisy(rng, y, 0.7) for _ in range(6)])
+    single = greedy_selection(equals, y, score=score)
+    bagged = greedy_selection(equals, y, score=score, n_bags=10)
+    assert bagged.sum() == pytest.approx(1)
+    assert (bagged > 0).sum() >= (single > 0).sum()
+    again = greedy_selection(equals, y, score=score, n_bags=10)
+    np.testing.assert_array_equal(bagged, again)
+
+    best = log_probas([_noisy(rng, y, 0.99), *np.exp(equals)])
+    assert greedy_selection(best, y, score=score, n_bags=10)[0] > 0.5
