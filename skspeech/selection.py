@@ -238,7 +238,19 @@ def greedy_selection(
     for bag in weights:
         half = np.sort(rng.choice(len(y), len(y) // 2, replace=False))
         bag[:] = _grow(logs[:, half], y[half], score, fits, max_steps, max_pool)
-    return weights.sum(axis=0) / max(weights.sum(), 1)
+    weights = weights.sum(axis=0) / max(weights.sum(), 1)
+    if _is_worse_than_a_single_one(logs, y, score, weights):
+        return _grow(logs, y, score, fits, max_steps, max_pool)
+    return weights
+
+
+def _is_worse_than_a_single_one(logs, y, score, weights):
+    if not weights.any():
+        return True
+    blend, rows = blend_log_probas(logs, weights)
+    own = score(blend[rows], y[rows])
+    complete = [log[rows] for log in logs if not np.isnan(log[rows]).any()]
+    return any(score(np.exp(log), y[rows]) > own + TIED for log in complete)
 
 
 def _grow(logs, y, score, fits, max_steps, max_pool):

@@ -89,7 +89,7 @@ def _bad_clip(folder):
 def test_help_names_every_command(run):
     status, out, _ = run("--help")
     assert status == 0
-    commands = ["fit", "predict", "evaluate", "embed", "weights", "benchmark", "info"]
+    commands = ["fit", "predict", "evaluate", "report", "embed", "weights", "benchmark", "info"]
     assert [line.split()[0] for line in out.splitlines() if re.match(r"  [a-z]+  ", line)] == (
         commands
     )

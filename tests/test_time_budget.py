@@ -695,7 +695,8 @@ def test_a_worker_of_the_executor_that_dies_is_told_and_the_rest_goes_on():
     candidates = [BAYES, ("killer", fake.SelfKill()), ("logistic", fake.Logistic())]
     with ProcessPoolExecutor(2) as executor:
         clf = timed_fit(TimeBudgetClassifier(candidates, time_budget=60, executor=executor))
-    assert "BrokenProcessPool" in failure(clf, "killer")
+    # Once the executor is broken, the rest goes on in processes of our own: so may the killer.
+    assert re.search("BrokenProcessPool|ended by SIGKILL", failure(clf, "killer"))
     assert "SIGKILL" in failure(clf, "killer")
     status = dict(zip(clf.results_["name"], clf.results_["status"], strict=True))
     assert status["logistic"] == "ok"
