@@ -69,12 +69,10 @@ def verified_files(name, *, folder, url, download, progress):
 
 def _download_files(name, manifest, folder, url, progress):
     """Download an archive, take the listed files out of it, check them, move them into place."""
-    import pooch
-
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as scratch:
         archive, unpacked = Path(scratch, PurePosixPath(url).name), Path(scratch, "files")
         try:
-            pooch.HTTPDownloader(progressbar=progress, timeout=(15, 60))(url, str(archive), None)
+            fetch(url, archive, progress)
         except OSError as error:
             raise OSError(
                 f"The data set {name} is not in {str(folder)!r} and cannot be downloaded from"
@@ -91,6 +89,18 @@ def _download_files(name, manifest, folder, url, progress):
                 " it goes on failing, the source has changed."
             )
         unpacked.rename(folder)
+
+
+def fetch(url, path, progress):
+    """Write what is at `url` to `path`, with a bar on standard error where `progress` is true."""
+    import pooch
+    import requests
+
+    try:
+        pooch.HTTPDownloader(progressbar=progress, timeout=(15, 60))(url, str(path), None)
+    except requests.HTTPError as error:
+        error.response.close()  # pooch leaves the connection of a refusal open
+        raise
 
 
 def cause(error):

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skspeech._download import cause
+from skspeech._download import cause, fetch
 
 __all__ = [
     "REGISTRY",
@@ -570,8 +570,6 @@ def _gather(entry, folder, progress):
 
 def _gather_download(entry, folder, progress):
     """Put the file into `folder`, from the cache or from its address."""
-    import pooch
-
     source = entry.source
     target, kept = folder / source.filename, _kept_download(source)
     if kept.is_file():
@@ -585,9 +583,8 @@ def _gather_download(entry, folder, progress):
             stacklevel=2,
         )
     _say(progress, f"Fetching {source}")
-    download = pooch.HTTPDownloader(progressbar=progress and sys.stderr.isatty(), timeout=(15, 60))
     try:
-        download(source.url, str(target), None)
+        fetch(source.url, target, progress and sys.stderr.isatty())
     except OSError as error:
         raise WeightsNotFoundError(_missing_download(entry, cause(error))) from None
     found = _git_blob_id(target)
