@@ -1,12 +1,13 @@
 """Validation splits for the time budget: stratified, by group where asked, kind to rare classes."""
 
+import warnings
 from collections import namedtuple
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, check_cv
 from sklearn.utils import check_random_state
 
-__all__ = ["Splits", "make_splits", "value_order"]
+__all__ = ["Splits", "fold_of_rows", "make_splits", "value_order"]
 
 # (train, test) index pairs, and the validation set that the user brought, if any. Its rows are
 # counted on after those of the training set.
@@ -80,7 +81,10 @@ def _folds(codes, groups, n_folds, random_state):
             "Leave groups out, or give a validation set: cv=(X_val, y_val)."
         )
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
-    return list(splitter.split(np.zeros(len(codes)), codes, groups))
+    with warnings.catch_warnings():
+        # A rare class is no mistake of the user's: `_keep_all_classes` takes care of it.
+        warnings.filterwarnings("ignore", "The least populated class")
+        return list(splitter.split(np.zeros(len(codes)), codes, groups))
 
 
 def _stratified_folds(codes, n_folds, random_state):
@@ -147,3 +151,26 @@ def _stratified_order(codes, rows, rng):
         own = np.flatnonzero(codes[rows] == code)
         place[own] = (np.arange(len(own)) + rng.uniform(0, 0.5)) / len(own)
     return rows[np.argsort(place, kind="stable")]
+
+
+def fold_of_rows(codes, groups, n_folds, random_state):
+    """Rows to train on, and a part of one in `n_folds` to judge by, which may be empty.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n_samples,)
+        Index of each row's class.
+    groups : array-like of shape (n_samples,) or None
+        Rows of one group stay on one side.
+    n_folds : int
+        Folds of which one is held out.
+    random_state : int or RandomState
+        Where random numbers come from.
+
+    Returns
+    -------
+    train, held_out : ndarray of int
+        Every class is in `train`.
+    """
+    groups = None if groups is None else np.asarray(groups)
+    return _keep_all_classes(codes, *_folds(codes, groups, n_folds, random_state)[0])

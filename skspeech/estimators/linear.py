@@ -10,18 +10,11 @@ from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import Normalizer
-from sklearn.utils import assert_all_finite, get_tags
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-    has_fit_parameter,
-    validate_data,
-)
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
-from skspeech.audio import as_clips
+from skspeech.estimators._targets import check_targets
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import SpeakerEmbedding
@@ -126,7 +119,7 @@ class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
             If a parameter, `X`, `y` or `sample_weight` is not as above, `y` holds one class only,
             or all clips of a class have weight 0.
         """
-        y = self._check_targets(X, y, sample_weight)
+        y = check_targets(self, X, y, sample_weight)
         pipeline = self.to_pipeline()
         # Not Pipeline.fit, to which sample_weight has another name, depending on metadata routing.
         features = X
@@ -213,30 +206,6 @@ class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
         # It is for recordings: rows of a few random numbers tell it nothing.
         tags.classifier_tags.poor_score = True
         return tags
-
-    def _check_targets(self, X, y, sample_weight):
-        """Find what is wrong with the labels before minutes of embedding, not after."""
-        y = column_or_1d(y, warn=True)
-        assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
-        check_consistent_length(as_clips(X), y, sample_weight)
-        classes, codes = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs clips of at least 2 classes, but y holds only "
-                f"one class: {classes[0]!r}."
-            )
-        if sample_weight is None:
-            return y
-        weightless = np.bincount(codes, np.asarray(sample_weight)) == 0
-        if weightless.all():
-            raise ValueError("Sample weights must contain at least one non-zero number.")
-        if weightless.any():
-            raise ValueError(
-                f"sample_weight is 0 for every clip of the classes {classes[weightless].tolist()}. "
-                "Leave these clips out, or give some of them weight."
-            )
-        return y
 
     def _configured_extractor(self):
         extractor = self._default_extractor() if self.extractor is None else clone(self.extractor)

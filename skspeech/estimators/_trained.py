@@ -1,0 +1,341 @@
+"""What the classifiers share whose networks learn from the clips themselves."""
+
+import time
+import warnings
+from abc import abstractmethod
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from skspeech._budget_splits import fold_of_rows
+from skspeech._sklearn import Interval, StrOptions
+from skspeech.audio import as_clips, iter_waveforms, load_waveforms
+from skspeech.estimators._targets import check_targets
+
+__all__ = ["Clips", "TrainedClassifier", "TrainingData", "balanced_score"]
+
+# Seconds of audio that are predicted at once: memory does not grow with the number of clips.
+_CHUNK_SECONDS = 600.0
+
+
+class Clips(NamedTuple):
+    """Decoded clips and their labels.
+
+    Attributes
+    ----------
+    waveforms : list of ndarray of shape (n_samples,), float32
+        At 16 kHz.
+    codes : ndarray of shape (n_clips,), int
+        Position of each clip's label in `classes_`.
+    """
+
+    waveforms: list
+    codes: np.ndarray
+
+
+class TrainingData(NamedTuple):
+    """The clips that a network learns from, and those that judge it.
+
+    Attributes
+    ----------
+    train, valid : Clips
+        The same clips where none could be held out.
+    rng : RandomState
+        Where random numbers come from.
+    """
+
+    train: Clips
+    valid: Clips
+    rng: np.random.RandomState
+
+
+class TrainedClassifier(ClassifierMixin, BaseEstimator):
+    """Checks and decodes clips, holds some out, keeps time and history.
+
+    A subclass writes two methods. `_train` is a generator: it trains, calls `_record` after each
+    epoch, and yields each time `_predict_waveforms` has become better. What it has learnt it keeps
+    in attributes that end in an underscore and hold plain values and arrays, so that a pickle needs
+    no deep learning library; live networks are kept in `_live`, a dictionary that is not pickled
+    and is filled again when it is needed.
+    """
+
+    _parameter_constraints: dict = {
+        "validation_fraction": [Interval(Real, 0, 0.5, closed="neither")],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "max_duration": [Interval(Real, 0, None, closed="neither"), None],
+        "sampling_rate": [Interval(Real, 0, None, closed="neither")],
+        "device": "no_validation",  # by resolve_device
+        "n_jobs": [Integral, None],
+        "errors": [StrOptions({"raise", "warn"})],
+        "warm_start": ["boolean"],
+        "callbacks": [callable, list, tuple, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @abstractmethod
+    def _train(self, data):
+        """Train on a `TrainingData`; yield each time predictions have become better.
+
+        `_starts_warm` says whether to go on from what was learnt before.
+        """
+
+    @abstractmethod
+    def _predict_waveforms(self, waveforms):
+        """Probabilities (n_clips, n_classes) for a list of waveforms."""
+
+    def fit(self, X, y, *, groups=None, X_val=None, y_val=None):
+        """Train until the held-out score stops rising, or `max_time` is over.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row.
+        y : array-like of shape (n_clips,)
+            Their labels.
+        groups : array-like of shape (n_clips,), default=None
+            What must not be both in the clips that train and in those held out, such as speakers.
+        X_val : sequence of clips, default=None
+            Clips that judge the training, in place of some that are held out.
+        y_val : array-like, default=None
+            Their labels, all of which have to be in `y`.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier, with the best weights.
+
+        Raises
+        ------
+        AudioError
+            If clips can't be read. It names every one of them.
+        ValueError
+            If a parameter, `X`, `y`, `groups` or the validation set is not as above, or `y` holds
+            one class only.
+        """
+        try:
+            for _ in self.iter_fit(X, y, groups=groups, X_val=X_val, y_val=y_val):
+                pass
+        except KeyboardInterrupt:
+            if not getattr(self, "history_", None) or not self.__sklearn_is_fitted__():
+                raise
+            warnings.warn(
+                f"{type(self).__name__} was interrupted after {self.history_[-1]['time']:.1f} s "
+                "and keeps the best weights so far.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def iter_fit(self, X, y, *, groups=None, X_val=None, y_val=None):
+        """Train, and yield this classifier each time it is better.
+
+        Closing the generator stops the training.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+        y : array-like of shape (n_clips,)
+            Their labels.
+        groups : array-like of shape (n_clips,), default=None
+            As in :meth:`fit`.
+        X_val : sequence of clips, default=None
+            As in :meth:`fit`.
+        y_val : array-like, default=None
+            As in :meth:`fit`.
+
+        Yields
+        ------
+        self : object
+            This classifier, fitted; the same object each time.
+        """
+        self._started = time.monotonic()
+        self._validate_params()
+        y = check_targets(self, X, y)
+        classes, codes = np.unique(y, return_inverse=True)
+        self._starts_warm = self.warm_start and self.__sklearn_is_fitted__()
+        if self._starts_warm and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"warm_start=True goes on with the classes {self.classes_.tolist()}, but y holds "
+                f"{classes.tolist()}. Use the same classes, or warm_start=False."
+            )
+        data = self._make_data(X, codes, classes, groups, X_val, y_val)
+        if getattr(X, "ndim", None) == 2:
+            validate_data(self, X, skip_check_array=True)
+        if not self._starts_warm:
+            self._forget()
+            self.history_ = []
+        self.classes_ = classes
+        self._trained_before = self.history_[-1]["time"] if self.history_ else 0.0
+        for _ in self._train(data):
+            self._is_fitted = True
+            yield self
+
+    def predict_proba(self, X):
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips, n_classes)
+            In the order of `classes_`; each row sums to 1.
+
+        Raises
+        ------
+        AudioError
+            If clips can't be read. It names every one of them.
+        """
+        check_is_fitted(self)
+        clips = as_clips(X, sampling_rate=self.sampling_rate)
+        waveforms = iter_waveforms(
+            clips, max_duration=self.max_duration, n_jobs=self.n_jobs, errors=self.errors
+        )
+        chunks, chunk, n_seconds = [], [], 0.0
+        for _, waveform in waveforms:
+            chunk.append(waveform)
+            n_seconds += len(waveform) / 16_000
+            if n_seconds > _CHUNK_SECONDS:
+                chunks.append(self._predict_waveforms(chunk))
+                chunk, n_seconds = [], 0.0
+        if chunk:
+            chunks.append(self._predict_waveforms(chunk))
+        proba = np.concatenate(chunks).astype(np.float64, copy=False)
+        return proba / proba.sum(axis=1, keepdims=True)
+
+    def predict_log_proba(self, X):
+        """Predict the logarithm of each class's probability.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips, n_classes)
+            In the order of `classes_`.
+        """
+        return np.log(np.maximum(self.predict_proba(X), np.finfo(np.float64).tiny))
+
+    def predict(self, X):
+        """Predict the labels of clips.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips,)
+            Their labels.
+        """
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
+
+    def _make_data(self, X, codes, classes, groups, X_val, y_val):
+        rng = check_random_state(self.random_state)
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val belong together: give both of them, or neither.")
+        waveforms = self._decode(X)
+        if X_val is not None:
+            train = Clips(waveforms, codes)
+            return TrainingData(train, self._validation_set(X_val, y_val, classes), rng)
+        if groups is not None:
+            check_consistent_length(codes, groups)
+        n_folds = max(2, round(1 / self.validation_fraction))
+        train, valid = fold_of_rows(codes, groups, n_folds, rng)
+        if not len(valid):
+            valid = train
+        return TrainingData(
+            *(Clips([waveforms[i] for i in rows], codes[rows]) for rows in (train, valid)), rng
+        )
+
+    def _validation_set(self, X_val, y_val, classes):
+        y_val = np.asarray(y_val)
+        check_consistent_length(as_clips(X_val), y_val)
+        unknown = np.setdiff1d(y_val, classes)
+        if len(unknown):
+            raise ValueError(f"y_val holds the classes {unknown.tolist()}, which are not in y.")
+        return Clips(self._decode(X_val), np.searchsorted(classes, y_val))
+
+    def _decode(self, X):
+        return load_waveforms(
+            X,
+            sampling_rate=self.sampling_rate,
+            max_duration=self.max_duration,
+            n_jobs=self.n_jobs,
+            errors=self.errors,
+        )
+
+    def _time_left(self):
+        """Seconds until `max_time` is over; infinity where there is no limit."""
+        if self.max_time is None:
+            return np.inf
+        return self.max_time - (time.monotonic() - self._started)
+
+    def _record(self, **row):
+        """Add what an epoch gave to `history_`, show it, and tell the callbacks."""
+        seconds = self._trained_before + time.monotonic() - self._started
+        row = {"epoch": len(self.history_) + 1, "time": seconds, **row}
+        self.history_.append(row)
+        if self.verbose:
+            values = "  ".join(
+                f"{key} {value:.4f}" if isinstance(value, float) else f"{key} {value}"
+                for key, value in row.items()
+            )
+            print(f"[{type(self).__name__}] {values}", flush=True)
+        callbacks = self.callbacks or []
+        for callback in [callbacks] if callable(callbacks) else callbacks:
+            callback(self, row)
+
+    def _forget(self):
+        """Drop what an earlier fit has learnt."""
+        self._is_fitted = False
+        self._live = {}
+
+    def __sklearn_is_fitted__(self):
+        return getattr(self, "_is_fitted", False)
+
+    def __getstate__(self):
+        state = {**super().__getstate__(), "_live": {}}
+        if self.__sklearn_is_fitted__():
+            state["callbacks"] = None  # a process's own; they predict nothing
+        return state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        # It is for recordings: rows of a few random numbers tell it nothing.
+        tags.classifier_tags.poor_score = True
+        return tags
+
+
+def balanced_score(codes, proba):
+    """Balanced accuracy of the most probable classes, a float.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_clips,), int
+        The true classes.
+    proba : ndarray of shape (n_clips, n_classes)
+        Probabilities, or their logarithms.
+
+    Returns
+    -------
+    float
+    """
+    with warnings.catch_warnings():
+        # A class that nobody has, but is predicted, is no reason to warn here.
+        warnings.filterwarnings("ignore", "y_pred contains classes not in y_true")
+        return float(balanced_accuracy_score(codes, proba.argmax(axis=1)))
