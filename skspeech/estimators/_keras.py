@@ -3,7 +3,9 @@
 import contextlib
 import os
 import random
+import re
 import sys
+import tempfile
 
 import numpy as np
 
@@ -34,7 +36,8 @@ def import_keras(n_threads=None):
         os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     first = "tensorflow" not in sys.modules
-    import tensorflow as tf
+    with _chatter_removed() if first else contextlib.nullcontext():
+        import tensorflow as tf
 
     if first:
         n_threads = n_threads or _openmp_threads()
@@ -55,6 +58,34 @@ def import_keras(n_threads=None):
             "starts, or before Keras is first imported."
         )
     return keras
+
+
+# How lines begin that TensorFlow's libraries print while they are loaded, before they can be told
+# not to: that they are there, and which optional parts are not.
+_CHATTER = re.compile(
+    rb"(WARNING: All log messages before absl|[IW]\d{4} |\d{4}-\d\d-\d\d .*: [IW] )"
+)
+
+
+@contextlib.contextmanager
+def _chatter_removed():
+    """Hold what is written to standard error, also by libraries in C++, and pass on the rest."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held:
+                if not _CHATTER.match(line) and line.strip():
+                    os.write(2, line)
 
 
 def _openmp_threads():
