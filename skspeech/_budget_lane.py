@@ -75,34 +75,15 @@ class Lane:
 
 
 class Pace:
-    """How many rows at once, and in how many threads: found while going along.
+    """How many rows to compute at once: found while going along."""
 
-    On cores that other processes are busy on, threads that wait for each other can be several
-    times slower than one; so one chunk is tried in a single thread, and the quicker way is kept.
-    """
-
-    def __init__(self, n_threads):
-        self.n_threads = self._most = n_threads
+    def __init__(self):
         self.chunk = FIRST_CHUNK
-        self.rate = None
-        self._rates = {}
 
-    def update(self, n_rows, seconds, warm):
+    def update(self, n_rows, seconds):
         """Take in a chunk; return the seconds per row to be expected."""
         rate = seconds / n_rows
         self.chunk = int(np.clip(CHUNK_SECONDS / max(rate, 1e-9), FIRST_CHUNK, LARGEST_CHUNK))
-        if not warm:
-            self.rate = rate
-            return rate
-        if self.n_threads not in self._rates and self._most > 1:
-            self._rates[self.n_threads] = rate
-            if len(self._rates) == 1:
-                self.n_threads = 1
-                self.chunk = FIRST_CHUNK
-            else:
-                self.n_threads = min(self._rates, key=self._rates.get)
-                rate = self._rates[self.n_threads]
-        self.rate = rate
         return rate
 
 
@@ -199,11 +180,11 @@ class Work:
         """
         if head is None or not head.shareable:
             return None
-        pace = Pace(job.n_threads)
+        pace = Pace()
         begun = time.monotonic()
         while head.level < target and not job.stopped:
             rows = self.order[head.level : min(head.level + pace.chunk, target)]
-            self.threads.set(pace.n_threads)
+            self.threads.set(job.n_threads)
             start = time.monotonic()
             try:
                 shareable = self._transform(head, rows)
@@ -220,7 +201,7 @@ class Work:
             if not shareable:
                 return None
             # The first chunk also pays for imports and weights; a guess from it is too high.
-            head.rate = pace.update(len(rows), seconds, warm)
+            head.rate = pace.update(len(rows), seconds)
             if warm and subset:
                 target = min(target, self._first_part(head, target, time.monotonic() - begun))
         return head.level

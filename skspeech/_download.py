@@ -94,12 +94,12 @@ def _download_files(name, manifest, folder, url, progress):
 def fetch(url, path, progress):
     """Write what is at `url` to `path`, with a bar on standard error where `progress` is true."""
     import pooch
-    import requests
 
     try:
         pooch.HTTPDownloader(progressbar=progress, timeout=(15, 60))(url, str(path), None)
-    except requests.HTTPError as error:
-        error.response.close()  # pooch leaves the connection of a refusal open
+    except OSError as error:
+        if getattr(error, "response", None) is not None:
+            error.response.close()  # pooch leaves the connection of a refusal open
         raise
 
 
