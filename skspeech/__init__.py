@@ -31,13 +31,17 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "audio": ["AudioError", "AudioLoader"],
         "ensemble": ["GeometricMeanVotingClassifier"],
+        "estimators.augmented": ["AugmentedClassifier"],
+        "estimators.convolutional": ["MixupCNNClassifier"],
         "estimators.discriminant": ["ShrinkageDiscriminantAnalysis"],
+        "estimators.fine_tuned": ["FineTunedSpeakerClassifier"],
         "estimators.linear": [
             "FusedEmbeddingClassifier",
             "MusicEmbeddingClassifier",
             "SpeakerEmbeddingClassifier",
         ],
         "estimators.logistic": ["WideLogisticRegression"],
+        "estimators.recurrent": ["RecurrentAttentionClassifier"],
         "persistence": ["load", "save"],
         "time_budget": ["Candidate", "TimeBudgetClassifier"],
         "transformers.huggingface": ["TransformersEmbedding"],

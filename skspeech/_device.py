@@ -1,8 +1,9 @@
 """Where computation happens: devices and threads."""
 
+import collections
 import concurrent.futures
 
-__all__ = ["map_in_threads", "resolve_device"]
+__all__ = ["map_in_threads", "n_threads_for", "resolve_device"]
 
 
 def resolve_device(device="auto"):
@@ -54,6 +55,23 @@ def _check_present(device):
         )
 
 
+def n_threads_for(device):
+    """How many pieces of work to run at once: torch's threads on a CPU, one on a GPU.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where they run.
+
+    Returns
+    -------
+    int
+    """
+    import torch
+
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
 def map_in_threads(function, items, n_threads):
     """Apply a function that computes with torch, each item in a single thread of its own.
 
@@ -62,26 +80,47 @@ def map_in_threads(function, items, n_threads):
     function : callable
         Called with one item. Torch's settings of the calling thread, such as inference mode, do not
         reach into it.
-    items : sequence
-        What to work on.
+    items : iterable
+        What to work on. No more than `n_threads` items are taken ahead of the results.
     n_threads : int
         Items to work on at once. With 1, the function runs in the calling thread.
 
-    Returns
-    -------
-    list
-        The results, in the order of `items`.
+    Yields
+    ------
+    object
+        The results, in the order of `items`. Where `items` raises an error, those of the items
+        before it come first.
     """
     import torch
 
     if n_threads == 1:
-        return [function(item) for item in items]
+        yield from map(function, items)
+        return
     n_before = torch.get_num_threads()
+    pool = concurrent.futures.ThreadPoolExecutor(
+        n_threads, "skspeech-network", torch.set_num_threads, (1,)
+    )
     try:
-        with concurrent.futures.ThreadPoolExecutor(
-            n_threads, "skspeech-network", torch.set_num_threads, (1,)
-        ) as pool:
-            return list(pool.map(function, items))
+        yield from _in_order(pool, function, iter(items), n_threads)
     finally:
+        pool.shutdown(cancel_futures=True)
         # The threads' setting was theirs alone, but for the linear algebra library's.
         torch.set_num_threads(n_before)
+
+
+def _in_order(pool, function, items, n_ahead):
+    waiting, error = collections.deque(), None
+    while True:
+        try:
+            waiting.append(pool.submit(function, next(items)))
+        except StopIteration:
+            break
+        except Exception as caught:
+            error = caught
+            break
+        if len(waiting) > n_ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+    if error is not None:
+        raise error

@@ -8,6 +8,7 @@ import collections
 import collections.abc
 import concurrent.futures
 import contextlib
+import copy
 import functools
 import hashlib
 import math
@@ -157,13 +158,15 @@ class Clip:
     ('clip 0', 1.0, (16000,))
     """
 
-    __slots__ = ("_key", "_position", "_sampling_rate", "_source")
+    __slots__ = ("_excerpt", "_key", "_position", "_sampling_rate", "_source", "_speed")
 
     def __init__(self, source, sampling_rate=None, position=None):
         self._source = source
         self._sampling_rate = sampling_rate
         self._position = position
         self._key = None
+        self._speed = 1.0
+        self._excerpt = (0.0, None)  # offset and duration, seconds of what is heard
 
     @property
     def name(self):
@@ -196,9 +199,51 @@ class Clip:
             If the file cannot be opened or is not audio.
         """
         if not isinstance(self._source, str):
-            return len(self._source) / self._sampling_rate
-        with _open_sound(self._source) as sound:
-            return _n_frames(sound) / sound.samplerate
+            seconds = len(self._source) / self._sampling_rate
+        else:
+            with _open_sound(self._source) as sound:
+                seconds = _n_frames(sound) / sound.samplerate
+        offset, duration = self._excerpt
+        seconds = seconds / self._speed - offset
+        return seconds if duration is None else min(seconds, duration)
+
+    def variant(self, *, speed=1.0, offset=0.0, duration=None):
+        """The same recording played faster or slower, or a part of it; nothing is decoded yet.
+
+        Parameters
+        ----------
+        speed : float, default=1.0
+            How fast it is played. Pitch and formants move with it, as with a tape.
+        offset : float, default=0.0
+            Seconds of what is played to leave out at the start.
+        duration : float or None, default=None
+            Seconds to keep; None keeps all.
+
+        Returns
+        -------
+        Clip
+            Of the same name, with a key of its own.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skspeech.audio import as_clips
+        >>> clip = as_clips([np.zeros(16_000)])[0]
+        >>> clip.variant(speed=2.0).duration(), clip.variant(offset=0.75).load().shape
+        (0.5, (4000,))
+        """
+        if not (_is_finite(speed) and speed > 0):
+            raise ValueError(f"speed={speed!r} is not accepted: it has to be a number above 0.")
+        _check_seconds(duration, offset)
+        variant = copy.copy(self)
+        variant._key = None
+        variant._speed = self._speed * speed
+        offset_before, duration_before = self._excerpt
+        if duration_before is not None:
+            left = duration_before / speed - offset
+            duration = left if duration is None else min(duration, left)
+        variant._excerpt = (offset_before / speed + offset, duration)
+        return variant
 
     def load(self, max_duration=None, offset=0.0, sampling_rate=SAMPLING_RATE):
         """Decode, mix down to mono, resample.
@@ -228,16 +273,27 @@ class Clip:
         return self._load(max_duration, offset, _checked_rate(sampling_rate), _no_waiting)
 
     def _load(self, max_duration, offset, sampling_rate, wait_turn):
+        first, duration = self._excerpt
+        if duration is not None:
+            left = duration - offset
+            if left <= 0:
+                raise ValueError(f"offset={offset:g} s is not before its end ({duration:g} s).")
+            max_duration = left if max_duration is None else min(max_duration, left)
+        offset += first
         if not isinstance(self._source, str):
-            waveform, rate = self._source, self._sampling_rate
+            waveform, rate = self._source, self._played_at(self._sampling_rate)
             span = _plan(len(waveform), rate, sampling_rate, offset, max_duration)
             blocks = _blocks_of_array(waveform, span.start, span.stop)
             return _decode(blocks, span, rate, sampling_rate, wait_turn)
         with _open_sound(self._source) as sound:
-            rate = _checked_rate(sound.samplerate)
+            rate = self._played_at(_checked_rate(sound.samplerate))
             span = _plan(_n_frames(sound), rate, sampling_rate, offset, max_duration)
             blocks = _blocks_of_sound(sound, span.start, span.stop)
             return _decode(blocks, span, rate, sampling_rate, wait_turn)
+
+    def _played_at(self, rate):
+        """The sampling rate at which this speed is heard."""
+        return rate if self._speed == 1.0 else _checked_rate(round(rate * self._speed, 3))
 
     def key(self):
         """Name of the content: equal for equal bytes, whatever the path.
@@ -245,7 +301,8 @@ class Clip:
         Returns
         -------
         str
-            Hexadecimal digest of the file's bytes, or of the samples, their type and sampling rate.
+            Hexadecimal digest of the file's bytes, or of the samples, their type and sampling rate;
+            a :meth:`variant` says after it which one it is.
 
         Raises
         ------
@@ -257,6 +314,8 @@ class Clip:
                 self._key = _FILE_KEYS.get(self._source)
             else:
                 self._key = _digest_array(self._source, self._sampling_rate)
+            if self._speed != 1.0 or self._excerpt != (0.0, None):
+                self._key += f"-{self._speed!r}-{self._excerpt!r}"
         return self._key
 
 

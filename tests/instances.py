@@ -43,11 +43,34 @@ def _members(clips):
 
 
 _SETTINGS = {
+    "AugmentedClassifier": lambda clips: {"estimator": make_instance(SpeakerEmbeddingClassifier)},
+    "FineTunedSpeakerClassifier": lambda clips: {
+        "freeze": 0.96,
+        "max_epochs": 1,
+        "crop": 0.2,
+        "augment": False,
+        "refit": False,
+    },
     "FusedEmbeddingClassifier": lambda clips: {"extractor": _extractors()},
     "GeometricMeanVotingClassifier": lambda clips: {"estimators": _members(clips)},
     "LogMelSpectrogram": lambda clips: {"duration": 0.3},
+    "MixupCNNClassifier": lambda clips: {
+        "n_filters": (4, 8),
+        "n_mels": 32,
+        "max_epochs": 3,
+    },
     "MusicEmbedding": lambda clips: dict(_WINDOW),
     "MusicEmbeddingClassifier": lambda clips: {"extractor": MusicEmbedding(**_WINDOW)},
+    "RecurrentAttentionClassifier": lambda clips: {
+        "networks": ["lstm"],
+        "rounds": [("mfcc", 8, 1.0)],
+        "max_rounds": 1,
+        "hop_length": 1600,
+        "units": 8,
+        "max_epochs": 2,
+        "max_loops": 1,
+        "learning_rate": 0.05,
+    },
     "SpeakerEmbedding": lambda clips: dict(_WINDOW),
     "SpeakerEmbeddingClassifier": lambda clips: {"extractor": SpeakerEmbedding(**_WINDOW)},
     "TimeBudgetClassifier": lambda clips: {

@@ -11,6 +11,7 @@ from numpydoc.docscrape import ClassDoc, FunctionDoc
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
+from skspeech import SpeakerEmbeddingClassifier
 from skspeech.utils import all_estimators, all_functions
 
 ESTIMATORS = all_estimators()
@@ -121,7 +122,12 @@ def test_everything_public_has_an_example_that_runs(name, item):
 def _fitted(cls):
     """An instance, fitted to a matrix of noise: for extractors a short clip a row."""
     members = [("first", LogisticRegression()), ("second", GaussianNB())]
-    settings = {"estimators": members, "candidates": members, "time_budget": 5.0}
+    settings = {
+        "estimator": SpeakerEmbeddingClassifier(),
+        "estimators": members,
+        "candidates": members,
+        "time_budget": 5.0,
+    }
     parameters = {name: settings[name] for name in _signature(cls.__init__) if name in settings}
     X = np.random.default_rng(0).normal(scale=0.1, size=(12, 400))
     return cls(**parameters).fit(X, np.repeat(["no", "yes"], 6))

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import threading
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -10,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import validate_data
 
-from skspeech._device import map_in_threads, resolve_device
+from skspeech._device import map_in_threads, n_threads_for, resolve_device
 from skspeech._progress import progress_bar
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio import SAMPLING_RATE, AudioError, as_clips, iter_waveforms, window_starts
@@ -43,6 +44,8 @@ _RUNTIME_PARAMETERS = {
 # Seconds of audio that are turned into spectrograms at once, and windows that wait for the network.
 _CHUNK_SECONDS = 120.0
 _CHUNK_BATCHES = 4
+# Chunks that these seconds are cut into for each thread: some, so that none waits for the last one.
+_CHUNKS_A_THREAD = 2
 # A tail shorter than this share of a window is not worth a window of its own.
 _MIN_TAIL = 0.1
 
@@ -233,21 +236,35 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         """Yield (indices, arrays, reusable) for chunks of the clips ``todo``."""
         device = resolve_device(self.device)
         network = shared_network(self._network_id(), device, self._load_network)
-        progress = self._progress(len(todo))
-        for indices, waveforms in self._chunks(clips, todo):
+        n_threads = n_threads_for(device)
+
+        def embed(chunk):
+            indices, waveforms = chunk
             arrays = self._embed_waveforms(waveforms, network, device, pooled)
             # A clip that could not be read was replaced by silence: that must not be found again as
             # its embedding.
             reusable = [self.errors == "raise" or waveform.any() for waveform in waveforms]
-            yield indices, arrays, reusable
-            progress.update(len(indices))
+            return indices, arrays, reusable
+
+        progress = self._progress(len(todo))
+        n_chunks = _CHUNKS_A_THREAD * n_threads if n_threads > 1 else 1
+        chunks = self._chunks(clips, todo, self._seconds_per_chunk() / n_chunks)
+        first = list(itertools.islice(chunks, n_chunks))
+        if len(first) < n_chunks:
+            # Few clips: all of them at once, with a thread for each batch.
+            indices, waveforms = (list(itertools.chain(*parts)) for parts in zip(*first))
+            first, n_threads = [(indices, waveforms)], 1
+        # Many: a chunk in a thread, so that one's spectrograms are computed beside another's
+        # network.
+        for result in map_in_threads(embed, itertools.chain(first, chunks), n_threads):
+            yield result
+            progress.update(len(result[0]))
         progress.close()
 
-    def _chunks(self, clips, todo):
+    def _chunks(self, clips, todo, max_seconds):
         """Group decoded clips: enough to fill some batches, few enough to bound the memory."""
         window, _ = self._window_and_hop()
         sampling_rate = self._target_sampling_rate()
-        max_seconds = self._seconds_per_chunk()
         indices, waveforms, seconds = [], [], 0.0
         decoded = iter_waveforms(
             clips[todo],
@@ -307,7 +324,7 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         starts = torch.from_numpy(windows.starts).to(frames.device)
         # Two batches in a thread each are quicker than one batch after another in two threads, and
         # don't wait for each other in every layer where the cores are busy otherwise.
-        n_threads = torch.get_num_threads() if frames.device.type == "cpu" else 1
+        n_threads = n_threads_for(frames.device)
         size = -(-min(self.batch_size, len(starts)) // n_threads)
         n_batches = -(-len(starts) // size) if len(starts) >= 4 * n_threads else 1
 
@@ -316,7 +333,7 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
             return self._forward(network, frames[batch[:, None] + offsets])
 
         parts = map_in_threads(forward, torch.tensor_split(starts, n_batches), n_threads)
-        return torch.cat(parts).float().cpu().numpy()
+        return torch.cat(list(parts)).float().cpu().numpy()
 
     def _centres(self, waveforms, windows):
         """Frame on which each window is centred; of a tiled clip, the middle of the clip itself."""

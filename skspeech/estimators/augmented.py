@@ -1,0 +1,241 @@
+"""More rows to train on, made of the clips that there are."""
+
+from numbers import Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skspeech._sklearn import HasMethods, Interval, _fit_context
+from skspeech.audio import AudioError, Clips, as_clips
+from skspeech.estimators._targets import check_targets
+
+__all__ = ["AugmentedClassifier"]
+
+
+def _estimator_has(method):
+    return available_if(lambda self: hasattr(self.estimator, method))
+
+
+class AugmentedClassifier(ClassifierMixin, BaseEstimator):
+    """Train a classifier on each clip several times: as it is, at other speeds, and in parts.
+
+    Speed moves pitch and formants as another voice does, and tempo with them. With a few hundred
+    clips it teaches a linear classifier what not to listen to. Clips are predicted as they are, so
+    predicting takes no longer. Where a voice or a word is told by its pitch or its vowels, compare
+    with the classifier alone: there it can do harm.
+
+    Parameters
+    ----------
+    estimator : classifier
+        A classifier of clips, such as a :class:`~sklearn.pipeline.Pipeline` that begins with an
+        extractor, or :class:`~skspeech.SpeakerEmbeddingClassifier`.
+    speeds : sequence of float, default=(0.9, 1.1)
+        Speeds at which each clip is played once more, with all rows at speed 1 besides.
+    crop : float or None, default=None
+        Seconds. From clips that are longer, parts of this length, one after another, are rows of
+        their own, at each speed: called "expanded" in the AutoSpeech challenge. None cuts nothing.
+    sampling_rate : float, default=16000
+        Sampling rate in Hz of bare waveforms.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        The fitted classifier.
+    classes_ : ndarray of shape (n_classes,)
+        The class labels.
+    n_rows_ : int
+        Rows that it was trained on.
+    n_features_in_ : int
+        Length of the clips in samples, where `X` was a 2-D array.
+
+    See Also
+    --------
+    FineTunedSpeakerClassifier : A network that is trained on such changes.
+
+    References
+    ----------
+    Ko, T., Peddinti, V., Povey, D. and Khudanpur, S. (2015). Audio augmentation for speech
+    recognition. Interspeech.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skspeech import AugmentedClassifier, ShrinkageDiscriminantAnalysis, SpectralStatistics
+    >>> from skspeech.datasets import make_tones
+    >>> clips = make_tones(n_samples=12, n_classes=2, random_state=0)
+    >>> pipeline = make_pipeline(SpectralStatistics(), ShrinkageDiscriminantAnalysis())
+    >>> clf = AugmentedClassifier(pipeline).fit(clips.data, clips.target)
+    >>> clf.n_rows_, clf.score(clips.data, clips.target)
+    (36, 1.0)
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"])],
+        "speeds": ["array-like"],
+        "crop": [Interval(Real, 0, None, closed="neither"), None],
+        "sampling_rate": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(self, estimator, *, speeds=(0.9, 1.1), crop=None, sampling_rate=16_000):
+        self.estimator = estimator
+        self.speeds = speeds
+        self.crop = crop
+        self.sampling_rate = sampling_rate
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y):
+        """Train on the clips and on what is made of them.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row.
+        y : array-like of shape (n_clips,)
+            Their labels.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+
+        Raises
+        ------
+        AudioError
+            If clips can't be read. It names every one of them.
+        ValueError
+            If a parameter, `X` or `y` is not as above, or `y` holds one class only.
+        """
+        y = check_targets(self, X, y)
+        self._check_speeds()
+        if getattr(X, "ndim", None) == 2:
+            validate_data(self, X, skip_check_array=True)
+        clips = as_clips(X, sampling_rate=self.sampling_rate)
+        rows, sources = self._rows(clips)
+        try:
+            self.estimator_ = clone(self.estimator).fit(rows, y[sources])
+        except AudioError as error:
+            # A clip that can't be read can't be read at any speed: it is told once.
+            failures = {position: (position, *rest) for position, *rest in error.failures}
+            raise AudioError(failures.values(), len(clips), error.advice) from None
+        self.classes_ = self.estimator_.classes_
+        self.n_rows_ = len(rows)
+        return self
+
+    def predict(self, X):
+        """Predict the labels of clips.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips,)
+            Their labels.
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict(self._clips(X))
+
+    @_estimator_has("predict_proba")
+    def predict_proba(self, X):
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips, n_classes)
+            In the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_proba(self._clips(X))
+
+    @_estimator_has("predict_log_proba")
+    def predict_log_proba(self, X):
+        """Predict the logarithm of each class's probability.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips, n_classes)
+            In the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_log_proba(self._clips(X))
+
+    @_estimator_has("decision_function")
+    def decision_function(self, X):
+        """Give the scores of the classes.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips,) or (n_clips, n_classes)
+            As the classifier gives them.
+        """
+        check_is_fitted(self)
+        return self.estimator_.decision_function(self._clips(X))
+
+    def _clips(self, X):
+        return as_clips(X, sampling_rate=self.sampling_rate)
+
+    def _check_speeds(self):
+        speeds = np.asarray(self.speeds, dtype=float)
+        if speeds.ndim != 1 or not (np.isfinite(speeds) & (speeds > 0)).all():
+            raise ValueError(
+                f"speeds={self.speeds!r} is not accepted. Give a sequence of numbers above 0, such "
+                "as (0.9, 1.1); an empty one plays every clip at its own speed only."
+            )
+
+    def _rows(self, clips):
+        """All rows as clips of which none is decoded yet, and the clip that each is made of."""
+        rows, sources = list(clips), list(range(len(clips)))
+        for speed in self.speeds:
+            rows += [clip.variant(speed=float(speed)) for clip in clips]
+            sources += range(len(clips))
+        if self.crop is not None:
+            parts = [
+                (part, source)
+                for row, source in zip(rows, sources, strict=True)
+                for part in self._parts(row)
+            ]
+            rows += [part for part, _ in parts]
+            sources += [source for _, source in parts]
+        return Clips(rows, [clips.position(source) for source in sources]), np.array(sources)
+
+    def _parts(self, clip):
+        try:
+            duration = clip.duration()
+        except (OSError, ValueError):
+            return []  # the clip itself is a row too, and will say what is wrong with it
+        if duration <= self.crop:
+            return []
+        starts = np.arange(0.0, duration - self.crop / 2, self.crop)
+        return [
+            clip.variant(offset=float(min(start, duration - self.crop)), duration=self.crop)
+            for start in starts
+        ]
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        # It is for recordings: rows of a few random numbers tell it nothing.
+        tags.classifier_tags.poor_score = True
+        return tags

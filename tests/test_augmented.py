@@ -1,0 +1,145 @@
+"""More rows of each clip: what they are, and that predicting does not use them."""
+
+import numpy as np
+import pytest
+import soundfile
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.pipeline import make_pipeline
+
+from skspeech import AugmentedClassifier, ShrinkageDiscriminantAnalysis, SpeakerEmbedding, cache
+from skspeech.audio import as_clips
+
+RATE = 16_000
+
+
+class Listener(ClassifierMixin, BaseEstimator):
+    """Keeps the waveforms that it was trained on and those that it was asked about."""
+
+    def fit(self, X, y):
+        self.heard_, self.labels_ = [clip.load() for clip in X], y
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        self.asked_ = [clip.load() for clip in X]
+        return np.repeat(self.classes_[:1], len(X))
+
+
+def sine(hertz, seconds=1.0, rate=RATE):
+    return np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate).astype(np.float32)
+
+
+def pitch(waveform):
+    return np.abs(np.fft.rfft(waveform)).argmax() * RATE / len(waveform)
+
+
+@pytest.fixture(params=["waveforms", "files of another rate"])
+def two_clips(request, tmp_path):
+    if request.param == "waveforms":
+        return [sine(400.0), sine(1000.0, 0.5)]
+    paths = [tmp_path / "low.wav", tmp_path / "high.wav"]
+    soundfile.write(paths[0], sine(400.0, rate=22_050), 22_050, subtype="FLOAT")
+    soundfile.write(paths[1], sine(1000.0, 0.5, 44_100), 44_100, subtype="FLOAT")
+    return paths
+
+
+def test_each_clip_is_also_played_at_each_speed(two_clips):
+    clf = AugmentedClassifier(Listener(), speeds=(0.8, 1.25)).fit(two_clips, ["low", "high"])
+
+    heard = clf.estimator_.heard_
+    assert clf.n_rows_ == len(heard) == 6
+    assert clf.estimator_.labels_.tolist() == ["low", "high"] * 3
+    np.testing.assert_allclose([len(x) / RATE for x in heard], [1, 0.5, 1.25, 0.625, 0.8, 0.4])
+    expected = [400, 1000, 320, 800, 500, 1250]
+    np.testing.assert_allclose([pitch(x) for x in heard], expected, atol=2.0)
+
+
+def test_clips_are_predicted_as_they_are(two_clips):
+    clf = AugmentedClassifier(Listener()).fit(two_clips, ["low", "high"])
+
+    clf.predict(two_clips)
+
+    for asked, clip in zip(clf.estimator_.asked_, as_clips(two_clips), strict=True):
+        np.testing.assert_array_equal(asked, clip.load())
+
+
+def test_long_clips_are_cut_into_parts():
+    ramp = np.linspace(-1, 1, 40_000, dtype=np.float32)  # 2.5 s
+    clf = AugmentedClassifier(Listener(), speeds=(), crop=1.0).fit([ramp, sine(300.0)], [1, 0])
+
+    whole, short, *parts = clf.estimator_.heard_
+    assert (len(whole), len(short)) == (40_000, 16_000)
+    assert clf.estimator_.labels_.tolist() == [1, 0, 1, 1]
+    np.testing.assert_array_equal(np.concatenate(parts), ramp[:32_000])
+
+
+def test_the_rest_of_a_clip_is_a_part_too_where_it_is_half_as_long():
+    ramp = np.linspace(-1, 1, 42_000, dtype=np.float32)  # 2.625 s
+    clf = AugmentedClassifier(Listener(), speeds=(), crop=1.0).fit([ramp, sine(300.0)], [1, 0])
+
+    np.testing.assert_array_equal(clf.estimator_.heard_[-1], ramp[-16_000:])
+    assert clf.n_rows_ == 5
+
+
+def test_parts_of_other_speeds_are_as_long():
+    clf = AugmentedClassifier(Listener(), speeds=(0.5,), crop=1.0).fit(
+        [sine(400.0, 1.0), sine(500.0, 1.5)], [0, 1]
+    )
+
+    lengths = [len(x) for x in clf.estimator_.heard_]
+    assert lengths == [16_000, 24_000, 32_000, 48_000, *[16_000] * 6]
+    np.testing.assert_allclose([pitch(x) for x in clf.estimator_.heard_[-5:-3]], 200, atol=2)
+
+
+def test_a_variant_is_not_mistaken_for_the_clip_in_the_cache():
+    cache.clear()
+    extractor = SpeakerEmbedding(layers="embedding")
+    clip = as_clips([sine(200.0) + sine(1700.0)])[0]
+    variants = [clip, clip.variant(speed=1.2), clip.variant(offset=0.3), clip.variant(duration=0.4)]
+    assert len({variant.key() for variant in variants}) == 4
+
+    remembered = [extractor.transform([variant]) for variant in variants]
+
+    for variant, row in zip(variants, remembered, strict=True):
+        np.testing.assert_allclose(extractor.transform([variant.load()]), row, atol=1e-5)
+
+
+def test_a_variant_of_a_variant():
+    clip = as_clips([np.arange(32_000, dtype=np.float32) / 32_000])[0]
+    part = clip.variant(offset=0.5, duration=1.0)
+
+    assert part.variant(offset=0.25).duration() == 0.75
+    np.testing.assert_array_equal(part.variant(offset=0.25).load(), clip.load()[12_000:24_000])
+    assert part.variant(speed=2.0).duration() == 0.5
+    assert len(part.load(max_duration=0.1)) == 1600
+    assert len(part.load(offset=0.75)) == 4000
+    with pytest.raises(ValueError, match="not before its end"):
+        part.load(offset=1.0)
+
+
+@pytest.mark.parametrize("speeds", [0.9, (0.9, -1), ("fast",), [[0.9]]])
+def test_speeds_are_checked(speeds):
+    with pytest.raises(ValueError, match=r"speeds|could not convert"):
+        AugmentedClassifier(Listener(), speeds=speeds).fit([sine(300.0), sine(400.0)], [0, 1])
+
+
+@pytest.mark.data
+def test_other_speeds_help_to_tell_emotions(data_home):
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import train_test_split
+
+    from skspeech.datasets import fetch_emodb
+
+    bunch = fetch_emodb(data_home=data_home)
+    parts = train_test_split(
+        bunch.data, bunch.target, train_size=200, test_size=120, stratify=bunch.target,
+        random_state=0,
+    )  # fmt: skip
+    X, X_test, y, y_test = parts
+    plain = make_pipeline(SpeakerEmbedding(), ShrinkageDiscriminantAnalysis(shrinkage=0.5))
+    scores = [
+        balanced_accuracy_score(y_test, clf.fit(X, y).predict(X_test))
+        for clf in (plain, AugmentedClassifier(plain))
+    ]
+    assert scores[1] > scores[0] - 0.01
+    assert scores[1] > 0.8
