@@ -6,8 +6,13 @@ includes predicting. Imports are done and weights are loaded before the clock st
 
     python benchmarks/accuracy.py --tasks emodb-emotion --systems best opensmile-svm --seeds 0 1
 
-writes benchmarks/results/accuracy.md and .json; `--name` chooses another name, `--append` adds to
-what the file already holds.
+With `--leave-one-out`, the systems are the challenge's line-up of six approaches, the same without
+each of them, and without the three that train networks.
+
+    python benchmarks/accuracy.py --leave-one-out --time-budget 180 --name approaches
+
+Results go to benchmarks/results/accuracy.md and .json; `--name` chooses another name, `--append`
+adds to what the file already holds.
 """
 
 import argparse
@@ -27,7 +32,11 @@ from _tasks import TASKS, load_task
 from skspeech.metrics import area_under_learning_curve, balanced_accuracy_over_time
 
 PRESETS = ("fast", "best", "autospeech2020")
-SYSTEMS = (*PRESETS, *PEERS)
+# The challenge's line-up of six approaches, and what is left of it without some of them.
+APPROACHES = ("speaker", "music", "fused", "recurrent", "mixup-cnn", "fine-tuned")
+LEFT_OUT = {f"without-{name}": [name] for name in APPROACHES}
+LEFT_OUT["without-trained"] = ["recurrent", "mixup-cnn", "fine-tuned"]
+SYSTEMS = (*PRESETS, *LEFT_OUT, *PEERS)
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -55,6 +64,13 @@ def parse_args(argv):
     parser.add_argument(
         "--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="SYSTEM"
     )
+    parser.add_argument(
+        "--leave-one-out",
+        dest="systems",
+        action="store_const",
+        const=["autospeech2020", *LEFT_OUT],
+        help="what each of the six approaches adds",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
     parser.add_argument("--time-budget", type=float, default=60.0, help="seconds (default: 60)")
     parser.add_argument("--data-home", help="folder of the data sets (default: SKSPEECH_DATA)")
@@ -74,7 +90,7 @@ def run_in_fresh_process(*run):
 def measure(system, task, seed, time_budget, data_home=None):
     """Return the learning curve of one system on one task's test part, with its summary."""
     split = load_task(task, seed, data_home)
-    answer = answers_of_preset if system in PRESETS else answers_of_peer
+    answer = answers_of_peer if system in PEERS else answers_of_preset
     prepare(system, split)
     start = time.monotonic()
     times, predictions = [], []
@@ -101,11 +117,15 @@ def measure(system, task, seed, time_budget, data_home=None):
     }
 
 
-def answers_of_preset(preset, split, time_budget, seed):
+def answers_of_preset(system, split, time_budget, seed):
     """Yield test labels for each snapshot of the ensemble."""
     from skspeech import TimeBudgetClassifier
 
-    classifier = TimeBudgetClassifier(preset=preset, time_budget=time_budget, random_state=seed)
+    candidates = ["auto", *[f"-{name}*" for name in LEFT_OUT.get(system, [])]]
+    preset = "autospeech2020" if system in LEFT_OUT else system
+    classifier = TimeBudgetClassifier(
+        candidates, preset=preset, time_budget=time_budget, random_state=seed
+    )
     for snapshot in classifier.iter_fit(split.X_train, split.y_train, groups=split.groups_train):
         yield snapshot.predict(split.X_test)
 
@@ -129,7 +149,7 @@ def prepare(system, split):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # so few clips are worth a warning, but not here
-        if system in PRESETS:
+        if system not in PEERS:
             for _ in answers_of_preset(system, small, 10.0, seed=0):
                 break
             forget_embeddings()
