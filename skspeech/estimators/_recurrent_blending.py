@@ -1,0 +1,147 @@
+"""Which snapshots of the recurrent approach are averaged, and how; draws of clips by class."""
+
+import numpy as np
+from scipy.special import logsumexp
+from scipy.stats import rankdata
+
+__all__ = [
+    "BELOW_START",
+    "auc_score",
+    "balanced_draw",
+    "balanced_log_loss",
+    "blend",
+    "choose_snapshots",
+]
+
+_FLOOR = 1e-6
+# How far below the start a snapshot may score, and the average of several.
+BELOW_START = 0.1
+# Snapshots beyond the best ones, and how many of each network are looked at for them.
+_MOST_EXTRA, _EXTRA_PER_NETWORK = 3, 2
+
+
+def auc_score(codes, proba):
+    """Twice the area under the ROC curve less 1, averaged over the classes, one against the rest.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_clips,), int
+        The true classes.
+    proba : ndarray of shape (n_clips, n_classes)
+        Probabilities.
+
+    Returns
+    -------
+    float
+        From -1 to 1; 0 is chance. Where only one class is in `codes`, twice the share of it that is
+        recognised, less 1.
+    """
+    n_classes = proba.shape[1]
+    true = np.eye(n_classes, dtype=bool)[codes]
+    n_true = true.sum(axis=0)
+    judged = (n_true > 0) & (n_true < len(codes))
+    if not judged.any():
+        return float(2 * np.mean(proba.argmax(axis=1) == codes) - 1)
+    ranks = rankdata(proba[:, judged], axis=0)
+    n_true = n_true[judged]
+    above = (ranks * true[:, judged]).sum(axis=0) - n_true * (n_true + 1) / 2
+    return float(2 * np.mean(above / (n_true * (len(codes) - n_true))) - 1)
+
+
+def balanced_log_loss(codes, proba):
+    """Log loss in which every class counts the same.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_clips,), int
+        The true classes.
+    proba : ndarray of shape (n_clips, n_classes)
+        Probabilities; 0 counts as 1e-6.
+
+    Returns
+    -------
+    float
+    """
+    losses = -np.log(np.maximum(proba[np.arange(len(codes)), codes], _FLOOR))
+    return float(np.average(losses, weights=1.0 / np.bincount(codes)[codes]))
+
+
+def choose_snapshots(scores, networks, start_score, *, n_best=5):
+    """Choose which snapshots are averaged.
+
+    Those count that score above 0 and above the start less 0.1: the `n_best` best of them, and up
+    to three more, which have to be among the best two of their network.
+
+    Parameters
+    ----------
+    scores : list of float
+        As from :func:`auc_score`.
+    networks : list of str
+        What each is a snapshot of.
+    start_score : float
+        Score of the logistic regression.
+    n_best : int, default=5
+        How many.
+
+    Returns
+    -------
+    list of int
+        Positions, from the best on; empty if none counts.
+    """
+    ranked = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+    ranked = [i for i in ranked if scores[i] > max(0.0, start_score - BELOW_START)]
+    of_network = {}
+    for i in ranked:
+        of_network.setdefault(networks[i], []).append(i)
+    leading = {i for members in of_network.values() for i in members[:_EXTRA_PER_NETWORK]}
+    extra = [i for i in ranked[n_best:] if i in leading]
+    return ranked[:n_best] + extra[:_MOST_EXTRA]
+
+
+def blend(probas, mean):
+    """Average the probabilities of several snapshots.
+
+    Parameters
+    ----------
+    probas : list of ndarray of shape (n_clips, n_classes)
+        At least one.
+    mean : {"arithmetic", "geometric"}
+        Which mean. The geometric one takes less than 1e-6 as 1e-6, so that none has a veto.
+
+    Returns
+    -------
+    ndarray of shape (n_clips, n_classes)
+        Each row sums to 1.
+    """
+    probas = np.asarray(probas, dtype=np.float64)
+    if mean == "arithmetic":
+        return probas.mean(axis=0)
+    logs = np.log(np.maximum(probas, _FLOOR)).mean(axis=0)
+    return np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+
+
+def balanced_draw(codes, n, rng):
+    """Draw rows so that all classes are drawn equally often, but for one.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_rows,), int
+        Classes of the rows.
+    n : int
+        How many rows.
+    rng : RandomState
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+        Rows in random order. A row comes again only after all others of its class.
+    """
+    classes = rng.permutation(np.unique(codes))
+    shares = n // len(classes) + (np.arange(len(classes)) < n % len(classes))
+    drawn = []
+    for code, share in zip(classes, shares, strict=True):
+        own = np.flatnonzero(codes == code)
+        n_times = -(-share // len(own))
+        drawn.append(np.concatenate([own[:0], *(rng.permutation(own) for _ in range(n_times))]))
+        drawn[-1] = drawn[-1][:share]
+    return rng.permutation(np.concatenate(drawn))

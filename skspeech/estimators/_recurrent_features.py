@@ -1,0 +1,203 @@
+"""What the recurrent networks read: log-mel frames of many clips, and distorted batches of them."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from scipy.fft import dct
+
+from skspeech._spectrogram import MelSpectrogram, power_to_db
+from skspeech.audio import SAMPLING_RATE
+
+__all__ = ["Augmentation", "Frames", "as_features", "log_mel_frames", "make_batch"]
+
+_CHUNK_SECONDS = 120.0
+
+
+class Frames(NamedTuple):
+    """Log-mel frames of all clips, one clip after another.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_frames_in_all, n_mels), float32
+        In decibels, no lower than 80 dB below the loudest of the clip.
+    starts : ndarray of shape (n_clips + 1,), int64
+        Clip `i` owns the rows ``starts[i]:starts[i + 1]``.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray
+
+
+class Augmentation(NamedTuple):
+    """How far training distorts spectrograms at most; 0 leaves it out.
+
+    Attributes
+    ----------
+    speed : float
+        Change of tempo, as a share.
+    warp : float
+        Stretch of the frequency axis, as a share: voices of other sizes.
+    gain : float
+        Change of level in decibels.
+    band_mask, frame_mask : float
+        Width of the masked band of frequencies, and of time, as a share of all.
+    """
+
+    speed: float = 0.0
+    warp: float = 0.0
+    gain: float = 0.0
+    band_mask: float = 0.0
+    frame_mask: float = 0.0
+
+
+def log_mel_frames(waveforms, *, n_fft, hop_length, n_mels, device):
+    """Compute the log-mel frames of clips, a few minutes of audio at a time.
+
+    Parameters
+    ----------
+    waveforms : list of ndarray of shape (n_samples,), float32
+    n_fft, hop_length, n_mels : int
+        As in librosa.
+    device : torch.device
+
+    Returns
+    -------
+    Frames
+    """
+    import torch
+
+    spectrogram = MelSpectrogram(n_fft, hop_length, n_mels)
+    values, counts = [], []
+    with torch.inference_mode():
+        for chunk in _chunks(waveforms):
+            power, starts = spectrogram(chunk, device)
+            values.append(power_to_db(power, starts).cpu().numpy())
+            counts.append(np.diff(starts))
+    counts = np.concatenate(counts)
+    return Frames(np.concatenate(values), np.concatenate([[0], np.cumsum(counts)]))
+
+
+def _chunks(waveforms):
+    chunk, n_samples = [], 0
+    for waveform in waveforms:
+        chunk.append(waveform)
+        n_samples += len(waveform)
+        if n_samples > _CHUNK_SECONDS * SAMPLING_RATE:
+            yield chunk
+            chunk, n_samples = [], 0
+    if chunk:
+        yield chunk
+
+
+def as_features(log_mel, kind):
+    """Turn log-mel frames into what the networks read.
+
+    Parameters
+    ----------
+    log_mel : ndarray of shape (..., n_mels)
+        In decibels.
+    kind : {"logmel", "mfcc"}
+        Which features.
+
+    Returns
+    -------
+    ndarray of shape (..., n_mels)
+        Themselves, or as many mel-frequency cepstral coefficients as there are bands.
+    """
+    return log_mel if kind == "logmel" else log_mel @ _dct_matrix(log_mel.shape[-1])
+
+
+@functools.lru_cache(maxsize=8)
+def _dct_matrix(n):
+    return dct(np.eye(n), axis=1, norm="ortho").astype(np.float32)
+
+
+def make_batch(frames, clips, n_frames, augmentation=None, rng=None):
+    """Gather clips in one array, padded with zeros at their ends.
+
+    Parameters
+    ----------
+    frames : Frames
+    clips : ndarray of shape (n_clips,), int
+        Which clips.
+    n_frames : int
+        Frames that each gets. Longer clips are cut: at their end, or where there is an
+        augmentation, so that a random part is left.
+    augmentation : Augmentation, default=None
+        How much to distort them.
+    rng : RandomState, default=None
+        Where the distortions come from.
+
+    Returns
+    -------
+    batch : ndarray of shape (n_clips, n_frames, n_mels), float32
+    mask : ndarray of shape (n_clips, n_frames), float32
+        1 where there is a frame, else 0.
+    """
+    starts, counts = frames.starts[clips], np.diff(frames.starts)[clips]
+    if augmentation is None:
+        positions = np.broadcast_to(np.arange(n_frames), (len(clips), n_frames))
+        mask = positions < counts[:, None]
+        batch = frames.values[starts[:, None] + np.minimum(positions, counts[:, None] - 1)]
+    else:
+        batch, mask = _resample_time(frames, starts, counts, n_frames, augmentation, rng)
+        batch = _warp_bands(batch, augmentation, rng)
+        batch += _spread(rng, len(clips), augmentation.gain)[:, None, None]
+        batch = _hide(batch, mask, augmentation, rng)
+    mask = mask.astype(np.float32)
+    return batch * mask[:, :, None], mask
+
+
+def _spread(rng, n, limit):
+    return rng.uniform(-limit, limit, n).astype(np.float32)
+
+
+def _resample_time(frames, starts, counts, n_frames, augmentation, rng):
+    """Change the tempo of each clip, and take a random part of those that are too long."""
+    steps = 1.0 + _spread(rng, len(starts), augmentation.speed)
+    lengths = np.maximum(1, np.round(counts / steps)).astype(int)
+    firsts = np.floor(rng.uniform(size=len(starts)) * (np.maximum(lengths - n_frames, 0) + 1))
+    positions = (firsts[:, None] + np.arange(n_frames)) * steps[:, None]
+    mask = np.arange(n_frames) < lengths[:, None]
+    lower, upper, share = _between(positions, counts[:, None])
+    values, starts = frames.values, starts[:, None]
+    batch = values[starts + lower] * (1 - share[:, :, None])
+    return batch + values[starts + upper] * share[:, :, None], mask
+
+
+def _between(positions, counts):
+    """Neighbours of positions between 0 and ``counts - 1``, and the weight of the upper one."""
+    positions = np.minimum(positions, counts - 1)
+    lower = positions.astype(int)
+    upper = np.minimum(lower + 1, counts - 1)
+    return lower, upper, (positions - lower).astype(np.float32)
+
+
+def _warp_bands(batch, augmentation, rng):
+    if not augmentation.warp:
+        return batch
+    n_clips, _, n_bands = batch.shape
+    factors = 1.0 + _spread(rng, n_clips, augmentation.warp)
+    lower, upper, share = _between(factors[:, None] * np.arange(n_bands), n_bands)
+    by_band = batch.transpose(0, 2, 1)
+    rows, share = np.arange(n_clips)[:, None], share[:, :, None]
+    warped = by_band[rows, lower] * (1 - share) + by_band[rows, upper] * share
+    return warped.transpose(0, 2, 1)
+
+
+def _hide(batch, mask, augmentation, rng):
+    """Replace a band of frequencies and a stretch of time by the clip's mean."""
+    n_clips, n_frames, n_bands = batch.shape
+    hidden = _stretch(rng, np.full(n_clips, n_bands), augmentation.band_mask, n_bands)[:, None, :]
+    hidden = hidden | _stretch(rng, mask.sum(axis=1), augmentation.frame_mask, n_frames)[:, :, None]
+    count = mask.sum(axis=1) * n_bands
+    means = (batch * mask[:, :, None]).sum(axis=(1, 2)) / count
+    return np.where(hidden, means[:, None, None].astype(np.float32), batch)
+
+
+def _stretch(rng, lengths, share, n):
+    widths = rng.uniform(0, share, len(lengths)) * lengths
+    firsts = rng.uniform(size=len(lengths)) * (lengths - widths)
+    positions = np.arange(n) + 0.5
+    return (positions >= firsts[:, None]) & (positions < (firsts + widths)[:, None])

@@ -1,0 +1,289 @@
+"""Training of one recurrent network after another, and the snapshots that this leaves."""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from skspeech.estimators._recurrent_blending import (
+    BELOW_START,
+    auc_score,
+    balanced_draw,
+    balanced_log_loss,
+    blend,
+    choose_snapshots,
+)
+from skspeech.estimators._recurrent_features import (
+    Augmentation,
+    as_features,
+    log_mel_frames,
+    make_batch,
+)
+from skspeech.estimators._trained import balanced_score
+
+__all__ = ["Candidates", "PreparedClips", "Training", "frames_for", "frames_key"]
+
+_AUGMENTATION = Augmentation(speed=0.15, warp=0.1, gain=6.0, band_mask=0.15, frame_mask=0.15)
+_NO_AUGMENTATION = Augmentation()
+_WARM_UP_STEPS = 10
+# The first steps are slow, because they compile the network; those after them are measured. With
+# less than this share of all the steps that are planned, a training is not worth its beginning.
+_N_SLOW_STEPS, _N_MEASURED_STEPS = 2, 4
+_ENOUGH = 0.5
+# The first loop's sample has so many clips, each further loop's twice as many.
+_FIRST_SAMPLE = 512
+# To compile a network takes about as long as to train it on so many frames without.
+_FEW_FRAMES = 500
+# Of one training no more snapshots than these are averaged.
+_PER_TRAINING = 2
+
+
+class PreparedClips:
+    """Clips to train on and to judge by, as log-mel frames, which are computed once a setting.
+
+    Parameters
+    ----------
+    data : TrainingData
+    device : torch.device
+        Where spectrograms are computed.
+    """
+
+    def __init__(self, data, device):
+        self.codes, self.valid_codes = data.train.codes, data.valid.codes
+        self._waveforms = data.train.waveforms, data.valid.waveforms
+        self._device = device
+        self._key, self._frames = None, None
+
+    def frames(self, setting):
+        """`Frames` of the clips to train on and of those to judge by, for one setting."""
+        key = frames_key(setting)
+        if key != self._key:
+            self._frames = [
+                frames_for(setting, waveforms, self._device) for waveforms in self._waveforms
+            ]
+            self._key = key
+        return self._frames
+
+
+def frames_key(setting):
+    """What `frames_for` depends on."""
+    return tuple(setting[key] for key in ("n_fft", "hop_length", "n_bands", "n_frames"))
+
+
+def frames_for(setting, waveforms, device):
+    """Log-mel frames of clips, no more of each than augmented training may need."""
+    most = int(1.5 * setting["n_frames"] * setting["hop_length"])
+    return log_mel_frames(
+        [waveform[:most] for waveform in waveforms],
+        n_fft=setting["n_fft"],
+        hop_length=setting["hop_length"],
+        n_mels=setting["n_bands"],
+        device=device,
+    )
+
+
+class Candidate(NamedTuple):
+    """A snapshot with its probabilities of the held-out clips."""
+
+    snapshot: dict
+    proba: np.ndarray
+    score: float
+
+
+class Candidates:
+    """The snapshots that may be averaged, judged by the held-out clips.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_clips,), int
+        Classes of the held-out clips.
+    start : ndarray of shape (n_clips, n_classes)
+        What the logistic regression says about them.
+    n_best : int
+        As in :func:`choose_snapshots`.
+    mean : {"arithmetic", "geometric"}
+        As in :func:`blend`.
+
+    Attributes
+    ----------
+    chosen : list of dict
+        The snapshots in the best average so far.
+    """
+
+    def __init__(self, codes, start, n_best, mean):
+        self.codes, self.n_best, self.mean = codes, n_best, mean
+        self.chosen = []
+        self._start_score = auc_score(codes, start)
+        self._least_accuracy = balanced_score(codes, start) - BELOW_START
+        self._loss = np.inf
+        self._members = []
+
+    def add(self, snapshot, proba):
+        """Add a snapshot; return its score. The worst of its training is dropped."""
+        added = Candidate(snapshot, proba, auc_score(self.codes, proba))
+        self._members.append(added)
+        same = [member for member in self._members if _same_training(member, added)]
+        if len(same) > _PER_TRAINING:
+            worst = min(same, key=lambda member: member.score)
+            self._members = [member for member in self._members if member is not worst]
+        return added.score
+
+    def improve(self):
+        """Choose and average again; tell whether that is better than the best before."""
+        chosen = choose_snapshots(
+            [member.score for member in self._members],
+            [member.snapshot["network"] for member in self._members],
+            self._start_score,
+            n_best=self.n_best,
+        )
+        if not chosen:
+            return False
+        members = [self._members[i] for i in chosen]
+        proba = blend([member.proba for member in members], self.mean)
+        loss = balanced_log_loss(self.codes, proba)
+        if loss >= self._loss or balanced_score(self.codes, proba) < self._least_accuracy:
+            return False
+        self._loss, self.chosen = loss, [member.snapshot for member in members]
+        return True
+
+
+def _same_training(one, other):
+    return all(one.snapshot[key] == other.snapshot[key] for key in ("network", "round"))
+
+
+class Training:
+    """One network's training in one round.
+
+    Parameters
+    ----------
+    estimator : RecurrentAttentionClassifier
+        Whose parameters say how.
+    setting : dict
+        What :class:`Network` needs, but for mean and scale.
+    clips : PreparedClips
+    rng : RandomState
+    seconds : float
+        How long it should take.
+    most_seconds : float
+        How long it may take, where `seconds` turn out to be too few to learn much.
+    weights : list of ndarray, default=None
+        Weights to go on from.
+    """
+
+    def __init__(self, estimator, setting, clips, rng, seconds, most_seconds, weights=None):
+        from skspeech.estimators._recurrent_networks import Network
+
+        self._began = time.monotonic()
+        self._seconds, self._most_seconds = seconds, most_seconds
+        self._estimator, self._clips, self._rng = estimator, clips, rng
+        self._frames, self._valid_frames = clips.frames(setting)
+        mean, scale = _scaling(as_features(self._frames.values, setting["features"]))
+        setting = {**setting, "mean": mean, "scale": scale, "weights": weights}
+        n_classes = len(estimator.classes_)
+        self._network = Network(setting, n_classes, seed=rng.randint(2**31))
+        n = len(clips.codes)
+        self._batch_size = min(estimator.batch_size, n)
+        n_steps = estimator.max_loops * estimator.max_epochs * -(-n // self._batch_size)
+        self._network.prepare(
+            learning_rate=estimator.learning_rate,
+            weight_decay=estimator.weight_decay,
+            label_smoothing=estimator.label_smoothing,
+            run_eagerly=n_steps * setting["n_frames"] < _FEW_FRAMES,
+        )
+        self._n_planned, self._n_done = n_steps, 0
+        self._first_steps = None
+        self._judging = 0.0
+
+    def loops(self):
+        """Train in loops, each with its own draw of clips.
+
+        Yields
+        ------
+        snapshot : dict
+            The loop's best weights, with the setting of the network.
+        proba : ndarray of shape (n_clips, n_classes)
+            What they say about the held-out clips.
+        """
+        best_loss, best_score, n_in_vain = np.inf, -np.inf, 0
+        for loop in range(self._estimator.max_loops):
+            snapshot, proba, loss = self._run_loop(loop)
+            if snapshot is None:
+                return
+            score = auc_score(self._clips.valid_codes, proba)
+            n_in_vain = 0 if loss < best_loss or score > best_score else n_in_vain + 1
+            best_loss, best_score = min(best_loss, loss), max(best_score, score)
+            yield snapshot, proba
+            if n_in_vain == self._estimator.patience or self._is_over():
+                return
+
+    def _run_loop(self, loop):
+        """The best weights of a few epochs, their probabilities and their loss."""
+        n = len(self._clips.codes)
+        n_steps = max(1, -(-min(n, _FIRST_SAMPLE * 2**loop) // self._batch_size))
+        sample = balanced_draw(self._clips.codes, n_steps * self._batch_size, self._rng)
+        best = None, None, np.inf
+        for epoch in range(self._estimator.max_epochs):
+            losses = []
+            for step, rows in enumerate(self._rng.permutation(sample).reshape(n_steps, -1)):
+                if self._is_over():
+                    break
+                epochs = loop * self._estimator.max_epochs + epoch + step / n_steps
+                losses.append(self._train_batch(rows, epochs))
+            if losses:
+                best = self._judge(losses, best)
+            if self._is_over():
+                break
+        return best
+
+    def _train_batch(self, rows, epochs):
+        """One step; the learning rate falls to 0 along a cosine, by epochs or by time."""
+        estimator = self._estimator
+        by_epochs = epochs / (estimator.max_loops * estimator.max_epochs)
+        by_time = (time.monotonic() - self._began) / self._seconds
+        progress = min(1.0, max(by_epochs, by_time))
+        warm = min(1.0, (self._n_done + 1) / _WARM_UP_STEPS)
+        rate = estimator.learning_rate * warm * (0.5 + 0.5 * np.cos(np.pi * progress))
+        augmentation = _AUGMENTATION if estimator.augment else _NO_AUGMENTATION
+        batch, mask = make_batch(
+            self._frames, rows, self._network.setting["n_frames"], augmentation, self._rng
+        )
+        loss = self._network.train(batch, mask, self._clips.codes[rows], rate)
+        self._n_done += 1
+        self._take_enough_time()
+        return loss
+
+    def _take_enough_time(self):
+        """After a few steps, see how long they take, and lay claim to the time for enough."""
+        if self._n_done == _N_SLOW_STEPS:
+            self._first_steps = time.monotonic()
+        elif self._n_done == _N_SLOW_STEPS + _N_MEASURED_STEPS:
+            now = time.monotonic()
+            step = (now - self._first_steps) / _N_MEASURED_STEPS
+            enough = now - self._began + _ENOUGH * self._n_planned * step
+            self._seconds = min(self._most_seconds, max(self._seconds, enough))
+
+    def _judge(self, losses, best):
+        """Judge an epoch, record it, and return the better of it and the best of its loop."""
+        began = time.monotonic()
+        proba = self._network.predict(self._valid_frames)
+        codes = self._clips.valid_codes
+        loss = balanced_log_loss(codes, proba)
+        self._estimator._record(
+            network=self._network.setting["network"],
+            round=self._network.setting["round"],
+            train_loss=float(np.mean(losses)),
+            valid_loss=loss,
+            valid_score=balanced_score(codes, proba),
+        )
+        if loss < best[2] or best[0] is None:
+            best = {**self._network.setting, "weights": self._network.weights()}, proba, loss
+        self._judging = max(self._judging, time.monotonic() - began)
+        return best
+
+    def _is_over(self):
+        return time.monotonic() - self._began + 1.5 * self._judging > self._seconds
+
+
+def _scaling(values):
+    """Mean and scale of each feature; what does not vary is not blown up."""
+    return values.mean(axis=0), np.maximum(values.std(axis=0), 0.1)

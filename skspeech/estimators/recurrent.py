@@ -1,0 +1,474 @@
+"""Recurrent networks with attention, in rounds over growing features (AutoSpeech 2019, first)."""
+
+import sys
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+
+from skspeech._device import resolve_device
+from skspeech._sklearn import Interval, StrOptions
+from skspeech._spectrogram import mel_filter_bank
+from skspeech.audio import SAMPLING_RATE
+from skspeech.estimators._recurrent_blending import balanced_log_loss, blend
+from skspeech.estimators._recurrent_features import log_mel_frames
+from skspeech.estimators._recurrent_training import (
+    Candidates,
+    PreparedClips,
+    Training,
+    frames_for,
+    frames_key,
+)
+from skspeech.estimators._trained import TrainedClassifier, balanced_score
+
+__all__ = ["RecurrentAttentionClassifier"]
+
+_NETWORKS = ("lstm", "crnn", "bilstm")
+_FEATURES = ("mfcc", "logmel")
+# The first answer: logistic regression on the mean and deviation of log-mel bands.
+_START = {"n_fft": 1600, "hop_length": 640, "n_mels": 30}
+_START_SECONDS = 5.0
+# The hops of hop_length="auto": the first with which most clips have no more frames than these.
+_HOPS = (160, 240, 320, 400, 480, 560, 640)
+_TARGET_FRAMES = 128
+_FRAMES_MULTIPLE = 4  # because of the networks' pooling
+# Seconds without which Keras is not imported, and no network begun.
+_IMPORT_SECONDS, _BEGIN_SECONDS = 10.0, 4.0
+
+
+class RecurrentAttentionClassifier(TrainedClassifier):
+    """Learn recurrent networks with attention from the clips, and average their best snapshots.
+
+    The winner of AutoSpeech 2019, rebuilt. The first answer is a logistic regression on the mean
+    and deviation of log-mel bands, after a second or so and without TensorFlow. Then come rounds:
+    in each, an LSTM with attention, a convolutional network with recurrent layers (CRNN) and a
+    bidirectional LSTM with attention are trained one after another, the best of the round before
+    first; later rounds look at other features and longer parts of the clips. A training goes in
+    loops, each with its own draw of clips in which all classes are equally frequent; the draws
+    double until they are as large as the training set. It ends after `patience` loops without
+    improvement. What is predicted is the mean of the snapshots that recognise held-out clips best.
+
+    Frames by which clips are padded at their ends are left out of attention, pooling and batch
+    normalization: predictions do not depend on them.
+
+    Parameters
+    ----------
+    networks : list of {"lstm", "crnn", "bilstm"}, default=("lstm", "crnn", "bilstm")
+        Networks of each round, in the order of the first.
+    rounds : list of (features, n_bands, seconds), \
+            default=(("mfcc", 40, 10.0), ("mfcc", 64, 30.0), ("logmel", 64, 30.0))
+        What the networks of each round read. `features` is ``"mfcc"``, mel-frequency cepstral
+        coefficients, as many as there are mel bands, or ``"logmel"``, the bands themselves.
+        `seconds` is how much of the clips' beginnings they see at most; where most clips are
+        shorter, they see as much as 95 % of them have. Further rounds repeat the last one.
+    max_rounds : int or None, default=3
+        How many rounds there are. None goes on until `max_time` is over, and 0 leaves it at the
+        logistic regression.
+    n_fft : int, default=1024
+        Samples of a spectrogram's frame.
+    hop_length : int or "auto", default="auto"
+        Samples between frames. ``"auto"`` takes 10 to 40 ms, so that no more than 128 frames make
+        most clips, if possible: the time of training goes by the number of frames.
+    max_frames : int, default=700
+        Frames that a network sees at most.
+    units : int, default=128
+        Width of the recurrent layers; each direction of the bidirectional one has half of it.
+    conv_filters : list of int, default=(24, 48, 48)
+        Filters of the convolutions of the CRNN, the part that costs most.
+    augment : bool, default=True
+        Distort spectrograms in training: tempo, size of the voice, level, and masks over time and
+        frequency.
+    n_snapshots : int, default=5
+        How many of the best snapshots are averaged; up to 3 more are taken from the best two of
+        each network. Those count whose score (twice the area under the ROC curve less 1) on
+        held-out clips is above 0 and above that of the logistic regression less 0.1.
+    blend : {"geometric", "arithmetic"}, default="geometric"
+        Which mean.
+    batch_size : int, default=32
+        Clips of a step of training.
+    max_epochs : int, default=4
+        Epochs of a loop. The epoch with the least loss on held-out clips becomes its snapshot.
+    max_loops : int, default=8
+        Loops of a training, at most.
+    patience : int, default=3
+        A training ends after so many loops without improvement on held-out clips.
+    learning_rate : float, default=3e-3
+        Highest learning rate of AdamW; it falls to 0 along a cosine, sooner where `max_time` is
+        short.
+    weight_decay : float, default=1e-2
+        Weight decay of AdamW.
+    label_smoothing : float, default=0.1
+        Probability that training spreads over all classes.
+    validation_fraction : float, default=0.2
+        Share of the clips that is held out to judge by.
+    max_time : float or None, default=None
+        Seconds that `fit` may take. Each training gets a share of them, and enough to learn
+        something: on slow machines fewer networks are trained.
+    max_duration : float or None, default=30.0
+        Read only this many seconds of each clip; None reads all of it.
+    sampling_rate : int, default=16000
+        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
+        their own.
+    device : str, default="auto"
+        ``"auto"`` is a GPU where there is one, else the CPU.
+    n_jobs : int or None, default=None
+        Threads that decode audio.
+    errors : {"raise", "warn"}, default="raise"
+        What to do with clips that can't be read: one error that names them all, or one warning and
+        silence in their place.
+    warm_start : bool, default=False
+        Go on from what an earlier `fit` has learnt: its snapshots stay in the choice, and networks
+        that read the same start from their weights. Give `random_state` a number, so that the same
+        clips are held out.
+    callbacks : callable or list of callables, default=None
+        Called with this classifier and a row of `history_` after each epoch.
+    random_state : int, RandomState or None, default=None
+        Where random numbers come from.
+    verbose : int, default=0
+        Print each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    history_ : list of dict
+        A row for each epoch: ``"epoch"``, ``"time"`` in seconds, ``"network"``, ``"round"``,
+        ``"train_loss"``, ``"valid_loss"`` and ``"valid_score"``, the balanced accuracy of that
+        network on held-out clips. The first row is the logistic regression's.
+    snapshots_ : list of dict
+        What is averaged: the weights of networks and what they read. Empty as long as the logistic
+        regression predicts alone.
+    start_coef_ : ndarray of shape (n_classes, 60)
+        Weights of the logistic regression.
+    start_intercept_ : ndarray of shape (n_classes,)
+        Constants of the logistic regression.
+    n_features_in_ : int
+        Samples a clip; only where `fit` saw a 2-D array.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of the table; only where `fit` saw a DataFrame of numbers.
+
+    See Also
+    --------
+    TimeBudgetClassifier : Trains it beside others, in the time that there is.
+
+    Notes
+    -----
+    The settings of 2019 were these, but for the optimizer (Nadam and Adam) and early stopping
+    inside the loops::
+
+        RecurrentAttentionClassifier(
+            rounds=[
+                ("mfcc", 96, 10.0),
+                ("mfcc", 96, 10.0),
+                ("mfcc", 128, 30.0),
+                ("logmel", 128, 30.0),
+            ],
+            max_rounds=None,
+            n_fft=1600,
+            hop_length=640,
+            conv_filters=(64, 128, 128),
+            augment=False,
+            blend="arithmetic",
+            max_epochs=10,
+            learning_rate=2e-3,
+            weight_decay=0.0,
+            label_smoothing=0.0,
+        )
+
+    References
+    ----------
+    Wang, J. et al. (2020). AutoSpeech 2020: the second automated machine learning challenge for
+    speech classification. Interspeech. https://arxiv.org/abs/2010.13130
+
+    Park, D. S. et al. (2019). SpecAugment: a simple data augmentation method for automatic speech
+    recognition. Interspeech. https://arxiv.org/abs/1904.08779
+
+    Jaitly, N. and Hinton, G. E. (2013). Vocal tract length perturbation (VTLP) improves speech
+    recognition. ICML workshop on deep learning for audio, speech and language processing.
+
+    Examples
+    --------
+    >>> from skspeech import RecurrentAttentionClassifier
+    >>> from skspeech.datasets import make_tones
+    >>> tones = make_tones(n_samples=20, random_state=0)
+    >>> clf = RecurrentAttentionClassifier(max_rounds=0, random_state=0)  # no networks
+    >>> clf.fit(tones.data, tones.target).predict(tones.data[:3]).shape
+    (3,)
+
+    With networks, small and quick ones:
+
+    >>> clf.set_params(networks=["lstm"], rounds=[("mfcc", 8, 1.0)], max_rounds=1, units=8)
+    RecurrentAttentionClassifier(...)
+    >>> clf.set_params(hop_length=1600, max_loops=1, max_epochs=1)
+    RecurrentAttentionClassifier(...)
+    >>> clf.fit(tones.data, tones.target).history_[-1]["network"]
+    'lstm'
+    """
+
+    _parameter_constraints: dict = {
+        "networks": ["array-like"],
+        "rounds": ["array-like"],
+        "max_rounds": [Interval(Integral, 0, None, closed="left"), None],
+        "n_fft": [Interval(Integral, 2, None, closed="left")],
+        "hop_length": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_frames": [Interval(Integral, 4, None, closed="left")],
+        "units": [Interval(Integral, 2, None, closed="left")],
+        "conv_filters": ["array-like"],
+        "augment": ["boolean"],
+        "n_snapshots": [Interval(Integral, 1, None, closed="left")],
+        "blend": [StrOptions({"arithmetic", "geometric"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_loops": [Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        **TrainedClassifier._parameter_constraints,
+    }
+
+    def __init__(
+        self,
+        *,
+        networks=("lstm", "crnn", "bilstm"),
+        rounds=(("mfcc", 40, 10.0), ("mfcc", 64, 30.0), ("logmel", 64, 30.0)),
+        max_rounds=3,
+        n_fft=1024,
+        hop_length="auto",
+        max_frames=700,
+        units=128,
+        conv_filters=(24, 48, 48),
+        augment=True,
+        n_snapshots=5,
+        blend="geometric",
+        batch_size=32,
+        max_epochs=4,
+        max_loops=8,
+        patience=3,
+        learning_rate=3e-3,
+        weight_decay=1e-2,
+        label_smoothing=0.1,
+        validation_fraction=0.2,
+        max_time=None,
+        max_duration=30.0,
+        sampling_rate=16_000,
+        device="auto",
+        n_jobs=None,
+        errors="raise",
+        warm_start=False,
+        callbacks=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.networks = networks
+        self.rounds = rounds
+        self.max_rounds = max_rounds
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.max_frames = max_frames
+        self.units = units
+        self.conv_filters = conv_filters
+        self.augment = augment
+        self.n_snapshots = n_snapshots
+        self.blend = blend
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.max_loops = max_loops
+        self.patience = patience
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.validation_fraction = validation_fraction
+        self.max_time = max_time
+        self.max_duration = max_duration
+        self.sampling_rate = sampling_rate
+        self.device = device
+        self.n_jobs = n_jobs
+        self.errors = errors
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _validate_params(self):
+        super()._validate_params()
+        networks = list(self.networks)
+        if not networks or not all(network in _NETWORKS for network in networks):
+            raise ValueError(
+                f"networks={self.networks!r} is not accepted. Use one or several of {_NETWORKS}."
+            )
+        filters = list(self.conv_filters)
+        if not filters or not all(isinstance(n, Integral) and n > 0 for n in filters):
+            raise ValueError(
+                f"conv_filters={self.conv_filters!r} is not accepted. Use the number of filters of "
+                "each convolution, such as (32, 64, 64)."
+            )
+        if not len(self.rounds) or not all(_is_round(setting) for setting in self.rounds):
+            raise ValueError(
+                f"rounds={self.rounds!r} is not accepted. Use a list of (features, n_bands, "
+                f"seconds), with features one of {_FEATURES}, such as [('mfcc', 64, 10.0)]."
+            )
+
+        for _, n_bands, _ in self.rounds:
+            if not mel_filter_bank(SAMPLING_RATE, self.n_fft, n_bands).any(axis=1).all():
+                raise ValueError(
+                    f"{n_bands!r} bands in rounds are too many for n_fft={self.n_fft!r}: some "
+                    "would always be empty. Use fewer bands or longer frames."
+                )
+
+    def _train(self, data):
+        resolve_device(self.device)
+        if not self._starts_warm:
+            self._fit_start(data.train)
+            self.snapshots_ = []
+        codes, start = data.valid.codes, self._predict_start(data.valid.waveforms)
+        if not self._starts_warm:
+            loss, score = balanced_log_loss(codes, start), balanced_score(codes, start)
+            self._record(network="start", round=0, valid_loss=loss, valid_score=score)
+        yield
+        seconds = _BEGIN_SECONDS if "keras" in sys.modules else _IMPORT_SECONDS
+        if self.max_rounds != 0 and self._time_left() > seconds:
+            candidates = Candidates(codes, start, self.n_snapshots, self.blend)
+            probas = self._predict_snapshots(data.valid.waveforms)
+            for snapshot, proba in zip(self.snapshots_, probas, strict=True):
+                candidates.add(snapshot, proba)
+            candidates.improve()
+            yield from self._run_rounds(data, candidates)
+
+    # The start
+
+    def _fit_start(self, clips):
+        """Logistic regression on log-mel statistics, kept as arrays."""
+        rows = self._start_features(clips.waveforms)
+        mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 0.1)
+        solver = LogisticRegression(class_weight="balanced", max_iter=500, tol=1e-3)
+        solver.fit((rows - mean) / scale, clips.codes)
+        coef, intercept = solver.coef_, solver.intercept_
+        if len(coef) == 1:  # log odds of the second of two classes
+            coef, intercept = np.vstack([0 * coef, coef]), np.append(0.0, intercept)
+        coef = coef / scale
+        self.start_coef_, self.start_intercept_ = coef, intercept - coef @ mean
+
+    def _start_features(self, waveforms):
+        beginnings = [waveform[: int(_START_SECONDS * SAMPLING_RATE)] for waveform in waveforms]
+        frames = log_mel_frames(beginnings, device=resolve_device(self.device), **_START)
+        firsts, counts = frames.starts[:-1], np.diff(frames.starts)[:, np.newaxis]
+        values = frames.values.astype(np.float64)
+        means = np.add.reduceat(values, firsts) / counts
+        squares = np.add.reduceat(np.square(values), firsts) / counts
+        return np.hstack([means, np.sqrt(np.maximum(squares - np.square(means), 0))])
+
+    def _predict_start(self, waveforms):
+        scores = self._start_features(waveforms) @ self.start_coef_.T + self.start_intercept_
+        return softmax(scores, axis=1)
+
+    # Rounds of networks
+
+    def _run_rounds(self, data, candidates):
+        from skspeech.estimators._keras import device_scope, import_keras
+        from skspeech.estimators._recurrent_networks import no_tracing_advice
+
+        import_keras()
+        clips = PreparedClips(data, resolve_device(self.device))
+        order = list(dict.fromkeys(self.networks))
+        n_rounds = np.inf if self.max_rounds is None else self.max_rounds
+        number = 1
+        with device_scope(self.device), no_tracing_advice():
+            while number <= n_rounds:
+                scores = dict.fromkeys(order, -np.inf)
+                for position, network in enumerate(order):
+                    if self._time_left() < _BEGIN_SECONDS:
+                        return
+                    n_left = len(order) * self._rounds_left(number) - position
+                    setting = self._setting(network, number, data.train.waveforms)
+                    training = Training(
+                        self,
+                        setting,
+                        clips,
+                        data.rng,
+                        self._time_left() / n_left,
+                        self._time_left(),
+                        self._first_weights(setting),
+                    )
+                    for snapshot, proba in training.loops():
+                        score = candidates.add(snapshot, proba)
+                        scores[network] = max(scores[network], score)
+                        if candidates.improve():
+                            self.snapshots_, self._live = candidates.chosen, {}
+                            yield
+                order.sort(key=scores.get, reverse=True)
+                number += 1
+
+    def _rounds_left(self, number):
+        planned = len(self.rounds) if self.max_rounds is None else self.max_rounds
+        return max(1, planned - number + 1)
+
+    def _setting(self, network, number, waveforms):
+        """What a network reads in a round, as plain values."""
+        features, n_bands, seconds = self.rounds[min(number, len(self.rounds)) - 1]
+        lengths = np.minimum([len(waveform) for waveform in waveforms], seconds * SAMPLING_RATE)
+        usual = np.percentile(lengths, 95)
+        hop = self.hop_length
+        if hop == "auto":
+            hop = next((h for h in _HOPS if usual < _TARGET_FRAMES * h), _HOPS[-1])
+        n_frames = min(self.max_frames, 1 + int(usual // hop))
+        return {
+            "network": network,
+            "round": number,
+            "features": features,
+            "n_bands": int(n_bands),
+            "n_fft": int(self.n_fft),
+            "hop_length": int(hop),
+            "n_frames": -(-n_frames // _FRAMES_MULTIPLE) * _FRAMES_MULTIPLE,
+            "units": int(self.units),
+            "conv_filters": [int(n) for n in self.conv_filters],
+        }
+
+    def _first_weights(self, setting):
+        """Weights that a warm start goes on from; None where there are none for this setting."""
+        for snapshot in self.snapshots_ if self._starts_warm else ():
+            if all(snapshot[key] == setting[key] for key in setting if key != "round"):
+                return snapshot["weights"]
+        return None
+
+    # Prediction
+
+    def _predict_waveforms(self, waveforms):
+        if not self.snapshots_:
+            return self._predict_start(waveforms)
+        return blend(self._predict_snapshots(waveforms), self.blend)
+
+    def _predict_snapshots(self, waveforms):
+        """Probabilities of the clips by each snapshot."""
+        if not self.snapshots_:
+            return []
+        from skspeech.estimators._keras import device_scope, import_keras
+        from skspeech.estimators._recurrent_networks import no_tracing_advice
+
+        import_keras()
+        device = resolve_device(self.device)
+        frames, probas = {}, []
+        with device_scope(self.device), no_tracing_advice():
+            for position, snapshot in enumerate(self.snapshots_):
+                key = frames_key(snapshot)
+                if key not in frames:
+                    frames[key] = frames_for(snapshot, waveforms, device)
+                probas.append(self._live_network(position, snapshot).predict(frames[key]))
+        return probas
+
+    def _live_network(self, position, snapshot):
+        from skspeech.estimators._recurrent_networks import Network
+
+        if position not in self._live:
+            self._live[position] = Network(snapshot, len(self.classes_))
+        return self._live[position]
+
+
+def _is_round(setting):
+    try:
+        features, n_bands, seconds = setting
+    except (TypeError, ValueError):
+        return False
+    is_whole = isinstance(n_bands, Integral) and n_bands >= 4
+    return features in _FEATURES and is_whole and isinstance(seconds, Real) and seconds > 0
