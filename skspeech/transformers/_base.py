@@ -124,7 +124,10 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
             If clips can't be read and ``errors="raise"``. It names every one of them.
         """
         self._validate_params()
-        return np.stack(self._embed_clips(self._clips(X), pooled=True))
+        clips = self._clips(X)
+        rows = _Rows(len(clips))
+        self._embed_clips(clips, rows, pooled=True)
+        return rows.matrix
 
     def embed(self, X, return_timestamps=False):
         """Embed every window of every clip.
@@ -150,7 +153,9 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
             As :meth:`transform`.
         """
         self._validate_params()
-        stamped = self._embed_clips(self._clips(X), pooled=False)
+        clips = self._clips(X)
+        stamped = [None] * len(clips)
+        self._embed_clips(clips, stamped, pooled=False)
         embeddings = [np.ascontiguousarray(array[:, 1:]) for array in stamped]
         if not return_timestamps:
             return embeddings
@@ -197,13 +202,15 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
         """Sampling rate in Hz of the waveforms that `_embed_waveforms` gets."""
         return SAMPLING_RATE
 
-    def _embed_clips(self, clips, *, pooled):
-        """One array a clip: pooled features, or a row a window, with its centre in front."""
+    def _embed_clips(self, clips, results, *, pooled):
+        """Put one array a clip into `results`: features, or a row a window, its centre in front."""
         cache = open_cache(self.memory)
         keys = [self._key(clip, pooled) for clip in clips] if cache.stores else [None] * len(clips)
         found = cache.get_many([key for key in keys if key is not None])
-        results = [found.get(key) for key in keys]
-        todo = np.flatnonzero([result is None for result in results])
+        todo = np.flatnonzero([key not in found for key in keys])
+        for index, key in enumerate(keys):
+            if key in found:
+                results[index] = found[key]
         if len(todo):
             for indices, arrays, reusable in self._compute(clips, todo, pooled):
                 for index, array in zip(indices, arrays, strict=True):
@@ -215,7 +222,6 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
                         if keep and keys[index] is not None
                     }
                 )
-        return results
 
     def _key(self, clip, pooled):
         try:
@@ -358,6 +364,19 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
             disable=not self.verbose,
             delay=0.5,
         )
+
+
+class _Rows:
+    """A matrix that is filled row by row, and as wide as the first of them."""
+
+    def __init__(self, n_rows):
+        self._n_rows = n_rows
+        self.matrix = None
+
+    def __setitem__(self, index, row):
+        if self.matrix is None:
+            self.matrix = np.empty((self._n_rows, len(row)), dtype=row.dtype)
+        self.matrix[index] = row
 
 
 @functools.lru_cache(maxsize=256)

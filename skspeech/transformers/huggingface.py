@@ -180,10 +180,10 @@ class TransformersEmbedding(BaseExtractor):
         ]
         return choose("layers", known, tuple(range(n_layers)))
 
-    def _embed_clips(self, clips, *, pooled):
+    def _embed_clips(self, clips, results, *, pooled):
         self._layers()
         self._window_and_hop()
-        return super()._embed_clips(clips, pooled=pooled)
+        super()._embed_clips(clips, results, pooled=pooled)
 
     def _window_and_hop(self):
         limit = self._family().limit
