@@ -196,6 +196,15 @@ def test_music_models(model, clips):
     assert ((features > 0) & (features < 1)).all()
 
 
+def test_tags_have_names():
+    names = MusicEmbedding("mtt_musicnn", layers=("tags", "penultimate")).get_feature_names_out()
+    assert names[0] == "mtt_musicnn_tags_mean_guitar"
+    assert "mtt_musicnn_tags_mean_female_voice" in names
+    assert names[50] == "mtt_musicnn_penultimate_mean_0"
+    rock = MusicEmbedding("msd_vgg", layers="tags").get_feature_names_out()[0]
+    assert rock == "msd_vgg_tags_mean_rock"
+
+
 def test_max_duration_reads_the_beginning(clips):
     cut = [clip[: int(1.6 * SAMPLING_RATE)] for clip in clips]
     extractor = SpeakerEmbedding(max_duration=1.6, memory=False)

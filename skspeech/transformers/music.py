@@ -200,9 +200,16 @@ class MusicEmbedding(BaseExtractor):
 
     def _feature_names(self):
         widths = self._widths()
+        own_names = {"tags": self._tags()} if "tags" in self._layers() else {}
         return [
-            f"{self.model}_{layer}_{statistic}_{i}"
+            f"{self.model}_{layer}_{statistic}_{feature}"
             for statistic in self._statistics()
             for layer in self._layers()
-            for i in range(widths[layer])
+            for feature in own_names.get(layer, range(widths[layer]))
         ]
+
+    def _tags(self):
+        from skspeech.transformers.networks.musicnn import MSD_TAGS, MTT_TAGS
+
+        tags = MSD_TAGS if self.model.startswith("msd") else MTT_TAGS
+        return [tag.replace(" ", "_") for tag in tags]
