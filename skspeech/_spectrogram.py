@@ -15,6 +15,7 @@ __all__ = [
     "MelSpectrogram",
     "lay_out",
     "mel_filter_bank",
+    "mel_frequencies",
     "power_spectrum",
     "power_to_db",
     "ranges",
@@ -41,6 +42,11 @@ def _mel_to_hz(mels, htk):
     linear = 200.0 * mels / 3.0
     logarithmic = 1000.0 * np.exp(math.log(6.4) * (mels - 15.0) / 27.0)
     return np.where(mels >= 15.0, logarithmic, linear)
+
+
+def mel_frequencies(n_mels, fmin, fmax, htk=False):
+    """Frequencies in Hz that are evenly spaced in mel, from `fmin` to `fmax`; (n_mels,)."""
+    return _mel_to_hz(np.linspace(_hz_to_mel(fmin, htk), _hz_to_mel(fmax, htk), n_mels), htk)
 
 
 @functools.lru_cache(maxsize=32)
@@ -70,7 +76,7 @@ def mel_filter_bank(sampling_rate, n_fft, n_mels, *, fmin=0.0, fmax=None, htk=Fa
     """
     fmax = sampling_rate / 2 if fmax is None else fmax
     bins = np.fft.rfftfreq(n_fft, 1.0 / sampling_rate)
-    edges = _mel_to_hz(np.linspace(_hz_to_mel(fmin, htk), _hz_to_mel(fmax, htk), n_mels + 2), htk)
+    edges = mel_frequencies(n_mels + 2, fmin, fmax, htk)
     widths = np.diff(edges)
     ramps = edges[:, np.newaxis] - bins
     rising = -ramps[:-2] / widths[:-1, np.newaxis]

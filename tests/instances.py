@@ -55,9 +55,10 @@ _SETTINGS = {
     "GeometricMeanVotingClassifier": lambda clips: {"estimators": _members(clips)},
     "LogMelSpectrogram": lambda clips: {"duration": 0.3},
     "MixupCNNClassifier": lambda clips: {
-        "n_filters": (4, 8),
+        "n_filters": (4,),
         "n_mels": 32,
-        "max_epochs": 3,
+        "max_epochs": 1,
+        "refit": False,
     },
     "MusicEmbedding": lambda clips: dict(_WINDOW),
     "MusicEmbeddingClassifier": lambda clips: {"extractor": MusicEmbedding(**_WINDOW)},
