@@ -399,8 +399,14 @@ def test_rounds_see_more_and_the_best_network_comes_first(tones):
     assert settings[0]["n_frames"] <= settings[1]["n_frames"]
 
 
+def test_convolutions_see_bands_and_recurrent_layers_coefficients():
+    clf = RecurrentAttentionClassifier(rounds=[("auto", 40, 30.0)])
+    features = [clf._setting(network, 1, [np.zeros(99)])["features"] for network in NETWORKS]
+    assert features == ["mfcc", "logmel", "mfcc"]
+
+
 @pytest.mark.parametrize(
-    ("seconds", "hop_length", "n_frames"), [(0.5, 160, 52), (2.0, 320, 104), (60.0, 640, 700)]
+    ("seconds", "hop_length", "n_frames"), [(0.5, 160, 52), (2.0, 480, 68), (60.0, 640, 700)]
 )
 def test_hop_follows_the_length_of_the_clips(seconds, hop_length, n_frames):
     clip = np.zeros(int(seconds * 16_000), np.float32)
@@ -531,6 +537,15 @@ def test_many_clips_are_predicted_as_few_are(tones):
     few = clf.predict_proba(X)
     many = clf.predict_proba(X * 9)
     assert_allclose(many, np.tile(few, (9, 1)), atol=1e-5)
+
+
+@pytest.mark.tensorflow
+def test_snapshots_of_one_shape_share_a_network(tones):
+    X, y = tones
+    clf = tiny(**{**LONGER, "max_rounds": 2, "n_snapshots": 9}).fit(X, y)
+    before = clf.predict_proba(X)
+    assert 1 <= len(clf._live) < len(clf.snapshots_)
+    assert_array_equal(clf.predict_proba(X), before)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 
 from skspeech.estimators._recurrent_features import as_features, make_batch
 
-__all__ = ["Network", "build_network", "masked_top_k", "no_tracing_advice"]
+__all__ = ["SHAPE", "Network", "build_network", "masked_top_k", "no_tracing_advice"]
 
 
 def build_network(kind, n_frames, n_features, n_classes, *, units, conv_filters):
@@ -157,6 +157,10 @@ def _reverse(frames, mask):
     return ops.take_along_axis(frames, mirrored[:, :, None], axis=1)
 
 
+# The values of a setting that a network's shape depends on.
+SHAPE = ("network", "n_bands", "n_frames", "units", "conv_filters")
+
+
 class Network:
     """A network with what it reads: which features, how scaled, in how many frames.
 
@@ -164,8 +168,8 @@ class Network:
     ----------
     setting : dict
         Plain values and arrays: ``"network"``, ``"features"``, ``"n_bands"``, ``"n_frames"``,
-        ``"mean"``, ``"scale"``, ``"units"``, ``"conv_filters"``; and ``"weights"`` where it
-        has been trained.
+        ``"mean"``, ``"scale"``, ``"units"``, ``"conv_filters"``, and ``"weights"``, which
+        are None where it has not been trained.
     n_classes : int
     seed : int, default=0
         Where its first weights and its dropout come from.
@@ -174,7 +178,6 @@ class Network:
     def __init__(self, setting, n_classes, seed=0):
         from skspeech.estimators._keras import seeded
 
-        self.setting = setting
         with seeded(seed):
             self.model = build_network(
                 setting["network"],
@@ -184,14 +187,21 @@ class Network:
                 units=setting["units"],
                 conv_filters=setting["conv_filters"],
             )
-        if setting.get("weights") is not None:
-            self.model.set_weights(setting["weights"])
+        self.load(setting)
+        self._run_eagerly, self._n_predicted = False, 0
         self._eye = np.eye(n_classes, dtype=np.float32)
+
+    def load(self, setting):
+        """Take the weights, and the scaling, from a setting of the same shape."""
+        self.setting = setting
+        if setting["weights"] is not None:
+            self.model.set_weights(setting["weights"])
 
     def prepare(self, *, learning_rate, weight_decay, label_smoothing, run_eagerly):
         """Make it ready to be trained."""
         import keras
 
+        self._run_eagerly = run_eagerly
         self._optimizer = keras.optimizers.AdamW(
             learning_rate, weight_decay=weight_decay, clipnorm=1.0
         )
@@ -210,14 +220,15 @@ class Network:
     def predict(self, frames):
         """Probabilities (n_clips, n_classes) of clips, from their log-mel frames."""
         n_clips, n_frames = len(frames.starts) - 1, self.setting["n_frames"]
-        size = min(n_clips, _PREDICT_BATCH)
-        n_batches = -(-n_clips // size)
+        n_batches = -(-n_clips // _PREDICT_BATCH)
+        size = -(-n_clips // n_batches)
+        self._n_predicted += n_batches
         # The last batch is filled up with the last clip: another shape would be compiled again.
         clips = np.minimum(np.arange(n_batches * size), n_clips - 1)
         probas = []
         for rows in clips.reshape(n_batches, size):
             inputs = self._inputs(*make_batch(frames, rows, n_frames))
-            if n_batches < _FEW_BATCHES:
+            if self._run_eagerly or self._n_predicted < _FEW_BATCHES:
                 probas.append(np.asarray(self.model(inputs, training=False)))
             else:
                 probas.append(self.model.predict_on_batch(inputs))
@@ -234,7 +245,8 @@ class Network:
 
 
 _PREDICT_BATCH = 64
-_FEW_BATCHES = 3
+# To compile a network takes longer than to predict so many batches without.
+_FEW_BATCHES = 4
 
 
 @contextlib.contextmanager

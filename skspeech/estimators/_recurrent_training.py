@@ -23,13 +23,13 @@ from skspeech.estimators._trained import balanced_score
 
 __all__ = ["Candidates", "PreparedClips", "Training", "frames_for", "frames_key"]
 
-_AUGMENTATION = Augmentation(speed=0.15, warp=0.1, gain=6.0, band_mask=0.15, frame_mask=0.15)
+_AUGMENTATION = Augmentation(speed=0.1, warp=0.08, gain=4.0, band_mask=0.1, frame_mask=0.1)
 _NO_AUGMENTATION = Augmentation()
 _WARM_UP_STEPS = 10
 # The first steps are slow, because they compile the network; those after them are measured. With
 # less than this share of all the steps that are planned, a training is not worth its beginning.
 _N_SLOW_STEPS, _N_MEASURED_STEPS = 2, 4
-_ENOUGH = 0.5
+_ENOUGH = 0.8
 # The first loop's sample has so many clips, each further loop's twice as many.
 _FIRST_SAMPLE = 512
 # To compile a network takes about as long as to train it on so many frames without.

@@ -25,13 +25,13 @@ from skspeech.estimators._trained import TrainedClassifier, balanced_score
 __all__ = ["RecurrentAttentionClassifier"]
 
 _NETWORKS = ("lstm", "crnn", "bilstm")
-_FEATURES = ("mfcc", "logmel")
+_FEATURES = ("auto", "mfcc", "logmel")
 # The first answer: logistic regression on the mean and deviation of log-mel bands.
 _START = {"n_fft": 1600, "hop_length": 640, "n_mels": 30}
 _START_SECONDS = 5.0
 # The hops of hop_length="auto": the first with which most clips have no more frames than these.
 _HOPS = (160, 240, 320, 400, 480, 560, 640)
-_TARGET_FRAMES = 128
+_TARGET_FRAMES = 80
 _FRAMES_MULTIPLE = 4  # because of the networks' pooling
 # Seconds without which Keras is not imported, and no network begun.
 _IMPORT_SECONDS, _BEGIN_SECONDS = 10.0, 4.0
@@ -57,18 +57,20 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     networks : list of {"lstm", "crnn", "bilstm"}, default=("lstm", "crnn", "bilstm")
         Networks of each round, in the order of the first.
     rounds : list of (features, n_bands, seconds), \
-            default=(("mfcc", 40, 10.0), ("mfcc", 64, 30.0), ("logmel", 64, 30.0))
+            default=(("auto", 40, 10.0), ("auto", 64, 30.0), ("logmel", 64, 30.0))
         What the networks of each round read. `features` is ``"mfcc"``, mel-frequency cepstral
-        coefficients, as many as there are mel bands, or ``"logmel"``, the bands themselves.
-        `seconds` is how much of the clips' beginnings they see at most; where most clips are
-        shorter, they see as much as 95 % of them have. Further rounds repeat the last one.
+        coefficients, as many as there are mel bands, ``"logmel"``, the bands themselves, or
+        ``"auto"``: ``"logmel"`` for the CRNN, whose convolutions need neighbours that are alike,
+        and ``"mfcc"`` for the others. `seconds` is how much of the clips' beginnings they see at
+        most; where most clips are shorter, they see as much as 95 % of them have. Further rounds
+        repeat the last one.
     max_rounds : int or None, default=3
         How many rounds there are. None goes on until `max_time` is over, and 0 leaves it at the
         logistic regression.
     n_fft : int, default=1024
         Samples of a spectrogram's frame.
     hop_length : int or "auto", default="auto"
-        Samples between frames. ``"auto"`` takes 10 to 40 ms, so that no more than 128 frames make
+        Samples between frames. ``"auto"`` takes 10 to 40 ms, so that no more than 80 frames make
         most clips, if possible: the time of training goes by the number of frames.
     max_frames : int, default=700
         Frames that a network sees at most.
@@ -87,7 +89,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         Which mean.
     batch_size : int, default=32
         Clips of a step of training.
-    max_epochs : int, default=4
+    max_epochs : int, default=5
         Epochs of a loop. The epoch with the least loss on held-out clips becomes its snapshot.
     max_loops : int, default=8
         Loops of a training, at most.
@@ -232,7 +234,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         self,
         *,
         networks=("lstm", "crnn", "bilstm"),
-        rounds=(("mfcc", 40, 10.0), ("mfcc", 64, 30.0), ("logmel", 64, 30.0)),
+        rounds=(("auto", 40, 10.0), ("auto", 64, 30.0), ("logmel", 64, 30.0)),
         max_rounds=3,
         n_fft=1024,
         hop_length="auto",
@@ -243,7 +245,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         n_snapshots=5,
         blend="geometric",
         batch_size=32,
-        max_epochs=4,
+        max_epochs=5,
         max_loops=8,
         patience=3,
         learning_rate=3e-3,
@@ -395,7 +397,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
                         score = candidates.add(snapshot, proba)
                         scores[network] = max(scores[network], score)
                         if candidates.improve():
-                            self.snapshots_, self._live = candidates.chosen, {}
+                            self.snapshots_ = candidates.chosen
                             yield
                 order.sort(key=scores.get, reverse=True)
                 number += 1
@@ -407,6 +409,8 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     def _setting(self, network, number, waveforms):
         """What a network reads in a round, as plain values."""
         features, n_bands, seconds = self.rounds[min(number, len(self.rounds)) - 1]
+        if features == "auto":
+            features = "logmel" if network == "crnn" else "mfcc"
         lengths = np.minimum([len(waveform) for waveform in waveforms], seconds * SAMPLING_RATE)
         usual = np.percentile(lengths, 95)
         hop = self.hop_length
@@ -450,19 +454,22 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         device = resolve_device(self.device)
         frames, probas = {}, []
         with device_scope(self.device), no_tracing_advice():
-            for position, snapshot in enumerate(self.snapshots_):
+            for snapshot in self.snapshots_:
                 key = frames_key(snapshot)
                 if key not in frames:
                     frames[key] = frames_for(snapshot, waveforms, device)
-                probas.append(self._live_network(position, snapshot).predict(frames[key]))
+                probas.append(self._live_network(snapshot).predict(frames[key]))
         return probas
 
-    def _live_network(self, position, snapshot):
-        from skspeech.estimators._recurrent_networks import Network
+    def _live_network(self, snapshot):
+        """A network with a snapshot's weights; those of one shape are built once."""
+        from skspeech.estimators._recurrent_networks import SHAPE, Network
 
-        if position not in self._live:
-            self._live[position] = Network(snapshot, len(self.classes_))
-        return self._live[position]
+        shape = tuple(str(snapshot[key]) for key in SHAPE)
+        if shape not in self._live:
+            self._live[shape] = Network(snapshot, len(self.classes_))
+        self._live[shape].load(snapshot)
+        return self._live[shape]
 
 
 def _is_round(setting):
