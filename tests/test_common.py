@@ -46,6 +46,7 @@ SEARCHED = {
     "selection": ["greedy", "threshold"],
     "shrinkage": [0.1, 0.9],
     "tol": [1e-3, 1e-2],
+    "freeze": [0.96, 1.0],
     "crop": [0.1, None],
     "clip": [1.0, 5.0],
     "norm": ["l1", "l2"],

@@ -1,0 +1,375 @@
+"""What a fit of the fine-tuned classifier trains, in which order, and for how long each."""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import log_softmax
+
+from skspeech.estimators._fine_tuning import (
+    COPY_SPEEDS,
+    Choices,
+    Schedule,
+    build_network,
+    copies_of,
+    learnt_state,
+    log_probas,
+)
+from skspeech.estimators._trained import Clips, balanced_score
+
+__all__ = ["Run"]
+
+# The logarithm of the largest change of speed in training.
+_MAX_SPEED = 0.15
+# Of the time that is left, the share of the networks that learn without the held-out clips, where
+# others follow that learn from all.
+_FIRST_SHARE = 0.5
+# Of the time there is, the share after which the first answer does not wait for more clips.
+_FROZEN_SHARE = 0.3
+# Seconds kept back from training: so many times what a pass over all clips takes, and some more.
+_RESERVED_PASSES, _RESERVED_SECONDS = 2.0, 0.1
+# The search: what it draws from, how many it draws, one of how many stays in each round, and how
+# many are averaged in the end.
+_SPACE = {
+    "hidden_layers": [(), (128,), (128, 64)],
+    "activation": ["tanh", "none"],
+    "dropout": [0.2, 0.5],
+    "freeze": [0.0, 0.5, 0.8],
+    "optimizer": ["adamw", "adam", "sgd"],
+    "learning_rate": [1e-4, 3e-4, 1e-3],  # of Adam; SGD takes a hundred times as much
+    "batch_size": [8, 16, 32],
+    "crop": [1.6, 3.0, 7.0],
+}
+_N_DRAWN, _REDUCTION, _N_AVERAGED = 16, 4, 3
+_SGD_FACTOR = 100.0
+# An epoch of training takes about so many looks at all clips.
+_EPOCH_PASSES = 4.0
+# A network that had time for less than this share of its steps is not worth averaging.
+_LEAST_SHARE = 0.3
+_NO_SCORE = (-np.inf, -np.inf)
+
+
+class _Found(NamedTuple):
+    """A network that has learnt: what is kept of it, and how it did with the held-out clips."""
+
+    kept: dict
+    score: tuple
+    log_probas: np.ndarray
+    n_epochs: int
+
+
+class Run:
+    """One call of `fit`.
+
+    Its methods are generators, which yield each time the classifier predicts better.
+
+    Parameters
+    ----------
+    classifier : FineTunedSpeakerClassifier
+        Whose `networks_` and `history_` are kept up to date.
+    tuning : FineTuning
+        How networks learn.
+    data : TrainingData
+        What they learn from, and what judges them.
+    refits : bool
+        Whether a network that learns from all clips follows.
+    """
+
+    def __init__(self, classifier, tuning, data, refits):
+        self.classifier = classifier
+        self.tuning = tuning
+        self.data = data
+        self.refits = refits
+        self.speed = _MAX_SPEED if classifier.augment else None
+        self.about_speakers = False
+        self.least_frozen = 1.0  # share of the trunk that earlier fits have left as it was
+        self.pass_seconds = 0.0  # what one look at all clips takes
+        self.frozen = None  # the first answer,
+        self.frozen_log_probas = None  # what it says of the held-out clips,
+        self.tuned = []  # the networks that have learnt,
+        self.leader = None  # and the best of them, where this call has found one
+        self.best = _NO_SCORE
+
+    # -- The first answer --------------------------------------------------------------------------
+
+    def solve_frozen(self):
+        """Give the first answer: the closed form on the frozen trunk's features."""
+        began = time.monotonic()
+        features = self._frozen_features(self.data.train)
+        self.pass_seconds = time.monotonic() - began
+        # The embedding was made to tell who speaks. Where it does as well as all layers do, that is
+        # what the classes are about: pitch belongs to the answer, and there is little to learn.
+        scores = [self._try_frozen(features, columns=columns) for columns in ("embedding", "all")]
+        self.about_speakers = scores[0][0] >= scores[1][0]
+        if self.about_speakers:
+            self._try_frozen(features, columns="both")
+            self.speed = None if self.speed is None else 0.0
+        yield
+        long_enough = self._time_left() > 3 * len(COPY_SPEEDS) * self.pass_seconds
+        if self.speed and long_enough:
+            before = self.best
+            score = self._try_frozen(
+                features, columns="all", copies=self._copies(self.data.train), worse_than=before
+            )
+            if score[1] > before[1]:
+                yield
+
+    def resume(self):
+        """Take up what an earlier fit has left."""
+        self.frozen, *self.tuned = self.classifier.networks_
+        found = [
+            self._log_probas(self._build(kept), kept["choices"]["crop"])
+            for kept in self.classifier.networks_
+        ]
+        self.least_frozen = min(kept["choices"]["freeze"] for kept in self.classifier.networks_)
+        self.frozen_log_probas = found[0]
+        self.best = self._score(np.mean(found, axis=0))
+
+    def _try_frozen(self, features, *, columns, copies=None, worse_than=None):
+        """Solve the closed form and predict with it from now on, unless its log loss is higher.
+
+        Where nothing is given to compare with, the last one stays.
+        """
+        kept = self._solved(features, columns=columns, copies=copies)
+        log_probas = self._log_probas(self._build(kept))
+        score = self._score(log_probas)
+        name = {"embedding": "frozen, embedding", "all": "frozen", "both": "frozen, both"}[columns]
+        self._record(name + (", changed copies" if copies else ""), None, score)
+        if worse_than is None or score[1] > worse_than[1]:
+            self.best, self.frozen, self.frozen_log_probas = score, kept, log_probas
+            self.classifier._keep([kept])
+        return score
+
+    def _solved(self, features, *, columns, copies):
+        return {
+            "choices": self._frozen_choices()._asdict(),
+            "closed_form": {"columns": columns, "copies": copies is not None},
+            "state": self.tuning.frozen(*features, columns=columns, copies=copies),
+        }
+
+    def _frozen_choices(self):
+        return self.classifier._choices(hidden_layers=(), freeze=1.0)
+
+    def _pretrained(self):
+        return self._build({"choices": self._frozen_choices()._asdict(), "state": {}})
+
+    def _frozen_features(self, clips):
+        least = self._time_left() * (1 - _FROZEN_SHARE)
+        return self.tuning.features(
+            self._pretrained(),
+            clips,
+            self.classifier.crop,
+            enough=lambda: self._time_left() < least,
+        )
+
+    def _copies(self, clips):
+        """Features and codes of changed copies of clips."""
+        network = self._pretrained()
+        copies = [
+            self.tuning.features(network, copy, self.classifier.crop) for copy in copies_of(clips)
+        ]
+        return tuple(np.concatenate(parts) for parts in zip(*copies, strict=True))
+
+    # -- Networks that learn -----------------------------------------------------------------------
+
+    def tune(self):
+        """Train one network with the classifier's own settings."""
+        if self._is_perfect():
+            return
+        seconds = self._seconds() * (_FIRST_SHARE if self.refits else 1.0)
+        initial = self.tuned[-1] if self.tuned else self.frozen
+        schedule = self._schedule(self.classifier.max_epochs, seconds)
+        found = yield from self._learn(self.classifier._choices(), initial, schedule)
+        if found is not None and found.score == self.best:
+            self.leader, self.tuned = found, [found.kept]
+
+    def search(self):
+        """Draw settings, train each for a while, the best for longer, and average the best."""
+        if self._is_perfect():
+            return
+        seconds = self._seconds() * (_FIRST_SHARE if self.refits else 1.0)
+        n_drawn = _N_DRAWN
+        if np.isfinite(seconds):
+            longest = _EPOCH_PASSES * self.pass_seconds
+            n_drawn = int(np.clip(seconds / 2 / max(longest, 1e-3), 1, _N_DRAWN))
+        drawn = [self.classifier._choices()]
+        drawn += [self._draw() for _ in range(n_drawn - 1)]
+        trials = [(choices, self.frozen) for choices in drawn]
+        n_epochs = max(1, self.classifier.max_epochs // _REDUCTION)
+        found = yield from self._round(trials, n_epochs, seconds / 2)
+        found = found[: max(_N_AVERAGED, len(drawn) // _REDUCTION)]
+        trials = [(Choices(**one.kept["choices"]), one.kept) for one in found]
+        n_epochs = self.classifier.max_epochs
+        more = yield from self._round(trials, n_epochs, seconds / 2)
+        ranked = sorted([*more, *found], key=lambda one: one.score, reverse=True)
+        if ranked:
+            self.leader = ranked[0]
+            self.tuned = [one.kept for one in ranked[:_N_AVERAGED]]
+            self._keep_all()
+            yield
+
+    def refit(self):
+        """Solve and train once more, with the held-out clips too."""
+        if self._time_left() < _RESERVED_PASSES * self.pass_seconds:
+            return
+        train, valid = self.data.train, self.data.valid
+        clips = Clips(
+            [*train.waveforms, *valid.waveforms], np.concatenate([train.codes, valid.codes])
+        )
+        features = self._frozen_features(clips)
+        settings = self.frozen["closed_form"]
+        time_for_copies = self._time_left() > 2 * len(COPY_SPEEDS) * self.pass_seconds
+        copies = self._copies(clips) if settings["copies"] and time_for_copies else None
+        self.frozen = self._solved(features, columns=settings["columns"], copies=copies)
+        self._record("frozen, all clips", None, None)
+        self._keep_all()
+        yield
+        best = self.leader
+        if best is None:
+            return
+        schedule = self._schedule(best.n_epochs, self._seconds())
+        choices = Choices(**best.kept["choices"])
+        network = None
+        for loss, averaged in self._train(clips, choices, self.frozen, schedule):
+            network = averaged
+            self._record("fine-tuned, all clips", loss, None)
+        if network is None or schedule.step < _LEAST_SHARE * schedule.n_steps_planned:
+            return
+        if self._time_left() > self.pass_seconds:
+            network = self.tuning.solve_head(network, clips, choices.crop)
+        self.tuned.append(self._kept(network, choices))
+        self._keep_all()
+        yield
+
+    def _round(self, trials, n_epochs, seconds):
+        """Train several networks in turn; those found, best first."""
+        deadline = self._time_left() - seconds if np.isfinite(seconds) else -np.inf
+        found = []
+        for i, (choices, initial) in enumerate(trials):
+            own = (self._time_left() - deadline) / (len(trials) - i)
+            schedule = self._schedule(n_epochs, own)
+            one = yield from self._learn(choices, initial, schedule)
+            if one is not None:
+                found.append(one)
+        return sorted(found, key=lambda one: one.score, reverse=True)
+
+    def _learn(self, choices, initial, schedule):
+        """Train a network; yield when it is better than any before; return the best of it."""
+        best, best_epoch = None, 0
+        clips = self.data.train
+        for epoch, (loss, network) in enumerate(self._train(clips, choices, initial, schedule), 1):
+            found = self._judge(network, choices, epoch)
+            self._record("fine-tuned", loss, found.score)
+            if best is None or found.score > best.score:
+                best, best_epoch = found, epoch
+                if self._keep_if_best(best):
+                    yield
+            elif epoch - best_epoch >= self.classifier.patience:
+                break
+        if best is None or self._time_left() < self.pass_seconds:
+            return best
+        network = self.tuning.solve_head(self._build(best.kept), clips, choices.crop)
+        found = self._judge(network, choices, best.n_epochs)
+        self._record("fine-tuned, head solved", None, found.score)
+        if found.score > best.score:
+            best = found
+            if self._keep_if_best(best):
+                yield
+        return best
+
+    def _train(self, clips, choices, initial, schedule):
+        state = initial["state"]
+        if initial["choices"]["hidden_layers"] != choices.hidden_layers:
+            state = {k: v for k, v in state.items() if not k.startswith("hidden.")}
+        return self.tuning.train(
+            clips,
+            state,
+            choices,
+            schedule,
+            speed=self.speed,
+            warm_up=self.classifier.warm_up if initial is self.frozen else 0,
+        )
+
+    def _judge(self, network, choices, n_epochs):
+        """How well a network predicts the held-out clips, together with the first answer."""
+        log_probas = self._log_probas(network, choices.crop)
+        score = self._score((log_probas + self.frozen_log_probas) / 2)
+        return _Found(self._kept(network, choices), score, log_probas, n_epochs)
+
+    def _kept(self, network, choices):
+        freeze = min(choices.freeze, self.least_frozen)
+        return {"choices": choices._asdict(), "state": learnt_state(network, freeze)}
+
+    def _keep_if_best(self, found):
+        if not self._is_better(found.score):
+            return False
+        self.best = found.score
+        self.classifier._keep([self.frozen, found.kept])
+        return True
+
+    def _is_perfect(self):
+        """Whether no network could be accepted any more."""
+        return self.about_speakers and self.best[0] >= 1
+
+    def _is_better(self, score):
+        """Whether a score beats the best one; of speakers, the log loss alone is no reason."""
+        return score[0] > self.best[0] if self.about_speakers else score > self.best
+
+    def _keep_all(self):
+        self.classifier._keep([self.frozen, *self.tuned])
+
+    def _draw(self):
+        """Settings at random."""
+        rng = self.data.rng
+        drawn = {name: values[rng.randint(len(values))] for name, values in _SPACE.items()}
+        if drawn["optimizer"] == "sgd":
+            drawn["learning_rate"] *= _SGD_FACTOR
+        return self.classifier._choices(**drawn)
+
+    # -- Small parts -------------------------------------------------------------------------------
+
+    def _build(self, kept):
+        return build_network(
+            self.tuning.model,
+            self.tuning.n_classes,
+            self.tuning.pretrained,
+            kept["state"],
+            Choices(**kept["choices"]),
+            self.tuning.device,
+        )
+
+    def _log_probas(self, network, crop=None):
+        return log_probas(
+            network,
+            self.data.valid.waveforms,
+            self.tuning.front_end,
+            crop or self.classifier.crop,
+            self.tuning.n_crops,
+        )
+
+    def _score(self, log_probas):
+        """Balanced accuracy, and what decides between equals: the log loss, negated."""
+        log_probas = log_softmax(log_probas, axis=1)
+        codes = self.data.valid.codes
+        loss = -log_probas[np.arange(len(codes)), codes].mean()
+        return balanced_score(codes, log_probas), -float(loss)
+
+    def _record(self, name, loss, score):
+        valid_score, negative_loss = score or (None, None)
+        self.classifier._record(
+            network=name,
+            train_loss=loss,
+            valid_loss=None if score is None else -negative_loss,
+            valid_score=valid_score,
+        )
+
+    def _time_left(self):
+        return self.classifier._time_left()
+
+    def _seconds(self):
+        """Seconds for training, without those that what follows it takes."""
+        return self._time_left() - _RESERVED_PASSES * self.pass_seconds - _RESERVED_SECONDS
+
+    def _schedule(self, n_epochs, seconds):
+        end = self._time_left() - seconds
+        return Schedule(n_epochs, lambda: self._time_left() - end)

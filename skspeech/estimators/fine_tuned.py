@@ -1,0 +1,351 @@
+"""Approach 6: a pretrained speaker network that learns on from the clips."""
+
+import os
+from numbers import Integral, Real
+
+from scipy.special import softmax
+
+from skspeech._device import resolve_device
+from skspeech._sklearn import Interval, StrOptions
+from skspeech.estimators._trained import TrainedClassifier
+from skspeech.transformers.speaker import SpeakerEmbedding
+from skspeech.weights import WeightsError
+
+__all__ = ["FineTunedSpeakerClassifier"]
+
+
+class FineTunedSpeakerClassifier(TrainedClassifier):
+    """A network that was trained to tell speakers apart learns on from the clips.
+
+    It reads mean and standard deviation over time of all the network's layers, and its embedding.
+    The first answer comes within seconds: discriminant analysis on what the pretrained network
+    gives, in closed form. From there the network learns, with crops and changes of the clips drawn
+    at random; its weights are averaged over the last epochs, and half of its last layer is solved
+    in closed form again. What is predicted is the geometric mean of the first answer and the
+    networks that have learnt.
+
+    Parameters
+    ----------
+    model : {"ge2e", "resnetse34l"}, default="ge2e"
+        The pretrained network, as in :class:`SpeakerEmbedding`.
+    weights : str, path-like or None, default=None
+        A file of weights for ``"resnetse34l"``, as in :class:`SpeakerEmbedding`. None is the
+        published file.
+    hidden_layers : tuple of int, default=()
+        Units of hidden layers between the features and the classes; they add to a linear layer,
+        which is always there.
+    activation : {"tanh", "relu", "none"}, default="tanh"
+        What comes after each hidden layer.
+    dropout : float in [0, 1), default=0.3
+        Share of the features that are set to zero in training.
+    freeze : float in [0, 1], default=0.0
+        Share of the network's parameters, from the input on, that stay as they are. With 1, only
+        the head learns.
+    optimizer : {"adamw", "adam", "sgd"}, default="adamw"
+        What follows the gradient, clipped to a norm of 1; ``"sgd"`` with momentum 0.9.
+    learning_rate : float, default=0.0005
+        The largest learning rate of the pretrained network. It rises to it, then falls to zero
+        along a cosine by the end of the epochs, or of the time.
+    head_learning_rate : float, default=0.0002
+        The same of the head, which starts from a solution and has less far to go.
+    warm_up : int, default=1
+        Epochs in which the head alone learns.
+    class_weight : "balanced", dict or None, default="balanced"
+        How much the clips of each class count: all classes the same, as the dictionary says by
+        label, or all clips the same.
+    crop : float, default=2.0
+        Seconds of a clip that the network sees at once.
+    n_crops : int, default=4
+        Crops, evenly spaced, over which a prediction is averaged where a clip is longer than one.
+    augment : bool, default=True
+        Whether to change the clips at random in training: level, noise, bands and frames that are
+        masked, speed and pitch.
+    search : bool, default=False
+        Draw settings at random in place of those above, stop three quarters of them early, and
+        average the best three: successive halving. The first drawn are those above.
+    refit : bool, default=True
+        Train one more network, from all clips, once the held-out ones have judged the first.
+        It does not happen with `X_val`.
+    batch_size : int, default=32
+        Crops a training step.
+    max_epochs : int, default=20
+        Passes over the clips, of each network.
+    patience : int, default=8
+        Stop after so many epochs in which the held-out balanced accuracy did not rise, nor, where
+        it stayed, the log loss fall.
+    validation_fraction : float in (0, 0.5), default=0.2
+        Share of the clips that is held out to judge the training, unless `fit` gets some.
+    max_time : float or None, default=None
+        Seconds that `fit` may take. The learning rate falls by the time there is.
+    max_duration : float or None, default=30.0
+        Read only this many seconds of each clip; None reads all of it.
+    sampling_rate : int, default=16000
+        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
+        their own.
+    device : str or torch.device, default="auto"
+        ``"auto"`` is a GPU where there is one, else the CPU.
+    n_jobs : int or None, default=None
+        Threads that decode audio.
+    errors : {"raise", "warn"}, default="raise"
+        What to do with clips that can't be read: one error that names them all, or one warning and
+        silence in their place.
+    warm_start : bool, default=False
+        Go on from what the last `fit` has learnt, with the same classes.
+    callbacks : callable, list of callables or None, default=None
+        Called after each epoch with this classifier and the new row of `history_`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of everything that is drawn. On a CPU the same seed gives the same result, as long as
+        `max_time` does not end the training.
+    verbose : int, default=0
+        Print each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    history_ : list of dict
+        What each epoch gave: ``epoch``, ``time`` (seconds since the start), ``network`` (what was
+        trained), ``train_loss``, ``valid_loss`` and ``valid_score`` (balanced accuracy); the last
+        two are None where a network learns from all clips.
+    networks_ : list of dict
+        What is averaged: for each network its settings, and what it has learnt as arrays.
+    n_features_in_ : int
+        Samples a clip; only where `fit` saw a 2-D array.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of the table; only where `fit` saw a DataFrame of numbers.
+
+    See Also
+    --------
+    SpeakerEmbeddingClassifier : The same network, frozen.
+
+    References
+    ----------
+    Wan, L., Wang, Q., Papir, A. and Moreno, I. L. (2018). Generalized end-to-end loss for speaker
+    verification. ICASSP. https://arxiv.org/abs/1710.10467
+
+    Park, D. S. et al. (2019). SpecAugment: a simple data augmentation method for automatic speech
+    recognition. Interspeech. https://arxiv.org/abs/1904.08779
+
+    Jamieson, K. and Talwalkar, A. (2016). Non-stochastic best arm identification and
+    hyperparameter optimization. AISTATS. https://arxiv.org/abs/1502.07943
+
+    Examples
+    --------
+    >>> from skspeech import FineTunedSpeakerClassifier
+    >>> from skspeech.datasets import make_speech_like
+    >>> clips = make_speech_like(n_samples=12, random_state=0)
+    >>> clf = FineTunedSpeakerClassifier(max_epochs=1, random_state=0)
+    >>> clf.fit(clips.data, clips.target).predict(clips.data).shape  # doctest: +SKIP
+    (12,)
+    """
+
+    _parameter_constraints: dict = {
+        **TrainedClassifier._parameter_constraints,
+        "model": [StrOptions({"ge2e", "resnetse34l"})],
+        "weights": [str, os.PathLike, None],
+        "hidden_layers": ["array-like"],
+        "activation": [StrOptions({"tanh", "relu", "none"})],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "freeze": [Interval(Real, 0, 1, closed="both")],
+        "optimizer": [StrOptions({"adamw", "adam", "sgd"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "head_learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "warm_up": [Interval(Integral, 0, None, closed="left")],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "crop": [Interval(Real, 0, None, closed="neither")],
+        "n_crops": [Interval(Integral, 1, None, closed="left")],
+        "augment": ["boolean"],
+        "search": ["boolean"],
+        "refit": ["boolean"],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        model="ge2e",
+        weights=None,
+        hidden_layers=(),
+        activation="tanh",
+        dropout=0.3,
+        freeze=0.0,
+        optimizer="adamw",
+        learning_rate=5e-4,
+        head_learning_rate=2e-4,
+        warm_up=1,
+        class_weight="balanced",
+        crop=2.0,
+        n_crops=4,
+        augment=True,
+        search=False,
+        refit=True,
+        batch_size=32,
+        max_epochs=20,
+        patience=8,
+        validation_fraction=0.2,
+        max_time=None,
+        max_duration=30.0,
+        sampling_rate=16_000,
+        device="auto",
+        n_jobs=None,
+        errors="raise",
+        warm_start=False,
+        callbacks=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.model = model
+        self.weights = weights
+        self.hidden_layers = hidden_layers
+        self.activation = activation
+        self.dropout = dropout
+        self.freeze = freeze
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.head_learning_rate = head_learning_rate
+        self.warm_up = warm_up
+        self.class_weight = class_weight
+        self.crop = crop
+        self.n_crops = n_crops
+        self.augment = augment
+        self.search = search
+        self.refit = refit
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.max_time = max_time
+        self.max_duration = max_duration
+        self.sampling_rate = sampling_rate
+        self.device = device
+        self.n_jobs = n_jobs
+        self.errors = errors
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _validate_params(self):
+        super()._validate_params()
+        self._extractor()._validate_params()
+        widths = list(self.hidden_layers)
+        if any(not isinstance(width, Integral) or width < 1 for width in widths):
+            raise ValueError(
+                f"hidden_layers={self.hidden_layers!r} is not accepted. Give the number of units "
+                "of each layer, such as (128, 64), or () for none."
+            )
+
+    def _extractor(self):
+        """What knows the pretrained network: its weights, its spectrogram."""
+        return SpeakerEmbedding(self.model, weights=self.weights)
+
+    def _make_data(self, X, codes, classes, groups, X_val, y_val):
+        self._class_weights = self._weights_of(classes)
+        self._may_refit = self.refit and X_val is None
+        return super()._make_data(X, codes, classes, groups, X_val, y_val)
+
+    def _weights_of(self, classes):
+        if not isinstance(self.class_weight, dict):
+            return self.class_weight
+        missing = [c for c in classes.tolist() if c not in self.class_weight]
+        if missing:
+            raise ValueError(f"class_weight has no weight of the classes {missing}.")
+        return [self.class_weight[c] for c in classes.tolist()]
+
+    # -- Training ----------------------------------------------------------------------------------
+
+    def _train(self, data):
+        from skspeech.estimators._fine_tuning_run import Run
+
+        refits = self._may_refit and data.valid is not data.train
+        run = Run(self, self._make_tuning(data), data, refits)
+        if self._starts_warm:
+            run.resume()
+        else:
+            yield from run.solve_frozen()
+        if self.search:
+            yield from run.search()
+        else:
+            yield from run.tune()
+        if refits:
+            yield from run.refit()
+
+    def _make_tuning(self, data):
+        from skspeech.estimators._fine_tuning import FineTuning
+
+        return FineTuning(
+            self.model,
+            self._pretrained(),
+            self._front_end(),
+            n_classes=len(self.classes_),
+            class_weight=self._class_weights,
+            n_crops=self.n_crops,
+            device=resolve_device(self.device),
+            rng=data.rng,
+        )
+
+    def _pretrained(self):
+        from torch.random import fork_rng
+
+        if "pretrained" not in self._live:
+            extractor = self._extractor()
+            key = extractor._network_id()
+            if self.__sklearn_is_fitted__() and key != self._weights_key:
+                raise WeightsError(
+                    f"The weights are {key}, but this classifier was fitted with "
+                    f"{self._weights_key}. Give it the file it was fitted with, or fit it again."
+                )
+            self._weights_key = key
+            with fork_rng([]):  # a new network draws weights, which are replaced at once
+                self._live["pretrained"] = extractor._load_network("cpu").state_dict()
+        return self._live["pretrained"]
+
+    def _front_end(self):
+        from skspeech.estimators._fine_tuning import FrontEnd
+
+        extractor = self._extractor()
+        return FrontEnd(extractor._spectrogram, extractor._prepare, self.model == "resnetse34l")
+
+    def _choices(self, **others):
+        from skspeech.estimators._fine_tuning import Choices
+
+        settings = {name: getattr(self, name) for name in Choices._fields}
+        settings["hidden_layers"] = tuple(int(width) for width in self.hidden_layers)
+        return Choices(**{**settings, **others})
+
+    def _keep(self, networks):
+        """Predict with these from now on."""
+        self.networks_ = networks
+        self._live.pop("networks", None)
+
+    # -- Prediction --------------------------------------------------------------------------------
+
+    def _predict_waveforms(self, waveforms):
+        from skspeech.estimators._fine_tuning import log_probas
+
+        front_end = self._front_end()
+        sums = sum(
+            log_probas(network, waveforms, front_end, kept["choices"]["crop"], self.n_crops)
+            for network, kept in zip(self._networks(), self.networks_, strict=True)
+        )
+        return softmax(sums / len(self.networks_), axis=1)
+
+    def _networks(self):
+        from skspeech.estimators._fine_tuning import Choices, build_network
+
+        if "networks" not in self._live:
+            device = resolve_device(self.device)
+            self._live["networks"] = [
+                build_network(
+                    self.model,
+                    len(self.classes_),
+                    self._pretrained(),
+                    kept["state"],
+                    Choices(**kept["choices"]),
+                    device,
+                )
+                for kept in self.networks_
+            ]
+        return self._live["networks"]
