@@ -376,7 +376,11 @@ class MixupCNNClassifier(TrainedClassifier):
             network_score=np.nan,
         )
         yield
+        refits = self.refit and self._validation_is_own and held_out
         if self._time_left() < _seconds_to_get_ready():
+            if refits:
+                self._fit_start(train.joined(valid))
+                yield
             return
         import_keras()
         seed = data.rng.randint(2**31)
@@ -390,7 +394,6 @@ class MixupCNNClassifier(TrainedClassifier):
         if self.weights_ is not None:
             self._check_shapes(network)
             network.set_weights(self.weights_)
-        refits = self.refit and self._validation_is_own and held_out
         share = _REFIT if refits else 0.0
         yield from self._fit_network(network, train, valid, held_out, 1 - share, data.rng)
         if refits and self.weights_ is not None:
@@ -414,7 +417,7 @@ class MixupCNNClassifier(TrainedClassifier):
             log_network = self._log_network(weights, valid.spectrograms)
             blend = _fit_blend(log_network, log_start, valid.codes) if held_out else _EQUAL_PARTS
             blended = log_softmax(blend[0] * log_network + blend[1] * log_start, axis=1)
-            loss = _log_loss(valid.codes, blended)
+            loss, error = _log_loss(valid.codes, blended), _loss_error(valid.codes, blended)
             self._record(
                 network="cnn",
                 **row,
@@ -422,11 +425,15 @@ class MixupCNNClassifier(TrainedClassifier):
                 valid_score=balanced_score(valid.codes, blended),
                 network_score=balanced_score(valid.codes, log_network),
             )
-            if loss < best_loss:
+            improved = loss < best_loss
+            if improved:
                 best_loss, epochs_since_best = loss, 0
+            # The lower the learning rate, the better the weights: later ones are taken while the
+            # held-out clips can't tell that they are worse.
+            if improved or (loss < best_loss + error and self.schedule == "one_cycle"):
                 self.weights_, self.blend_ = weights, blend
                 yield
-            elif is_last and schedule.progress < 1:
+            if is_last and not improved:
                 return
 
     def _refit(self, network, examples, share, rng):
@@ -619,6 +626,11 @@ def _log_loss(codes, log_probas):
     """Mean negative logarithm of the true classes' probability, each class weighing the same."""
     weights = 1.0 / np.bincount(codes)[codes]
     return float(-np.average(log_probas[np.arange(len(codes)), codes], weights=weights))
+
+
+def _loss_error(codes, log_probas):
+    """Standard error of the mean loss."""
+    return float(log_probas[np.arange(len(codes)), codes].std() / math.sqrt(len(codes)))
 
 
 def _fit_blend(log_network, log_start, codes):
