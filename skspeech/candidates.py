@@ -12,11 +12,16 @@ from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.utils import check_random_state
 
+from skspeech._budget_tasks import set_random_states
 from skspeech.audio import as_clips
 from skspeech.estimators.augmented import AugmentedClassifier
+from skspeech.estimators.convolutional import MixupCNNClassifier
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
+from skspeech.estimators.fine_tuned import FineTunedSpeakerClassifier
 from skspeech.estimators.logistic import WideLogisticRegression
+from skspeech.estimators.recurrent import RecurrentAttentionClassifier
 from skspeech.time_budget import Candidate
 from skspeech.transformers._base import STATISTICS
 from skspeech.transformers.keyword import KeywordEmbedding
@@ -62,8 +67,8 @@ def default_candidates(
         Their labels.
     preset : {"best", "fast", "autospeech2020"}, default="best"
         ``"best"`` is what scored best on the development data; ``"fast"`` only what takes a second
-        or two for a hundred clips; ``"autospeech2020"`` keeps the line-up of that challenge's first
-        place, for comparison.
+        or two for a hundred clips; ``"autospeech2020"`` keeps the six approaches of that
+        challenge's first place, for comparison.
     device : str or torch.device, default="auto"
         Where networks run.
     memory : None, False, str, path-like or joblib.Memory, default=None
@@ -98,7 +103,16 @@ def default_candidates(
         raise ValueError(f"preset={preset!r} is not accepted. Use one of {accepted}.")
     settings = {"device": device, "memory": memory, "n_jobs": n_jobs}
     make = {"best": _best, "fast": _fast, "autospeech2020": _autospeech2020}[preset]
-    return make(_typical_duration(X), settings)
+    line_up = [
+        candidate
+        for candidate in make(_typical_duration(X), settings)
+        if len(y) * (candidate.cost or 0.0) + candidate.startup < time_budget / 2
+    ]
+    if random_state is not None:
+        rng = check_random_state(random_state)
+        for candidate in line_up:
+            set_random_states(candidate.estimator, rng.randint(np.iinfo(np.int32).max))
+    return line_up
 
 
 def _typical_duration(X):
@@ -198,8 +212,43 @@ def _best(duration, settings):
     ]
 
 
+def _trained(settings, stage=0):
+    """The approaches that train networks, in worker processes, in the order of what they cost."""
+    computing = {key: settings[key] for key in ("device", "n_jobs")}
+    return [
+        Candidate(
+            "fine-tuned",
+            FineTunedSpeakerClassifier(**computing),
+            where="worker",
+            stage=stage,
+            gain=2.0,
+            cost=0.1,
+            startup=3.0,
+        ),
+        Candidate(
+            "mixup-cnn",
+            MixupCNNClassifier(**computing),
+            where="worker",
+            stage=stage,
+            cost=0.1,
+            startup=8.0,
+        ),
+        Candidate(
+            "recurrent",
+            RecurrentAttentionClassifier(**computing),
+            where="worker",
+            stage=stage + 1,
+            cost=0.2,
+            startup=8.0,
+        ),
+    ]
+
+
 def _autospeech2020(duration, settings):
-    """Logistic regression on speaker, music and fused embeddings, longer and longer crops.
+    """The six approaches of the challenge's first place.
+
+    Logistic regression on speaker, music and fused embeddings, with longer and longer crops, and
+    the three that train networks.
 
     There, a clip's embedding is the mean over some crops of a number of seconds; here it is the
     mean over all windows of as many seconds.
@@ -233,4 +282,4 @@ def _autospeech2020(duration, settings):
                         stage=stage,
                     )
                 )
-    return line_up
+    return [*line_up, *_trained(settings)]

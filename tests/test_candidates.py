@@ -28,11 +28,18 @@ def test_every_line_up_is_sound(preset, seconds):
     assert [candidate.first for candidate in candidates].count(True) == 1
     assert candidates[0].first
     for candidate in candidates:
-        pipeline = clone(candidate.estimator)
-        extractor = pipeline[0]
-        blocks = getattr(extractor, "transformer_list", [("alone", extractor)])
-        assert not any(get_tags(block).requires_fit for _, block in blocks)
-        assert hasattr(pipeline, "predict_proba")
+        assert hasattr(clone(candidate.estimator), "predict_proba")
+        if candidate.where != "worker":
+            extractor = _extractor(candidate)
+            blocks = getattr(extractor, "transformer_list", [("alone", extractor)])
+            assert not any(get_tags(block).requires_fit for _, block in blocks)
+        else:
+            assert "max_time" in candidate.estimator.get_params()
+
+
+def _extractor(candidate):
+    pipeline = getattr(candidate.estimator, "estimator", candidate.estimator)
+    return pipeline[0]
 
 
 def test_the_first_look_is_short_unless_clips_are():
@@ -45,8 +52,10 @@ def test_the_first_look_is_short_unless_clips_are():
 def test_settings_reach_every_extractor(preset, tmp_path):
     settings = {"device": "cpu", "memory": str(tmp_path), "n_jobs": 1}
     for candidate in default_candidates(_clips(2.5), LABELS, preset=preset, **settings):
-        parameters = candidate.estimator[0].get_params()
+        parameters = candidate.estimator.get_params()
         for name, value in settings.items():
+            if name == "memory" and candidate.where == "worker":
+                continue
             own = [v for k, v in parameters.items() if k.split("__")[-1] == name]
             assert value in own, (candidate.name, name)
 
@@ -63,7 +72,7 @@ def test_columns_are_those_that_their_names_say():
 
 
 def test_autospeech2020_keeps_the_order_and_the_scalings_of_its_entry():
-    names = [c.name for c in default_candidates(_clips(12.0), LABELS, preset="autospeech2020")]
+    names = _names_of_linear_ones(12.0)
     assert names[:4] == [
         "speaker-3s-standardize",
         "speaker-3s-normalize",
@@ -76,8 +85,45 @@ def test_autospeech2020_keeps_the_order_and_the_scalings_of_its_entry():
 
 
 def test_crops_longer_than_the_clips_are_left_out():
-    names = [c.name for c in default_candidates(_clips(4.0), LABELS, preset="autospeech2020")]
+    names = _names_of_linear_ones(4.0)
     assert {name.split("-")[1] for name in names} == {"3s", "5s", "all"}
+
+
+def _names_of_linear_ones(seconds):
+    candidates = default_candidates(_clips(seconds), LABELS, preset="autospeech2020")
+    return [candidate.name for candidate in candidates if candidate.where == "auto"]
+
+
+def test_autospeech2020_has_six_approaches():
+    candidates = default_candidates(_clips(4.0), LABELS, preset="autospeech2020")
+    assert {c.name for c in candidates if c.where == "worker"} == {
+        "fine-tuned",
+        "mixup-cnn",
+        "recurrent",
+    }
+
+
+def test_what_cannot_train_in_the_time_is_left_out():
+    names = [
+        {c.name for c in default_candidates(_clips(2.5), LABELS, preset=preset, time_budget=5.0)}
+        for preset in ("best", "autospeech2020")
+    ]
+    assert "everything" in names[0]
+    assert "speaker-3s-standardize" in names[1]
+    assert names[1].isdisjoint({"mixup-cnn", "recurrent"})
+
+
+def test_a_seed_reaches_every_candidate_that_draws():
+    for seed in (0, 1):
+        candidates = [
+            default_candidates(_clips(2.5), LABELS, preset="autospeech2020", random_state=seed)
+            for _ in range(2)
+        ]
+        for one, other in zip(*candidates, strict=True):
+            parameters = one.estimator.get_params()
+            drawn = {key: v for key, v in parameters.items() if key.endswith("random_state")}
+            assert None not in drawn.values()
+            assert drawn == {key: other.estimator.get_params()[key] for key in drawn}
 
 
 def test_an_unknown_preset_is_named():
