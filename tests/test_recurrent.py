@@ -217,22 +217,23 @@ def test_scores_where_classes_are_missing():
 
 
 def test_the_best_snapshots_are_chosen():
-    scores = [0.5, 0.9, 0.8, 0.7, 0.6, 0.95, 0.4]
-    assert choose_snapshots(scores, ["lstm"] * 7, 0.3, n_best=5) == [5, 1, 2, 3, 4]
-    assert choose_snapshots(scores, ["lstm"] * 7, 0.3, n_best=2) == [5, 1]
+    scores, losses = [0.9] * 7, [0.5, 0.2, 0.3, 0.4, 0.45, 0.1, 0.6]
+    assert choose_snapshots(scores, losses, ["lstm"] * 7, 0.3, n_best=5) == [5, 1, 2, 3, 4]
+    assert choose_snapshots(scores, losses, ["lstm"] * 7, 0.3, n_best=2) == [5, 1]
 
 
 def test_more_snapshots_come_from_the_best_two_of_each_network():
-    scores = [0.99, 0.98, 0.97, 0.9, 0.8, 0.7, 0.6, 0.5]
+    scores, losses = [0.99, 0.98, 0.97, 0.9, 0.8, 0.7, 0.6, 0.5], list(range(8))
     networks = ["lstm"] * 3 + ["crnn"] * 3 + ["bilstm"] * 2
-    assert choose_snapshots(scores, networks, 0.5, n_best=3) == [0, 1, 2, 3, 4, 6]
-    assert choose_snapshots(scores, networks, 0.7, n_best=3) == [0, 1, 2, 3, 4]
+    assert choose_snapshots(scores, losses, networks, 0.5, n_best=3) == [0, 1, 2, 3, 4, 6]
+    assert choose_snapshots(scores, losses, networks, 0.7, n_best=3) == [0, 1, 2, 3, 4]
 
 
-def test_what_is_worse_than_the_start_is_not_chosen():
-    assert choose_snapshots([0.8, 0.71, 0.69], ["start", "lstm", "crnn"], 0.8) == [0, 1]
-    assert choose_snapshots([-0.2, -0.1, 0.01], ["start", "lstm", "crnn"], -0.2) == [2]
-    assert choose_snapshots([-0.2, -0.1], ["start", "lstm"], -0.2) == []
+def test_what_scores_worse_than_the_start_is_not_chosen():
+    names = ["bilstm", "lstm", "crnn"]
+    assert choose_snapshots([0.8, 0.71, 0.69], [1, 0, 0], names, 0.8) == [1, 0]
+    assert choose_snapshots([-0.2, -0.1, 0.01], [0, 0, 1], names, -0.2) == [2]
+    assert choose_snapshots([-0.2, -0.1], [0, 0], names[:2], -0.2) == []
 
 
 def test_means():
@@ -254,21 +255,22 @@ def snapshot(network="lstm", number=1):
     return {"network": network, "round": number}
 
 
-def test_an_average_is_adopted_only_if_it_is_better():
-    fair = 0.5 + 0.1 * (GOOD - 0.5)
-    candidates = Candidates(CODES, fair, 5, "geometric")
+def test_an_average_is_adopted_unless_it_is_worse():
+    sure = 0.5 + 0.99 * (np.eye(2)[CODES] - 0.5)
+    candidates = Candidates(CODES, np.full((4, 2), 0.5), 5, "geometric")
     assert not candidates.improve()
 
     first, second = snapshot(), snapshot("crnn")
-    assert candidates.add(first, fair) == 1.0
+    assert candidates.add(first, GOOD) == 1.0
     assert candidates.improve()
-    candidates.add(second, GOOD)
-    assert candidates.improve()
-    assert candidates.chosen == [first, second]
-
-    candidates.add(snapshot(number=2), fair)
     assert not candidates.improve()
-    assert candidates.chosen == [first, second]
+    candidates.add(second, sure)
+    assert candidates.improve()
+    assert candidates.chosen == [second, first]
+
+    candidates.add(snapshot("bilstm"), 0.5 + 0.01 * (GOOD - 0.5))
+    assert not candidates.improve()
+    assert candidates.chosen == [second, first]
 
 
 def test_a_network_far_below_the_start_is_not_adopted():
@@ -281,21 +283,16 @@ def test_a_network_far_below_the_start_is_not_adopted():
     assert not candidates.improve()
 
 
-def test_two_snapshots_of_a_training_are_kept():
-    codes = np.array([0, 1] * 10)
-    rng = np.random.default_rng(0)
-    candidates = Candidates(codes, np.tile([0.5, 0.5], (20, 1)), 9, "arithmetic")
-    added = []
-    for i in range(5):
-        noise = rng.dirichlet([1, 1], 20) * (5 - i)
-        proba = (np.eye(2)[codes] + noise) / (6 - i)
-        added.append((candidates.add({**snapshot(), "number": i}, proba), i))
-    candidates.add(snapshot("crnn"), np.eye(2)[codes])
+def test_the_best_snapshot_of_a_training_is_kept():
+    candidates = Candidates(CODES, np.full((4, 2), 0.5), 5, "arithmetic")
+    for number, sureness in enumerate([0.3, 0.9, 0.6]):
+        added = {**snapshot(), "number": number}
+        candidates.add(added, 0.5 + sureness * (GOOD - 0.5))
+    candidates.add({**snapshot(number=2), "number": 3}, GOOD)
 
     assert candidates.improve()
 
-    kept = {member.get("number") for member in candidates.chosen}
-    assert kept == {None, *(i for _, i in sorted(added)[-2:])}
+    assert [member["number"] for member in candidates.chosen] == [3, 1]
 
 
 # Networks
@@ -542,10 +539,16 @@ def test_many_clips_are_predicted_as_few_are(tones):
 @pytest.mark.tensorflow
 def test_snapshots_of_one_shape_share_a_network(tones):
     X, y = tones
-    clf = tiny(**{**LONGER, "max_rounds": 2, "n_snapshots": 9}).fit(X, y)
-    before = clf.predict_proba(X)
-    assert 1 <= len(clf._live) < len(clf.snapshots_)
-    assert_array_equal(clf.predict_proba(X), before)
+    clf = tiny(**LONGER).fit(X, y)
+    first = clf.snapshots_[0]
+    second = {**first, "weights": [0.5 * weights for weights in first["weights"]]}
+    clf.snapshots_, clf._live = [first, second, first], {}
+
+    one, other, again = clf._predict_snapshots(X)
+
+    assert len(clf._live) == 1
+    assert_array_equal(one, again)
+    assert np.abs(one - other).max() > 0.01
 
 
 @pytest.mark.parametrize(

@@ -66,16 +66,19 @@ def balanced_log_loss(codes, proba):
     return float(np.average(losses, weights=1.0 / np.bincount(codes)[codes]))
 
 
-def choose_snapshots(scores, networks, start_score, *, n_best=5):
+def choose_snapshots(scores, losses, networks, start_score, *, n_best=5):
     """Choose which snapshots are averaged.
 
-    Those count that score above 0 and above the start less 0.1: the `n_best` best of them, and up
-    to three more, which have to be among the best two of their network.
+    Those count that score above 0 and above the start less 0.1: the `n_best` of them with the
+    least loss, and up to three more, which have to be among the best two of their network. Scores
+    do not rank them, because on few clips many reach 1.
 
     Parameters
     ----------
     scores : list of float
         As from :func:`auc_score`.
+    losses : list of float
+        As from :func:`balanced_log_loss`.
     networks : list of str
         What each is a snapshot of.
     start_score : float
@@ -88,7 +91,7 @@ def choose_snapshots(scores, networks, start_score, *, n_best=5):
     list of int
         Positions, from the best on; empty if none counts.
     """
-    ranked = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+    ranked = np.argsort(losses, kind="stable").tolist()
     ranked = [i for i in ranked if scores[i] > max(0.0, start_score - BELOW_START)]
     of_network = {}
     for i in ranked:

@@ -34,8 +34,6 @@ _ENOUGH = 0.8
 _FIRST_SAMPLE = 512
 # To compile a network takes about as long as to train it on so many frames without.
 _FEW_FRAMES = 500
-# Of one training no more snapshots than these are averaged.
-_PER_TRAINING = 2
 
 
 class PreparedClips:
@@ -88,6 +86,7 @@ class Candidate(NamedTuple):
     snapshot: dict
     proba: np.ndarray
     score: float
+    loss: float
 
 
 class Candidates:
@@ -107,7 +106,7 @@ class Candidates:
     Attributes
     ----------
     chosen : list of dict
-        The snapshots in the best average so far.
+        The snapshots in the best average so far, the best first.
     """
 
     def __init__(self, codes, start, n_best, mean):
@@ -116,39 +115,34 @@ class Candidates:
         self._start_score = auc_score(codes, start)
         self._least_accuracy = balanced_score(codes, start) - BELOW_START
         self._loss = np.inf
-        self._members = []
+        self._members = {}
 
     def add(self, snapshot, proba):
-        """Add a snapshot; return its score. The worst of its training is dropped."""
-        added = Candidate(snapshot, proba, auc_score(self.codes, proba))
-        self._members.append(added)
-        same = [member for member in self._members if _same_training(member, added)]
-        if len(same) > _PER_TRAINING:
-            worst = min(same, key=lambda member: member.score)
-            self._members = [member for member in self._members if member is not worst]
-        return added.score
+        """Add a snapshot, in place of a worse one of the same training; return its score."""
+        score, loss = auc_score(self.codes, proba), balanced_log_loss(self.codes, proba)
+        training = snapshot["network"], snapshot["round"]
+        if training not in self._members or loss < self._members[training].loss:
+            self._members[training] = Candidate(snapshot, proba, score, loss)
+        return score
 
     def improve(self):
         """Choose and average again; tell whether that is better than the best before."""
+        members = list(self._members.values())
         chosen = choose_snapshots(
-            [member.score for member in self._members],
-            [member.snapshot["network"] for member in self._members],
+            [member.score for member in members],
+            [member.loss for member in members],
+            [member.snapshot["network"] for member in members],
             self._start_score,
             n_best=self.n_best,
         )
         if not chosen:
             return False
-        members = [self._members[i] for i in chosen]
-        proba = blend([member.proba for member in members], self.mean)
+        proba = blend([members[i].proba for i in chosen], self.mean)
         loss = balanced_log_loss(self.codes, proba)
         if loss >= self._loss or balanced_score(self.codes, proba) < self._least_accuracy:
             return False
-        self._loss, self.chosen = loss, [member.snapshot for member in members]
+        self._loss, self.chosen = loss, [members[i].snapshot for i in chosen]
         return True
-
-
-def _same_training(one, other):
-    return all(one.snapshot[key] == other.snapshot[key] for key in ("network", "round"))
 
 
 class Training:
