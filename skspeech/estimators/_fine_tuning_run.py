@@ -123,7 +123,8 @@ class Run:
         ]
         self.least_frozen = min(kept["choices"]["freeze"] for kept in self.classifier.networks_)
         self.frozen_log_probas = found[0]
-        self.best = self._score(np.mean(found, axis=0))
+        both = [found[0], np.mean(found[1:], axis=0)] if self.tuned else found
+        self.best = self._score(np.mean(both, axis=0))
 
     def _try_frozen(self, features, *, columns, copies=None, worse_than=None):
         """Solve the closed form and predict with it from now on, unless its log loss is higher.

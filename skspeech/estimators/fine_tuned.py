@@ -22,7 +22,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     gives, in closed form. From there the network learns, with crops and changes of the clips drawn
     at random; its weights are averaged over the last epochs, and half of its last layer is solved
     in closed form again. What is predicted is the geometric mean of the first answer and the
-    networks that have learnt.
+    networks that have learnt, which together weigh as much.
 
     Where the embedding alone does as well as all layers, the clips are told apart by who speaks,
     which the network knows already. Then speed and pitch are left alone, and a network that has
@@ -57,7 +57,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     class_weight : "balanced", dict or None, default="balanced"
         How much the clips of each class count: all classes the same, as the dictionary says by
         label, or all clips the same.
-    crop : float, default=2.0
+    crop : float, default=3.0
         Seconds of a clip that the network sees at once.
     n_crops : int, default=4
         Crops, evenly spaced, over which a prediction is averaged where a clip is longer than one.
@@ -72,7 +72,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         It does not happen with `X_val`.
     batch_size : int, default=32
         Crops a training step.
-    max_epochs : int, default=20
+    max_epochs : int, default=15
         Passes over the clips, of each network.
     patience : int, default=8
         Stop after so many epochs in which the held-out balanced accuracy did not rise, nor, where
@@ -112,7 +112,8 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         trained), ``train_loss``, ``valid_loss`` and ``valid_score`` (balanced accuracy); the last
         two are None where a network learns from all clips.
     networks_ : list of dict
-        What is averaged: for each network its settings, and what it has learnt as arrays.
+        What is averaged: for each network its settings, and what it has learnt as arrays. The
+        first is the first answer.
     n_features_in_ : int
         Samples a clip; only where `fit` saw a 2-D array.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -180,13 +181,13 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         head_learning_rate=2e-4,
         warm_up=1,
         class_weight="balanced",
-        crop=2.0,
+        crop=3.0,
         n_crops=4,
         augment=True,
         search=False,
         refit=True,
         batch_size=32,
-        max_epochs=20,
+        max_epochs=15,
         patience=8,
         validation_fraction=0.2,
         max_time=None,
@@ -330,11 +331,12 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         from skspeech.estimators._fine_tuning import log_probas
 
         front_end = self._front_end()
-        sums = sum(
+        frozen, *tuned = (
             log_probas(network, waveforms, front_end, kept["choices"]["crop"], self.n_crops)
             for network, kept in zip(self._networks(), self.networks_, strict=True)
         )
-        return softmax(sums / len(self.networks_), axis=1)
+        mean = (frozen + sum(tuned) / len(tuned)) / 2 if tuned else frozen
+        return softmax(mean, axis=1)
 
     def _networks(self):
         from skspeech.estimators._fine_tuning import Choices, build_network
