@@ -126,7 +126,7 @@ class MixupCNNClassifier(TrainedClassifier):
     max_epochs : int, default=200
         Rounds over the training clips, or over 2048 of them if there are more.
     patience : int or None, default=None
-        Stop after so many epochs in which the held-out clips' loss has not fallen.
+        Stop after so many epochs in which the network's loss on the held-out clips has not fallen.
     refit : bool, default=True
         Whether the last quarter of the time goes on with the held-out clips among the training
         clips. Those handed in as `X_val` never train.
@@ -417,14 +417,16 @@ class MixupCNNClassifier(TrainedClassifier):
             log_network = self._log_network(weights, valid.spectrograms)
             blend = _fit_blend(log_network, log_start, valid.codes) if held_out else _EQUAL_PARTS
             blended = log_softmax(blend[0] * log_network + blend[1] * log_start, axis=1)
-            loss, error = _log_loss(valid.codes, blended), _loss_error(valid.codes, blended)
             self._record(
                 network="cnn",
                 **row,
-                valid_loss=loss,
+                valid_loss=_log_loss(valid.codes, blended),
                 valid_score=balanced_score(valid.codes, blended),
                 network_score=balanced_score(valid.codes, log_network),
             )
+            # The network's own loss: next to a perfect start the best network would be none.
+            calibrated = _calibrated(log_network, valid.codes)
+            loss, error = _log_loss(valid.codes, calibrated), _loss_error(valid.codes, calibrated)
             improved = loss < best_loss
             if improved:
                 best_loss, epochs_since_best = loss, 0
@@ -645,6 +647,10 @@ def _fit_blend(log_network, log_start, codes):
     certainties = np.array([_fit_certainty(member, codes) for member in members])
     mistakes = np.array([1 - balanced_score(codes, member) for member in members]) + 1 / len(codes)
     return certainties * mistakes[::-1] / mistakes.sum()
+
+
+def _calibrated(log_probas, codes):
+    return log_softmax(_fit_certainty(log_probas, codes) * log_probas, axis=1)
 
 
 def _fit_certainty(log_probas, codes):
