@@ -434,7 +434,7 @@ def test_samples_grow(tones, monkeypatch):
 
     monkeypatch.setattr(_recurrent_training, "balanced_draw", record)
     tiny(networks=["lstm"], max_loops=4, batch_size=4, patience=9).fit(*tones)
-    assert drawn == [4, 8, 16, 20]
+    assert drawn == [4, 8, 16, 32]
 
 
 @pytest.mark.tensorflow

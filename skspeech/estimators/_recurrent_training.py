@@ -23,7 +23,7 @@ from skspeech.estimators._trained import balanced_score
 
 __all__ = ["Candidates", "PreparedClips", "Training", "frames_for", "frames_key"]
 
-_AUGMENTATION = Augmentation(speed=0.1, warp=0.08, gain=4.0, band_mask=0.1, frame_mask=0.1)
+_AUGMENTATION = Augmentation(speed=0.1, warp=0.05, gain=4.0, band_mask=0.1, frame_mask=0.1)
 _NO_AUGMENTATION = Augmentation()
 _WARM_UP_STEPS = 10
 # The first steps are slow, because they compile the network; those after them are measured. With
@@ -32,6 +32,11 @@ _N_SLOW_STEPS, _N_MEASURED_STEPS = 2, 4
 _ENOUGH = 0.8
 # The first loop's sample has so many clips, each further loop's twice as many.
 _FIRST_SAMPLE = 512
+# An average is taken up to so many times the least loss of those before: more snapshots are better
+# for other clips than those held out, where these see no difference.
+_TOLERANCE = 1.3
+# Small sets are drawn twice an epoch, up to so many clips: their epochs have few steps otherwise.
+_SMALL_SAMPLE = 384
 # To compile a network takes about as long as to train it on so many frames without.
 _FEW_FRAMES = 500
 
@@ -106,7 +111,7 @@ class Candidates:
     Attributes
     ----------
     chosen : list of dict
-        The snapshots in the best average so far, the best first.
+        The snapshots in the average, the best first.
     """
 
     def __init__(self, codes, start, n_best, mean):
@@ -114,7 +119,7 @@ class Candidates:
         self.chosen = []
         self._start_score = auc_score(codes, start)
         self._least_accuracy = balanced_score(codes, start) - BELOW_START
-        self._loss = np.inf
+        self._least_loss = np.inf
         self._members = {}
 
     def add(self, snapshot, proba):
@@ -126,7 +131,7 @@ class Candidates:
         return score
 
     def improve(self):
-        """Choose and average again; tell whether that is better than the best before."""
+        """Choose and average again; tell whether that is to be preferred to the choice before."""
         members = list(self._members.values())
         chosen = choose_snapshots(
             [member.score for member in members],
@@ -135,14 +140,21 @@ class Candidates:
             self._start_score,
             n_best=self.n_best,
         )
-        if not chosen:
+        snapshots = [members[i].snapshot for i in chosen]
+        if not snapshots or _are_same(snapshots, self.chosen):
             return False
         proba = blend([members[i].proba for i in chosen], self.mean)
         loss = balanced_log_loss(self.codes, proba)
-        if loss >= self._loss or balanced_score(self.codes, proba) < self._least_accuracy:
+        if loss > _TOLERANCE * self._least_loss:
             return False
-        self._loss, self.chosen = loss, [members[i].snapshot for i in chosen]
+        if balanced_score(self.codes, proba) < self._least_accuracy:
+            return False
+        self._least_loss, self.chosen = min(loss, self._least_loss), snapshots
         return True
+
+
+def _are_same(one, other):
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
 class Training:
@@ -177,7 +189,9 @@ class Training:
         self._network = Network(setting, n_classes, seed=rng.randint(2**31))
         n = len(clips.codes)
         self._batch_size = min(estimator.batch_size, n)
-        n_steps = estimator.max_loops * estimator.max_epochs * -(-n // self._batch_size)
+        self._n_drawn = max(n, min(2 * n, _SMALL_SAMPLE))
+        n_steps = -(-self._n_drawn // self._batch_size)
+        n_steps *= estimator.max_loops * estimator.max_epochs
         self._network.prepare(
             learning_rate=estimator.learning_rate,
             weight_decay=estimator.weight_decay,
@@ -212,8 +226,8 @@ class Training:
 
     def _run_loop(self, loop):
         """The best weights of a few epochs, their probabilities and their loss."""
-        n = len(self._clips.codes)
-        n_steps = max(1, -(-min(n, _FIRST_SAMPLE * 2**loop) // self._batch_size))
+        n_drawn = min(self._n_drawn, _FIRST_SAMPLE * 2**loop)
+        n_steps = -(-n_drawn // self._batch_size)
         sample = balanced_draw(self._clips.codes, n_steps * self._batch_size, self._rng)
         best = None, None, np.inf
         for epoch in range(self._estimator.max_epochs):

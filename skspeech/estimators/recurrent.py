@@ -57,7 +57,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     networks : list of {"lstm", "crnn", "bilstm"}, default=("lstm", "crnn", "bilstm")
         Networks of each round, in the order of the first.
     rounds : list of (features, n_bands, seconds), \
-            default=(("auto", 40, 10.0), ("auto", 64, 30.0), ("logmel", 64, 30.0))
+            default=(("auto", 40, 10.0), ("auto", 64, 30.0), ("auto", 80, 30.0))
         What the networks of each round read. `features` is ``"mfcc"``, mel-frequency cepstral
         coefficients, as many as there are mel bands, ``"logmel"``, the bands themselves, or
         ``"auto"``: ``"logmel"`` for the CRNN, whose convolutions need neighbours that are alike,
@@ -239,7 +239,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         self,
         *,
         networks=("lstm", "crnn", "bilstm"),
-        rounds=(("auto", 40, 10.0), ("auto", 64, 30.0), ("logmel", 64, 30.0)),
+        rounds=(("auto", 40, 10.0), ("auto", 64, 30.0), ("auto", 80, 30.0)),
         max_rounds=3,
         n_fft=1024,
         hop_length="auto",
