@@ -41,6 +41,8 @@ _FIRST_LOOK = 1.6
 # Discriminant analysis draws its covariance this far towards the identity where speakers of the
 # test clips may be new: Ledoit and Wolf's amount is meant for rows of one kind.
 _STRONG = 0.5
+# Seconds of a budget in which networks can be trained too without slowing down what comes first.
+_LONG_BUDGET = 240.0
 # Seconds that all extractors together take for a second of a clip, in two threads: to begin with.
 _SECONDS_PER_SECOND = 0.01
 
@@ -105,7 +107,7 @@ def default_candidates(
     make = {"best": _best, "fast": _fast, "autospeech2020": _autospeech2020}[preset]
     line_up = [
         candidate
-        for candidate in make(_typical_duration(X), settings)
+        for candidate in make(_typical_duration(X), settings, time_budget)
         if len(y) * (candidate.cost or 0.0) + candidate.startup < time_budget / 2
     ]
     if random_state is not None:
@@ -162,7 +164,7 @@ def _columns(extractor, parts):
     return np.flatnonzero([any(part in name for part in parts) for name in names])
 
 
-def _fast(duration, settings):
+def _fast(duration, settings, time_budget):
     """Each network by itself, and the spectrum: they know different things of a clip."""
     first = SpeakerEmbedding(max_duration=_FIRST_LOOK, **settings)
     speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
@@ -181,8 +183,8 @@ def _fast(duration, settings):
     return [dataclasses.replace(line_up[1], first=True), *line_up[2:]]
 
 
-def _best(duration, settings):
-    """The same, side by side in one model, and what music taggers add to that."""
+def _best(duration, settings, time_budget):
+    """The same side by side in one model, what music taggers add, and with much time, networks."""
     speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
     keyword, spectral = KeywordEmbedding(**settings), SpectralStatistics(**settings)
     tagger = MusicEmbedding("msd_vgg", layers=("pool2", "pool3"), **settings)
@@ -191,7 +193,7 @@ def _best(duration, settings):
     everything = FeatureUnion([*fused.transformer_list, ("music", tagger)])
     words = _columns(speaker, ["_lstm2_"])
     return [
-        *_fast(duration, settings),
+        *_fast(duration, settings, time_budget),
         Candidate("fused", _discriminant(fused, _STRONG), where="main", gain=2.0),
         Candidate("fused-logistic", _logistic(fused), where="main", stage=1),
         Candidate("words", _discriminant(speaker, _STRONG, words), where="main", stage=1),
@@ -209,6 +211,7 @@ def _best(duration, settings):
             stage=1,
             cost=_SECONDS_PER_SECOND * max(duration, _FIRST_LOOK),
         ),
+        *(_trained(settings, stage=1) if time_budget >= _LONG_BUDGET else []),
     ]
 
 
@@ -244,7 +247,7 @@ def _trained(settings, stage=0):
     ]
 
 
-def _autospeech2020(duration, settings):
+def _autospeech2020(duration, settings, time_budget):
     """The six approaches of the challenge's first place.
 
     Logistic regression on speaker, music and fused embeddings, with longer and longer crops, and

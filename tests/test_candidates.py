@@ -113,6 +113,12 @@ def test_what_cannot_train_in_the_time_is_left_out():
     assert names[1].isdisjoint({"mixup-cnn", "recurrent"})
 
 
+def test_with_much_time_the_best_line_up_trains_networks():
+    for seconds, expected in [(60.0, set()), (600.0, {"fine-tuned", "mixup-cnn", "recurrent"})]:
+        candidates = default_candidates(_clips(2.5), LABELS, time_budget=seconds)
+        assert {c.name for c in candidates if c.where == "worker"} == expected
+
+
 def test_a_seed_reaches_every_candidate_that_draws():
     for seed in (0, 1):
         candidates = [
