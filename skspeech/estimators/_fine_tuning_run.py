@@ -46,6 +46,8 @@ _SGD_FACTOR = 100.0
 _EPOCH_PASSES = 4.0
 # A network that had time for less than this share of its steps is not worth averaging.
 _LEAST_SHARE = 0.3
+# Weights that the first answer may have.
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _NO_SCORE = (-np.inf, -np.inf)
 
 
@@ -87,6 +89,7 @@ class Run:
         self.frozen = None  # the first answer,
         self.frozen_log_probas = None  # what it says of the held-out clips,
         self.tuned = []  # the networks that have learnt,
+        self.frozen_share = 0.5
         self.leader = None  # and the best of them, where this call has found one
         self.best = _NO_SCORE
 
@@ -123,8 +126,9 @@ class Run:
         ]
         self.least_frozen = min(kept["choices"]["freeze"] for kept in self.classifier.networks_)
         self.frozen_log_probas = found[0]
-        both = [found[0], np.mean(found[1:], axis=0)] if self.tuned else found
-        self.best = self._score(np.mean(both, axis=0))
+        self.frozen_share = share = self.classifier.frozen_share_
+        tuned = np.mean(found[1:], axis=0) if self.tuned else found[0]
+        self.best = self._score(share * found[0] + (1 - share) * tuned)
 
     def _try_frozen(self, features, *, columns, copies=None, worse_than=None):
         """Solve the closed form and predict with it from now on, unless its log loss is higher.
@@ -183,6 +187,9 @@ class Run:
         found = yield from self._learn(self.classifier._choices(), initial, schedule)
         if found is not None and found.score == self.best:
             self.leader, self.tuned = found, [found.kept]
+            self.frozen_share = self._best_share(found.log_probas)
+            self._keep_all()
+            yield
 
     def search(self):
         """Draw settings, train each for a while, the best for longer, and average the best."""
@@ -206,6 +213,9 @@ class Run:
         if ranked:
             self.leader = ranked[0]
             self.tuned = [one.kept for one in ranked[:_N_AVERAGED]]
+            self.frozen_share = self._best_share(
+                np.mean([one.log_probas for one in ranked[:_N_AVERAGED]], axis=0)
+            )
             self._keep_all()
             yield
 
@@ -317,7 +327,16 @@ class Run:
         return score[0] > self.best[0] if self.about_speakers else score > self.best
 
     def _keep_all(self):
-        self.classifier._keep([self.frozen, *self.tuned])
+        self.classifier._keep([self.frozen, *self.tuned], self.frozen_share)
+
+    def _best_share(self, log_probas):
+        """Weight of the first answer beside what has learnt, by the held-out clips' log loss."""
+        return max(
+            _SHARES,
+            key=lambda share: self._score(
+                share * self.frozen_log_probas + (1 - share) * log_probas
+            )[1],
+        )
 
     def _draw(self):
         """Settings at random."""

@@ -3,6 +3,7 @@
 import os
 from numbers import Integral, Real
 
+import numpy as np
 from scipy.special import softmax
 
 from skspeech._device import resolve_device
@@ -22,7 +23,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     gives, in closed form. From there the network learns, with crops and changes of the clips drawn
     at random; its weights are averaged over the last epochs, and half of its last layer is solved
     in closed form again. What is predicted is the geometric mean of the first answer and the
-    networks that have learnt, which together weigh as much.
+    networks that have learnt; the held-out clips say how much either weighs.
 
     Where the embedding alone does as well as all layers, the clips are told apart by who speaks,
     which the network knows already. Then speed and pitch are left alone, and a network that has
@@ -114,6 +115,8 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     networks_ : list of dict
         What is averaged: for each network its settings, and what it has learnt as arrays. The
         first is the first answer.
+    frozen_share_ : float
+        Weight of the first of them in the mean; the others share the rest.
     n_features_in_ : int
         Samples a clip; only where `fit` saw a 2-D array.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -320,9 +323,10 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         settings["hidden_layers"] = tuple(int(width) for width in self.hidden_layers)
         return Choices(**{**settings, **others})
 
-    def _keep(self, networks):
+    def _keep(self, networks, frozen_share=0.5):
         """Predict with these from now on."""
         self.networks_ = networks
+        self.frozen_share_ = frozen_share
         self._live.pop("networks", None)
 
     # -- Prediction --------------------------------------------------------------------------------
@@ -335,8 +339,10 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
             log_probas(network, waveforms, front_end, kept["choices"]["crop"], self.n_crops)
             for network, kept in zip(self._networks(), self.networks_, strict=True)
         )
-        mean = (frozen + sum(tuned) / len(tuned)) / 2 if tuned else frozen
-        return softmax(mean, axis=1)
+        if not tuned:
+            return softmax(frozen, axis=1)
+        share = self.frozen_share_
+        return softmax(share * frozen + (1 - share) * np.mean(tuned, axis=0), axis=1)
 
     def _networks(self):
         from skspeech.estimators._fine_tuning import Choices, build_network
