@@ -127,6 +127,7 @@ def _fitted(cls):
         "estimators": members,
         "candidates": members,
         "time_budget": 5.0,
+        "max_time": 3.0,
     }
     parameters = {name: settings[name] for name in _signature(cls.__init__) if name in settings}
     X = np.random.default_rng(0).normal(scale=0.1, size=(12, 400))
