@@ -183,7 +183,10 @@ class TransformersEmbedding(BaseExtractor):
     def _embed_clips(self, clips, results, *, pooled):
         self._layers()
         self._window_and_hop()
-        super()._embed_clips(clips, results, pooled=pooled)
+        # Here and not beside the network, which runs in several threads: the filters of warnings
+        # are the whole process's, and threads that set and restore them get in each other's way.
+        with _without_warnings():
+            super()._embed_clips(clips, results, pooled=pooled)
 
     def _window_and_hop(self):
         limit = self._family().limit
@@ -233,7 +236,7 @@ class TransformersEmbedding(BaseExtractor):
             inputs, mask = family.prepare([pieces[i] for i in batch])
             inputs = {name: x.to(parameter.device) for name, x in inputs.items()}
             precision = _precision(self.dtype, parameter.device)
-            with torch.inference_mode(), precision, _without_warnings():
+            with torch.inference_mode(), precision:
                 states = family.states(network(**inputs, output_hidden_states=True))
             features[batch] = self._statistics_of(states, mask.to(parameter.device))
         return features
