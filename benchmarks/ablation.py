@@ -6,14 +6,18 @@ benchmarks/results/ablation.md and .json:
 
 - layers: the speaker network's layers and statistics, which decided the extractor's default;
 - blocks: each block alone, all of them, all but one, and all with rows at other speeds;
-- trained (with `--trained SECONDS`): each trained approach alone after so many seconds, and its
-  geometric mean with all blocks.
+- trained: each approach that trains networks alone, its own first answer, and its geometric mean
+  with all blocks.
 
-    python benchmarks/ablation.py [--tasks emodb-emotion ...] [--seeds 0 1 2] [--trained 60]
+    python benchmarks/ablation.py [--tables layers blocks] [--tasks emodb-emotion ...] [--seeds 0 1]
+    python benchmarks/ablation.py --tables trained --seconds 180 --append
+
+`--append` keeps what the files hold, but for what is measured again.
 """
 
 import argparse
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -57,50 +61,79 @@ BLOCKS = {
 
 def main(argv=None):
     args = parse_args(argv)
-    tables = {"layers": {}, "blocks": {}, "trained": {}}
+    path = RESULTS / f"{args.name}.json"
+    runs = json.loads(path.read_text())["runs"] if args.append and path.exists() else []
     for task in args.tasks:
         for seed in args.seeds:
             split = load_task(task, seed, args.data_home)
-            for table, name, score in scores_of(split, args.trained, seed):
-                print(f"{task}, seed {seed}, {table}, {name}: {score:.3f}", flush=True)
-                tables[table].setdefault(name, {}).setdefault(task, []).append(score)
-            write(tables, args)
+            for table in args.tables:
+                for name, score in MEASURES[table](split, seed, args):
+                    print(f"{task}, seed {seed}, {table}, {name}: {score:.3f}", flush=True)
+                    run = {"table": table, "name": name, "task": task, "seed": seed, "score": score}
+                    runs = [old for old in runs if not same(old, run)] + [run]
+                write(path, runs, args)
         cache.clear()  # other recordings come next
-    print(f"Written to {RESULTS / 'ablation'}.md and .json.")
+    print(f"Written to {path} and {path.with_suffix('.md')}.")
 
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--tables", nargs="+", choices=MEASURES, default=list(MEASURES))
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED")
-    parser.add_argument("--trained", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument(
+        "--seconds", type=float, default=180.0, help="of training each network (default: 180)"
+    )
+    parser.add_argument("--approaches", nargs="+", default=None, help="of the table trained")
     parser.add_argument("--data-home", help="folder of the data sets (default: SKSPEECH_DATA)")
+    parser.add_argument("--name", default="ablation", help="of the files in benchmarks/results/")
+    parser.add_argument("--append", action="store_true", help="keep the files' other figures")
     return parser.parse_args(argv)
 
 
-def scores_of(split, trained, seed):
-    """Yield (table, name, balanced accuracy on the test part)."""
+def layers(split, seed, args):
+    """Yield (name, balanced accuracy on the test part) for layers of the speaker network."""
     for name, settings in LAYERS.items():
         extractor = SpeakerEmbedding(**settings)
-        yield "layers", name, score(split, *log_proba(discriminant(extractor), split))
+        yield name, score(split, *log_proba(discriminant(extractor), split))
+
+
+def blocks(split, seed, args):
+    """Yield the same for blocks of features."""
     whole = discriminant(union(BLOCKS))
-    everything = log_proba(whole, split)
-    yield "blocks", "all", score(split, *everything)
+    yield "all", score(split, *log_proba(whole, split))
     for name, make in BLOCKS.items():
-        yield "blocks", f"{name} alone", score(split, *log_proba(discriminant(make()), split))
+        yield f"{name} alone", score(split, *log_proba(discriminant(make()), split))
     for name in BLOCKS:
         rest = {other: make for other, make in BLOCKS.items() if other != name}
-        rest = log_proba(discriminant(union(rest)), split)
-        yield "blocks", f"all but {name}", score(split, *rest)
+        yield f"all but {name}", score(split, *log_proba(discriminant(union(rest)), split))
     faster_and_slower = log_proba(AugmentedClassifier(whole), split)
-    yield "blocks", "all, rows at speeds 0.9 and 1.1 too", score(split, *faster_and_slower)
-    if trained:
-        for name, classifier in trained_approaches(trained, seed).items():
-            classes, proba = log_proba(classifier, split)
-            yield "trained", f"{name} alone", score(split, classes, proba)
-            yield "trained", f"all + {name}", score(split, classes, proba + everything[1])
+    yield "all, rows at speeds 0.9 and 1.1 too", score(split, *faster_and_slower)
+
+
+def trained(split, seed, args):
+    """Yield the same for networks that are trained."""
+    approaches = trained_approaches(args.seconds, seed)
+    everything = log_proba(discriminant(union(BLOCKS)), split)
+    yield "all features, no network trained", score(split, *everything)
+    for name in args.approaches or approaches:
+        classifier, first = approaches[name], None
+        began = time.monotonic()
+        for snapshot in classifier.iter_fit(
+            split.X_train, split.y_train, groups=split.groups_train
+        ):
+            if first is None:
+                first = predicted(snapshot, split)
+                yield f"{name}: its first answer", score(split, *first)
+        print(f"{time.monotonic() - began:.0f} s, {len(classifier.history_)} epochs", flush=True)
+        classes, proba = predicted(classifier, split)
+        yield f"{name}: at last", score(split, classes, proba)
+        yield f"{name} and all features", score(split, classes, proba + everything[1])
+
+
+MEASURES = {"layers": layers, "blocks": blocks, "trained": trained}
 
 
 def trained_approaches(seconds, seed):
@@ -129,7 +162,10 @@ def discriminant(extractor):
 
 
 def log_proba(classifier, split):
-    classifier.fit(split.X_train, split.y_train)
+    return predicted(classifier.fit(split.X_train, split.y_train), split)
+
+
+def predicted(classifier, split):
     proba = classifier.predict_proba(split.X_test)
     return classifier.classes_, np.log(np.maximum(proba, 1e-4))
 
@@ -138,39 +174,56 @@ def score(split, classes, proba):
     return float(balanced_accuracy_score(split.y_test, classes[proba.argmax(axis=1)]))
 
 
-def write(tables, args):
-    RESULTS.mkdir(exist_ok=True)
+def same(old, new):
+    return all(old[key] == new[key] for key in ("table", "name", "task", "seed"))
+
+
+def write(path, runs, args):
     about = {**machine(), **versions()}
-    content = {"about": about, "seeds": args.seeds, "tables": tables}
-    (RESULTS / "ablation.json").write_text(json.dumps(content, indent=1) + "\n")
-    (RESULTS / "ablation.md").write_text(page(tables, args, about))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"about": about, "runs": runs}, indent=1) + "\n")
+    path.with_suffix(".md").write_text(page(runs, args, about))
 
 
-def page(tables, args, about):
+def page(runs, args, about):
     titles = {
         "layers": "Layers of the speaker network",
         "blocks": "Blocks of features",
-        "trained": f"Networks trained for {args.trained:g} s, and their geometric mean with all",
+        "trained": f"Networks that are trained, for {args.seconds:g} s at most",
     }
-    lines = ["# What each part brings", ""]
-    lines += [
-        "Balanced accuracy on the test part. Shrinkage discriminant analysis (0.5) on standardised "
-        f"features; means over the seeds {', '.join(map(str, args.seeds))}.",
+    lines = [
+        "# What each part brings",
+        "",
+        "Balanced accuracy on the test part, ± its standard deviation over seeds. Features go "
+        "through shrinkage discriminant analysis (0.5) on standardised features.",
         "",
     ]
-    for key, table in tables.items():
-        if not table:
+    for table, title in titles.items():
+        own = [run for run in runs if run["table"] == table]
+        if not own:
             continue
-        tasks = [task for task in TASKS if any(task in row for row in table.values())]
-        lines += [f"## {titles[key]}", "", f"| features | {' | '.join(tasks)} |"]
+        tasks = [task for task in TASKS if any(run["task"] == task for run in own)]
+        seeds = {task: len({run["seed"] for run in own if run["task"] == task}) for task in tasks}
+        heads = [f"{task} ({seeds[task]})" for task in tasks]
+        lines += [f"## {title}", "", f"| (seeds) | {' | '.join(heads)} |"]
         lines += ["| --- |" + " ---: |" * len(tasks)]
-        for name, row in table.items():
-            values = [f"{np.mean(row[task]):.3f}" if task in row else "" for task in tasks]
-            lines.append(f"| {name} | {' | '.join(values)} |")
+        for name in dict.fromkeys(run["name"] for run in own):
+            cells = [
+                cell([run["score"] for run in own if (run["name"], run["task"]) == (name, task)])
+                for task in tasks
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
+    lines += [f"- `{name}`: {task.description}" for name, task in TASKS.items()]
     listed = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
-    lines += [*[f"- `{name}`: {TASKS[name].description}" for name in args.tasks], ""]
-    return "\n".join([*lines, f"Measured on: {listed}.", ""])
+    return "\n".join([*lines, "", f"Measured on: {listed}.", ""])
+
+
+def cell(scores):
+    if not scores:
+        return ""
+    spread = f" ± {np.std(scores, ddof=1):.3f}" if len(scores) > 1 else ""
+    return f"{np.mean(scores):.3f}{spread}"
 
 
 if __name__ == "__main__":

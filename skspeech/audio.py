@@ -1136,6 +1136,32 @@ def iter_waveforms(
     return _deliver(clips, outcomes, errors, target_sampling_rate)
 
 
+def in_chunks(waveforms, seconds):
+    """Gather waveforms into lists of about as many seconds, so that memory stays bounded.
+
+    Parameters
+    ----------
+    waveforms : iterable of ndarray of shape (n_samples,)
+        At 16 kHz.
+    seconds : float
+        A list ends with the waveform that fills it.
+
+    Yields
+    ------
+    list of ndarray
+        Never an empty one.
+    """
+    chunk, n_left = [], seconds * SAMPLING_RATE
+    for waveform in waveforms:
+        chunk.append(waveform)
+        n_left -= len(waveform)
+        if n_left <= 0:
+            yield chunk
+            chunk, n_left = [], seconds * SAMPLING_RATE
+    if chunk:
+        yield chunk
+
+
 def _n_threads(n_jobs, n_clips):
     n_threads = min(4, joblib.cpu_count()) if n_jobs is None else joblib.effective_n_jobs(n_jobs)
     return max(1, min(n_threads, n_clips))

@@ -32,6 +32,7 @@ from skspeech.audio import (
     Clips,
     as_clips,
     fix_length,
+    in_chunks,
     iter_waveforms,
     load_waveforms,
     window_starts,
@@ -1455,3 +1456,16 @@ def test_real_recordings(data_home, folder, n_clips):
         assert 0.001 < np.abs(waveform).max() <= 1.1
         n_seen += 1
     assert n_seen == n_clips
+
+
+def test_chunks_hold_all_waveforms_in_order_and_no_more_seconds_than_asked_but_one_clip():
+    waveforms = [np.full(n, n) for n in (8000, 8000, 50_000, 100, 100)]
+
+    chunks = list(in_chunks(iter(waveforms), 1.0))
+
+    assert [[len(waveform) for waveform in chunk] for chunk in chunks] == [
+        [8000, 8000],
+        [50_000],
+        [100, 100],
+    ]
+    assert list(in_chunks([], 1.0)) == []

@@ -16,6 +16,7 @@ from skspeech import MixupCNNClassifier
 from skspeech.datasets import fetch_fsdd, make_tones
 from skspeech.estimators import _spectrogram_batches as batches
 from skspeech.estimators._convolutional_network import Schedule
+from skspeech.estimators._spectrograms import Spectrograms
 from skspeech.estimators.convolutional import _fit_blend
 
 QUICK = {"n_mels": 32, "n_filters": (4, 8), "max_epochs": 3, "random_state": 0}
@@ -24,7 +25,7 @@ QUICK = {"n_mels": 32, "n_filters": (4, 8), "max_epochs": 3, "random_state": 0}
 def spectrograms(*lengths, n_mels=4):
     """Clips of so many frames; each frame holds its own number in all bands."""
     frames = np.repeat(np.arange(sum(lengths), dtype=np.float32)[:, np.newaxis], n_mels, axis=1)
-    return batches.Spectrograms(frames, np.concatenate([[0], np.cumsum(lengths)]))
+    return Spectrograms(frames, np.concatenate([[0], np.cumsum(lengths)]))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_masks_are_no_wider_than_asked_and_leave_half_of_a_crop(tones):
     ones = np.ones((300, 32), dtype=np.float32)
     clf.band_mean_, clf.band_scale_ = np.zeros(32), np.ones(32)
     examples = type("Examples", (), {})()
-    examples.spectrograms = batches.Spectrograms(ones, np.array([0, 300]))
+    examples.spectrograms = Spectrograms(ones, np.array([0, 300]))
     examples.codes = np.array([0])
 
     x, _ = clf._batch(examples, np.zeros(200, dtype=int), np.random.RandomState(0))
@@ -135,21 +136,11 @@ def test_labels_are_smoothed():
     assert_allclose(batches.smooth_labels(np.array([1]), 4, 0.2), [[0.05, 0.85, 0.05, 0.05]])
 
 
-def test_draws_are_balanced_and_use_every_clip():
-    codes = np.array([0] * 50 + [1] * 5 + [2])
-
-    rows = batches.balanced_order(codes, 60, np.random.RandomState(0))
-
-    assert_array_equal(np.bincount(codes[rows]), [20, 20, 20])
-    assert len(set(rows[codes[rows] == 0])) == 20
-    assert_array_equal(np.bincount(rows, minlength=56)[50:55], [4] * 5)
-
-
 def test_silent_clips_are_standardized_to_zero():
     frames = np.full((7, 4), -100, dtype=np.float32)
     frames[3:] = np.random.default_rng(0).normal(size=(4, 4))
 
-    standardized = batches.Spectrograms(frames, np.array([0, 3, 7])).clips_standardized().frames
+    standardized = Spectrograms(frames, np.array([0, 3, 7])).clips_standardized().frames
 
     assert_array_equal(standardized[:3], np.zeros((3, 4)))
     assert_allclose([standardized[3:].mean(), standardized[3:].std()], [0, 1], atol=1e-5)

@@ -173,6 +173,14 @@ def test_refit_adds_a_network_that_learns_from_all_clips(hard):
     assert not any("all clips" in row["network"] for row in handed_in.history_)
 
 
+def test_too_few_clips_to_hold_some_out_are_not_learnt_from_twice(hard):
+    X, y = hard[0][:3], [0, 1, 0]
+    clf = FineTunedSpeakerClassifier(**{**QUICK, "refit": True}).fit(X, y)
+
+    assert not any("all clips" in row["network"] for row in clf.history_)
+    assert clf.predict(X).tolist() == y
+
+
 def test_search_averages_the_best_three(hard):
     X, y = hard
     clf = FineTunedSpeakerClassifier(search=True, **{**QUICK, "max_epochs": 2}).fit(X, y)

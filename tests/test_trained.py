@@ -20,7 +20,8 @@ from skspeech import (
     TimeBudgetClassifier,
 )
 from skspeech.datasets import make_tones
-from skspeech.estimators._trained import TrainedClassifier, balanced_score
+from skspeech.estimators._balanced import balanced_score
+from skspeech.estimators._trained import TrainedClassifier
 
 
 class Loudness(TrainedClassifier):
@@ -106,6 +107,7 @@ def test_groups_are_kept_apart(clips):
     )
     assert train.isdisjoint(valid)
     assert len(valid) == 1
+    assert data.judges == "held out"
 
 
 def test_clips_that_were_handed_in_judge(clips):
@@ -114,12 +116,14 @@ def test_clips_that_were_handed_in_judge(clips):
 
     assert (len(data.train.codes), len(data.valid.codes)) == (30, 5)
     assert (data.valid.codes == 1).all()  # "loud", "quiet"
+    assert data.judges == "given"
 
 
 def test_the_training_clips_judge_where_there_are_too_few():
     data = Loudness().fit([np.ones(100), np.zeros(100), np.ones(50)], [0, 1, 0]).data_
 
     assert len(data.train.codes) == len(data.valid.codes) == 3
+    assert data.judges == "training"
 
 
 @pytest.mark.parametrize(

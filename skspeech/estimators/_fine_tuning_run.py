@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_softmax
 
+from skspeech.estimators._balanced import balanced_log_loss, balanced_score
 from skspeech.estimators._fine_tuning import (
     COPY_SPEEDS,
     Choices,
@@ -15,7 +16,7 @@ from skspeech.estimators._fine_tuning import (
     learnt_state,
     log_probas,
 )
-from skspeech.estimators._trained import Clips, balanced_score
+from skspeech.estimators._trained import Clips
 
 __all__ = ["Run"]
 
@@ -371,8 +372,7 @@ class Run:
         """Balanced accuracy, and what decides between equals: the log loss, negated."""
         log_probas = log_softmax(log_probas, axis=1)
         codes = self.data.valid.codes
-        loss = -log_probas[np.arange(len(codes)), codes].mean()
-        return balanced_score(codes, log_probas), -float(loss)
+        return balanced_score(codes, log_probas), -balanced_log_loss(codes, log_probas)
 
     def _record(self, name, loss, score):
         valid_score, negative_loss = score or (None, None)

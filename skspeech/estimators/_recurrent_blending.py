@@ -1,4 +1,4 @@
-"""Which snapshots of the recurrent approach are averaged, and how; draws of clips by class."""
+"""Which snapshots of the recurrent approach are averaged, and how."""
 
 import numpy as np
 from scipy.special import logsumexp
@@ -7,10 +7,9 @@ from scipy.stats import rankdata
 __all__ = [
     "BELOW_START",
     "auc_score",
-    "balanced_draw",
-    "balanced_log_loss",
     "blend",
     "choose_snapshots",
+    "floored_log",
 ]
 
 _FLOOR = 1e-6
@@ -48,22 +47,9 @@ def auc_score(codes, proba):
     return float(2 * np.mean(above / (n_true * (len(codes) - n_true))) - 1)
 
 
-def balanced_log_loss(codes, proba):
-    """Log loss in which every class counts the same.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_clips,), int
-        The true classes.
-    proba : ndarray of shape (n_clips, n_classes)
-        Probabilities; 0 counts as 1e-6.
-
-    Returns
-    -------
-    float
-    """
-    losses = -np.log(np.maximum(proba[np.arange(len(codes)), codes], _FLOOR))
-    return float(np.average(losses, weights=1.0 / np.bincount(codes)[codes]))
+def floored_log(proba):
+    """Logarithms of probabilities, of which 0 counts as 1e-6."""
+    return np.log(np.maximum(proba, _FLOOR))
 
 
 def choose_snapshots(scores, losses, networks, start_score, *, n_best=5):
@@ -78,7 +64,7 @@ def choose_snapshots(scores, losses, networks, start_score, *, n_best=5):
     scores : list of float
         As from :func:`auc_score`.
     losses : list of float
-        As from :func:`balanced_log_loss`.
+        As from :func:`~skspeech.estimators._balanced.balanced_log_loss`.
     networks : list of str
         What each is a snapshot of.
     start_score : float
@@ -119,32 +105,5 @@ def blend(probas, mean):
     probas = np.asarray(probas, dtype=np.float64)
     if mean == "arithmetic":
         return probas.mean(axis=0)
-    logs = np.log(np.maximum(probas, _FLOOR)).mean(axis=0)
+    logs = floored_log(probas).mean(axis=0)
     return np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
-
-
-def balanced_draw(codes, n, rng):
-    """Draw rows so that all classes are drawn equally often, but for one.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_rows,), int
-        Classes of the rows.
-    n : int
-        How many rows.
-    rng : RandomState
-
-    Returns
-    -------
-    ndarray of shape (n,), int
-        Rows in random order. A row comes again only after all others of its class.
-    """
-    classes = rng.permutation(np.unique(codes))
-    shares = n // len(classes) + (np.arange(len(classes)) < n % len(classes))
-    drawn = []
-    for code, share in zip(classes, shares, strict=True):
-        own = np.flatnonzero(codes == code)
-        n_times = -(-share // len(own))
-        drawn.append(np.concatenate([own[:0], *(rng.permutation(own) for _ in range(n_times))]))
-        drawn[-1] = drawn[-1][:share]
-    return rng.permutation(np.concatenate(drawn))

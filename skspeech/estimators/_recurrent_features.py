@@ -1,4 +1,4 @@
-"""What the recurrent networks read: log-mel frames of many clips, and distorted batches of them."""
+"""What the recurrent networks read: features of log mel frames, and distorted batches of them."""
 
 import functools
 from typing import NamedTuple
@@ -6,27 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.fft import dct
 
-from skspeech._spectrogram import MelSpectrogram, power_to_db
-from skspeech.audio import SAMPLING_RATE
-
-__all__ = ["Augmentation", "Frames", "as_features", "log_mel_frames", "make_batch"]
-
-_CHUNK_SECONDS = 120.0
-
-
-class Frames(NamedTuple):
-    """Log-mel frames of all clips, one clip after another.
-
-    Attributes
-    ----------
-    values : ndarray of shape (n_frames_in_all, n_mels), float32
-        In decibels, no lower than 80 dB below the loudest of the clip.
-    starts : ndarray of shape (n_clips + 1,), int64
-        Clip `i` owns the rows ``starts[i]:starts[i + 1]``.
-    """
-
-    values: np.ndarray
-    starts: np.ndarray
+__all__ = ["Augmentation", "as_features", "make_batch"]
 
 
 class Augmentation(NamedTuple):
@@ -49,45 +29,6 @@ class Augmentation(NamedTuple):
     gain: float = 0.0
     band_mask: float = 0.0
     frame_mask: float = 0.0
-
-
-def log_mel_frames(waveforms, *, n_fft, hop_length, n_mels, device):
-    """Compute the log-mel frames of clips, a few minutes of audio at a time.
-
-    Parameters
-    ----------
-    waveforms : list of ndarray of shape (n_samples,), float32
-    n_fft, hop_length, n_mels : int
-        As in librosa.
-    device : torch.device
-
-    Returns
-    -------
-    Frames
-    """
-    import torch
-
-    spectrogram = MelSpectrogram(n_fft, hop_length, n_mels)
-    values, counts = [], []
-    with torch.inference_mode():
-        for chunk in _chunks(waveforms):
-            power, starts = spectrogram(chunk, device)
-            values.append(power_to_db(power, starts).cpu().numpy())
-            counts.append(np.diff(starts))
-    counts = np.concatenate(counts)
-    return Frames(np.concatenate(values), np.concatenate([[0], np.cumsum(counts)]))
-
-
-def _chunks(waveforms):
-    chunk, n_samples = [], 0
-    for waveform in waveforms:
-        chunk.append(waveform)
-        n_samples += len(waveform)
-        if n_samples > _CHUNK_SECONDS * SAMPLING_RATE:
-            yield chunk
-            chunk, n_samples = [], 0
-    if chunk:
-        yield chunk
 
 
 def as_features(log_mel, kind):
@@ -113,12 +54,12 @@ def _dct_matrix(n):
     return dct(np.eye(n), axis=1, norm="ortho").astype(np.float32)
 
 
-def make_batch(frames, clips, n_frames, augmentation=None, rng=None):
+def make_batch(spectrograms, clips, n_frames, augmentation=None, rng=None):
     """Gather clips in one array, padded with zeros at their ends.
 
     Parameters
     ----------
-    frames : Frames
+    spectrograms : Spectrograms
     clips : ndarray of shape (n_clips,), int
         Which clips.
     n_frames : int
@@ -135,13 +76,15 @@ def make_batch(frames, clips, n_frames, augmentation=None, rng=None):
     mask : ndarray of shape (n_clips, n_frames), float32
         1 where there is a frame, else 0.
     """
-    starts, counts = frames.starts[clips], np.diff(frames.starts)[clips]
+    starts, counts = spectrograms.starts[clips], spectrograms.counts[clips]
     if augmentation is None:
         positions = np.broadcast_to(np.arange(n_frames), (len(clips), n_frames))
         mask = positions < counts[:, None]
-        batch = frames.values[starts[:, None] + np.minimum(positions, counts[:, None] - 1)]
+        batch = spectrograms.frames[starts[:, None] + np.minimum(positions, counts[:, None] - 1)]
     else:
-        batch, mask = _resample_time(frames, starts, counts, n_frames, augmentation, rng)
+        batch, mask = _resample_time(
+            spectrograms.frames, starts, counts, n_frames, augmentation, rng
+        )
         batch = _warp_bands(batch, augmentation, rng)
         batch += _spread(rng, len(clips), augmentation.gain)[:, None, None]
         batch = _hide(batch, mask, augmentation, rng)
@@ -161,9 +104,9 @@ def _resample_time(frames, starts, counts, n_frames, augmentation, rng):
     positions = (firsts[:, None] + np.arange(n_frames)) * steps[:, None]
     mask = np.arange(n_frames) < lengths[:, None]
     lower, upper, share = _between(positions, counts[:, None])
-    values, starts = frames.values, starts[:, None]
-    batch = values[starts + lower] * (1 - share[:, :, None])
-    return batch + values[starts + upper] * share[:, :, None], mask
+    starts = starts[:, None]
+    batch = frames[starts + lower] * (1 - share[:, :, None])
+    return batch + frames[starts + upper] * share[:, :, None], mask
 
 
 def _between(positions, counts):

@@ -5,21 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skspeech.estimators._balanced import balanced_draw, balanced_log_loss, balanced_score
 from skspeech.estimators._recurrent_blending import (
     BELOW_START,
     auc_score,
-    balanced_draw,
-    balanced_log_loss,
     blend,
     choose_snapshots,
+    floored_log,
 )
-from skspeech.estimators._recurrent_features import (
-    Augmentation,
-    as_features,
-    log_mel_frames,
-    make_batch,
-)
-from skspeech.estimators._trained import balanced_score
+from skspeech.estimators._recurrent_features import Augmentation, as_features, make_batch
+from skspeech.estimators._spectrograms import log_mel
 
 __all__ = ["Candidates", "PreparedClips", "Training", "frames_for", "frames_key"]
 
@@ -55,17 +50,17 @@ class PreparedClips:
         self.codes, self.valid_codes = data.train.codes, data.valid.codes
         self._waveforms = data.train.waveforms, data.valid.waveforms
         self._device = device
-        self._key, self._frames = None, None
+        self._key, self._spectrograms = None, None
 
     def frames(self, setting):
-        """`Frames` of the clips to train on and of those to judge by, for one setting."""
+        """`Spectrograms` of the clips to train on and of those to judge by, for one setting."""
         key = frames_key(setting)
         if key != self._key:
-            self._frames = [
+            self._spectrograms = [
                 frames_for(setting, waveforms, self._device) for waveforms in self._waveforms
             ]
             self._key = key
-        return self._frames
+        return self._spectrograms
 
 
 def frames_key(setting):
@@ -76,7 +71,7 @@ def frames_key(setting):
 def frames_for(setting, waveforms, device):
     """Log-mel frames of clips, no more of each than augmented training may need."""
     most = int(1.5 * setting["n_frames"] * setting["hop_length"])
-    return log_mel_frames(
+    return log_mel(
         [waveform[:most] for waveform in waveforms],
         n_fft=setting["n_fft"],
         hop_length=setting["hop_length"],
@@ -124,7 +119,8 @@ class Candidates:
 
     def add(self, snapshot, proba):
         """Add a snapshot, in place of a worse one of the same training; return its score."""
-        score, loss = auc_score(self.codes, proba), balanced_log_loss(self.codes, proba)
+        score = auc_score(self.codes, proba)
+        loss = balanced_log_loss(self.codes, floored_log(proba))
         training = snapshot["network"], snapshot["round"]
         if training not in self._members or loss < self._members[training].loss:
             self._members[training] = Candidate(snapshot, proba, score, loss)
@@ -144,7 +140,7 @@ class Candidates:
         if not snapshots or _are_same(snapshots, self.chosen):
             return False
         proba = blend([members[i].proba for i in chosen], self.mean)
-        loss = balanced_log_loss(self.codes, proba)
+        loss = balanced_log_loss(self.codes, floored_log(proba))
         if loss > _TOLERANCE * self._least_loss:
             return False
         if balanced_score(self.codes, proba) < self._least_accuracy:
@@ -182,8 +178,8 @@ class Training:
         self._began = time.monotonic()
         self._seconds, self._most_seconds = seconds, most_seconds
         self._estimator, self._clips, self._rng = estimator, clips, rng
-        self._frames, self._valid_frames = clips.frames(setting)
-        mean, scale = _scaling(as_features(self._frames.values, setting["features"]))
+        self._spectrograms, self._valid_spectrograms = clips.frames(setting)
+        mean, scale = _scaling(as_features(self._spectrograms.frames, setting["features"]))
         setting = {**setting, "mean": mean, "scale": scale, "weights": weights}
         n_classes = len(estimator.classes_)
         self._network = Network(setting, n_classes, seed=rng.randint(2**31))
@@ -253,7 +249,7 @@ class Training:
         rate = estimator.learning_rate * warm * (0.5 + 0.5 * np.cos(np.pi * progress))
         augmentation = _AUGMENTATION if estimator.augment else _NO_AUGMENTATION
         batch, mask = make_batch(
-            self._frames, rows, self._network.setting["n_frames"], augmentation, self._rng
+            self._spectrograms, rows, self._network.setting["n_frames"], augmentation, self._rng
         )
         loss = self._network.train(batch, mask, self._clips.codes[rows], rate)
         self._n_done += 1
@@ -273,9 +269,9 @@ class Training:
     def _judge(self, losses, best):
         """Judge an epoch, record it, and return the better of it and the best of its loop."""
         began = time.monotonic()
-        proba = self._network.predict(self._valid_frames)
+        proba = self._network.predict(self._valid_spectrograms)
         codes = self._clips.valid_codes
-        loss = balanced_log_loss(codes, proba)
+        loss = balanced_log_loss(codes, floored_log(proba))
         self._estimator._record(
             network=self._network.setting["network"],
             round=self._network.setting["round"],

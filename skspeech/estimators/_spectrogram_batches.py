@@ -3,17 +3,12 @@
 Pure functions of arrays: everything random comes in as an argument, or as a generator.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
-from skspeech._spectrogram import MelSpectrogram, mel_frequencies, power_to_db
+from skspeech._spectrogram import mel_frequencies
 
 __all__ = [
-    "Spectrograms",
-    "balanced_order",
     "crops",
-    "log_mel",
     "mask",
     "mixup",
     "smooth_labels",
@@ -21,75 +16,6 @@ __all__ = [
     "warp_bands",
     "warp_matrices",
 ]
-
-# Of decibels or standardized decibels: what varies less is constant but for rounding.
-_MIN_SCALE = 1e-2
-
-
-class Spectrograms(NamedTuple):
-    """Spectrograms of clips, one after another.
-
-    Attributes
-    ----------
-    frames : ndarray of shape (n_frames_in_all, n_mels), float32
-        The frames of all clips.
-    starts : ndarray of shape (n_clips + 1,), int
-        Clip `i` owns the rows ``starts[i]:starts[i + 1]``.
-    """
-
-    frames: np.ndarray
-    starts: np.ndarray
-
-    @property
-    def counts(self):
-        """Number of frames of each clip, (n_clips,)."""
-        return np.diff(self.starts)
-
-    def statistics(self):
-        """Mean and standard deviation over time of each clip's bands, two (n_clips, n_mels)."""
-        counts = self.counts[:, np.newaxis]
-        means = np.add.reduceat(self.frames, self.starts[:-1], axis=0, dtype=np.float64) / counts
-        centred = self.frames - np.repeat(means, self.counts, axis=0)
-        variances = np.add.reduceat(np.square(centred), self.starts[:-1], axis=0) / counts
-        return means, np.sqrt(variances)
-
-    def joined(self, other):
-        """These clips, and after them those of another `Spectrograms`."""
-        return Spectrograms(
-            np.concatenate([self.frames, other.frames]),
-            np.concatenate([self.starts, self.starts[-1] + other.starts[1:]]),
-        )
-
-    def bands_standardized(self, mean, scale):
-        """Each band less a mean, divided by a scale, both (n_mels,)."""
-        return self._replace(frames=((self.frames - mean) / scale).astype(np.float32))
-
-    def clips_standardized(self):
-        """Each clip with zero mean and unit variance; one without variance becomes zero."""
-        means, stds = self.statistics()
-        mean = means.mean(axis=1, keepdims=True)
-        variance = np.square(stds).mean(axis=1, keepdims=True) + means.var(axis=1, keepdims=True)
-        mean, scale = (
-            np.repeat(values, self.counts, axis=0)
-            for values in (mean, np.maximum(np.sqrt(variance), _MIN_SCALE))
-        )
-        return self.bands_standardized(mean, scale)
-
-    def band_moments(self):
-        """Mean and standard deviation of each band over all frames, two (n_mels,)."""
-        mean = self.frames.mean(axis=0, dtype=np.float64)
-        scale = self.frames.std(axis=0, dtype=np.float64)
-        return mean.astype(np.float32), np.maximum(scale, _MIN_SCALE).astype(np.float32)
-
-
-def log_mel(waveforms, *, n_fft, hop_length, n_mels, fmin, fmax, device="cpu"):
-    """Log mel spectrograms of waveforms at 16 kHz, in decibels, as a `Spectrograms`."""
-    import torch
-
-    mel = MelSpectrogram(n_fft, hop_length, n_mels, fmin=fmin, fmax=fmax)
-    with torch.inference_mode():
-        power, starts = mel(waveforms, device=device)
-        return Spectrograms(power_to_db(power, starts).cpu().numpy(), starts)
 
 
 def crops(spectrograms, clips, offsets, n_frames, steps=1.0):
@@ -224,32 +150,3 @@ def warp_matrices(factors, n_mels, fmin, fmax):
 def warp_bands(x, matrices):
     """Apply `warp_matrices` to (n_rows, n_frames, n_mels)."""
     return np.matmul(x, matrices)
-
-
-def balanced_order(codes, n_draws, rng):
-    """Rows in random order, so that each class is drawn equally often, and so is each of its rows.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_rows,), int
-        Class of each row.
-    n_draws : int
-        How many rows are drawn.
-    rng : RandomState
-
-    Returns
-    -------
-    ndarray of shape (n_draws,), int
-    """
-    classes = np.unique(codes)
-    per_class = -(-n_draws // len(classes))
-    drawn = [repeated_order(np.flatnonzero(codes == c), per_class, rng) for c in classes]
-    # Class by class in turns, so that what is left out at the end is of different classes.
-    drawn = np.stack(drawn, axis=1)[:, rng.permutation(len(classes))]
-    return rng.permutation(drawn.ravel()[:n_draws])
-
-
-def repeated_order(rows, n_draws, rng):
-    """`n_draws` of the rows in random order; all of them before one comes again."""
-    n_rounds = -(-n_draws // len(rows))
-    return np.concatenate([rng.permutation(rows) for _ in range(n_rounds)])[:n_draws]

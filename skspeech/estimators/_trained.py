@@ -7,16 +7,16 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from skspeech._budget_splits import fold_of_rows
 from skspeech._sklearn import Interval, StrOptions
-from skspeech.audio import as_clips, iter_waveforms, load_waveforms
+from skspeech.audio import as_clips, in_chunks, iter_waveforms, load_waveforms
+from skspeech.estimators._base import ClipClassifier
 from skspeech.estimators._targets import check_targets
 
-__all__ = ["Clips", "TrainedClassifier", "TrainingData", "balanced_score"]
+__all__ = ["Clips", "TrainedClassifier", "TrainingData"]
 
 # Seconds of audio that are predicted at once: memory does not grow with the number of clips.
 _CHUNK_SECONDS = 600.0
@@ -43,17 +43,21 @@ class TrainingData(NamedTuple):
     Attributes
     ----------
     train, valid : Clips
-        The same clips where none could be held out.
+        The first train, the second judge.
+    judges : {"held out", "given", "training"}
+        Where those that judge come from: clips of `X` that do not train, a validation set of the
+        user's, or, where there are too few clips for either, the training clips themselves.
     rng : RandomState
         Where random numbers come from.
     """
 
     train: Clips
     valid: Clips
+    judges: str
     rng: np.random.RandomState
 
 
-class TrainedClassifier(ClassifierMixin, BaseEstimator):
+class TrainedClassifier(ClipClassifier):
     """Checks and decodes clips, holds some out, keeps time and history.
 
     A subclass writes two methods. `_train` is a generator: it trains, calls `_record` after each
@@ -199,48 +203,10 @@ class TrainedClassifier(ClassifierMixin, BaseEstimator):
         waveforms = iter_waveforms(
             clips, max_duration=self.max_duration, n_jobs=self.n_jobs, errors=self.errors
         )
-        chunks, chunk, n_seconds = [], [], 0.0
-        for _, waveform in waveforms:
-            chunk.append(waveform)
-            n_seconds += len(waveform) / 16_000
-            if n_seconds > _CHUNK_SECONDS:
-                chunks.append(self._predict_waveforms(chunk))
-                chunk, n_seconds = [], 0.0
-        if chunk:
-            chunks.append(self._predict_waveforms(chunk))
-        proba = np.concatenate(chunks).astype(np.float64, copy=False)
+        chunks = in_chunks((waveform for _, waveform in waveforms), _CHUNK_SECONDS)
+        proba = np.concatenate([self._predict_waveforms(chunk) for chunk in chunks])
+        proba = proba.astype(np.float64, copy=False)
         return proba / proba.sum(axis=1, keepdims=True)
-
-    def predict_log_proba(self, X):
-        """Predict the logarithm of each class's probability.
-
-        Parameters
-        ----------
-        X : sequence of n_clips clips
-            As in :meth:`fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_clips, n_classes)
-            In the order of `classes_`.
-        """
-        return np.log(np.maximum(self.predict_proba(X), np.finfo(np.float64).tiny))
-
-    def predict(self, X):
-        """Predict the labels of clips.
-
-        Parameters
-        ----------
-        X : sequence of n_clips clips
-            As in :meth:`fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_clips,)
-            Their labels.
-        """
-        proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
 
     def _make_data(self, X, codes, classes, groups, X_val, y_val):
         rng = check_random_state(self.random_state)
@@ -248,17 +214,18 @@ class TrainedClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("X_val and y_val belong together: give both of them, or neither.")
         waveforms = self._decode(X)
         if X_val is not None:
-            train = Clips(waveforms, codes)
-            return TrainingData(train, self._validation_set(X_val, y_val, classes), rng)
+            valid = self._validation_set(X_val, y_val, classes)
+            return TrainingData(Clips(waveforms, codes), valid, "given", rng)
         if groups is not None:
             check_consistent_length(codes, groups)
         n_folds = max(2, round(1 / self.validation_fraction))
-        train, valid = fold_of_rows(codes, groups, n_folds, rng)
-        if not len(valid):
-            valid = train
-        return TrainingData(
-            *(Clips([waveforms[i] for i in rows], codes[rows]) for rows in (train, valid)), rng
+        train, valid = (
+            Clips([waveforms[i] for i in rows], codes[rows])
+            for rows in fold_of_rows(codes, groups, n_folds, rng)
         )
+        if not valid.waveforms:
+            return TrainingData(train, train, "training", rng)
+        return TrainingData(train, valid, "held out", rng)
 
     def _validation_set(self, X_val, y_val, classes):
         y_val = np.asarray(y_val)
@@ -311,29 +278,3 @@ class TrainedClassifier(ClassifierMixin, BaseEstimator):
         if self.__sklearn_is_fitted__():
             state["callbacks"] = None  # a process's own; they predict nothing
         return state
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        # It is for recordings: rows of a few random numbers tell it nothing.
-        tags.classifier_tags.poor_score = True
-        return tags
-
-
-def balanced_score(codes, proba):
-    """Balanced accuracy of the most probable classes, a float.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_clips,), int
-        The true classes.
-    proba : ndarray of shape (n_clips, n_classes)
-        Probabilities, or their logarithms.
-
-    Returns
-    -------
-    float
-    """
-    # As scikit-learn's balanced_accuracy_score, which warns where classes are missing.
-    right = proba.argmax(axis=1) == codes
-    return float(np.mean([right[codes == code].mean() for code in np.unique(codes)]))

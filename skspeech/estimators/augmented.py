@@ -3,12 +3,13 @@
 from numbers import Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skspeech._sklearn import HasMethods, Interval, _fit_context
 from skspeech.audio import AudioError, Clips, as_clips
+from skspeech.estimators._base import ClipClassifier
 from skspeech.estimators._targets import check_targets
 
 __all__ = ["AugmentedClassifier"]
@@ -18,7 +19,7 @@ def _estimator_has(method):
     return available_if(lambda self: hasattr(self.estimator, method))
 
 
-class AugmentedClassifier(ClassifierMixin, BaseEstimator):
+class AugmentedClassifier(ClipClassifier):
     """Train a classifier on each clip several times: as it is, at other speeds, and in parts.
 
     Speed moves pitch and formants as another voice does, and tempo with them. With a few hundred
@@ -232,10 +233,3 @@ class AugmentedClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "estimator_")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        # It is for recordings: rows of a few random numbers tell it nothing.
-        tags.classifier_tags.poor_score = True
-        return tags

@@ -16,13 +16,15 @@ from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
 from skspeech.estimators import _spectrogram_batches as batches
+from skspeech.estimators._balanced import balanced_draw, balanced_log_loss, balanced_score
 from skspeech.estimators._convolutional_network import (
     Schedule,
     build_network,
     make_optimizer,
 )
 from skspeech.estimators._keras import device_scope, import_keras, seeded
-from skspeech.estimators._trained import TrainedClassifier, balanced_score
+from skspeech.estimators._spectrograms import Spectrograms, log_mel
+from skspeech.estimators._trained import TrainedClassifier
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
 from skspeech.transformers.scaling import ClippedStandardScaler
 
@@ -354,13 +356,8 @@ class MixupCNNClassifier(TrainedClassifier):
                 "bands or longer frames."
             )
 
-    def _make_data(self, X, codes, classes, groups, X_val, y_val):
-        self._validation_is_own = X_val is None
-        return super()._make_data(X, codes, classes, groups, X_val, y_val)
-
     def _train(self, data):
         train, valid = (self._examples(*clips) for clips in (data.train, data.valid))
-        held_out = not (self._validation_is_own and _are_the_same(data.train, data.valid))
         if not self._starts_warm:
             self.band_mean_, self.band_scale_ = train.spectrograms.band_moments()
             self.crop_frames_ = self._choose_crop(train.spectrograms.counts)
@@ -371,12 +368,12 @@ class MixupCNNClassifier(TrainedClassifier):
         self._record(
             network="start",
             train_loss=np.nan,
-            valid_loss=_log_loss(valid.codes, log_start),
+            valid_loss=balanced_log_loss(valid.codes, log_start),
             valid_score=balanced_score(valid.codes, log_start),
             network_score=np.nan,
         )
         yield
-        refits = self.refit and self._validation_is_own and held_out
+        refits = self.refit and data.judges == "held out"
         if self._time_left() < _seconds_to_get_ready():
             if refits:
                 self._fit_start(train.joined(valid))
@@ -395,13 +392,14 @@ class MixupCNNClassifier(TrainedClassifier):
             self._check_shapes(network)
             network.set_weights(self.weights_)
         share = _REFIT if refits else 0.0
-        yield from self._fit_network(network, train, valid, held_out, 1 - share, data.rng)
+        blends = data.judges != "training"
+        yield from self._fit_network(network, train, valid, blends, 1 - share, data.rng)
         if refits and self.weights_ is not None:
             self._refit(network, train.joined(valid), share, data.rng)
             yield
 
-    def _fit_network(self, network, train, valid, held_out, share, rng):
-        """Train, and keep what the held-out clips like best; yield each time."""
+    def _fit_network(self, network, train, valid, blends, share, rng):
+        """Train, and keep what the clips that judge like best; yield each time."""
         log_start = self._log_start(valid.spectrograms)
         schedule = self._make_schedule(share, train)
         best_loss, epochs_since_best, next_judgement = np.inf, 0, 0.0
@@ -415,18 +413,21 @@ class MixupCNNClassifier(TrainedClassifier):
             next_judgement = schedule.progress + 1 / _N_JUDGEMENTS
             weights = network.get_weights()
             log_network = self._log_network(weights, valid.spectrograms)
-            blend = _fit_blend(log_network, log_start, valid.codes) if held_out else _EQUAL_PARTS
+            blend = _fit_blend(log_network, log_start, valid.codes) if blends else _EQUAL_PARTS
             blended = log_softmax(blend[0] * log_network + blend[1] * log_start, axis=1)
             self._record(
                 network="cnn",
                 **row,
-                valid_loss=_log_loss(valid.codes, blended),
+                valid_loss=balanced_log_loss(valid.codes, blended),
                 valid_score=balanced_score(valid.codes, blended),
                 network_score=balanced_score(valid.codes, log_network),
             )
             # The network's own loss: next to a perfect start the best network would be none.
             calibrated = _calibrated(log_network, valid.codes)
-            loss, error = _log_loss(valid.codes, calibrated), _loss_error(valid.codes, calibrated)
+            loss, error = (
+                balanced_log_loss(valid.codes, calibrated),
+                _loss_error(valid.codes, calibrated),
+            )
             improved = loss < best_loss
             if improved:
                 best_loss, epochs_since_best = loss, 0
@@ -453,7 +454,7 @@ class MixupCNNClassifier(TrainedClassifier):
         return _Examples(self._spectrograms(waveforms), codes)
 
     def _spectrograms(self, waveforms):
-        spectrograms = batches.log_mel(
+        spectrograms = log_mel(
             waveforms,
             n_fft=self.n_fft,
             hop_length=self.hop_length,
@@ -518,7 +519,7 @@ class MixupCNNClassifier(TrainedClassifier):
 
     def _train_epoch(self, network, examples, schedule, rng):
         codes = examples.codes if self.balanced else np.zeros_like(examples.codes)
-        rows = batches.balanced_order(codes, self._n_draws(examples), rng)
+        rows = balanced_draw(codes, self._n_draws(examples), rng)
         network.reset_metrics()
         with device_scope(self.device):
             for chosen in np.split(rows, len(rows) // self.batch_size):
@@ -600,7 +601,7 @@ class MixupCNNClassifier(TrainedClassifier):
 class _Examples(NamedTuple):
     """Spectrograms of clips, and their classes."""
 
-    spectrograms: batches.Spectrograms
+    spectrograms: Spectrograms
     codes: np.ndarray
 
     def joined(self, other):
@@ -610,11 +611,6 @@ class _Examples(NamedTuple):
         )
 
 
-def _are_the_same(clips, others):
-    """Whether these are the very same waveforms: there were too few to hold some out."""
-    return clips.waveforms[0] is others.waveforms[0]
-
-
 def _features(spectrograms):
     return np.hstack(spectrograms.statistics())
 
@@ -622,12 +618,6 @@ def _features(spectrograms):
 def _seconds_to_get_ready():
     """What it takes to load TensorFlow, where it is not, and to begin."""
     return _TRACING_SECONDS + (0.0 if "tensorflow" in sys.modules else _LOADING_SECONDS)
-
-
-def _log_loss(codes, log_probas):
-    """Mean negative logarithm of the true classes' probability, each class weighing the same."""
-    weights = 1.0 / np.bincount(codes)[codes]
-    return float(-np.average(log_probas[np.arange(len(codes)), codes], weights=weights))
 
 
 def _loss_error(codes, log_probas):
@@ -657,6 +647,6 @@ def _fit_certainty(log_probas, codes):
     """The power of the probabilities that has the least log loss."""
 
     def loss(log_power):
-        return _log_loss(codes, log_softmax(np.exp(log_power) * log_probas, axis=1))
+        return balanced_log_loss(codes, log_softmax(np.exp(log_power) * log_probas, axis=1))
 
     return float(np.exp(minimize_scalar(loss, bounds=_LOG_POWERS, method="bounded").x))

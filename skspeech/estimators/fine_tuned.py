@@ -251,7 +251,6 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
 
     def _make_data(self, X, codes, classes, groups, X_val, y_val):
         self._class_weights = self._weights_of(classes)
-        self._may_refit = self.refit and X_val is None
         return super()._make_data(X, codes, classes, groups, X_val, y_val)
 
     def _weights_of(self, classes):
@@ -267,7 +266,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     def _train(self, data):
         from skspeech.estimators._fine_tuning_run import Run
 
-        refits = self._may_refit and data.valid is not data.train
+        refits = self.refit and data.judges == "held out"
         run = Run(self, self._make_tuning(data), data, refits)
         if self._starts_warm:
             run.resume()

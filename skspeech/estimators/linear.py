@@ -5,7 +5,6 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn import clone
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
@@ -14,6 +13,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
+from skspeech.estimators._base import ClipClassifier
 from skspeech.estimators._targets import check_targets
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
@@ -43,7 +43,7 @@ _EXTRACTOR_PARAMETERS = (
 )
 
 
-class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
+class _EmbeddingClassifier(ClipClassifier):
     """Extractor, scaling, logistic regression. A subclass says which extractor."""
 
     _parameter_constraints: dict = {
@@ -152,22 +152,6 @@ class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.pipeline_.decision_function(X)
 
-    def predict(self, X):
-        """Predict the labels of clips.
-
-        Parameters
-        ----------
-        X : sequence of n_clips clips
-            As in :meth:`fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_clips,)
-            Their labels.
-        """
-        check_is_fitted(self)
-        return self.pipeline_.predict(X)
-
     def predict_proba(self, X):
         """Predict the probability of each class.
 
@@ -183,29 +167,6 @@ class _EmbeddingClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return self.pipeline_.predict_proba(X)
-
-    def predict_log_proba(self, X):
-        """Predict the logarithm of each class's probability.
-
-        Parameters
-        ----------
-        X : sequence of n_clips clips
-            As in :meth:`fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_clips, n_classes)
-            In the order of `classes_`.
-        """
-        check_is_fitted(self)
-        return self.pipeline_.predict_log_proba(X)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        # It is for recordings: rows of a few random numbers tell it nothing.
-        tags.classifier_tags.poor_score = True
-        return tags
 
     def _configured_extractor(self):
         extractor = self._default_extractor() if self.extractor is None else clone(self.extractor)

@@ -11,8 +11,8 @@ from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
-from skspeech.estimators._recurrent_blending import balanced_log_loss, blend
-from skspeech.estimators._recurrent_features import log_mel_frames
+from skspeech.estimators._balanced import balanced_log_loss, balanced_score
+from skspeech.estimators._recurrent_blending import blend, floored_log
 from skspeech.estimators._recurrent_training import (
     Candidates,
     PreparedClips,
@@ -20,7 +20,8 @@ from skspeech.estimators._recurrent_training import (
     frames_for,
     frames_key,
 )
-from skspeech.estimators._trained import TrainedClassifier, balanced_score
+from skspeech.estimators._spectrograms import log_mel
+from skspeech.estimators._trained import TrainedClassifier
 
 __all__ = ["RecurrentAttentionClassifier"]
 
@@ -330,7 +331,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
             self.snapshots_ = []
         codes, start = data.valid.codes, self._predict_start(data.valid.waveforms)
         if not self._starts_warm:
-            loss, score = balanced_log_loss(codes, start), balanced_score(codes, start)
+            loss, score = balanced_log_loss(codes, floored_log(start)), balanced_score(codes, start)
             self._record(network="start", round=0, valid_loss=loss, valid_score=score)
         yield
         seconds = _BEGIN_SECONDS if "keras" in sys.modules else _IMPORT_SECONDS
@@ -358,12 +359,8 @@ class RecurrentAttentionClassifier(TrainedClassifier):
 
     def _start_features(self, waveforms):
         beginnings = [waveform[: int(_START_SECONDS * SAMPLING_RATE)] for waveform in waveforms]
-        frames = log_mel_frames(beginnings, device=resolve_device(self.device), **_START)
-        firsts, counts = frames.starts[:-1], np.diff(frames.starts)[:, np.newaxis]
-        values = frames.values.astype(np.float64)
-        means = np.add.reduceat(values, firsts) / counts
-        squares = np.add.reduceat(np.square(values), firsts) / counts
-        return np.hstack([means, np.sqrt(np.maximum(squares - np.square(means), 0))])
+        spectrograms = log_mel(beginnings, device=resolve_device(self.device), **_START)
+        return np.hstack(spectrograms.statistics())
 
     def _predict_start(self, waveforms):
         scores = self._start_features(waveforms) @ self.start_coef_.T + self.start_intercept_

@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions, _fit_context
-from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
+from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks, iter_waveforms
 from skspeech.transformers._base import shared_network
 
 __all__ = ["VoiceActivityTrimmer"]
@@ -213,26 +213,15 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         clips = as_clips(X, sampling_rate=self.sampling_rate)
         device = resolve_device(self.device)
         network = shared_network("silero-vad", device, _load_network)
-        for waveforms in self._chunks(clips):
+        decoded = iter_waveforms(
+            clips, max_duration=self.max_duration, n_jobs=self.n_jobs, errors=self.errors
+        )
+        for waveforms in in_chunks((waveform for _, waveform in decoded), _CHUNK_SECONDS):
             with torch.inference_mode():
                 tensors = [torch.from_numpy(_bounded(w)).to(device) for w in waveforms]
                 probabilities = [p.cpu().numpy() for p in network(tensors)]
             for waveform, probability in zip(waveforms, probabilities, strict=True):
                 yield waveform, self._segments(probability, len(waveform))
-
-    def _chunks(self, clips):
-        decoded = iter_waveforms(
-            clips, max_duration=self.max_duration, n_jobs=self.n_jobs, errors=self.errors
-        )
-        chunk, seconds = [], 0.0
-        for _, waveform in decoded:
-            chunk.append(waveform)
-            seconds += len(waveform) / SAMPLING_RATE
-            if seconds >= _CHUNK_SECONDS:
-                yield chunk
-                chunk, seconds = [], 0.0
-        if chunk:
-            yield chunk
 
     def _segments(self, probabilities, n_samples):
         """Where speech starts and ends, in samples: an array of shape (n_segments, 2)."""

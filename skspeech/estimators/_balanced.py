@@ -1,0 +1,69 @@
+"""Scores, losses and draws in which every class counts the same, however many clips it has."""
+
+import numpy as np
+
+__all__ = ["balanced_draw", "balanced_log_loss", "balanced_score"]
+
+
+def balanced_score(codes, proba):
+    """Balanced accuracy of the most probable classes.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_clips,), int
+        The true classes.
+    proba : ndarray of shape (n_clips, n_classes)
+        Probabilities, or their logarithms.
+
+    Returns
+    -------
+    float
+    """
+    # As scikit-learn's balanced_accuracy_score, which warns where classes are missing.
+    right = proba.argmax(axis=1) == codes
+    return float(np.mean([right[codes == code].mean() for code in np.unique(codes)]))
+
+
+def balanced_log_loss(codes, log_proba):
+    """Log loss in which every class counts the same.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_clips,), int
+        The true classes.
+    log_proba : ndarray of shape (n_clips, n_classes)
+        Logarithms of the classes' probabilities.
+
+    Returns
+    -------
+    float
+    """
+    losses = -log_proba[np.arange(len(codes)), codes]
+    return float(np.average(losses, weights=1.0 / np.bincount(codes)[codes]))
+
+
+def balanced_draw(codes, n, rng):
+    """Draw rows so that all classes are drawn equally often, but for one.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_rows,), int
+        Classes of the rows.
+    n : int
+        How many rows.
+    rng : RandomState
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+        Rows in random order. A row comes again only after all others of its class.
+    """
+    classes = rng.permutation(np.unique(codes))
+    shares = n // len(classes) + (np.arange(len(classes)) < n % len(classes))
+    drawn = []
+    for code, share in zip(classes, shares, strict=True):
+        own = np.flatnonzero(codes == code)
+        n_times = -(-share // len(own))
+        drawn.append(np.concatenate([own[:0], *(rng.permutation(own) for _ in range(n_times))]))
+        drawn[-1] = drawn[-1][:share]
+    return rng.permutation(np.concatenate(drawn))

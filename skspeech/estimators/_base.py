@@ -1,0 +1,48 @@
+"""What the classifiers of clips share."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+__all__ = ["ClipClassifier"]
+
+
+class ClipClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier of recordings. A subclass writes `fit` and `predict_proba`."""
+
+    def predict(self, X):
+        """Predict the labels of clips.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips,)
+            Their labels.
+        """
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
+
+    def predict_log_proba(self, X):
+        """Predict the logarithm of each class's probability.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips, n_classes)
+            In the order of `classes_`; finite, where a probability is 0 too.
+        """
+        return np.log(np.maximum(self.predict_proba(X), np.finfo(np.float64).tiny))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        # It is for recordings: rows of a few random numbers tell it nothing.
+        tags.classifier_tags.poor_score = True
+        return tags
