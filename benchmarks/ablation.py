@@ -1,10 +1,11 @@
 """What each block of features brings, and each network that is trained: balanced accuracies.
 
 All features go through the same classifier, shrinkage discriminant analysis on standardised
-features, so that only the features differ. Three tables are printed and written to
+features, so that only the features differ. Four tables are printed and written to
 benchmarks/results/ablation.md and .json:
 
 - layers: the speaker network's layers and statistics, which decided the extractor's default;
+- precision: musicnn and VGG, which on some processors compute in bfloat16, against float32;
 - blocks: each block alone, all of them, all but one, and all with rows at other speeds;
 - trained: each approach that trains networks alone, its own first answer, and its geometric mean
   with all blocks.
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from _machine import machine, versions
 from _tasks import TASKS, load_task
+from sklearn.base import clone
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import FeatureUnion, make_pipeline
 
@@ -113,6 +115,15 @@ def blocks(split, seed, args):
     yield "all, rows at speeds 0.9 and 1.1 too", score(split, *faster_and_slower)
 
 
+def precision(split, seed, args):
+    """Yield the same for the precision of the music networks."""
+    networks = {"musicnn": MusicEmbedding(), "VGG": BLOCKS["music"]()}
+    for name, extractor in networks.items():
+        for dtype in ("float32", "bfloat16"):
+            extractor = clone(extractor).set_params(dtype=dtype)
+            yield f"{name}, {dtype}", score(split, *log_proba(discriminant(extractor), split))
+
+
 def trained(split, seed, args):
     """Yield the same for networks that are trained."""
     approaches = trained_approaches(args.seconds, seed)
@@ -133,7 +144,7 @@ def trained(split, seed, args):
         yield f"{name} and all features", score(split, classes, proba + everything[1])
 
 
-MEASURES = {"layers": layers, "blocks": blocks, "trained": trained}
+MEASURES = {"layers": layers, "precision": precision, "blocks": blocks, "trained": trained}
 
 
 def trained_approaches(seconds, seed):
@@ -188,6 +199,7 @@ def write(path, runs, args):
 def page(runs, args, about):
     titles = {
         "layers": "Layers of the speaker network",
+        "precision": "Precision of the music networks",
         "blocks": "Blocks of features",
         "trained": f"Networks that are trained, for {args.seconds:g} s at most",
     }

@@ -60,7 +60,7 @@ def network_part(extractor, waveforms):
     from skspeech.transformers._base import shared_network
 
     device = torch.device("cpu")
-    network = shared_network(extractor._network_id(), device, extractor._load_network)
+    network = shared_network(extractor._variant_id(), device, extractor._load_network)
     windows = extractor._cut(waveforms, device)
 
     def run():

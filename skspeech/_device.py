@@ -3,7 +3,9 @@
 import collections
 import concurrent.futures
 
-__all__ = ["map_in_threads", "n_threads_for", "resolve_device"]
+__all__ = ["computes_bfloat16", "map_in_threads", "n_threads_for", "resolve_device"]
+
+_BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 
 
 def resolve_device(device="auto"):
@@ -53,6 +55,28 @@ def _check_present(device):
         raise ValueError(
             "device='mps' asks for Apple's GPU, which torch does not see here. Use device='auto'."
         )
+
+
+def computes_bfloat16(device):
+    """Whether a device multiplies matrices in bfloat16 faster than in single precision.
+
+    Parameters
+    ----------
+    device : torch.device
+        Which.
+
+    Returns
+    -------
+    bool
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False  # older versions of torch don't tell
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in _BFLOAT16_INSTRUCTIONS)
 
 
 def n_threads_for(device):

@@ -196,6 +196,30 @@ def test_music_models(model, clips):
     assert ((features > 0) & (features < 1)).all()
 
 
+@pytest.mark.parametrize(("can", "auto"), [(True, "bfloat16"), (False, "float32")])
+def test_precision(can, auto, clips, monkeypatch):
+    monkeypatch.setattr("skspeech.transformers.music.computes_bfloat16", lambda device: can)
+    features = {
+        dtype: MusicEmbedding(dtype=dtype, device="cpu").transform(clips[:3])
+        for dtype in ("float32", "bfloat16", "auto")
+    }
+    # They are remembered apart, although the weights are the same.
+    difference = np.abs(features["bfloat16"] - features["float32"]).mean()
+    assert 0 < difference < 0.01 * np.abs(features["float32"]).mean()
+    np.testing.assert_allclose(features["auto"], features[auto], rtol=1e-4, atol=1e-4)
+
+
+def test_embeddings_of_another_precision_are_not_found_again(clips, monkeypatch):
+    extractor = MusicEmbedding(device="cpu")
+    features = []
+    for can in (True, False):
+        monkeypatch.setattr(
+            "skspeech.transformers.music.computes_bfloat16", lambda device, can=can: can
+        )
+        features.append(extractor.transform(clips[:3]))
+    assert not np.array_equal(*features)
+
+
 def test_tags_have_names():
     names = MusicEmbedding("mtt_musicnn", layers=("tags", "penultimate")).get_feature_names_out()
     assert names[0] == "mtt_musicnn_tags_mean_guitar"

@@ -301,6 +301,20 @@ def test_a_window_does_not_depend_on_its_neighbours(make):
         assert_allclose(layer[3:4], alone[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("make", [MusicNN, VGG])
+def test_folded_weights_change_nothing_and_bfloat16_little(make):
+    network = randomised(make())
+    inputs = torch.rand(5, 187, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = network(inputs)
+        folded = network.fold()(inputs)
+        half = network.fold(torch.bfloat16)(inputs)
+    for name, layer in before.items():
+        assert_close_to_scale(folded[name].numpy(), layer.numpy(), tolerance=1e-5)
+        assert half[name].dtype == torch.float32
+        assert 0 < (half[name] - layer).abs().mean() < 0.03 * layer.abs().mean()
+
+
 @pytest.mark.parametrize("size", [(1, 5), (2, 2), (4, 1)])
 def test_pooling_before_the_normalisation_changes_nothing(size):
     generator = torch.Generator().manual_seed(0)

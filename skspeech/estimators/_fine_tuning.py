@@ -16,6 +16,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, Freezer, GradientNormClipping, Unfreezer
 from torch.utils.data import Dataset
 
+from skspeech._device import computes_bfloat16
 from skspeech.estimators._augment import change_speed, mask_spectrograms, perturb
 from skspeech.estimators._speaker_network import SpeakerNetwork
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
@@ -457,15 +458,6 @@ class FineTuning:
             counts = np.bincount(codes, minlength=self.n_classes)
             return torch.from_numpy((len(codes) / (self.n_classes * counts)).astype(np.float32))
         return torch.tensor([self.class_weight[c] for c in range(self.n_classes)]).float()
-
-
-def computes_bfloat16(device):
-    """Whether a device multiplies matrices in bfloat16 faster than in single precision."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return False
 
 
 def build_network(model, n_classes, pretrained, state, choices, device):

@@ -189,6 +189,10 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
     def _prepare(self, waveform):
         return waveform
 
+    def _precision(self):
+        """What the network computes in on this machine; subclasses may offer a choice."""
+        return "float32"
+
     def _window_and_hop(self):
         """Both in seconds; where a subclass lets them be None, it says what None means."""
         return self.window, self.hop
@@ -235,13 +239,17 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
             k: v for k, v in self.get_params(deep=False).items() if k not in _RUNTIME_PARAMETERS
         }
         return _fingerprint(
-            type(self).__qualname__, self._network_id(), repr(sorted(params.items())), pooled
+            type(self).__qualname__, self._variant_id(), repr(sorted(params.items())), pooled
         )
+
+    def _variant_id(self):
+        """The network and what it computes in: of another precision, features are others."""
+        return f"{self._network_id()}-{self._precision()}"
 
     def _compute(self, clips, todo, pooled):
         """Yield (indices, arrays, reusable) for chunks of the clips ``todo``."""
         device = resolve_device(self.device)
-        network = shared_network(self._network_id(), device, self._load_network)
+        network = shared_network(self._variant_id(), device, self._load_network)
         n_threads = n_threads_for(device)
 
         def embed(chunk):

@@ -1,5 +1,6 @@
 """Features from music-tagging networks."""
 
+from skspeech._device import computes_bfloat16, resolve_device
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
@@ -60,6 +61,10 @@ class MusicEmbedding(BaseExtractor):
         Seconds between the starts of windows. The last window ends with the clip.
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
+    dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        Precision of the wide convolutions. ``"auto"`` is bfloat16 on a CPU that has instructions
+        for it, where it takes less than two thirds of the time, else float32. Features differ by
+        less than 1 % of their size.
     sampling_rate : int, default=16000
         Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
         their own.
@@ -113,6 +118,7 @@ class MusicEmbedding(BaseExtractor):
         "model": [StrOptions(set(_WEIGHTS))],
         "layers": ["array-like", StrOptions(set(_LAYERS))],
         "pooling": ["array-like", StrOptions(set(STATISTICS))],
+        "dtype": [StrOptions({"auto", "float32", "bfloat16"})],
     }
 
     def __init__(
@@ -124,6 +130,7 @@ class MusicEmbedding(BaseExtractor):
         window=3.0,
         hop=3.0,
         max_duration=None,
+        dtype="auto",
         sampling_rate=SAMPLING_RATE,
         batch_size=32,
         device="auto",
@@ -138,6 +145,7 @@ class MusicEmbedding(BaseExtractor):
         self.window = window
         self.hop = hop
         self.max_duration = max_duration
+        self.dtype = dtype
         self.sampling_rate = sampling_rate
         self.batch_size = batch_size
         self.device = device
@@ -173,7 +181,15 @@ class MusicEmbedding(BaseExtractor):
     def _network_id(self):
         return weights_key(_WEIGHTS[self.model])
 
+    def _precision(self):
+        if self.dtype != "auto":
+            return self.dtype
+        device = resolve_device(self.device)
+        return "bfloat16" if device.type == "cpu" and computes_bfloat16(device) else "float32"
+
     def _load_network(self, device):
+        import torch
+
         from skspeech.transformers.networks.musicnn import MSD_POOLS, MTT_POOLS, VGG, MusicNN
 
         if self._is_vgg():
@@ -181,7 +197,7 @@ class MusicEmbedding(BaseExtractor):
         else:
             network = MusicNN()
         network.load_state_dict(load_weights(_WEIGHTS[self.model]))
-        return network.to(device).eval()
+        return network.to(device).eval().fold(getattr(torch, self._precision()))
 
     def _frames_per_window(self):
         spectrogram = self._spectrogram
