@@ -1,17 +1,20 @@
 """What each block of features brings, and each network that is trained: balanced accuracies.
 
 All features go through the same classifier, shrinkage discriminant analysis on standardised
-features, so that only the features differ. Four tables are printed and written to
+features, so that only the features differ. Five tables are printed and written to
 benchmarks/results/ablation.md and .json:
 
 - layers: the speaker network's layers and statistics, which decided the extractor's default;
 - precision: musicnn and VGG, which on some processors compute in bfloat16, against float32;
 - blocks: each block alone, all of them, all but one, and all with rows at other speeds;
 - trained: each approach that trains networks alone, its own first answer, and its geometric mean
-  with all blocks.
+  with all blocks;
+- mixup-cnn: the network of `MixupCNNClassifier`, without what it predicts first, with each of the
+  changes since 2019 taken back, and all of them.
 
     python benchmarks/ablation.py [--tables layers blocks] [--tasks emodb-emotion ...] [--seeds 0 1]
     python benchmarks/ablation.py --tables trained --seconds 180 --append
+    python benchmarks/ablation.py --tables mixup-cnn --seconds 30 --append
 
 `--append` keeps what the files hold, but for what is measured again.
 """
@@ -38,8 +41,52 @@ from skspeech import (
     SpectralStatistics,
     cache,
 )
+from skspeech.audio import load_waveforms
 
 RESULTS = Path(__file__).parent / "results"
+# What approach 5 was, as far as it says so itself.
+CNN_2019 = {
+    "hop_length": 512,
+    "normalization": "clips",
+    "crop_frames": 64,
+    "n_crops": 10,
+    "n_filters": (64,) * 5,
+    "stem": False,
+    "batch_norm": "after",
+    "head": "flatten",
+    "dropout": 0.5,
+    "label_smoothing": 0,
+    "time_mask": 0,
+    "frequency_warp": 0,
+    "time_warp": 0,
+    "balanced": False,
+    "optimizer": "sgd",
+    "learning_rate": 0.01,
+    "schedule": "constant",
+    "weight_decay": 0,
+    "batch_size": 32,
+    "max_duration": 5,
+}
+CNN_CHANGES = {
+    "network as it is": {},
+    "as in 2019": CNN_2019,
+    "five blocks of 64 filters": {"n_filters": (64,) * 5, "stem": False},
+    "frames and crops of 2019": {"hop_length": 512, "crop_frames": 64},
+    "clips standardized by themselves": {"normalization": "clips"},
+    "batch normalization after ReLU": {"batch_norm": "after"},
+    "flattened head": {"head": "flatten"},
+    "pooled head": {"head": "pooled"},
+    "no mixup": {"mixup": 0},
+    "no label smoothing": {"label_smoothing": 0},
+    "no masks": {"mask_probability": 0},
+    "no frequency warp": {"frequency_warp": 0},
+    "no time warp": {"time_warp": 0},
+    "draws as frequent as clips": {"balanced": False},
+    "SGD, 0.01": {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 0},
+    "constant learning rate": {"schedule": "constant", "learning_rate": 1e-3},
+    "batches of 32": {"batch_size": 32},
+    "no refit": {"refit": False},
+}
 STATISTICS = ("mean", "std", "last", "max")
 
 LAYERS = {
@@ -72,6 +119,7 @@ def main(argv=None):
                 for name, score in MEASURES[table](split, seed, args):
                     print(f"{task}, seed {seed}, {table}, {name}: {score:.3f}", flush=True)
                     run = {"table": table, "name": name, "task": task, "seed": seed, "score": score}
+                    run["seconds"] = args.seconds if table in TIMED else None
                     runs = [old for old in runs if not same(old, run)] + [run]
                 write(path, runs, args)
         cache.clear()  # other recordings come next
@@ -144,7 +192,30 @@ def trained(split, seed, args):
         yield f"{name} and all features", score(split, classes, proba + everything[1])
 
 
-MEASURES = {"layers": layers, "precision": precision, "blocks": blocks, "trained": trained}
+def mixup_cnn(split, seed, args):
+    """Yield the same for changes of a convolutional network."""
+    from skspeech import MixupCNNClassifier
+
+    waveforms = load_waveforms(split.X_test)
+    for name, settings in CNN_CHANGES.items():
+        classifier = MixupCNNClassifier(max_time=args.seconds, random_state=seed)
+        classifier.set_params(**settings).fit(
+            split.X_train, split.y_train, groups=split.groups_train
+        )
+        most = classifier.max_duration * 16_000
+        spectrograms = classifier._spectrograms([waveform[: int(most)] for waveform in waveforms])
+        proba = classifier._log_network(classifier.weights_, spectrograms)
+        yield name, score(split, classifier.classes_, proba)
+
+
+TIMED = ("trained", "mixup-cnn")
+MEASURES = {
+    "layers": layers,
+    "precision": precision,
+    "blocks": blocks,
+    "trained": trained,
+    "mixup-cnn": mixup_cnn,
+}
 
 
 def trained_approaches(seconds, seed):
@@ -201,7 +272,8 @@ def page(runs, args, about):
         "layers": "Layers of the speaker network",
         "precision": "Precision of the music networks",
         "blocks": "Blocks of features",
-        "trained": f"Networks that are trained, for {args.seconds:g} s at most",
+        "trained": "Networks that are trained",
+        "mixup-cnn": "Changes of MixupCNNClassifier",
     }
     lines = [
         "# What each part brings",
@@ -217,6 +289,8 @@ def page(runs, args, about):
         tasks = [task for task in TASKS if any(run["task"] == task for run in own)]
         seeds = {task: len({run["seed"] for run in own if run["task"] == task}) for task in tasks}
         heads = [f"{task} ({seeds[task]})" for task in tasks]
+        limits = {run["seconds"] for run in own} - {None}
+        title += "".join(f", {limit:g} s at most" for limit in sorted(limits))
         lines += [f"## {title}", "", f"| (seeds) | {' | '.join(heads)} |"]
         lines += ["| --- |" + " ---: |" * len(tasks)]
         for name in dict.fromkeys(run["name"] for run in own):

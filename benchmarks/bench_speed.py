@@ -379,9 +379,15 @@ def bench_scale(options):
         for index in range(1_000):
             short.append(f"{folder}/{index}.wav")
             soundfile.write(short[-1], rng.normal(scale=0.1, size=6_400), 16_000)
+        runs = {count: [] for count in options.counts}
+        for repeat in range(options.repeats):
+            for count in options.counts:
+                if repeat and count > 10_000:
+                    continue  # long enough to be its own repetition
+                paths = [short[i % len(short)] for i in range(count)]
+                runs[count].append(_measure_scale(paths, False))
         for count in options.counts:
-            paths = [short[i % len(short)] for i in range(count)]
-            elapsed, megabytes = _measure_scale(paths, False)
+            elapsed, megabytes = np.median(runs[count], axis=0)
             per_clip[count] = elapsed / count
             rows.append(
                 row(
