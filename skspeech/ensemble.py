@@ -13,6 +13,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, _fit_context
 
 __all__ = ["GeometricMeanVotingClassifier", "geometric_mean"]
@@ -107,7 +108,7 @@ def _check_weights(weights, n_members, what):
     return array
 
 
-class GeometricMeanVotingClassifier(VotingClassifier):
+class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
     """Vote by the weighted geometric mean of the members' probabilities.
 
     It has the interface of :class:`sklearn.ensemble.VotingClassifier` with ``voting="soft"``, but
@@ -353,30 +354,6 @@ class GeometricMeanVotingClassifier(VotingClassifier):
         return np.asarray(
             [f"{prefix}_{name}_{label}" for name in names for label in self.classes_], dtype=object
         )
-
-    def report(self, X_test, y_test, path, **options):
-        """Write an HTML page: scores, mistakes to listen to, and what to know about the data.
-
-        Parameters
-        ----------
-        X_test : sequence of n_test clips
-            Clips that the model was not trained on.
-        y_test : array-like of shape (n_test,)
-            Their true labels.
-        path : str or path-like
-            The HTML file.
-        **options : dict
-            Further arguments of :func:`skspeech.report.write_report`, such as `X_train`, `y_train`
-            and `groups_test`.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
-        """
-        from skspeech.report import write_report
-
-        return write_report(self, X_test, y_test, path, **options)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

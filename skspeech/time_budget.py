@@ -29,6 +29,7 @@ from sklearn.utils import (
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.selection import ProbabilityScore
@@ -88,7 +89,7 @@ class Candidate:
     max_memory: float | None = None
 
 
-class TimeBudgetClassifier(ClassifierMixin, BaseEstimator):
+class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
     """Train the best ensemble of candidates that fits in the time.
 
     The cheapest look at the data gives a first ensemble in seconds. Then one candidate after the
@@ -426,30 +427,6 @@ class TimeBudgetClassifier(ClassifierMixin, BaseEstimator):
             lines.append(f"First answer after {times[0]:.1f} s, last one after {times[-1]:.1f} s.")
         lines += [f"{name} failed: {exception}" for name, exception, _ in self.failures_]
         return "\n".join(lines)
-
-    def report(self, X_test, y_test, path, **options):
-        """Write an HTML page: scores, mistakes to listen to, and what to know about the data.
-
-        Parameters
-        ----------
-        X_test : sequence of n_test clips
-            Clips that the model was not trained on.
-        y_test : array-like of shape (n_test,)
-            Their true labels.
-        path : str or path-like
-            The HTML file.
-        **options : dict
-            Further arguments of :func:`skspeech.report.write_report`, such as `X_train`, `y_train`
-            and `groups_test`.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
-        """
-        from skspeech.report import write_report
-
-        return write_report(self, X_test, y_test, path, **options)
 
     def slim(self):
         """Drop everything that predicting does not need.
