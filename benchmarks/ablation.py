@@ -119,9 +119,10 @@ def main(argv=None):
                 for name, score in MEASURES[table](split, seed, args):
                     print(f"{task}, seed {seed}, {table}, {name}: {score:.3f}", flush=True)
                     run = {"table": table, "name": name, "task": task, "seed": seed, "score": score}
-                    run["seconds"] = args.seconds if table in TIMED else None
+                    if table in TIMED:
+                        run |= {"seconds": args.seconds, "cores": machine()["cores"]}
                     runs = [old for old in runs if not same(old, run)] + [run]
-                write(path, runs, args)
+                write(path, runs)
         cache.clear()  # other recordings come next
     print(f"Written to {path} and {path.with_suffix('.md')}.")
 
@@ -260,14 +261,14 @@ def same(old, new):
     return all(old[key] == new[key] for key in ("table", "name", "task", "seed"))
 
 
-def write(path, runs, args):
+def write(path, runs):
     about = {**machine(), **versions()}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"about": about, "runs": runs}, indent=1) + "\n")
-    path.with_suffix(".md").write_text(page(runs, args, about))
+    path.with_suffix(".md").write_text(page(runs, about))
 
 
-def page(runs, args, about):
+def page(runs, about):
     titles = {
         "layers": "Layers of the speaker network",
         "precision": "Precision of the music networks",
@@ -289,8 +290,8 @@ def page(runs, args, about):
         tasks = [task for task in TASKS if any(run["task"] == task for run in own)]
         seeds = {task: len({run["seed"] for run in own if run["task"] == task}) for task in tasks}
         heads = [f"{task} ({seeds[task]})" for task in tasks]
-        limits = {run["seconds"] for run in own} - {None}
-        title += "".join(f", {limit:g} s at most" for limit in sorted(limits))
+        limits = {(run["seconds"], run["cores"]) for run in own if table in TIMED}
+        title += "".join(f", {limit:g} s on {cores} core(s)" for limit, cores in sorted(limits))
         lines += [f"## {title}", "", f"| (seeds) | {' | '.join(heads)} |"]
         lines += ["| --- |" + " ---: |" * len(tasks)]
         for name in dict.fromkeys(run["name"] for run in own):
