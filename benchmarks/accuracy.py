@@ -150,7 +150,9 @@ def prepare(system, split):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # so few clips are worth a warning, but not here
         if system not in PEERS:
-            for _ in answers_of_preset(system, small, 10.0, seed=0):
+            # What is left out later is no candidate in so short a time anyway.
+            preset = "autospeech2020" if system in LEFT_OUT else system
+            for _ in answers_of_preset(preset, small, 10.0, seed=0):
                 break
             forget_embeddings()
         else:

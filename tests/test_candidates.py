@@ -153,7 +153,18 @@ def test_line_ups_train_and_tell_made_up_words_apart(preset):
     half = np.arange(48) % 2 == 0
     X = [clip for clip, train in zip(clips.data, half) if train]
     X_test = [clip for clip, train in zip(clips.data, half) if not train]
-    classifier = TimeBudgetClassifier(preset=preset, time_budget=60, random_state=0)
+    classifier = TimeBudgetClassifier(preset=preset, time_budget=30, random_state=0)
     classifier.fit(X, clips.target[half])
     assert classifier.failures_ == []
     assert classifier.score(X_test, clips.target[~half]) > 0.8
+
+
+def test_what_there_is_no_time_for_may_be_left_out_by_name():
+    clips = make_speech_like(n_samples=12, n_classes=2, random_state=0)
+    settings = {"preset": "autospeech2020", "time_budget": 2, "random_state": 0}
+    classifier = TimeBudgetClassifier(["auto", "-recurrent*", "-music*"], **settings)
+    classifier.fit(clips.data, clips.target)
+    names = set(classifier.results_["name"])
+    assert not any(name.startswith(("recurrent", "mixup-cnn", "music")) for name in names)
+    with pytest.raises(ValueError, match=r"leaves out \['quantum\*'\], which matches no name"):
+        TimeBudgetClassifier(["auto", "-quantum*"], **settings).fit(clips.data, clips.target)
