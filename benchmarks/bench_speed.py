@@ -430,6 +430,88 @@ def _measure_long(path):
     )
 
 
+@section
+def bench_gpu(options):
+    """Extractors, and networks that are trained, on a GPU against the CPU."""
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("The section gpu is left out: torch sees no GPU.")
+        return []
+    return [*_extractors_on(options), *_training_on(options)]
+
+
+def _extractors_on(options):
+    import torch
+
+    from skspeech import KeywordEmbedding, MusicEmbedding, SpeakerEmbedding
+
+    paths = emodb_paths()
+    rows = []
+    for make, settings in [
+        (SpeakerEmbedding, {}),
+        (MusicEmbedding, {"dtype": "float32"}),
+        (MusicEmbedding, {"model": "msd_vgg", "dtype": "float32"}),
+        (KeywordEmbedding, {}),
+    ]:
+        on_gpu, on_cpu = (
+            make(memory=False, device=device, **settings) for device in (options.device, "cpu")
+        )
+        features = on_gpu.transform(paths), on_cpu.transform(paths)
+        times = alternate(
+            {
+                "gpu": lambda e=on_gpu: e.transform(paths),
+                "cpu": lambda e=on_cpu: e.transform(paths),
+            },
+            options.repeats,
+        )
+        difference = np.abs(features[0] - features[1]).mean() / np.abs(features[1]).mean()
+        detail = f"{times['gpu']:.2f} s against {times['cpu']:.2f} s; features differ by "
+        detail += f"{difference:.1e} of their size"
+        if torch.cuda.is_available():
+            detail += f"; {torch.cuda.max_memory_allocated() / 2**20:.0f} MB"
+            torch.cuda.reset_peak_memory_stats()
+        rows.append(
+            row(
+                f"{make.__name__}{settings or ''}, paths to features, on a GPU against the CPU",
+                times["cpu"] / times["gpu"],
+                "",
+                detail,
+            )
+        )
+    return rows
+
+
+def _training_on(options):
+    from skspeech import (
+        FineTunedSpeakerClassifier,
+        MixupCNNClassifier,
+        RecurrentAttentionClassifier,
+    )
+    from skspeech.datasets import fetch_emodb
+
+    data = fetch_emodb(data_home=os.environ.get("SKSPEECH_DATA"))
+    rows = []
+    for make in (FineTunedSpeakerClassifier, MixupCNNClassifier, RecurrentAttentionClassifier):
+        rates = []
+        for device in (options.device, "cpu"):
+            clf = make(max_time=options.training_seconds, device=device, random_state=0)
+            clf.fit(data.data, data.target)
+            # Of the network: what comes before it is the same on both.
+            losses = np.array([row.get("train_loss") for row in clf.history_], dtype=float)
+            ends = [clf.history_[i]["time"] for i in np.flatnonzero(np.isfinite(losses))]
+            rates.append((len(ends) - 1) / (ends[-1] - ends[0]))
+        rows.append(
+            row(
+                f"{make.__name__}, epochs a second, on a GPU against the CPU",
+                rates[0] / rates[1],
+                "",
+                f"{rates[0]:.2f} against {rates[1]:.2f}",
+            )
+        )
+    return rows
+
+
 def main():
     """Run the sections that were asked for, print and store the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -438,6 +520,8 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--lengths", type=int, nargs="+", default=[1, 60, 3_600])
+    parser.add_argument("--device", default="cuda", help="what the section gpu compares")
+    parser.add_argument("--training-seconds", type=float, default=60.0, help="of the section gpu")
     parser.add_argument("--name", default="speed")
     options = parser.parse_args()
 
