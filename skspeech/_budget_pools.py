@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -28,6 +29,7 @@ class LocalPool:
         self.workers = []
         self.deaths = 0
         self._ready = set()
+        self._hiring = threading.Lock()
         self._closed = False
         self._memory_limit = max(
             (available_memory() - MEMORY_RESERVE) * 0.9 / self.capacity, MEMORY_RESERVE
@@ -65,14 +67,20 @@ class LocalPool:
         }
         worker = next((w for w in self.workers if w.task is None), None)
         if worker is None:
-            if self._closed:
-                raise Stopped
-            worker = WorkerProcess(self.inbox, self.threads, self.mark)
-            self.workers.append(worker)
+            worker = self._new_worker()
         worker.task = job
         worker.clear_log()
         job.started = time.monotonic()
         worker.submit(command)
+
+    def _new_worker(self):
+        # Whoever closes waits until the process is among those that are killed then.
+        with self._hiring:
+            if self._closed:
+                raise Stopped
+            worker = WorkerProcess(self.inbox, self.threads, self.mark)
+            self.workers.append(worker)
+        return worker
 
     def _reference(self, job, session, rows):
         head = job.entry.head
@@ -129,7 +137,8 @@ class LocalPool:
 
     def close(self):
         """Kill all workers, and what they started."""
-        self._closed = True
+        with self._hiring:
+            self._closed = True
         if not self.workers and not self._ready:
             return
         for worker in self.workers:

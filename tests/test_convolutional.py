@@ -443,7 +443,7 @@ def test_beats_its_start_on_spoken_digits(data_home):
     train, test = rng.permutation(np.flatnonzero(~unseen))[:250], np.flatnonzero(unseen)[::3]
     X = [bunch.data[i] for i in train]
 
-    clf = MixupCNNClassifier(max_epochs=25, n_filters=(16, 32, 64), random_state=0)
+    clf = MixupCNNClassifier(max_epochs=50, n_filters=(16, 32, 64), random_state=0)
     clf.fit(X, bunch.target[train])
 
     test_clips = [bunch.data[i] for i in test]

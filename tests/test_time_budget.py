@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import pickle
+import queue
 import re
 import signal
 import subprocess
@@ -34,6 +35,9 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skspeech import Candidate, GeometricMeanVotingClassifier, TimeBudgetClassifier
+from skspeech._budget_lane import Stopped
+from skspeech._budget_pools import LocalPool
+from skspeech._workers import WorkerProcess
 from skspeech.time_budget import effective_cores
 
 X, y = load_iris(return_X_y=True)
@@ -137,6 +141,27 @@ def test_snapshots_have_times_that_the_learning_curve_repeats():
     assert {s.time_ for s in snapshots} <= set(clf.learning_curve_["time"])
     assert np.all(np.diff(clf.learning_curve_["time"]) >= 0)
     assert not np.isnan(clf.learning_curve_["score"]).any()
+
+
+def test_a_worker_that_starts_while_its_pool_closes_is_not_left_behind(monkeypatch):
+    begun = threading.Event()
+
+    class SlowToStart(WorkerProcess):
+        def __init__(self, *args):
+            begun.set()
+            time.sleep(0.3)
+            super().__init__(*args)
+
+    monkeypatch.setattr("skspeech._budget_pools.WorkerProcess", SlowToStart)
+    pool = LocalPool(2, queue.Queue())
+    thread = threading.Thread(target=pool._new_worker)
+    thread.start()
+    begun.wait()
+    pool.close()
+    thread.join()
+    assert not marked_processes()
+    with pytest.raises(Stopped):
+        pool._new_worker()
 
 
 def test_closing_the_generator_stops_the_work():
