@@ -166,11 +166,15 @@ def blocks(split, seed, args):
 
 def precision(split, seed, args):
     """Yield the same for the precision of the music networks."""
-    networks = {"musicnn": MusicEmbedding(), "VGG": BLOCKS["music"]()}
-    for name, extractor in networks.items():
+    extractors = {
+        "musicnn": (MusicEmbedding(), "dtype"),
+        "VGG": (BLOCKS["music"](), "dtype"),
+        "all blocks, of which VGG": (union(BLOCKS), "music__dtype"),
+    }
+    for name, (extractor, parameter) in extractors.items():
         for dtype in ("float32", "bfloat16"):
-            extractor = clone(extractor).set_params(dtype=dtype)
-            yield f"{name}, {dtype}", score(split, *log_proba(discriminant(extractor), split))
+            extractor = clone(extractor).set_params(**{parameter: dtype})
+            yield f"{name} in {dtype}", score(split, *log_proba(discriminant(extractor), split))
 
 
 def trained(split, seed, args):
