@@ -424,10 +424,8 @@ class MixupCNNClassifier(TrainedClassifier):
             )
             # The network's own loss: next to a perfect start the best network would be none.
             calibrated = _calibrated(log_network, valid.codes)
-            loss, error = (
-                balanced_log_loss(valid.codes, calibrated),
-                _loss_error(valid.codes, calibrated),
-            )
+            loss = balanced_log_loss(valid.codes, calibrated)
+            error = _loss_error(valid.codes, calibrated)
             improved = loss < best_loss
             if improved:
                 best_loss, epochs_since_best = loss, 0

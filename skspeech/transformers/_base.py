@@ -209,7 +209,7 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
     def _embed_clips(self, clips, results, *, pooled):
         """Put one array a clip into `results`: features, or a row a window, its centre in front."""
         cache = open_cache(self.memory)
-        keys = [self._key(clip, pooled) for clip in clips] if cache.stores else [None] * len(clips)
+        keys = self._keys(clips, pooled) if cache.stores else [None] * len(clips)
         found = cache.get_many([key for key in keys if key is not None])
         todo = np.flatnonzero([key not in found for key in keys])
         for index, key in enumerate(keys):
@@ -227,12 +227,16 @@ class BaseExtractor(TransformerMixin, BaseEstimator):
                     }
                 )
 
-    def _key(self, clip, pooled):
-        try:
-            content = clip.key()
-        except (OSError, ValueError):
-            return None
-        return f"{self._fingerprint(pooled)}-{content}"
+    def _keys(self, clips, pooled):
+        """What each clip's array is remembered by; None for clips that can't be read."""
+        fingerprint = self._fingerprint(pooled)
+        keys = []
+        for clip in clips:
+            try:
+                keys.append(f"{fingerprint}-{clip.key()}")
+            except (OSError, ValueError):
+                keys.append(None)
+        return keys
 
     def _fingerprint(self, pooled):
         params = {
