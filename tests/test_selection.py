@@ -5,11 +5,15 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from skspeech.ensemble import geometric_mean
+from skspeech.ensemble.selection import RULES
 from skspeech.selection import (
     ProbabilityScore,
     blend_log_probas,
+    cross_fitted_score,
     greedy_selection,
+    is_better,
     log_probas,
+    select_members,
     threshold_selection,
 )
 
@@ -147,3 +151,89 @@ def test_bags_spread_weight_over_equals_and_leave_it_with_the_best():
 
     best = log_probas([_noisy(rng, y, 0.99), *np.exp(equals)])
     assert greedy_selection(best, y, score=score, n_bags=10)[0] > 0.5
+
+
+# What a run asks for
+
+
+def test_a_score_that_needs_every_class_is_nan_without_one_and_log_loss_decides():
+    (proba, other), y = make_candidates(2)
+    score = ProbabilityScore("roc_auc_ovr", np.arange(4))
+    rows = np.flatnonzero(y != 3)
+    assert np.isnan(score(proba[rows], y[rows]))
+    logs = log_probas([np.eye(4)[y] * 0.9 + 0.025, other])[:, rows]
+    for rule in RULES:
+        weights = select_members(logs, y[rows], score=score, rule=rule)
+        assert weights[0] == weights.max() > 0
+    assert is_better(proba[rows], np.full_like(proba[rows], 0.25), y[rows], score=score)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_keeps_to_the_cost(rule):
+    proba, y = make_candidates(6)
+    logs = log_probas(proba)
+    limits = {"costs": [0.1] * 6, "shared": {0: ("a", 1.0), 1: ("a", 1.0), 2: ("b", 1.0)}}
+    weights = select_members(logs, y, score=BALANCED, rule=rule, max_cost=1.25, **limits)
+    used = np.flatnonzero(weights)
+    assert weights.sum() == pytest.approx(1)
+    shared = {limits["shared"].get(i, ("none", 0.0)) for i in used}
+    assert 0.1 * len(used) + sum(seconds for _, seconds in shared) <= 1.25
+    nothing = select_members(logs, y, score=BALANCED, rule=rule, max_cost=0.05, **limits)
+    assert not nothing.any()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_is_deterministic_and_leaves_out_who_has_not_predicted(rule):
+    proba, y = make_candidates(5)
+    logs = log_probas(proba)
+    logs[2] = np.nan
+    weights = select_members(logs, y, score=BALANCED, rule=rule)
+    assert weights[2] == 0
+    assert weights.sum() == pytest.approx(1)
+    np.testing.assert_array_equal(weights, select_members(logs, y, score=BALANCED, rule=rule))
+
+
+def test_a_cross_fitted_score_does_not_reward_luck():
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=200)
+    logs = log_probas(rng.dirichlet(np.ones(2), size=(50, 200)))  # they all guess
+    score = ProbabilityScore("accuracy", [0, 1])
+
+    def select(rows):
+        return select_members(logs[:, rows], y[rows], score=score, rule="greedy")
+
+    blend, _ = blend_log_probas(logs, select(np.arange(200)))
+    parts = np.arange(200) % 4
+    honest = cross_fitted_score(logs, y, score=score, parts=parts, select=select)
+    assert score(blend, y) > 0.6
+    assert honest == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_cross_fitted_score_keeps_units_apart():
+    proba, y = make_candidates(3, n_samples=60)
+    chosen_by = []
+
+    def select(rows):
+        chosen_by.append(rows)
+        return np.ones(3)
+
+    # Two repeats of the validation: row i and row i + 30 are the same clip in different folds.
+    parts = np.concatenate([np.arange(30) % 3, np.arange(30) // 10])
+    units = np.tile(np.arange(30), 2)
+    value = cross_fitted_score(
+        log_probas(proba), y, score=BALANCED, parts=parts, select=select, units=units
+    )
+    for part, rows in enumerate(chosen_by):
+        assert not np.isin(units[rows], units[parts == part]).any()
+    assert value == pytest.approx(BALANCED(geometric_mean(proba), y))
+
+
+def test_a_cross_fitted_score_is_nan_where_nothing_else_can_choose():
+    proba, y = make_candidates(2, n_samples=10)
+
+    def select(rows):
+        return np.ones(2)
+
+    same = np.zeros(10)
+    value = cross_fitted_score(log_probas(proba), y, score=BALANCED, parts=same, select=select)
+    assert np.isnan(value)

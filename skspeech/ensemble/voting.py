@@ -15,97 +15,9 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, _fit_context
+from skspeech.ensemble.blending import FLOOR, check_probabilities, check_weights, geometric_mean
 
-__all__ = ["GeometricMeanVotingClassifier", "geometric_mean"]
-
-
-def geometric_mean(probas, weights=None, *, floor=1e-3):
-    """Average class probabilities by their weighted geometric mean.
-
-    The mean is ``exp(sum(w * log(max(p, floor))) / sum(w))``, renormalised so that each row sums
-    to 1. It is computed from logarithms, so that nothing underflows, however many members there
-    are.
-
-    Parameters
-    ----------
-    probas : array-like of shape (n_members, n_samples, n_classes)
-        The members' probabilities, with the same classes in the same order.
-    weights : array-like of shape (n_members,), default=None
-        How much each member counts: non-negative, and at least one above zero. None is equal
-        weights.
-    floor : float, default=1e-3
-        A smaller probability counts as this one, so that one member's hard zero is no veto. Above
-        0 and below 1; it should be well below ``1 / n_classes``.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_classes), float64
-        Positive probabilities; each row sums to 1.
-
-    Raises
-    ------
-    ValueError
-        If a probability is negative, NaN or infinite, or if weights or floor are not as above.
-
-    See Also
-    --------
-    GeometricMeanVotingClassifier : The same as a scikit-learn classifier.
-
-    Examples
-    --------
-    >>> from skspeech.ensemble import geometric_mean
-    >>> sure, unsure = [[0.9, 0.1]], [[0.4, 0.6]]
-    >>> geometric_mean([sure, unsure]).round(2)
-    array([[0.71, 0.29]])
-
-    The third member here rules the first class out, and is overruled:
-
-    >>> geometric_mean([[[0.99, 0.01]], [[0.99, 0.01]], [[0.0, 1.0]]]).round(2)
-    array([[0.68, 0.32]])
-    """
-    probas = np.asarray(probas, dtype=np.float64)
-    if probas.ndim != 3 or 0 in (probas.shape[0], probas.shape[2]):
-        raise ValueError(
-            f"probas has shape {probas.shape}; geometric_mean needs (n_members, n_samples, "
-            "n_classes), with at least one member and one class."
-        )
-    if not 0 < floor < 1:
-        raise ValueError(f"floor={floor!r} must be above 0 and below 1.")
-    for index, member in enumerate(probas):
-        _check_probabilities(member, f"probas[{index}]")
-    weights = _check_weights(weights, len(probas), "members")
-
-    logs = np.log(np.maximum(probas, floor))
-    mean = np.tensordot(weights / weights.sum(), logs, axes=1)
-    mean = np.exp(mean - mean.max(axis=1, keepdims=True))
-    return mean / mean.sum(axis=1, keepdims=True)
-
-
-def _check_probabilities(proba, who):
-    good = np.isfinite(proba) & (proba >= 0)
-    if not good.all():
-        row = int(np.flatnonzero(~good.all(axis=1))[0])
-        raise ValueError(
-            f"{who} holds values that are no probabilities, first in row {row}: {proba[row]}. "
-            "Probabilities are finite and not negative."
-        )
-
-
-def _check_weights(weights, n_members, what):
-    if weights is None:
-        return np.ones(n_members)
-    array = np.asarray(weights, dtype=np.float64)
-    if array.shape != (n_members,):
-        raise ValueError(
-            f"weights={weights!r} has shape {array.shape}; it needs one weight for each of the "
-            f"{n_members} {what}."
-        )
-    if not (np.isfinite(array).all() and (array >= 0).all() and array.any()):
-        raise ValueError(
-            f"weights={weights!r} must be finite and not negative, with at least one above zero. "
-            "Give a member the weight 0, or set it to 'drop', to leave it out."
-        )
-    return array
+__all__ = ["GeometricMeanVotingClassifier"]
 
 
 class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
@@ -191,7 +103,7 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
         "verbose": ["verbose"],
     }
 
-    def __init__(self, estimators, *, weights=None, n_jobs=None, floor=1e-3, verbose=False):
+    def __init__(self, estimators, *, weights=None, n_jobs=None, floor=FLOOR, verbose=False):
         self.estimators = estimators
         self.weights = weights
         self.n_jobs = n_jobs
@@ -386,7 +298,7 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
                     f"The member {name!r} ({member!r}) has no predict_proba, which the geometric "
                     "mean needs. Wrap it in sklearn.calibration.CalibratedClassifierCV."
                 )
-        weights = _check_weights(self.weights, len(names), "estimators")
+        weights = check_weights(self.weights, len(names), "estimators")
         if not any(weights[names.index(name)] for name in members):
             raise ValueError(
                 f"weights={self.weights!r} leaves only members that are dropped; give one of "
@@ -428,7 +340,7 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
                 break
 
     def _active_weights(self):
-        weights = _check_weights(self.weights, len(self.named_estimators_), "estimators")
+        weights = check_weights(self.weights, len(self.named_estimators_), "estimators")
         active = [not _is_dropped(member) for member in self.named_estimators_.values()]
         return weights[active]
 
@@ -438,7 +350,7 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
         probas = []
         for name, member, columns in zip(names, self.estimators_, self._columns, strict=True):
             proba = np.asarray(member.predict_proba(X), dtype=np.float64)
-            _check_probabilities(proba, f"predict_proba of the member {name!r} ({member!r})")
+            check_probabilities(proba, f"predict_proba of the member {name!r} ({member!r})")
             aligned = np.zeros((len(proba), len(self.classes_)))
             aligned[:, columns] = proba
             probas.append(aligned)
