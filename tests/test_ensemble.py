@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -231,17 +232,94 @@ def test_sample_weight_reaches_every_member(table):
         assert_allclose(ensemble.named_estimators_[name].predict_proba(X), alone)
 
 
-def test_a_member_without_sample_weight_is_named(table):
+def test_members_without_sample_weight_are_named(table):
     X, y = table
-    ensemble = GeometricMeanVotingClassifier([("near", KNeighborsClassifier())])
-    with pytest.raises(TypeError, match=r"member 'near' .* does not take sample_weight"):
-        ensemble.fit(X, y, sample_weight=np.ones(len(y)))
+    near = ("near", KNeighborsClassifier())
+    weight = np.where(y == "low", 1e-6, 1.0)
+    with pytest.raises(TypeError, match="No member takes sample_weight; there are 'near'"):
+        GeometricMeanVotingClassifier([near]).fit(X, y, sample_weight=weight)
+
+    ensemble = GeometricMeanVotingClassifier([near, ("linear", LogisticRegression())])
+    with pytest.warns(UserWarning, match="members 'near' do not take sample_weight"):
+        ensemble.fit(X, y, sample_weight=weight)
+
+    alone = LogisticRegression().fit(X, y, sample_weight=weight).predict_proba(X)
+    assert_allclose(ensemble.named_estimators_["linear"].predict_proba(X), alone)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1, -2, 1], r"sample_weight\[1\]=-2 is negative"),
+        ([1, np.nan, 1], "sample_weight contains NaN"),
+        ([1, 1], r"shape \(2,\); it needs one weight for each of the 3"),
+        ([[1], [1], [1]], r"shape \(3, 1\); it needs one weight"),
+    ],
+)
+def test_bad_sample_weight(weight, message):
+    ensemble = GeometricMeanVotingClassifier([("bayes", GaussianNB())])
+    with pytest.raises(ValueError, match=message):
+        ensemble.fit([[0.0], [1.0], [2.0]], ["a", "b", "b"], sample_weight=weight)
+
+
+class HoldsOut(FirstSample):
+    """Remembers how its `fit` was told to hold samples out."""
+
+    def fit(self, X, y, groups=None, sample_weight=None):
+        self.groups_, self.weight_ = groups, sample_weight
+        return super().fit(X, y)
+
+
+def test_groups_and_weights_reach_the_members_that_take_them():
+    X, y, groups = [[0.1], [0.9], [0.8]], ["no", "yes", "yes"], ["a", "b", "b"]
+    members = [
+        ("holds out", HoldsOut()),
+        ("pipeline", make_pipeline("passthrough", HoldsOut())),
+        ("nested", GeometricMeanVotingClassifier([("inner", HoldsOut())])),
+        ("bayes", GaussianNB()),
+        ("tail", make_pipeline(GaussianNB())),
+    ]
+
+    ensemble = GeometricMeanVotingClassifier(members)
+    ensemble.fit(X, y, sample_weight=[1, 2, 3], groups=groups)
+
+    fitted = ensemble.named_estimators_
+    for member in [
+        fitted["holds out"],
+        fitted["pipeline"][-1],
+        fitted["nested"].named_estimators_["inner"],
+    ]:
+        assert member.groups_ is groups
+        assert_array_equal(member.weight_, [1, 2, 3])
+
+
+def test_groups_reach_members_by_routing():
+    X, y, groups = [[0.1], [0.9], [0.8]], ["no", "yes", "yes"], ["a", "b", "b"]
+    with sklearn.config_context(enable_metadata_routing=True):
+        members = [
+            ("asks", HoldsOut().set_fit_request(groups=True, sample_weight=False)),
+            ("does not", HoldsOut().set_fit_request(groups=False, sample_weight=True)),
+        ]
+        ensemble = GeometricMeanVotingClassifier(members)
+        ensemble.fit(X, y, groups=groups, sample_weight=[1, 2, 3])
+
+    asks, does_not = ensemble.estimators_
+    assert asks.groups_ is groups
+    assert asks.weight_ is None
+    assert does_not.groups_ is None
+    assert_array_equal(does_not.weight_, [1, 2, 3])
+
+
+def test_groups_of_another_length_are_refused(table, members):
+    X, y = table
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        GeometricMeanVotingClassifier(members).fit(X, y, groups=y[:-1])
 
 
 def test_other_metadata_needs_routing(table, members):
     X, y = table
-    with pytest.raises(ValueError, match=r"\['groups'\].*enable_metadata_routing=True"):
-        GeometricMeanVotingClassifier(members).fit(X, y, groups=y)
+    with pytest.raises(ValueError, match=r"\['colour'\].*enable_metadata_routing=True"):
+        GeometricMeanVotingClassifier(members).fit(X, y, colour=y)
 
 
 def test_metadata_routing(table):

@@ -1,6 +1,7 @@
 """Averages of classifiers: no single model is best on all data, so several are asked."""
 
 import time
+import warnings
 from numbers import Integral, Real
 
 import joblib
@@ -8,10 +9,17 @@ import numpy as np
 from sklearn import clone, get_config
 from sklearn.base import is_classifier
 from sklearn.ensemble import VotingClassifier
-from sklearn.utils import Bunch, assert_all_finite, get_tags
+from sklearn.pipeline import Pipeline
+from sklearn.utils import (
+    Bunch,
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+    get_tags,
+)
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter
 
 from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, _fit_context
@@ -162,7 +170,7 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
         return ensemble
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, **fit_params):
+    def fit(self, X, y, sample_weight=None, groups=None, **fit_params):
         """Fit a clone of each member.
 
         Parameters
@@ -172,7 +180,13 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
         y : array-like of shape (n_samples,)
             The labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each sample counts; every member must take it.
+            How much each sample counts, not negative. With metadata routing, members get it that
+            request it. Without, those get it whose `fit` takes it, also as the last step of a
+            pipeline; a warning names the others.
+        groups : array-like of shape (n_samples,), default=None
+            Samples of one group, such as the clips of one speaker, are held out together by
+            members that hold samples out. They get it like `sample_weight`, but without a
+            warning.
         **fit_params : dict
             Further arguments for the members' `fit`, as they request them by metadata routing;
             needs ``sklearn.set_config(enable_metadata_routing=True)``.
@@ -180,13 +194,24 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
         Returns
         -------
         self : GeometricMeanVotingClassifier
+
+        Raises
+        ------
+        ValueError
+            If labels are missing, weights are negative or not finite, lengths differ, or members
+            are not as described above.
+        TypeError
+            If no member takes `sample_weight`.
         """
         self._check_members()
         y = column_or_1d(y, warn=True)
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         if sample_weight is not None:
-            fit_params["sample_weight"] = sample_weight
+            fit_params["sample_weight"] = _check_sample_weight(sample_weight, len(y))
+        if groups is not None:
+            check_consistent_length(y, groups)
+            fit_params["groups"] = groups
         params_by_name = self._route(fit_params)
 
         active = [(name, member) for name, member in self.estimators if not _is_dropped(member)]
@@ -310,14 +335,34 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
         if get_config()["enable_metadata_routing"]:
             routed = process_routing(self, "fit", **fit_params)
             return {name: routed[name].fit for name, _ in self.estimators}
-        unknown = sorted(set(fit_params) - {"sample_weight"})
+        unknown = sorted(set(fit_params) - {"sample_weight", "groups"})
         if unknown:
             raise ValueError(
                 f"fit got the arguments {unknown}, which reach members only by metadata routing. "
                 "Turn it on by sklearn.set_config(enable_metadata_routing=True), and let members "
                 "ask by set_fit_request."
             )
-        return {name: fit_params for name, _ in self.estimators}
+        members = {name: member for name, member in self.estimators if not _is_dropped(member)}
+        taken = {
+            name: {key: _fit_argument(member, key) for key in fit_params}
+            for name, member in members.items()
+        }
+        without = [name for name, keys in taken.items() if keys.get("sample_weight", "") is None]
+        if len(without) == len(members):
+            raise TypeError(
+                f"No member takes sample_weight; there are {', '.join(map(repr, without))}. Fit "
+                "without it."
+            )
+        if without:
+            warnings.warn(
+                f"The members {', '.join(map(repr, without))} do not take sample_weight and are "
+                "trained as if all samples counted alike. Leave them out if they should not be.",
+                stacklevel=3,
+            )
+        return {
+            name: {key: fit_params[own] for own, key in keys.items() if key is not None}
+            for name, keys in taken.items()
+        }
 
     def _set_members(self, members):
         self.estimators_ = list(members)
@@ -371,17 +416,36 @@ def _columns(name, member, classes):
     return np.searchsorted(classes, member.classes_)
 
 
+def _check_sample_weight(sample_weight, n_samples):
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weights.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight has shape {weights.shape}; it needs one weight for each of the "
+            f"{n_samples} samples."
+        )
+    if (weights < 0).any():
+        row = int(np.flatnonzero(weights < 0)[0])
+        raise ValueError(
+            f"sample_weight[{row}]={weights[row]:g} is negative. Give a sample the weight 0, or "
+            "leave it out, if it should not count."
+        )
+    return weights
+
+
+def _fit_argument(member, name):
+    """By which name a member's `fit` takes an argument; None if it does not."""
+    if isinstance(member, Pipeline):
+        step, last = member.steps[-1]
+        name = None if last is None or isinstance(last, str) else _fit_argument(last, name)
+        return None if name is None else f"{step}__{name}"
+    return name if has_fit_parameter(member, name) else None
+
+
 def _fit_member(name, member, X, y, fit_params, verbose):
     start = time.perf_counter()
-    try:
-        member.fit(X, y, **fit_params)
-    except TypeError as error:
-        if "unexpected keyword argument 'sample_weight'" not in str(error):
-            raise
-        raise TypeError(
-            f"The member {name!r} ({member!r}) does not take sample_weight. Fit without it, or "
-            "leave the member out."
-        ) from error
+    member.fit(X, y, **fit_params)
     if verbose:
         print(f"[GeometricMeanVotingClassifier] {name}: {time.perf_counter() - start:.1f} s")
     return member
