@@ -3,6 +3,8 @@
 import collections
 import concurrent.futures
 
+from skspeech._stopping import stop_check
+
 __all__ = ["computes_bfloat16", "map_in_threads", "n_threads_for", "resolve_device"]
 
 _BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
@@ -114,18 +116,29 @@ def map_in_threads(function, items, n_threads):
     object
         The results, in the order of `items`. Where `items` raises an error, those of the items
         before it come first.
+
+    Raises
+    ------
+    Stopped
+        Before an item, if the work that this is part of is not wanted any more.
     """
     import torch
 
+    check = stop_check()
+
+    def unless_stopped(item):
+        check()
+        return function(item)
+
     if n_threads == 1:
-        yield from map(function, items)
+        yield from map(unless_stopped, items)
         return
     n_before = torch.get_num_threads()
     pool = concurrent.futures.ThreadPoolExecutor(
         n_threads, "skspeech-network", torch.set_num_threads, (1,)
     )
     try:
-        yield from _in_order(pool, function, iter(items), n_threads)
+        yield from _in_order(pool, unless_stopped, iter(items), n_threads)
     finally:
         pool.shutdown(cancel_futures=True)
         # The threads' setting was theirs alone, but for the linear algebra library's.

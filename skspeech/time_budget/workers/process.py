@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 import time
 import uuid
 
-from skspeech._budget_worker import read_frame, write_frame
+from skspeech.time_budget.workers.child import FOLDER, read_frame, write_frame
 
 __all__ = ["WorkerProcess", "available_memory", "describe_exit", "kill_marked", "new_mark"]
 
@@ -19,7 +20,10 @@ LOG_BYTES = 4096
 # A candidate that prints without end is read, and so slowed down, at this pace.
 LOG_BYTES_PER_SECOND = 4_000_000
 
-_START = "import sys; sys.path[:] = sys.argv[1:]; from skspeech._budget_worker import main; main()"
+_START = (
+    "import sys; sys.path[:] = sys.argv[1:]; "
+    "from skspeech.time_budget.workers.child import main; main()"
+)
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -44,18 +48,22 @@ class WorkerProcess:
         Threads that numerical libraries get in the process.
     mark : str
         Kept in the environment of the process and of whatever it starts.
+    folder : str
+        Where files are exchanged. The worker removes it if its parent is gone.
     """
 
-    def __init__(self, inbox, n_threads, mark):
+    def __init__(self, inbox, n_threads, mark, folder):
         self.inbox = inbox
         self.n_threads = n_threads
         self.task = None  # for the owner's books
         self.started = time.monotonic()
         self._log = b""
         self._dead = False
+        self._reaping = threading.Lock()
+        self._commands = queue.SimpleQueue()
         environment = dict(os.environ)
         environment.update(dict.fromkeys(_THREAD_VARIABLES, str(n_threads)))
-        environment[MARK] = mark
+        environment[MARK], environment[FOLDER] = mark, folder
         self.process = subprocess.Popen(
             [sys.executable, "-c", _START, *(path or os.getcwd() for path in sys.path)],
             stdin=subprocess.PIPE,
@@ -66,15 +74,14 @@ class WorkerProcess:
         )
         self._readers = [
             threading.Thread(target=target, daemon=True)
-            for target in (self._read_results, self._read_log, self._wait)
+            for target in (self._read_results, self._read_log, self._wait, self._write)
         ]
         for reader in self._readers:
             reader.start()
 
     def submit(self, command):
-        """Send a task; its results come to the inbox."""
-        with contextlib.suppress(OSError):  # if it has died, the inbox tells
-            write_frame(self.process.stdin, command)
+        """Send a task; its results come to the inbox. It never waits for the worker to read."""
+        self._commands.put(command)
 
     @property
     def log(self):
@@ -105,24 +112,30 @@ class WorkerProcess:
     def kill(self):
         """Kill the process and all that it started, at once."""
         self._dead = True
+        self._commands.put(None)
         for member in self._family():
             try:
                 member.kill()
             except Exception:
                 continue  # gone already
+        with self._reaping:
+            if self.process.returncode is None:
+                self._kill_group()
+                self.process.kill()
+
+    def _kill_group(self):
+        """Only before the process is reaped: after that, its number may be another one's."""
         if hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        if self.process.poll() is None:
-            self.process.kill()
 
     def release(self, timeout=0.5):
         """Wait for a killed process to be gone, and close its pipes."""
-        try:
-            self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
+        *readers, writer = self._readers
+        readers[-1].join(timeout)
+        if self.process.returncode is None:
             return  # in an uninterruptible system call; the kernel ends it when that returns
-        for reader in self._readers:
+        for reader in [*readers, writer]:
             reader.join(timeout / 5)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             with contextlib.suppress(OSError):
@@ -145,7 +158,7 @@ class WorkerProcess:
             while (payload := read_frame(stream)) is not None:
                 self._post(pickle.loads(payload))
         except (OSError, ValueError):
-            pass  # closed under our hands
+            pass  # another thread closed it meanwhile
 
     def _read_log(self):
         stream = self.process.stderr
@@ -160,8 +173,20 @@ class WorkerProcess:
         except (OSError, ValueError):
             pass
 
+    def _write(self):
+        while (command := self._commands.get()) is not None:
+            with contextlib.suppress(OSError, ValueError):  # if it has died, the inbox tells
+                write_frame(self.process.stdin, command)
+
     def _wait(self):
-        code = self.process.wait()
+        if hasattr(os, "waitid"):
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+            with self._reaping:
+                self._kill_group()  # what it leaves behind
+                code = self.process.wait()
+        else:
+            code = self.process.wait()
         self._readers[0].join(0.5)  # what it had reported counts
         self._post({"kind": "died", "returncode": code, "killed": self._dead})
 

@@ -1,16 +1,22 @@
 """Where candidates run that do not run in the calling process."""
 
 import contextlib
+import math
 import os
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from skspeech._budget_lane import Stopped
-from skspeech._budget_tasks import PickledClassifier, executor_task
-from skspeech._workers import WorkerProcess, available_memory, kill_marked, new_mark
+from skspeech._stopping import Stopped
+from skspeech.time_budget.workers.process import (
+    WorkerProcess,
+    available_memory,
+    kill_marked,
+    new_mark,
+)
+from skspeech.time_budget.workers.tasks import Outcome, PickledClassifier, executor_task
 
-__all__ = ["ExecutorPool", "LocalPool", "PoolOutcome"]
+__all__ = ["ExecutorPool", "LocalPool", "outcome_of"]
 
 MEMORY_RESERVE = 256 * 2**20
 
@@ -20,9 +26,10 @@ class LocalPool:
 
     broken = False
 
-    def __init__(self, n_cores, inbox):
+    def __init__(self, n_cores, inbox, folder):
         self.n_cores = n_cores
         self.inbox = inbox
+        self.folder = folder
         self.threads = max(1, min(4, n_cores // 2))
         self.capacity = max(1, n_cores // self.threads)
         self.mark = new_mark()
@@ -37,33 +44,43 @@ class LocalPool:
         self._looked = 0.0
 
     @property
-    def busy(self):
-        return any(worker.task is not None for worker in self.workers)
-
-    working = busy
+    def jobs(self):
+        """What runs now."""
+        return [worker.task for worker in self.workers if worker.task is not None]
 
     @property
     def threads_in_use(self):
-        return self.threads * sum(worker.task is not None for worker in self.workers)
+        return self.threads * len(self.jobs)
 
-    def free(self, lane_busy):
-        """Number of tasks that may start now."""
+    def free(self, busy_here):
+        """Number of jobs that may start now."""
         if self.deaths > 2:  # workers cannot even start here
             return 0
-        lane = self.threads if lane_busy else 0
-        return (self.n_cores - lane - self.threads_in_use) // self.threads
+        here = self.threads if busy_here else 0
+        return (self.n_cores - here - self.threads_in_use) // self.threads
 
-    def start(self, job, task, session, train, test, left):
+    def start(self, job, task, rows, time_left):
+        """Run a task.
+
+        Parameters
+        ----------
+        job : Job
+        task : Task
+        rows : RowFiles
+            Where a worker finds the rows.
+        time_left : float
+            Seconds; a worker whose parent is gone by then is ended by the kernel.
+        """
         import cloudpickle
 
         command = {
             "task_id": id(job),
             "task": cloudpickle.dumps(task),
-            "train": (self._reference(job, session, train), (session.dump("y"), train)),
-            "test": None if test is None else self._reference(job, session, test),
-            "model_path": os.path.join(session.folder, f"model-{id(job)}"),
+            "train": rows.train(),
+            "test": rows.test(),
+            "model_path": os.path.join(self.folder, f"model-{id(job)}"),
             "n_threads": self.threads,
-            "time_left": left,
+            "time_left": time_left,
         }
         worker = next((w for w in self.workers if w.task is None), None)
         if worker is None:
@@ -78,19 +95,12 @@ class LocalPool:
         with self._hiring:
             if self._closed:
                 raise Stopped
-            worker = WorkerProcess(self.inbox, self.threads, self.mark)
+            worker = WorkerProcess(self.inbox, self.threads, self.mark, self.folder)
             self.workers.append(worker)
         return worker
 
-    def _reference(self, job, session, rows):
-        head = job.entry.head
-        if head is not None and head.shareable:
-            return head.dump(session.folder), rows
-        part, indices = session.data.locate(rows)
-        return session.dump(part), indices
-
     def ready(self, worker):
-        """A new worker has its imports done: its task's time counts from here."""
+        """A worker has its imports done: its job's time counts from here."""
         self._ready.add(worker)
         if worker.task is not None:
             worker.task.started = time.monotonic()
@@ -106,9 +116,14 @@ class LocalPool:
         worker.kill()
         worker.release()
 
-    def troubled(self, entries):
-        """Workers whose task has had its time, or takes too much memory."""
-        troubled = [(w, "time") for w in self.workers if w.task is not None and w.task.overdue]
+    def troubled(self):
+        """Workers whose job has had its time, or takes too much memory."""
+        now = time.monotonic()
+        troubled = [
+            (w, "time")
+            for w in self.workers
+            if w.task is not None and now - w.task.started > w.task.limit
+        ]
         if time.monotonic() - self._looked > 0.15:
             self._looked = time.monotonic()
             troubled += self._hogs([w for w, _ in troubled])
@@ -133,7 +148,8 @@ class LocalPool:
         self.forget(worker)
 
     def abandon(self):
-        return [worker.task for worker in self.workers if worker.task is not None]
+        """The jobs that run now; the pool is closed next."""
+        return self.jobs
 
     def close(self):
         """Kill all workers, and what they started."""
@@ -156,6 +172,8 @@ def _memory_error(size, why):
 class ExecutorPool:
     """A user's `concurrent.futures.Executor`."""
 
+    threads_in_use = 0  # the executor may be elsewhere; its cores are not ours to count
+
     def __init__(self, executor, n_cores, inbox):
         self.executor = executor
         self.inbox = inbox
@@ -170,36 +188,21 @@ class ExecutorPool:
         return bool(getattr(self.executor, "_broken", False))
 
     @property
-    def busy(self):
-        return bool(self.futures)
+    def jobs(self):
+        """What runs now, or waits in the executor's queue."""
+        return list(self.futures)
 
-    working = busy
-    threads_in_use = 0  # the user's executor may be elsewhere; its cores are not ours to count
-
-    def free(self, lane_busy):
+    def free(self, busy_here):
+        """Number of jobs that may start now."""
         return self.capacity - len(self.futures)
 
-    def start(self, job, task, session, train, test, left):
+    def start(self, job, task, rows, time_left):
+        """Run a task; see `LocalPool.start`."""
         import cloudpickle
 
-        def rows(indices):
-            head = job.entry.head
-            if head is not None and head.shareable:
-                return head.take(indices)
-            return session.data.take(indices)
-
-        payload = cloudpickle.dumps(
-            (
-                task,
-                rows(train),
-                session.data.y[train],
-                None if test is None else rows(test),
-                self._threads,
-            )
-        )
+        payload = cloudpickle.dumps((task, *rows.values(), self._threads))
         future = self.executor.submit(executor_task, payload)
         self.futures[job] = future
-        job.started = time.monotonic()
         future.add_done_callback(lambda done: self.inbox.put(("future", job, done)))
 
     def finished(self, job):
@@ -208,9 +211,19 @@ class ExecutorPool:
             future.cancel()
 
     def overdue(self):
-        return [job for job in list(self.futures) if job.overdue]
+        """Jobs that have had their time, which counts from when they are seen to run.
+
+        While a job waits in the executor's queue, no time is counted. Dask's futures never say that
+        they run: those have until the end of the budget.
+        """
+        now = time.monotonic()
+        for job, future in self.futures.items():
+            if job.started == math.inf and future.running():
+                job.started = now
+        return [job for job in self.futures if now - job.started > job.limit]
 
     def abandon(self):
+        """Cancel what has not begun, and leave alone what runs."""
         jobs = list(self.futures)
         for job in jobs:
             job.stopped = True
@@ -229,12 +242,12 @@ def _executor_size(executor, n_cores):
     return max(1, size or n_cores)
 
 
-class PoolOutcome:
-    """A worker's message, as an outcome."""
-
-    def __init__(self, name, payload, message):
-        self.model = PickledClassifier.from_bytes(payload, message["classes"], repr(name))
-        self.proba = message["proba"]
-        self.fit_time = message["fit_time"]
-        self.predict_time = message["predict_time"]
-        self.final = message["final"]
+def outcome_of(name, payload, message):
+    """What a worker reports, with its model as bytes until somebody asks it."""
+    return Outcome(
+        PickledClassifier.from_bytes(payload, message["classes"], repr(name)),
+        message["proba"],
+        message["fit_time"],
+        message["predict_time"],
+        message["final"],
+    )

@@ -9,15 +9,18 @@ import faulthandler
 import os
 import pickle
 import queue
+import shutil
 import signal
 import struct
 import sys
 import threading
 import traceback
 
-__all__ = ["main", "read_frame", "write_frame"]
+__all__ = ["FOLDER", "main", "read_frame", "write_frame"]
 
 HEADER = struct.Struct("<Q")
+# The environment variable that names the folder in which parent and worker leave files.
+FOLDER = "SKSPEECH_WORKER_FOLDER"
 
 
 def write_frame(stream, message):
@@ -70,7 +73,7 @@ def _redirect_standard_streams():
 
 
 def _be_modest():
-    """Leave Ctrl-C to the parent, let the parent go first, and be the first to be out of memory."""
+    """Leave Ctrl-C to the parent, let it compute first, and ask the kernel to kill this one first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(5)
@@ -84,7 +87,9 @@ def _be_modest():
 def _read_commands(commands, tasks):
     while (payload := read_frame(commands)) is not None:
         tasks.put(payload)
-    # The parent is gone: so are we, with whatever a candidate has started.
+    # The parent is gone, so its files go, and this process with whatever a candidate has started.
+    if os.environ.get(FOLDER):
+        shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
     if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
@@ -121,12 +126,14 @@ def _run(payload, data, send):
     try:
         import cloudpickle  # noqa: F401, what cannot be imported here fails by name
 
-        from skspeech._budget_tasks import dump_model, limit_threads, run_task
+        from skspeech._threads import set_threads
+        from skspeech.time_budget.workers.tasks import dump_model, run_task
 
         command = pickle.loads(payload)
         _end_by(command["time_left"] + 5.0)
-        limit_threads(command["n_threads"])
+        set_threads(command["n_threads"])
         task = pickle.loads(command["task"])
+        send({"kind": "started", "task_id": command["task_id"]})  # what it needs is imported
         X, y = (data.rows(*part) for part in command["train"])
         X_test = None if command["test"] is None else data.rows(*command["test"])
         for outcome in run_task(task, X, y, X_test):

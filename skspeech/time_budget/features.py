@@ -1,6 +1,7 @@
 """The rows that candidates learn from, and the features that they share."""
 
 import os
+import threading
 
 import joblib
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.utils import get_tags
 
 from skspeech._sklearn import _safe_indexing
 
-__all__ = ["Data", "Head", "head_key", "split_head"]
+__all__ = ["Data", "SharedFeatures", "row_sizes", "shared_key", "stateless_steps"]
 
 CHEAP_MODULES = ("sklearn.preprocessing", "skspeech.transformers.scaling")
 
@@ -26,13 +27,20 @@ class Data:
         Index of each label among the classes.
     n_train, n_total : int
         Number of training rows, and of all.
+    groups, sample_weight : ndarray of shape (n_train,) or None
+        As the user gave them.
     """
 
-    def __init__(self, X, y, codes, X_val=None, y_val=None, codes_val=None):
-        self.parts = [X] if X_val is None else [X, X_val]
-        self.y = y if y_val is None else np.concatenate([y, y_val])
-        self.codes = codes if codes_val is None else np.concatenate([codes, codes_val])
-        self.n_train, self.n_total = len(codes), len(self.codes)
+    def __init__(self, X, y, codes, *, validation=None, groups=None, sample_weight=None):
+        self.parts, self.y, self.codes = [X], y, codes
+        self.n_train = len(codes)
+        if validation is not None:
+            X_val, y_val, codes_val = validation
+            self.parts.append(X_val)
+            self.y = np.concatenate([y, y_val])
+            self.codes = np.concatenate([codes, codes_val])
+        self.n_total = len(self.codes)
+        self.groups, self.sample_weight = groups, sample_weight
 
     def locate(self, rows):
         """Give (number of the part, indices inside it) of rows that are all in one part."""
@@ -50,9 +58,51 @@ class Data:
         inside = rows < self.n_train
         return [part for part in (rows[inside], rows[~inside]) if len(part)]
 
+    def extras(self, rows):
+        """What `fit` is given besides some training rows, where the user gave it."""
+        extras = {"groups": self.groups, "sample_weight": self.sample_weight}
+        return {name: values[rows] for name, values in extras.items() if values is not None}
 
-class Head:
-    """The stateless front of one or more candidates, and the features of the rows done so far.
+    def sizes(self):
+        """How large each row is, compared with the others; see :func:`row_sizes`."""
+        return np.concatenate([row_sizes(part) for part in self.parts])
+
+
+def row_sizes(X):
+    """How large each row is, as far as that is known without reading it.
+
+    Parameters
+    ----------
+    X : sequence of n_samples
+        Rows. Of an array, its number of elements counts; of a ``(waveform, sampling_rate)`` pair
+        that of the waveform; of a path the bytes of its file.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        All 1 for a table, or where a row's size is not known.
+    """
+    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    if getattr(X, "ndim", 1) != 1:
+        return np.ones(n_rows)
+    sizes = np.array([_size(X.iloc[i] if hasattr(X, "iloc") else X[i]) for i in range(n_rows)])
+    return np.ones(n_rows) if np.isnan(sizes).any() else np.maximum(sizes, 1.0)
+
+
+def _size(row):
+    if isinstance(row, tuple) and len(row) == 2:
+        row = row[0]
+    if isinstance(row, str | os.PathLike):
+        try:
+            return float(os.stat(row).st_size)
+        except (OSError, ValueError):
+            return np.nan
+    size = getattr(row, "size", np.nan)
+    return float(size) if isinstance(size, int | float) else np.nan
+
+
+class SharedFeatures:
+    """The stateless first steps of one or more candidates, and what they gave for the rows so far.
 
     Parameters
     ----------
@@ -63,12 +113,16 @@ class Head:
 
     Attributes
     ----------
-    features : ndarray of shape (n_total, ...) or None
+    matrix : ndarray of shape (n_total, ...) or None
         Rows that are done are filled in.
     level : int
         Rows done, counted along the order of all rows.
+    warm : bool
+        Whether they have run before, so that what they import and load is there.
     rate : float or None
-        Seconds per row, measured.
+        Seconds for a row of average size, measured when warm.
+    misses : int
+        How often they were given up for taking too long.
     error : Exception or None
         What went wrong.
     shareable : bool
@@ -78,11 +132,15 @@ class Head:
     def __init__(self, key, steps):
         self.key = key
         self.steps = [(name, _clone_step(step)) for name, step in steps]
-        self.features = None
+        self.matrix = None
         self.level = 0
+        self.warm = False
         self.rate = None
+        self.misses = 0
         self.error = None
         self.shareable = True
+        self.lock = threading.Lock()  # a thread that was left behind may come back
+        self._fitted = False
         self._dumped = None
 
     def transform(self, X):
@@ -90,9 +148,10 @@ class Head:
         for _, step in self.steps:
             if step is None or step == "passthrough":
                 continue
-            if self.features is None:
+            if not self._fitted:
                 step.fit(X)
             X = step.transform(X)
+        self._fitted = True
         return X
 
     def store(self, rows, features, n_total):
@@ -100,20 +159,16 @@ class Head:
         if not isinstance(features, np.ndarray) or len(features) != len(rows):
             self.shareable = False
             return False
-        if self.features is None:
-            self.features = np.empty((n_total, *features.shape[1:]), dtype=features.dtype)
-        self.features[rows] = features
+        if self.matrix is None:
+            self.matrix = np.empty((n_total, *features.shape[1:]), dtype=features.dtype)
+        self.matrix[rows] = features
         return True
-
-    def take(self, rows):
-        """Features of rows that are done."""
-        return self.features[rows]
 
     def dump(self, folder):
         """Write the features down for worker processes, once for each level; return the path."""
         if self._dumped is None or self._dumped[0] != self.level:
             path = os.path.join(folder, f"features-{self.key}-{self.level}.joblib")
-            joblib.dump(self.features, path)
+            joblib.dump(self.matrix, path)
             self._dumped = self.level, path
         return self._dumped[1]
 
@@ -126,8 +181,8 @@ def _clone_step(step):
     return clone(step) if hasattr(step, "get_params") else step
 
 
-def split_head(estimator):
-    """Split a candidate into stateless first steps and the rest.
+def stateless_steps(estimator):
+    """Split a classifier into first steps that learn nothing, and the rest.
 
     Parameters
     ----------
@@ -138,7 +193,7 @@ def split_head(estimator):
     -------
     steps : list of (str, transformer)
         Steps that learn nothing; empty where there are none.
-    tail : classifier
+    rest : classifier
         What learns.
     """
     if hasattr(estimator, "to_pipeline"):
@@ -175,6 +230,6 @@ def _is_stateless(step):
     return hasattr(step, "transform") and not get_tags(step).requires_fit
 
 
-def head_key(steps):
+def shared_key(steps):
     """Equal for equal steps with equal parameters."""
     return joblib.hash([step for _, step in steps])

@@ -1,0 +1,16 @@
+"""The time budget: many candidates, one clock, and the best ensemble that fits.
+
+Names are loaded when they are first used, so that a worker process imports only what it runs.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "candidates": ["Candidate"],
+        "classifier": ["TimeBudgetClassifier"],
+        "line_ups": ["PRESETS", "default_candidates"],
+        "workers.cores": ["effective_cores"],
+    },
+)

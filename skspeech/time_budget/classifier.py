@@ -1,0 +1,304 @@
+"""The estimator: parameters in, results out. What happens in between is the session's."""
+
+import contextlib
+import json
+import os
+import time
+import warnings
+from concurrent.futures import Executor
+from numbers import Integral, Real
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import get_scorer_names
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils.validation import check_is_fitted
+
+from skspeech._reporting import ReportMixin
+from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech.time_budget import inputs
+from skspeech.time_budget.candidates import as_candidate, check_candidates, gather_candidates
+from skspeech.time_budget.results import ResultsMixin, collect, describe, fall_back, follow
+from skspeech.time_budget.workers.cores import effective_cores
+
+__all__ = ["TimeBudgetClassifier"]
+
+
+class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
+    """Train the best ensemble of candidates that fits in the time.
+
+    The cheapest look at the data gives a first ensemble in seconds. Then one candidate after the
+    other is validated, in the order of what it may gain per second, and joins the ensemble if that
+    gets better by it. At the end the members are trained once more on all rows. `fit` returns
+    when the budget is used up, or before that when nothing is left to do.
+
+    Quick linear candidates run in the calling process. All others run in worker processes, which
+    are killed when the time is up: a candidate that hangs, crashes or takes all the memory costs
+    only itself, and is named in `failures_`.
+
+    Parameters
+    ----------
+    candidates : "auto" or list, default="auto"
+        ``"auto"`` is a line-up of speech and music classifiers that suits the data. A list holds
+        ``(name, estimator)`` tuples and :class:`Candidate` objects; in it, ``"auto"`` stands for
+        the line-up, and ``"-pattern"`` takes those out whose names match, as in
+        ``["auto", "-music*", ("forest", RandomForestClassifier())]``.
+    time_budget : float, default=60.0
+        Seconds from the call of `fit` to its return, everything included.
+    cv : "auto", int, splitter, iterable, or tuple (X_val, y_val), default="auto"
+        How candidates are validated. ``"auto"`` is 5 stratified folds below 100 clips, 3 below
+        1,000, and one held-out part above; with `groups`, no group is on both sides. A class of
+        one or two clips always stays in the training part. An int is the number of stratified
+        folds; splitters and iterables of index pairs are as in scikit-learn; a tuple is a
+        validation set of your own.
+    scoring : str or callable, default="balanced_accuracy"
+        What is maximised: a scikit-learn scorer that can be computed from probabilities.
+    selection : {"greedy", "threshold"}, default="greedy"
+        ``"greedy"`` adds, again and again, the candidate that lifts the ensemble most [1]_.
+        ``"threshold"`` takes those with at least 0.92 of the best score, 26 at most.
+    preset : str, default="best"
+        Which line-up ``"auto"`` is: ``"fast"``, ``"best"`` or ``"autospeech2020"``.
+    refit : bool, default=True
+        Whether members are trained on all rows at the end, as far as the time allows. Otherwise,
+        and until then, the models of a member's validation folds vote for it together.
+    n_jobs : int, default=None
+        Processor cores to use. None is all of them; inside of a joblib worker, such as that of a
+        parallel grid search, it is that worker's share, and in a
+        :class:`joblib.parallel_config` context what that says. -1 is all.
+    device : str, default="auto"
+        Device of the candidates in ``"auto"``.
+    memory : str or joblib.Memory, default=None
+        Where the candidates in ``"auto"`` keep embeddings; None keeps them in memory.
+    executor : concurrent.futures.Executor, default=None
+        Runs the trained candidates, in the place of worker processes on this machine: a
+        `ProcessPoolExecutor`, or Dask's ``client.get_executor()``. What still runs in it at the
+        deadline is cancelled or left alone; only processes of our own can be killed.
+    warm_start : bool, default=False
+        Whether the next `fit` on the same data goes on where the last one stopped.
+    callbacks : callable or list of callables, default=None
+        Each is called with every event, a dict with the keys ``"event"`` and ``"time"``.
+    predict_time_budget : float, default=None
+        Seconds that the ensemble may take to predict a clip; slower members are left out. None is
+        no limit.
+    log_file : str or path-like, default=None
+        A file to which each event is appended as a line of JSON.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the splits, and of candidates whose own `random_state` is None.
+    verbose : int, default=0
+        1 prints a line for each better ensemble, 2 also one for each validated candidate.
+
+    Attributes
+    ----------
+    ensemble_ : GeometricMeanVotingClassifier
+        The fitted ensemble.
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    best_score_ : float
+        Score of the ensemble on held-out rows; NaN if there was no time to validate anything.
+    results_ : dict of str to ndarray
+        One row for each candidate, like ``cv_results_``: ``name``, ``status`` (``"ok"``,
+        ``"failed"``, ``"timed out"``, ``"stopped"`` at the end, ``"not started"``),
+        ``mean_test_score``, ``std_test_score``, ``split0_test_score`` and so on,
+        ``rank_test_score``, ``score`` (of all held-out rows together), ``weight``,
+        ``mean_fit_time``, ``predict_time`` (seconds per clip), ``started`` and ``finished``.
+    learning_curve_ : dict of str to ndarray
+        ``time`` (seconds since the call of `fit`) and ``score`` of each ensemble.
+    failures_ : list of (str, str, str)
+        Name of the candidate, exception, traceback or what was printed last.
+    timing_ : dict of str to float
+        Seconds spent in ``embedding``, ``candidates``, ``refit`` and ``selection``; ``overhead``,
+        in which no candidate, embedding or refit ran; ``total``.
+    n_features_in_ : int
+        Number of features, where `X` is a table.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` is a table that has them.
+
+    See Also
+    --------
+    Candidate : A classifier with hints for its order.
+    GeometricMeanVotingClassifier : What comes out.
+
+    Notes
+    -----
+    A candidate that has a parameter `max_time` is told how many seconds it has. One that has a
+    method ``iter_fit(X, y)``, a generator that yields the classifier each time it is better,
+    counts with its last snapshot when it is killed. `ConvergenceWarning` is not shown: whether a
+    solver that stopped early is good enough, the score tells.
+
+    References
+    ----------
+    .. [1] R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes, "Ensemble selection from libraries
+           of models", ICML 2004.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from skspeech import TimeBudgetClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> candidates = [("linear", LogisticRegression()), ("bayes", GaussianNB())]
+    >>> clf = TimeBudgetClassifier(candidates, time_budget=10, random_state=0).fit(X, y)
+    >>> clf.score(X, y) > 0.9
+    True
+    >>> clf.leaderboard()["name"].sort_values().tolist()
+    ['bayes', 'linear']
+    """
+
+    _parameter_constraints: dict = {
+        "candidates": [StrOptions({"auto"}), list],
+        "time_budget": [Interval(Real, 0, None, closed="neither")],
+        "cv": ["cv_object", StrOptions({"auto"}), tuple],
+        "scoring": [StrOptions(set(get_scorer_names())), callable],
+        "selection": [StrOptions({"greedy", "threshold"})],
+        "preset": [str],
+        "refit": ["boolean"],
+        "n_jobs": [Integral, None],
+        "device": "no_validation",
+        "memory": [str, os.PathLike, joblib.Memory, None],
+        "executor": [Executor, None],
+        "warm_start": ["boolean"],
+        "callbacks": [callable, list, tuple, None],
+        "predict_time_budget": [Interval(Real, 0, None, closed="neither"), None],
+        "log_file": [str, os.PathLike, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        candidates="auto",
+        *,
+        time_budget=60.0,
+        cv="auto",
+        scoring="balanced_accuracy",
+        selection="greedy",
+        preset="best",
+        refit=True,
+        n_jobs=None,
+        device="auto",
+        memory=None,
+        executor=None,
+        warm_start=False,
+        callbacks=None,
+        predict_time_budget=None,
+        log_file=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.candidates = candidates
+        self.time_budget = time_budget
+        self.cv = cv
+        self.scoring = scoring
+        self.selection = selection
+        self.preset = preset
+        self.refit = refit
+        self.n_jobs = n_jobs
+        self.device = device
+        self.memory = memory
+        self.executor = executor
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.predict_time_budget = predict_time_budget
+        self.log_file = log_file
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, groups=None):
+        """Train until the time is up, or nothing is left to do.
+
+        Ctrl-C ends it early with the best ensemble so far.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            What the candidates take.
+        y : array-like of shape (n_samples,)
+            The labels.
+        groups : array-like of shape (n_samples,), default=None
+            What must not be on both sides of a validation split, such as speakers.
+
+        Returns
+        -------
+        self : TimeBudgetClassifier
+
+        Raises
+        ------
+        ValueError
+            If the data cannot be learned from, or every candidate failed by an error.
+        """
+        for _ in self._follow(self._open_session(X, y, groups)):
+            pass
+        return self
+
+    def iter_fit(self, X, y, groups=None):
+        """Train, and yield the ensemble each time it is better.
+
+        The clock starts with the call. Work goes on while the caller is busy with a snapshot; if
+        several were finished meanwhile, the next one is the latest. Closing the generator stops
+        the work and leaves this classifier fitted with the best ensemble so far.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            What the candidates take.
+        y : array-like of shape (n_samples,)
+            The labels.
+        groups : array-like of shape (n_samples,), default=None
+            What must not be on both sides of a validation split, such as speakers.
+
+        Returns
+        -------
+        generator of GeometricMeanVotingClassifier
+            Fitted ensembles, with the attributes ``time_`` (seconds since the call) and ``score_``
+            (on held-out rows; NaN for a first one that is not validated yet).
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> from skspeech import TimeBudgetClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = TimeBudgetClassifier([("bayes", GaussianNB())], time_budget=10)
+        >>> for snapshot in clf.iter_fit(X, y):
+        ...     accuracy = snapshot.score(X, y)
+        >>> accuracy > 0.9
+        True
+        """
+        self._validate_params()
+        return self._follow(self._open_session(X, y, groups))
+
+    def predict_proba(self, X):
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            What the candidates take.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Each row sums to 1.
+        """
+        check_is_fitted(self)
+        return self.ensemble_.predict_proba(self._check_X(X, reset=False))
+
+    def predict(self, X):
+        """Predict the label of each clip.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            What the candidates take.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The most probable labels.
+        """
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
+

@@ -1,0 +1,288 @@
+"""Which candidates a time-budget run tries on clips, and in which order: the hard-coded knowledge.
+
+The line-up is data: a table of extractors and classifiers. What is expected of each, and what it
+costs, only decides where a run begins; :class:`~skspeech.TimeBudgetClassifier` goes on by what it
+measures.
+"""
+
+import dataclasses
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.utils import check_random_state
+
+from skspeech._budget_tasks import set_random_states
+from skspeech.audio import as_clips
+from skspeech.estimators.augmented import AugmentedClassifier
+from skspeech.estimators.convolutional import MixupCNNClassifier
+from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
+from skspeech.estimators.fine_tuned import FineTunedSpeakerClassifier
+from skspeech.estimators.logistic import WideLogisticRegression
+from skspeech.estimators.recurrent import RecurrentAttentionClassifier
+from skspeech.time_budget import Candidate
+from skspeech.transformers._base import STATISTICS
+from skspeech.transformers.keyword import KeywordEmbedding
+from skspeech.transformers.music import MusicEmbedding
+from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
+from skspeech.transformers.speaker import SpeakerEmbedding
+from skspeech.transformers.spectral import SpectralStatistics
+
+__all__ = ["PRESETS", "default_candidates"]
+
+PRESETS = ("best", "fast", "autospeech2020")
+
+# Clips whose headers are read to learn how long clips are here.
+_N_PROBED = 50
+# Seconds of each clip that the first answer is made of: one window of the speaker network.
+_FIRST_LOOK = 1.6
+# Discriminant analysis draws its covariance this far towards the identity where speakers of the
+# test clips may be new: Ledoit and Wolf's amount is meant for rows of one kind.
+_STRONG = 0.5
+# Seconds of a budget in which networks can be trained too without slowing down what comes first.
+_LONG_BUDGET = 240.0
+# Seconds that all extractors together take for a second of a clip, in two threads: to begin with.
+_SECONDS_PER_SECOND = 0.01
+
+
+def default_candidates(
+    X,
+    y,
+    *,
+    preset="best",
+    device="auto",
+    memory=None,
+    n_jobs=None,
+    random_state=None,
+    time_budget=60.0,
+):
+    """Make the line-up for a data set.
+
+    Parameters
+    ----------
+    X : sequence of clips
+        Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row. At
+        most fifty headers are read.
+    y : array-like of shape (n_clips,)
+        Their labels.
+    preset : {"best", "fast", "autospeech2020"}, default="best"
+        ``"best"`` is what scored best on the development data; ``"fast"`` only what takes a second
+        or two for a hundred clips; ``"autospeech2020"`` keeps the six approaches of that
+        challenge's first place, for comparison.
+    device : str or torch.device, default="auto"
+        Where networks run.
+    memory : None, False, str, path-like or joblib.Memory, default=None
+        Where embeddings are remembered.
+    n_jobs : int or None, default=None
+        Threads that decode audio.
+    random_state : int, RandomState instance or None, default=None
+        Seed of candidates that draw random numbers.
+    time_budget : float, default=60.0
+        Seconds that the run may take: candidates that can't train in it are left out.
+
+    Returns
+    -------
+    list of Candidate
+        In the order in which they are worth trying.
+
+    Raises
+    ------
+    ValueError
+        If `preset` is unknown, or `X` is not a sequence of clips.
+
+    Examples
+    --------
+    >>> from skspeech.candidates import default_candidates
+    >>> from skspeech.datasets import make_tones
+    >>> clips = make_tones(n_samples=8, random_state=0)
+    >>> [c.name for c in default_candidates(clips.data, clips.target, preset="fast")]
+    ['speaker', 'keyword', 'spectral', 'speaker-sharp']
+    """
+    if preset not in PRESETS:
+        accepted = ", ".join(map(repr, PRESETS))
+        raise ValueError(f"preset={preset!r} is not accepted. Use one of {accepted}.")
+    settings = {"device": device, "memory": memory, "n_jobs": n_jobs}
+    make = {"best": _best, "fast": _fast, "autospeech2020": _autospeech2020}[preset]
+    line_up = [
+        candidate
+        for candidate in make(_typical_duration(X), settings, time_budget)
+        if len(y) * (candidate.cost or 0.0) + candidate.startup < time_budget / 2
+    ]
+    if random_state is not None:
+        rng = check_random_state(random_state)
+        for candidate in line_up:
+            set_random_states(candidate.estimator, rng.randint(np.iinfo(np.int32).max))
+    return line_up
+
+
+def _typical_duration(X):
+    """Seconds of a longish clip: the third quartile over some clips, unreadable ones left out."""
+    clips = as_clips(X)
+    picked = np.unique(np.linspace(0, len(clips) - 1, _N_PROBED).astype(int))
+    durations = []
+    for index in picked:
+        try:
+            durations.append(clips[int(index)].duration())
+        except (OSError, ValueError):
+            continue  # the candidates will say so, for all bad clips at once
+    return float(np.quantile(durations, 0.75)) if durations else 0.0
+
+
+def _discriminant(extractor, shrinkage="auto", columns=None):
+    return Pipeline(
+        [
+            ("extractor", extractor),
+            *_chosen(columns),
+            ("scaler", ClippedStandardScaler()),
+            ("classifier", ShrinkageDiscriminantAnalysis(shrinkage=shrinkage)),
+        ]
+    )
+
+
+def _logistic(extractor, columns=None):
+    return Pipeline(
+        [
+            ("extractor", extractor),
+            *_chosen(columns),
+            ("scaler", ClippedStandardScaler()),
+            ("classifier", WideLogisticRegression()),
+        ]
+    )
+
+
+def _chosen(columns):
+    """A step that keeps some columns: an extractor that several candidates share runs once."""
+    if columns is None:
+        return []
+    return [("columns", ColumnTransformer([("kept", "passthrough", columns)]))]
+
+
+def _columns(extractor, parts):
+    names = extractor.get_feature_names_out()
+    return np.flatnonzero([any(part in name for part in parts) for name in names])
+
+
+def _fast(duration, settings, time_budget):
+    """Each network by itself, and the spectrum: they know different things of a clip."""
+    first = SpeakerEmbedding(max_duration=_FIRST_LOOK, **settings)
+    speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
+    keyword, spectral = KeywordEmbedding(**settings), SpectralStatistics(**settings)
+    smooth = _columns(speaker, ["_mean_", "_std_", "_embedding_"])
+    line_up = [
+        Candidate("speaker-first", _discriminant(first, _STRONG), where="main", first=True),
+        Candidate("speaker", _discriminant(speaker, _STRONG, smooth), where="main", gain=2.0),
+        Candidate("keyword", _discriminant(keyword, _STRONG), where="main", gain=2.0),
+        Candidate("spectral", _discriminant(spectral, _STRONG), where="main", gain=2.0),
+        Candidate("speaker-sharp", _discriminant(speaker, columns=smooth), where="main"),
+    ]
+    if duration > _FIRST_LOOK:
+        return line_up
+    # One window holds a clip: its first look is the whole of it.
+    return [dataclasses.replace(line_up[1], first=True), *line_up[2:]]
+
+
+def _best(duration, settings, time_budget):
+    """The same side by side in one model, what music taggers add, and with much time, networks."""
+    speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
+    keyword, spectral = KeywordEmbedding(**settings), SpectralStatistics(**settings)
+    tagger = MusicEmbedding("msd_vgg", layers=("pool2", "pool3"), **settings)
+    musicnn = MusicEmbedding(**settings)
+    fused = FeatureUnion([("speaker", speaker), ("keyword", keyword), ("spectral", spectral)])
+    everything = FeatureUnion([*fused.transformer_list, ("music", tagger)])
+    words = _columns(speaker, ["_lstm2_"])
+    return [
+        *_fast(duration, settings, time_budget),
+        Candidate("fused", _discriminant(fused, _STRONG), where="main", gain=2.0),
+        Candidate("fused-logistic", _logistic(fused), where="main", stage=1),
+        Candidate("words", _discriminant(speaker, _STRONG, words), where="main", stage=1),
+        Candidate("music", _discriminant(tagger, _STRONG), where="main", stage=1),
+        Candidate("everything", _discriminant(everything, _STRONG), where="main", gain=2.0),
+        Candidate("everything-sharp", _discriminant(everything), where="main", stage=1),
+        Candidate("everything-logistic", _logistic(everything), where="main", stage=1),
+        Candidate("musicnn", _discriminant(musicnn, _STRONG), where="main", stage=2),
+        # Each fold trains on most clips, whose other versions are embedded once for all folds.
+        Candidate(
+            "everything-speeds",
+            AugmentedClassifier(_discriminant(everything, _STRONG)),
+            where="main",
+            gain=4.0,
+            stage=1,
+            cost=_SECONDS_PER_SECOND * max(duration, _FIRST_LOOK),
+        ),
+        *(_trained(settings, stage=1) if time_budget >= _LONG_BUDGET else []),
+    ]
+
+
+def _trained(settings, stage=0):
+    """The approaches that train networks, in worker processes, in the order of what they cost."""
+    computing = {key: settings[key] for key in ("device", "n_jobs")}
+    return [
+        Candidate(
+            "fine-tuned",
+            FineTunedSpeakerClassifier(**computing),
+            where="worker",
+            stage=stage,
+            gain=2.0,
+            cost=0.1,
+            startup=3.0,
+        ),
+        Candidate(
+            "mixup-cnn",
+            MixupCNNClassifier(**computing),
+            where="worker",
+            stage=stage,
+            cost=0.1,
+            startup=8.0,
+        ),
+        Candidate(
+            "recurrent",
+            RecurrentAttentionClassifier(**computing),
+            where="worker",
+            stage=stage + 1,
+            cost=0.2,
+            startup=8.0,
+        ),
+    ]
+
+
+def _autospeech2020(duration, settings, time_budget):
+    """The six approaches of the challenge's first place.
+
+    Logistic regression on speaker, music and fused embeddings, with longer and longer crops, and
+    the three that train networks.
+
+    There, a clip's embedding is the mean over some crops of a number of seconds; here it is the
+    mean over all windows of as many seconds.
+    """
+    scalers = {
+        "standardize": StandardScaler(),
+        "normalize": Normalizer(),
+        "none": "passthrough",
+        "signed-sqrt": SignedSqrt(),
+    }
+    line_up = []
+    for stage, seconds in enumerate([3.0, 5.0, 10.0, 15.0, None]):
+        if stage and seconds is not None and seconds >= 2 * duration:
+            continue
+        extractors = {"speaker": SpeakerEmbedding(max_duration=seconds, **settings)}
+        if stage:
+            extractors["music"] = MusicEmbedding(max_duration=seconds, **settings)
+            extractors["fused"] = FeatureUnion(list(extractors.items()))
+        suffix = "all" if seconds is None else f"{seconds:g}s"
+        for approach, extractor in extractors.items():
+            for scaling, scaler in scalers.items():
+                classifier = LogisticRegression(max_iter=100 if line_up else 20)
+                estimator = Pipeline(
+                    [("extractor", extractor), ("scaler", scaler), ("classifier", classifier)]
+                )
+                line_up.append(
+                    Candidate(
+                        f"{approach}-{suffix}-{scaling}",
+                        estimator,
+                        first=not line_up,
+                        stage=stage,
+                    )
+                )
+    return [*line_up, *_trained(settings)]

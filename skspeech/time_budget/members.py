@@ -1,0 +1,217 @@
+"""From held-out predictions to the ensemble: which candidates vote, how good it is, how it is built.
+
+The rule by which they are chosen is in :mod:`skspeech.ensemble.selection`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from skspeech.ensemble import GeometricMeanVotingClassifier
+from skspeech.ensemble.blending import blend_log_probas
+from skspeech.ensemble.selection import cross_fitted_score, is_better, select_members
+from skspeech.time_budget.splits import judging_parts
+
+__all__ = ["Chooser", "HeldOutTable", "build_ensemble"]
+
+
+@dataclass
+class HeldOutTable:
+    """What candidates gave for held-out rows, side by side.
+
+    Attributes
+    ----------
+    logs : ndarray of shape (n_candidates, n_rows, n_classes)
+        Log-probabilities; NaN where a candidate made no prediction.
+    codes : ndarray of int of shape (n_rows,)
+        The true classes.
+    folds : ndarray of int of shape (n_rows,)
+        The fold that held each row out.
+    units : ndarray of int of shape (n_rows,)
+        Rows of one clip, or of one group where there are groups, are one unit.
+    """
+
+    logs: np.ndarray
+    codes: np.ndarray
+    folds: np.ndarray
+    units: np.ndarray
+
+    @classmethod
+    def of(cls, state, entries, data):
+        """Gather what some candidates gave for the rows of all folds."""
+        rows = np.concatenate([fold.test for fold in state.folds])
+        sizes = [len(fold.test) for fold in state.folds]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        logs = np.full((len(entries), len(rows), state.n_classes), np.nan)
+        for entry, own in zip(entries, logs, strict=True):
+            for number, held_out in entry.held_out.items():
+                own[starts[number] + held_out.places] = held_out.logs
+        units = rows
+        if data.groups is not None and rows.max() < data.n_train:
+            units = np.unique(data.groups, return_inverse=True)[1][rows]
+        return cls(logs, data.codes[rows], np.repeat(np.arange(len(sizes)), sizes), units)
+
+
+class Chooser:
+    """Chooses the members anew whenever there are new held-out predictions.
+
+    Parameters
+    ----------
+    state : RunState
+    data : Data
+    score : ProbabilityScore
+    rule : str
+        A key of :data:`skspeech.ensemble.selection.RULES`.
+    predict_time_budget : float or None
+        Seconds that the ensemble may take for a row.
+    random_state : int
+        Seed.
+    """
+
+    def __init__(self, state, data, score, rule, predict_time_budget, random_state):
+        self.state, self.data, self.score, self.rule = state, data, score, rule
+        self.predict_time_budget = predict_time_budget
+        self.random_state = random_state
+        self._standing = {}  # weights of those that vote now
+        self._versions = {}  # which models they were
+        self._blend = None  # what they gave together for the held-out rows
+
+    def choose(self, *, final=False):
+        """Choose members; change the candidates' weights where that makes the ensemble better.
+
+        Parameters
+        ----------
+        final : bool, default=False
+            Whether this is the last choice of a run, which stands in any case.
+
+        Returns
+        -------
+        float or None
+            The score of the new ensemble on rows that did not choose it; None where the old one
+            stands.
+        """
+        pool = [e for e in self.state.entries if e.models and self._is_quick_enough(e)]
+        if not pool:
+            return None
+        table = HeldOutTable.of(self.state, pool, self.data)
+        weights = self._select(pool, table, np.arange(len(table.codes)))
+        chosen = {e: float(w) for e, w in zip(pool, weights, strict=True) if w > 0}
+        versions = {e: {n: id(model) for n, model in e.models.items()} for e in chosen}
+        if not chosen or (chosen == self._standing and versions == self._versions):
+            return None
+        blend, known = blend_log_probas(table.logs, weights)
+        blend = np.where(known[:, None], blend, np.nan)
+        if not (final or self._is_worth_it(blend, table, versions)):
+            return None
+        self._standing, self._versions, self._blend = chosen, versions, blend
+        for entry in self.state.entries:
+            entry.weight = chosen.get(entry, 0.0)
+        return self._cross_fitted(pool, table)
+
+    def _select(self, pool, table, rows):
+        return select_members(
+            table.logs[:, rows],
+            table.codes[rows],
+            score=self.score,
+            rule=self.rule,
+            units=table.units[rows],
+            costs=[entry.predict_time for entry in pool],
+            shared={
+                i: (entry.features.key, entry.features.rate or 0.0)
+                for i, entry in enumerate(pool)
+                if entry.features is not None
+            },
+            max_cost=self.predict_time_budget,
+        )
+
+    def _is_worth_it(self, blend, table, versions):
+        """Whether the new choice is better than what stands, beyond chance."""
+        if self._blend is None:
+            return True
+        old = np.full_like(blend, np.nan)
+        old[: len(self._blend)] = self._blend  # further folds only add rows
+        settings = {"score": self.score, "units": table.units}
+        renewed = any(versions.get(e, v) != v for e, v in self._versions.items())
+        if renewed:  # only a member's newest models may vote, so these stay unless they are worse
+            return not is_better(old, blend, table.codes, **settings)
+        return is_better(blend, old, table.codes, **settings)
+
+    def _cross_fitted(self, pool, table):
+        parts = judging_parts(self.state, table.folds, table.units, self.random_state)
+        if len(np.unique(parts)) < 2:
+            return np.nan
+        return cross_fitted_score(
+            table.logs,
+            table.codes,
+            score=self.score,
+            parts=parts,
+            units=table.units,
+            select=lambda rows: self._select(pool, table, rows),
+        )
+
+    def _is_quick_enough(self, entry):
+        limit = self.predict_time_budget
+        if limit is None:
+            return True
+        shared = entry.features.rate or 0.0 if entry.features is not None else 0.0
+        return entry.predict_time + shared <= limit
+
+
+def build_ensemble(members, classes, floor, *, one_model_each=False):
+    """Build the fitted ensemble of some candidates with weights.
+
+    Until a candidate has been trained on all rows, the models of its folds vote in its place.
+    Members that share their first steps become one, so that predicting runs these steps once.
+
+    Parameters
+    ----------
+    members : list of (CandidateState, float)
+        With their weights.
+    classes : ndarray of shape (n_classes,)
+        All labels.
+    floor : float
+        Of the ensemble.
+    one_model_each : bool, default=False
+        Whether one fold's model votes in the place of all, because predicting has to be quick.
+
+    Returns
+    -------
+    GeometricMeanVotingClassifier
+    """
+    grouped = {}
+    for entry, weight in members:
+        shared = entry.features if entry.features and entry.features.shareable else None
+        key = entry.name if shared is None else shared.key
+        grouped.setdefault(key, (shared, []))[1].extend(
+            _models(entry, weight, one_model_each)
+        )
+    estimators, weights = [], []
+    for shared, models in grouped.values():
+        if shared is None:
+            estimators += [(name, model) for name, model, _ in models]
+            weights += [weight for _, _, weight in models]
+            continue
+        names = [name for name, _, _ in models]
+        rest = models[0][1]
+        if len(models) > 1:
+            rest = GeometricMeanVotingClassifier.from_fitted(
+                [(name, model) for name, model, _ in models],
+                weights=[weight for _, _, weight in models],
+                classes=classes,
+                floor=floor,
+            )
+        estimators.append(("+".join(names[:3]), Pipeline([*shared.steps, ("classifier", rest)])))
+        weights.append(sum(weight for _, _, weight in models))
+    return GeometricMeanVotingClassifier.from_fitted(
+        estimators, weights=weights, classes=classes, floor=floor
+    )
+
+
+def _models(entry, weight, only_one):
+    """(name, model, weight) of each model that votes for a candidate."""
+    name = entry.name.replace("__", "_")
+    if entry.is_refitted:
+        return [(name, entry.full_model, weight)]
+    models = sorted(entry.models.items())[: 1 if only_one else None]
+    return [(f"{name} ({fold})", model, weight / len(models)) for fold, model in models]

@@ -1,0 +1,427 @@
+"""What to do next: functions of what is known, without clocks, threads or processes.
+
+To change the order in which candidates are tried, change this file: `next_here` decides for this
+process, `next_elsewhere` for worker processes and executors, `wants_repeat` whether to validate
+once more. All weigh what a job may gain against the seconds that it is expected to take.
+"""
+
+import math
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from skspeech.time_budget.state import Job
+
+__all__ = ["has_work_elsewhere", "kind_of", "next_elsewhere", "next_here", "wants_repeat"]
+
+FIRST_LEVEL = 10_000  # rows of the first look, for candidates without shared steps
+REFIT_RESERVE = 0.3  # at most this part of the budget is kept for training on all rows
+PATIENCE = 1 / 3  # part of the budget after which a job is given up, if it was not expected
+COLD_START = 10.0  # seconds that imports and weights may take the first time some steps run
+MAX_MISSES = 2  # a candidate that was given up so often is not tried again
+DEFAULT_UNIT_COST = 5e-5  # seconds per training row of a quick classifier, before one is measured
+DEFAULT_RATE = 1e-3  # seconds per row of shared steps, before any are measured
+MAX_REPEATED = 12  # of the candidates, only so many of the best are validated again
+
+
+# ---------------------------------------------------------------- this process
+
+
+def next_here(state):
+    """The job with the highest expected gain per second among those that there is time for.
+
+    Parameters
+    ----------
+    state : RunState
+
+    Returns
+    -------
+    Job or None
+    """
+    if not state.answered:
+        entry = _first_entry(state)
+        if entry is not None:
+            return Job("first", entry, limit=_patience(state, entry, 0.0))
+    jobs = [*_validations(state), *_refits(state)]
+    return max(jobs, key=lambda pair: pair[0])[1] if jobs else None
+
+
+def _first_entry(state):
+    """The candidate of the first answer: the one that is marked, or else the cheapest."""
+    able = [e for e in state.entries if e.where == "main" and not e.failed]
+    return min(
+        able,
+        key=lambda entry: (
+            _misses(entry),
+            not entry.candidate.first,
+            entry.candidate.stage,
+            validation_cost(state, entry, state.n_total),
+            entry.index,
+        ),
+        default=None,
+    )
+
+
+def _validations(state):
+    """(value, job) for everything that may be validated, or at least embedded, here."""
+    time_left = state.left - min(
+        1.3 * sum(refit_cost(state, entry) for entry in _waiting_for_refit(state)),
+        REFIT_RESERVE * state.budget,
+    )
+    jobs = []
+    for entry in state.entries:
+        if entry.failed or (entry.features is None and entry.where != "main"):
+            continue
+        level, folds = _next_level(state, entry), state.folds_of(0)
+        value = gain(state, entry)
+        if level is None:
+            folds = _next_repeat(state, entry)
+            level, value = state.n_total, 0.1 * value + entry.weight
+            if not folds:
+                continue
+        elif not state.folds and entry.where == "main":
+            continue  # nothing can be held out, so it is trained on all rows at once
+        cost = validation_cost(state, entry, level, folds)
+        if cost > 0.95 * time_left:
+            continue
+        job = Job("validate", entry, folds, level, limit=_patience(state, entry, cost))
+        later = folds[:1] != state.folds_of(0)[:1]  # repeats wait for everything else
+        jobs.append(((not later, value * 0.1 ** _misses(entry) / (cost + 0.02)), job))
+    return jobs
+
+
+def _refits(state):
+    """(value, job) for members that may be trained on all rows here."""
+    jobs = []
+    unseen = state.share_held_out()
+    for entry in _waiting_for_refit(state):
+        cost = refit_cost(state, entry)
+        if 1.2 * cost > state.left:
+            continue
+        value = 0.5 * entry.weight * unseen / (cost + 0.02)
+        if len(state.folds) > 1:
+            value *= 0.3  # the folds' models together have seen all rows
+        if not state.folds:
+            value = gain(state, entry) / (cost + 0.02)
+        limit = max(4 * cost, 1.0) * 2 ** _misses(entry)
+        if entry.features is not None and entry.features.level < state.n_total:
+            limit = _patience(state, entry, cost)
+        jobs.append(((True, value), Job("refit", entry, level=state.n_total, limit=limit)))
+    return jobs
+
+
+def _waiting_for_refit(state):
+    """Candidates of this process that vote, or may, and have no model of all rows."""
+    if not state.folds:
+        return [
+            entry
+            for entry in state.entries
+            if entry.where == "main" and not entry.failed and entry.full_level < state.n_total
+        ]
+    if not state.refit:
+        return []
+    return [
+        entry
+        for entry in state.entries
+        if entry.where == "main" and entry.weight > 0 and not entry.is_refitted and not entry.failed
+    ]
+
+
+def _next_level(state, entry):
+    """Rows that the candidate should see next; None where it has seen all that it will."""
+    total, features = state.n_total, entry.features
+    level = entry.level(state.folds_of(0))
+    if entry.where == "worker":
+        if features.error is not None or features.level >= total:
+            return None
+    elif level >= total:
+        return None
+    if features is None or not features.shareable:
+        first = FIRST_LEVEL if total > 2 * FIRST_LEVEL else total
+        return first if not level else min(4 * level, total)
+    if features.level >= total:
+        return total
+    if features.rate is None:  # a new one: all rows, or as many as half of the time may give
+        affordable = _affordable(state, 0, 0.5 * state.left / _rate(state, features))
+        enough = max(10 * state.n_classes, total // 4)
+        return total if affordable >= total else affordable if affordable >= enough else None
+    if level < features.level and entry.where == "main":
+        return features.level
+    affordable = _affordable(state, features.level, 0.6 * max(state.left, 0) / features.rate)
+    target = min(3 * max(features.level, 1), total)
+    target = total if affordable >= total else min(target, affordable)
+    return target if target >= min(1.3 * features.level, total) else None
+
+
+def _misses(entry):
+    """How often it was given up, or its first steps were, maybe on behalf of another candidate."""
+    return max(entry.misses, entry.features.misses if entry.features is not None else 0)
+
+
+def _affordable(state, level, mass):
+    """Rows, counted from the first, that are done when so much more of their mass is."""
+    return int(np.searchsorted(state.mass, state.mass[level] + mass, side="right")) - 1
+
+
+def _next_repeat(state, entry):
+    """The folds of the first repeat that a good candidate has not been validated on."""
+    if entry.where != "main" or np.isnan(entry.score) or not _is_among_the_best(state, entry):
+        return ()
+    for repeat in range(1, state.n_repeats):
+        folds = state.folds_of(repeat)
+        if any(fold not in entry.final for fold in folds):
+            return folds
+    return ()
+
+
+def _is_among_the_best(state, entry):
+    if entry.weight > 0:
+        return True
+    scores = [other.score for other in state.entries if not np.isnan(other.score)]
+    return sum(score > entry.score for score in scores) < MAX_REPEATED
+
+
+def wants_repeat(state):
+    """Whether to validate once more with other folds, since nothing else is left to do here.
+
+    Parameters
+    ----------
+    state : RunState
+        With nothing running here.
+
+    Returns
+    -------
+    bool
+    """
+    if not state.folds or state.n_repeats >= state.max_repeats:
+        return False
+    able = [
+        entry
+        for entry in state.entries
+        if entry.can_vote and not entry.failed and _is_among_the_best(state, entry)
+    ]
+    if len(able) < 2:  # one candidate has all the weight, whatever its score
+        return False
+    if any(entry.level(state.folds_of(0)) < state.n_total for entry in able):
+        return False
+    cost = sum(
+        entry.fit_time * len(state.folds_of(0)) for entry in able if entry.where == "main"
+    )
+    return cost < 0.5 * state.left
+
+
+# ---------------------------------------------------------------- worker processes, executors
+
+
+def next_elsewhere(state):
+    """First a fold of each candidate; then, of those that vote, further folds and refits.
+
+    Parameters
+    ----------
+    state : RunState
+
+    Returns
+    -------
+    Job or None
+    """
+    entries = [e for e in state.entries if e.where == "worker"]
+    waiting = [e for e in entries if not (e.failed or e.running or e.levels or e.full_model)]
+    n_untried = sum(not entry.misses for entry in waiting)
+    ranked = []
+    for entry in entries:
+        if entry.failed or entry.running or not _features_ready(state, entry):
+            continue
+        ranked += _jobs_elsewhere(state, entry, n_untried)
+    return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
+
+
+def _jobs_elsewhere(state, entry, n_untried):
+    """At most one (rank, job) for a candidate; the lowest rank comes first."""
+    left, fold = state.left, next_fold(state, entry)
+    if fold is None:
+        cost = refit_cost(state, entry)
+        untrained = not state.folds and entry.full_model is None
+        if untrained:
+            limits = _first_limits(state, entry, n_untried)
+        elif wants_refit_elsewhere(state, entry) and 1.15 * cost <= left:
+            limits = _limits(state, entry, left, cost)
+        else:
+            return []
+        rank = (2, -entry.weight / (cost + 0.1), entry.index)
+        return [(rank, Job("refit", entry, limit=limits[0], max_time=limits[1]))]
+    if entry.levels:
+        cost = _cost_elsewhere(state, entry)
+        if 1.1 * cost > left:
+            return []
+        votes = 0 if entry.weight > 0 else 2
+        rank = (1 + votes, -gain(state, entry) / (cost + 0.1), entry.index)
+        if state.folds[fold].repeat:
+            rank = (5, *rank[1:])
+        limits = _limits(state, entry, left, entry.fit_time)
+    else:
+        cost = _cost_elsewhere(state, entry)
+        rank = (
+            4 * _misses(entry),
+            entry.candidate.stage - gain(state, entry) / (cost + 1.0),
+            entry.index,
+        )
+        limits = _first_limits(state, entry, n_untried)
+    return [(rank, Job("validate", entry, (fold,), limit=limits[0], max_time=limits[1]))]
+
+
+def next_fold(state, entry):
+    """First fold that has not been trained to the end; repeats only of what votes."""
+    for number, fold in enumerate(state.folds):
+        if number not in entry.final and (fold.repeat == 0 or entry.weight > 0):
+            return number
+    return None
+
+
+def wants_refit_elsewhere(state, entry):
+    """Whether a candidate that votes is to be trained on all rows in a worker."""
+    folds = state.folds_of(0)
+    return (
+        state.refit
+        and bool(folds)
+        and entry.weight > 0
+        and entry.full_model is None
+        and entry.final.issuperset(folds)
+    )
+
+
+def has_work_elsewhere(state, entry):
+    """Whether there is, or may be, something to do in a worker for a candidate."""
+    if entry.where != "worker" or entry.failed:
+        return False
+    untrained = not state.folds and entry.full_model is None
+    return (
+        entry.running
+        or untrained
+        or next_fold(state, entry) is not None
+        or wants_refit_elsewhere(state, entry)
+    )
+
+
+def _features_ready(state, entry):
+    features = entry.features
+    if features is None or not features.shareable:
+        return True
+    if features.error is not None:
+        return False
+    grows = state.here is not None and state.here.entry.features is features
+    return features.level == state.n_total or (
+        features.level > 0 and not grows and _next_level(state, entry) is None
+    )
+
+
+def _first_limits(state, entry, n_untried):
+    """Limits of the first training of a candidate: a fair share of what is left."""
+    share = min(state.left * state.capacity / max(n_untried, 1), state.left)
+    later = len(state.folds) > 1 or (state.refit and bool(state.folds))
+    if later and n_untried <= state.capacity:
+        share *= 0.5
+    return _limits(state, entry, share, 0.9 * share)
+
+
+def _limits(state, entry, patience, expected):
+    """(limit, max_time) in seconds; an estimator that is told its time may take a bit longer."""
+    if not entry.takes_max_time:
+        return max(2.0 * patience, PATIENCE * state.budget) * 2 ** _misses(entry), None
+    max_time = max(min(expected, state.left - 0.5), 0.1)
+    return min(1.25 * max_time + 3.0 + entry.candidate.startup, state.left + 1.0), max_time
+
+
+# ---------------------------------------------------------------- expectations
+
+
+def gain(state, entry):
+    """How much better the ensemble may get, in no unit: it only ranks."""
+    expected = entry.candidate.gain * 0.5**entry.candidate.stage
+    if entry.level(state.folds_of(0)):  # a second look, with more rows
+        return expected * (0.5 if entry.weight > 0 else 0.1)
+    scores = {e: e.score for e in state.entries if not np.isnan(e.score)}
+    tried = [
+        score
+        for other, score in scores.items()
+        if other.features is entry.features and other.features is not None
+    ]
+    if tried:
+        behind = max(scores.values()) - max(tried)
+        expected *= math.exp(-behind / 0.1) / (1 + 0.5 * len(tried))
+    return expected
+
+
+def validation_cost(state, entry, level, folds=None):
+    """Expected seconds until a candidate is validated on so many rows."""
+    folds = state.folds_of(0) if folds is None else folds
+    cost = embedding_cost(state, entry.features, level)
+    if entry.where == "worker":
+        return cost
+    n_rows = sum(len(state.folds[fold].train) for fold in folds)
+    return cost + n_rows * level / state.n_total * unit_cost(state, entry)
+
+
+def embedding_cost(state, features, level):
+    """Expected seconds until the shared steps have run for so many rows."""
+    if features is None or level <= features.level:
+        return 0.0
+    return (state.mass[level] - state.mass[features.level]) * _rate(state, features)
+
+
+def refit_cost(state, entry):
+    """Expected seconds of a training on all rows, with what has to be embedded for it."""
+    cost = embedding_cost(state, entry.features, state.n_total)
+    if not entry.fit_times:
+        return cost + state.n_train * unit_cost(state, entry)
+    n_rows = np.mean([len(state.folds[fold].train) for fold in entry.fit_times])
+    return 1.1 * entry.fit_time * state.n_train / max(n_rows, 1)
+
+
+def unit_cost(state, entry):
+    """Seconds per training row: measured on this one or its like, else hinted, else guessed."""
+    if entry.fit_times:
+        n_rows = np.mean([len(state.folds[fold].train) for fold in entry.fit_times])
+        level = max(entry.levels.values())
+        return entry.fit_time / max(n_rows * level / state.n_total, 1)
+    known = state.unit_costs.get(kind_of(entry.estimator))
+    if known is not None:
+        return known
+    hint = entry.candidate.cost
+    return hint if hint is not None else DEFAULT_UNIT_COST
+
+
+def kind_of(estimator):
+    """The class that learns; what one of a kind costs is expected of the others."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return type(estimator)
+
+
+def _cost_elsewhere(state, entry):
+    if entry.fit_times:
+        return entry.fit_time
+    n_rows = len(state.folds[0].train) if state.folds else state.n_train
+    return n_rows * (entry.candidate.cost or 1e-3) + entry.candidate.startup
+
+
+def _rate(state, features):
+    """Seconds per row: measured, or like the others', or guessed."""
+    rates = [other.rate for other in state.all_features if other.rate is not None]
+    return features.rate or (float(np.median(rates)) if rates else DEFAULT_RATE)
+
+
+def _patience(state, entry, cost):
+    """Seconds after which a job of this process is given up.
+
+    Imports and weights are not the candidate's fault: what runs for the first time has more time,
+    and all of it where there is nothing else to run.
+    """
+    limit = max(3 * cost, PATIENCE * state.budget)
+    features = entry.features
+    if features is not None and not features.warm:
+        others = any(
+            other.where == "main" and not other.failed and other.features is not features
+            for other in state.entries
+        )
+        limit = min(max(limit, COLD_START), 0.8 * state.left) if others else state.left
+    return limit * 2 ** _misses(entry)

@@ -1,0 +1,687 @@
+"""One run under a time budget: who works on what now, and which ensemble stands.
+
+A coordinator thread asks the policy what to do and hands it out. It never runs a candidate itself:
+what is quick goes to a thread of this process that can be left behind, everything else to worker
+processes that can be killed, or to the user's executor. Whoever called `fit` waits for the
+coordinator, and returns at the deadline whatever happens.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+import traceback
+import weakref
+from concurrent.futures import BrokenExecutor, Executor
+from dataclasses import dataclass
+
+import joblib
+import numpy as np
+from sklearn import clone
+
+from skspeech._stopping import Stopped
+from skspeech.ensemble.blending import log_probas
+from skspeech.ensemble.selection import ProbabilityScore
+from skspeech.time_budget import policy
+from skspeech.time_budget.features import SharedFeatures, shared_key, stateless_steps
+from skspeech.time_budget.members import Chooser, build_ensemble
+from skspeech.time_budget.splits import repeat_folds, value_order
+from skspeech.time_budget.state import CandidateState, HeldOut, RunState
+from skspeech.time_budget.workers.here import Work, WorkThread, wait_for_threads
+from skspeech.time_budget.workers.places import runs_here
+from skspeech.time_budget.workers.pools import ExecutorPool, LocalPool, outcome_of
+from skspeech.time_budget.workers.process import WorkerProcess, describe_exit
+from skspeech.time_budget.workers.rows import ExchangeFolder, RowsOfJob
+from skspeech.time_budget.workers.tasks import (
+    Task,
+    quiet_convergence,
+    set_random_states,
+    takes_max_time,
+)
+
+__all__ = ["Session", "Settings"]
+
+logger = logging.getLogger(__name__)
+
+SETTLING = 0.1  # the last part of the budget, kept for training those who vote on all rows
+# While the caller predicts with the first answer, nothing else computes, but not for longer than
+# this part of the budget, or so many seconds.
+PAUSE_SHARE, PAUSE_SECONDS = 0.1, 1.0
+
+
+@dataclass
+class Settings:
+    """What the user asked for, checked. Names are those of `TimeBudgetClassifier`."""
+
+    time_budget: float
+    score: ProbabilityScore
+    selection: str
+    refit: bool
+    n_cores: int
+    executor: Executor | None
+    predict_time_budget: float | None
+    random_state: int
+    cv: object
+    pauses: bool = False  # whether the caller asks for one snapshot after the other
+
+
+class Session:
+    """One run.
+
+    Parameters
+    ----------
+    data : Data
+        The rows.
+    classes : ndarray
+        All labels.
+    splits : Splits
+        How candidates are validated.
+    settings : Settings
+    make_candidates : callable
+        Returns the list of `Candidate`; called by the coordinator, since "auto" looks at the data.
+    start : float
+        `time.monotonic()` when the clock started.
+    earlier : Session or None
+        An earlier run on the same data, to be continued.
+    """
+
+    def __init__(self, data, classes, splits, settings, make_candidates, start, earlier=None):
+        self.data, self.classes, self.splits, self.settings = data, classes, splits, settings
+        self.start, self.budget = start, settings.time_budget
+        self.deadline = start + self.budget
+        self.stop_at = self.deadline - min(0.25, 0.05 * self.budget)
+        self.updates = queue.SimpleQueue()
+        self.ensemble, self.score, self.curve = None, np.nan, []
+        self.error = self.ended = None
+        self.elapsed_before = 0.0
+        self.state = RunState(
+            self.budget,
+            data.n_train,
+            data.n_total,
+            len(classes),
+            folds=list(splits.folds),
+            refit=settings.refit,
+            n_cores=settings.n_cores,
+            max_repeats=splits.max_repeats,
+        )
+        self.floor = min(1e-3, 0.1 / len(classes))
+        self._make_candidates = make_candidates
+        self._inbox = queue.Queue()
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._closed = self._settled = self._changed = False
+        self._thread = self._work_thread = self._pool = None
+        self._folder = ExchangeFolder()
+        self._paused_until = -np.inf
+        self._workers_wanted = False
+        self._clocks = dict.fromkeys(("embedding", "candidates", "refit", "selection"), 0.0)
+        self._busy, self._busy_since = 0.0, None
+        self.chooser = Chooser(
+            self.state,
+            data,
+            settings.score,
+            settings.selection,
+            settings.predict_time_budget,
+            settings.random_state,
+        )
+        if earlier is not None:
+            self._continue(earlier)
+
+    # ---------------------------------------------------------------- life
+
+    def begin(self):
+        """Start the coordinator."""
+        _SESSIONS.add(self)
+        self._thread = threading.Thread(target=self._coordinate, name="skspeech", daemon=True)
+        self._thread.start()
+
+    @property
+    def now(self):
+        """Seconds since the clock started; a continued run counts on."""
+        return time.monotonic() - self.start + self.elapsed_before
+
+    @property
+    def remaining(self):
+        return self.stop_at - time.monotonic()
+
+    def stop(self):
+        """Have the coordinator end soon."""
+        self._stop.set()
+        self._inbox.put(("wake",))
+
+    def resume(self):
+        """The caller has used the first answer: go on."""
+        self._paused_until = -np.inf
+        self._inbox.put(("wake",))
+
+    def close(self):
+        """End everything: no process, no file and no changed setting is left."""
+        if self._closed:
+            return
+        self._closed = True
+        self.stop()
+        if self.state.here is not None:
+            self.state.here.stopped = True
+        self._thread.join(0.1)
+        with self._locked(0.2):
+            if self._work_thread is not None:
+                self._work_thread.close()
+            if self._pool is not None:
+                self._pool.close()
+            self._folder.close()
+            self._tell_unfinished()
+
+    def _tell_unfinished(self):
+        for entry in self.state.entries:
+            if entry.status == "waiting":
+                entry.status = "not started"
+            elif entry.status == "running":
+                entry.status = "stopped"
+                if not entry.can_vote and self.remaining <= 0:
+                    entry.misses += 1
+                    entry.failures.append(
+                        (entry.name, "TimeoutError: still running when the time was up", "")
+                    )
+
+    @contextlib.contextmanager
+    def _locked(self, timeout):
+        """Hold the lock if it comes in time; go on without it if not."""
+        got = self._lock.acquire(timeout=timeout)
+        try:
+            yield
+        finally:
+            if got:
+                self._lock.release()
+
+    def _coordinate(self):
+        try:
+            with quiet_convergence():
+                self._prepare()
+                self._loop()
+        except Stopped:
+            pass  # closed meanwhile
+        except BaseException as error:
+            self.error = error
+            logger.debug("The coordinator ended by an error.", exc_info=True)
+        finally:
+            self._count_busy(False)
+            self.ended = time.monotonic()
+            self.updates.put(("end", None))
+
+    def _prepare(self):
+        self._event("start", n_clips=self.data.n_train, n_classes=len(self.classes))
+        state, sizes = self.state, self.data.sizes()
+        self.order = value_order(
+            self.data.codes, state.n_train, self.splits.folds, sizes, self.settings.random_state
+        )
+        state.mass = np.concatenate([[0.0], np.cumsum(sizes[self.order] / sizes.mean())])
+        self.work = Work(self.data, self.classes, self.order, state)
+        known = {entry.name: entry for entry in state.entries}
+        shared = {f.key: f for f in state.all_features}
+        entries = []
+        for index, candidate in enumerate(self._make_candidates()):
+            entry = known.get(candidate.name)
+            if entry is None or joblib.hash(entry.candidate.estimator) != joblib.hash(
+                candidate.estimator
+            ):
+                entry = self._make_entry(index, candidate, shared)
+            entry.index = index
+            entries.append(entry)
+        state.entries = entries
+
+    def _make_entry(self, index, candidate, shared):
+        where = candidate.where
+        steps, rest = [], candidate.estimator
+        if where != "worker":
+            steps, rest = stateless_steps(candidate.estimator)
+        rest = clone(rest)
+        seed = (self.settings.random_state + 7919 * (index + 1)) % (2**32 - 1)
+        set_random_states(rest, seed)
+        features = None
+        if steps:
+            key = shared_key(steps)
+            features = shared.setdefault(key, SharedFeatures(key, steps))
+        if where == "auto":
+            where = "main" if runs_here(rest) else "worker"
+        return CandidateState(index, candidate, features, rest, where, takes_max_time(rest))
+
+    def _continue(self, earlier):
+        """Take over what an earlier run learned."""
+        self.elapsed_before = earlier.now_at_end
+        self.ensemble, self.score, self.curve = earlier.ensemble, earlier.score, earlier.curve
+        state, before = self.state, earlier.state
+        state.folds, state.entries = before.folds, before.entries
+        state.unit_costs, state.answered = before.unit_costs, earlier.ensemble is not None
+        self.chooser = earlier.chooser
+        self.chooser.state, self.chooser.data = state, self.data
+        for features in state.all_features:
+            features.forget_files()
+        for entry in state.entries:
+            entry.running = False
+            if entry.misses:  # it gets another chance, with more time
+                entry.failed, entry.failures = False, []
+
+    def freeze(self):
+        """Keep what a continued run needs, and let go of the rest."""
+        self.now_at_end = self.now
+        self.data = self.work = self._make_candidates = self._pool = self._work_thread = None
+        self.chooser.data = self.state.here = None
+
+    # ---------------------------------------------------------------- the loop
+
+    def _loop(self):
+        while not self._stop.is_set() and self.remaining > 0:
+            with self._lock:
+                self._dispatch()
+                idle = not self._is_busy() and self._inbox.empty() and not self._is_paused()
+            if idle and not self._settled and self._repeat():
+                continue
+            if idle and self._settled:
+                break
+            if idle or self.remaining < SETTLING * self.budget:
+                self._settle()
+            if not idle:
+                self._receive()
+        self._settle()
+
+    def _is_paused(self):
+        return time.monotonic() < self._paused_until
+
+    def _is_busy(self):
+        return self.state.here is not None or bool(self._pool and self._pool.jobs)
+
+    def _settle(self):
+        """Choose the members for good, while there is still time to train them on all rows."""
+        with self._lock:
+            if not self._settled and not self._stop.is_set():
+                self._settled = True
+                self._select(final=self.remaining > 0)
+
+    def _repeat(self):
+        """Add further folds, where nothing else is left to do; return whether there are some."""
+        with self._lock:
+            state = self.state
+            state.left = self.remaining
+            if not policy.wants_repeat(state):
+                return False
+            folds = repeat_folds(
+                self.settings.cv,
+                self.data.codes[: state.n_train],
+                self.data.groups,
+                self.settings.random_state,
+                state.n_repeats,
+            )
+            state.folds = [*state.folds, *folds]
+            return bool(folds)
+
+    def _receive(self):
+        """Wait for news, take all that is there, and look after who runs."""
+        with contextlib.suppress(queue.Empty):
+            message = self._inbox.get(timeout=min(0.1, max(self.remaining, 0.001)))
+            while True:
+                with self._lock:
+                    self._handle(message)
+                message = self._inbox.get_nowait()
+        with self._lock:
+            self._watch()
+            if self._changed:
+                self._changed = False
+                self._select()
+            self._count_busy(self._is_busy())
+
+    def _dispatch(self):
+        state = self.state
+        for entry in state.entries:
+            error = entry.features.error if entry.features is not None else None
+            if error is not None and not (entry.failed or entry.running or entry.models):
+                self._fail(entry, f"{type(error).__name__}: {error}", "", error)
+        if self._is_paused():
+            return
+        state.left = self.remaining
+        state.threads_elsewhere = self._pool.threads_in_use if self._pool else 0
+        if state.here is None:
+            self._dispatch_here()
+        if not self._workers_wanted:
+            answers_here = any(e.where == "main" and not e.failed for e in state.entries)
+            slow = self.now - self.elapsed_before > 0.25 * self.budget
+            self._workers_wanted = state.answered or not answers_here or slow
+        if self._workers_wanted:
+            self._dispatch_elsewhere()
+        self._count_busy(self._is_busy())
+
+    def _dispatch_here(self):
+        state = self.state
+        job = policy.next_here(state)
+        if job is None:
+            return
+        n_threads = state.n_cores - state.threads_elsewhere
+        if n_threads < 1 and job.limit > 2 and state.left > 0.25 * self.budget:
+            return
+        if self._work_thread is None:
+            self._work_thread = WorkThread(self._inbox)
+        job.n_threads = max(n_threads, 1)
+        self._mark_started(job)
+        state.here = job
+        job.started = time.monotonic()
+        self._work_thread.start(job, self.work.run)
+
+    def _dispatch_elsewhere(self):
+        state = self.state
+        if not any(policy.has_work_elsewhere(state, entry) for entry in state.entries):
+            return
+        if self._pool is None:
+            self._pool = self._make_pool(self.settings.executor)
+        while self._pool.free(state.here is not None) > 0 and self.remaining > 0.3:
+            state.left, state.capacity = self.remaining, self._pool.capacity
+            job = policy.next_elsewhere(state)
+            if job is None:
+                return
+            try:
+                self._start_elsewhere(job)
+            except Exception as error:
+                if isinstance(error, BrokenExecutor) or getattr(self._pool, "broken", False):
+                    self._replace_pool()
+                    continue
+                self._fail(job.entry, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+    def _make_pool(self, executor):
+        if executor is not None:
+            return ExecutorPool(executor, self.settings.n_cores, self._inbox)
+        return LocalPool(self.settings.n_cores, self._inbox, self._folder.path)
+
+    def _replace_pool(self):
+        """A user's executor is broken: go on with processes of our own, and try again there."""
+        for job in self._pool.abandon():
+            job.entry.running = False
+        self._event("executor broken", remedy="the rest runs in local worker processes")
+        self._pool.close()
+        self._pool = self._make_pool(None)
+
+    def _start_elsewhere(self, job):
+        entry, features = job.entry, job.entry.features
+        shared = features is not None and features.shareable
+        job.level = features.level if shared else self.data.n_total
+        if job.kind == "validate":
+            train, test, job.places = self.work.available(job.folds[0], job.level)
+        else:
+            train, test = self.work.training_rows(job.level), None
+        extras = self.data.extras(train)
+        task = Task(self.work.whole(entry), self.classes, extras, job.max_time)
+        rows = RowsOfJob(self.data, features, train, test, self._folder)
+        self._mark_started(job)
+        try:
+            self._pool.start(job, task, rows, self.remaining)
+        except BaseException:
+            entry.running = False
+            raise
+        self._event("task", candidate=entry.name, kind=job.kind, fold=next(iter(job.folds), None))
+
+    def _mark_started(self, job):
+        entry = job.entry
+        entry.running, entry.status = True, "running"
+        entry.started = self.now if entry.started is None else entry.started
+
+    def _count_busy(self, busy):
+        """Keep the time during which a candidate, an embedding or a refit ran."""
+        now = time.monotonic()
+        if self._busy_since is not None:
+            self._busy += now - self._busy_since
+        self._busy_since = now if busy else None
+
+    def _event(self, event, **details):
+        self.updates.put(("event", {"event": event, "time": round(self.now, 4), **details}))
+
+    # ---------------------------------------------------------------- news
+
+    def _handle(self, message):
+        if message[0] == "here":
+            self._handle_here(*message[1:])
+        elif message[0] == "future":
+            self._handle_future(*message[1:])
+        elif isinstance(message[0], WorkerProcess):
+            self._handle_worker(*message)
+
+    def _handle_here(self, job, kind, payload):
+        if job.stopped:
+            return
+        entry = job.entry
+        if kind == "embedded":
+            features, n_rows, seconds = payload
+            self._clocks["embedding"] += seconds
+            job.started = time.monotonic()  # slow, but alive: it gets its time anew
+            self._event("embedding", candidate=entry.name, n_rows=n_rows, level=features.level)
+        elif kind == "fold":
+            number, level, places, outcome = payload
+            self._clocks["candidates"] += outcome.fit_time + outcome.predict_time
+            self._take_fold(entry, number, level, places, outcome)
+            n_rows = len(self.state.folds[number].train) * level / self.data.n_total
+            self.state.unit_costs[policy.kind_of(entry.estimator)] = outcome.fit_time / max(n_rows, 1)
+        elif kind == "full":
+            level, outcome = payload
+            self._take_full(entry, level, outcome, job.kind)
+        else:
+            self._end_job(job)
+            self.state.here = None
+            self._changed = self._changed or job.kind == "validate"
+            if kind == "error":
+                error, text = payload
+                self._fail(entry, f"{type(error).__name__}: {error}", text, error)
+
+    def _end_job(self, job):
+        job.completed = True
+        entry = job.entry
+        entry.running = False
+        if not entry.failed and entry.status == "running":
+            entry.status, entry.finished = "ok", self.now
+
+    def _take_fold(self, entry, number, level, places, outcome):
+        """Keep a fold's held-out predictions and model, in the place of an earlier snapshot's."""
+        state, score = self.state, self.settings.score
+        fold = state.folds[number]
+        entry.held_out[number] = HeldOut(places, log_probas(outcome.proba, self.floor))
+        entry.levels[number], entry.fit_times[number] = level, outcome.fit_time
+        entry.predict_time = outcome.predict_time / max(len(places), 1)
+        entry.scores[number] = score(outcome.proba, self.data.codes[fold.test[places]])
+        if outcome.final:
+            entry.final.add(number)
+        if fold.repeat == 0:
+            entry.models[number] = outcome.model
+            known = [(n, entry.held_out[n]) for n in state.folds_of(0) if n in entry.held_out]
+            codes = [self.data.codes[state.folds[n].test[held.places]] for n, held in known]
+            logs = np.concatenate([held.logs for _, held in known])
+            entry.score = score(np.exp(logs), np.concatenate(codes))
+        self._event(
+            "candidate", candidate=entry.name, fold=number, score=entry.score, final=outcome.final
+        )
+
+    def _take_full(self, entry, level, outcome, kind):
+        self._clocks["candidates" if kind == "first" else "refit"] += outcome.fit_time
+        entry.full_model, entry.full_level = outcome.model, level
+        entry.full_time = outcome.fit_time
+        if kind != "first":
+            self._event("refit", candidate=entry.name)
+        if not self.state.folds:  # nobody knows who is better
+            voting = [e for e in self.state.entries if e.full_model is not None]
+            for other in voting:
+                other.weight = 1 / len(voting)
+        elif self.ensemble is None:
+            entry.weight = 1.0
+        if entry.weight > 0:
+            self._publish(self.score)
+
+    def _handle_worker(self, worker, message):
+        if not isinstance(self._pool, LocalPool):
+            worker.kill()
+            return
+        kind, job = message["kind"], worker.task
+        if kind == "ready":
+            self._pool.ready(worker)
+        elif kind == "died":
+            self._pool.forget(worker)
+            if job is not None and not job.stopped:
+                self._end_elsewhere(job)
+                self._fail(job.entry, describe_exit(message["returncode"]), worker.log)
+            elif job is None and not message["killed"]:
+                self._pool.deaths += 1
+        elif job is None or job.stopped or message["task_id"] not in (None, id(job)):
+            return
+        elif kind == "started":
+            job.started = time.monotonic()  # imports are not the candidate's fault
+        elif kind == "outcome":
+            with open(message["path"], "rb") as file:
+                payload = file.read()
+            os.remove(message["path"])
+            self._take_outcome(job, outcome_of(job.entry.name, payload, message))
+            if message["final"]:
+                self._end_elsewhere(job)
+        elif kind == "error":
+            self._end_elsewhere(job)
+            text = message["traceback"]
+            if worker.log:
+                text += f"\nPrinted at the end:\n{worker.log}"
+            self._fail(job.entry, message["exception"], text)
+
+    def _handle_future(self, job, future):
+        if job.stopped or job.completed:
+            return
+        if future.cancelled():
+            self._end_elsewhere(job)
+            return
+        error = future.exception()
+        if isinstance(error, BrokenExecutor):
+            # Who of those that ran broke it is not known: all try again, each in its own process.
+            self._note_failure(
+                job.entry, f"{type(error).__name__}: {error}", "The executor's worker died."
+            )
+            if isinstance(self._pool, ExecutorPool):
+                self._replace_pool()
+            return
+        self._end_elsewhere(job)
+        if error is not None:
+            text = "".join(traceback.format_exception(error))
+            self._fail(job.entry, f"{type(error).__name__}: {error}", text, error)
+        else:
+            result = future.result()
+            self._take_outcome(job, outcome_of(job.entry.name, result["model"], result))
+
+    def _take_outcome(self, job, outcome):
+        if job.kind == "refit":
+            self._take_full(job.entry, job.level, outcome, job.kind)
+            return
+        self._clocks["candidates"] += outcome.fit_time if outcome.final else 0.0
+        self._take_fold(job.entry, job.folds[0], job.level, job.places, outcome)
+        self._changed = True
+
+    def _end_elsewhere(self, job):
+        self._end_job(job)
+        self._pool.finished(job)
+
+    def _note_failure(self, entry, exception, text, error=None):
+        entry.failures.append((entry.name, exception, text))
+        entry.error = error
+        self._event("failure", candidate=entry.name, exception=exception)
+
+    def _fail(self, entry, exception, text, error=None):
+        self._note_failure(entry, exception, text, error)
+        entry.failed, entry.running = True, False
+        entry.status, entry.finished = "failed", self.now
+
+    # ---------------------------------------------------------------- watching
+
+    def _watch(self):
+        now, job = time.monotonic(), self.state.here
+        if job is not None and now - job.started > job.limit:
+            job.stopped = True
+            self._work_thread.close()  # it ends after what it does now, if it ever does
+            self.state.here = self._work_thread = None
+            self._miss(job)
+        if isinstance(self._pool, LocalPool):
+            for worker, reason in self._pool.troubled():
+                job, log = worker.task, worker.log
+                job.stopped = True
+                self._pool.kill(worker)
+                self._end_elsewhere(job)
+                if reason == "time":
+                    self._miss(job)
+                else:
+                    self._fail(job.entry, reason, log)
+        elif self._pool is not None:
+            for job in self._pool.overdue():
+                job.stopped = True
+                self._end_elsewhere(job)
+                self._miss(job)
+
+    def _miss(self, job):
+        """A job has had its time: its candidate is tried once more, after the others."""
+        entry = job.entry
+        entry.running = False
+        entry.misses += 1
+        entry.failed = entry.misses >= policy.MAX_MISSES
+        features = entry.features
+        if entry.where == "main" and features is not None and features.level < self.data.n_total:
+            features.misses += 1
+            if features.misses >= policy.MAX_MISSES:
+                features.error = TimeoutError("no answer from its first steps")
+        entry.status, entry.finished = "timed out", self.now
+        seconds = time.monotonic() - job.started
+        self._note_failure(
+            entry, f"TimeoutError: given up after {seconds:.1f} s, its share of the time", ""
+        )
+
+    # ---------------------------------------------------------------- the ensemble
+
+    def _select(self, final=False):
+        """Choose the members anew, and publish them if they are better than those that stand."""
+        if not self.state.folds:
+            return
+        start = time.monotonic()
+        score = self.chooser.choose(final=final)
+        if score is not None:
+            self._publish(score)
+        self._clocks["selection"] += time.monotonic() - start
+
+    def _publish(self, score):
+        """Build the ensemble as it stands, and hand it out."""
+        members = [(entry, entry.weight) for entry in self.state.entries if entry.weight > 0]
+        ensemble = build_ensemble(
+            members,
+            self.classes,
+            self.floor,
+            one_model_each=self.settings.predict_time_budget is not None,
+        )
+        ensemble.time_, ensemble.score_ = self.now, float(score)
+        self.ensemble, self.score = ensemble, float(score)
+        self.curve.append((ensemble.time_, ensemble.score_, members[0][0]))
+        if not self.state.answered:
+            self.state.answered = True
+            if self.settings.pauses:
+                pause = max(PAUSE_SECONDS, PAUSE_SHARE * self.budget)
+                self._paused_until = time.monotonic() + pause
+        self.updates.put(("snapshot", ensemble))
+        self._event(
+            "snapshot",
+            score=ensemble.score_,
+            members={entry.name: round(weight, 4) for entry, weight in members},
+        )
+
+    def timing(self):
+        """Where the time went, in seconds."""
+        total = (self.ended or time.monotonic()) - self.start
+        return {
+            **{name: float(seconds) for name, seconds in self._clocks.items()},
+            "overhead": float(max(total - self._busy, 0.0)),
+            "total": float(total),
+        }
+
+
+_SESSIONS = weakref.WeakSet()
+
+
+@atexit.register
+def _close_sessions():
+    for session in list(_SESSIONS):
+        session.close()
+    wait_for_threads(5.0)

@@ -1,0 +1,248 @@
+"""Validation splits: stratified, with groups kept whole, and the reason where there can be none."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.model_selection import check_cv
+from sklearn.utils import check_random_state
+
+from skspeech._folds import stratified_folds, why_no_fold
+from skspeech._labels import check_labels
+from skspeech.time_budget.state import Fold
+
+__all__ = ["Splits", "judging_parts", "make_splits", "repeat_folds", "value_order"]
+
+FEW_CLIPS, SOME_CLIPS = 100, 1000
+MAX_HELD_OUT, MAX_HELD_OUT_PER_CLASS = 2000, 25
+MAX_REPEATS = 5
+# Parts into which a single held-out part is cut, so that an ensemble is scored on rows that did not
+# choose it.
+N_JUDGING_PARTS = 5
+
+
+class Splits(NamedTuple):
+    """How candidates are validated.
+
+    Attributes
+    ----------
+    folds : list of Fold
+        Empty where no row can be held out.
+    why_none : str
+        The reason for that, a sentence without its full stop.
+    validation : tuple (X_val, y_val, codes_val) or None
+        The validation set that the user brought. Its rows are counted on after the training rows.
+    max_repeats : int
+        How often the validation may be done, each time with other folds.
+    """
+
+    folds: list
+    why_none: str = ""
+    validation: Any = None
+    max_repeats: int = 1
+
+
+def make_splits(cv, X, y, codes, classes, groups, random_state):
+    """Turn the parameter `cv` of the classifier into folds.
+
+    Parameters
+    ----------
+    cv : "auto", int, splitter, iterable of index pairs, or tuple (X_val, y_val)
+        As the user gave it.
+    X, y : sequence of n_samples
+        The data, for splitters that look at it.
+    codes : ndarray of int of shape (n_samples,)
+        Index of each row's class.
+    classes : ndarray of shape (n_classes,)
+        All labels.
+    groups : ndarray of shape (n_samples,) or None
+        Rows of one group stay on one side.
+    random_state : int
+        Seed.
+
+    Returns
+    -------
+    Splits
+
+    Raises
+    ------
+    ValueError
+        If `cv` is no split of these rows, or holds out only classes that it does not train on.
+    """
+    if _is_validation_set(cv):
+        return _splits_of_validation_set(cv, codes, classes)
+    if isinstance(cv, str | int | np.integer):
+        folds = repeat_folds(cv, codes, groups, random_state, 0)
+        why = "" if folds else why_no_fold(codes, groups)
+        return Splits(folds, why, max_repeats=MAX_REPEATS if isinstance(cv, str) else 1)
+    try:
+        pairs = list(check_cv(cv, y, classifier=True).split(X, y, groups))
+    except TypeError as error:
+        raise ValueError(f"cv={cv!r} is no splitter, and no list of index pairs.") from error
+    folds = [_fold_of_pair(cv, pair, codes, groups) for pair in pairs]
+    folds = [fold for fold in folds if len(fold.test)]
+    if not folds:
+        raise ValueError(
+            f"cv={cv!r} holds out only clips of classes that it does not train on then. Where y is "
+            "sorted, a splitter has to shuffle; StratifiedKFold keeps all classes in both parts."
+        )
+    return Splits(folds)
+
+
+def repeat_folds(cv, codes, groups, random_state, repeat):
+    """Make the folds of one repeat of the validation.
+
+    Parameters
+    ----------
+    cv : "auto" or int
+        How many folds.
+    codes, groups, random_state
+        As for :func:`make_splits`.
+    repeat : int
+        Another one gives other folds.
+
+    Returns
+    -------
+    list of Fold
+    """
+    n_rows, n_folds, only_first = len(codes), cv, False
+    if isinstance(cv, str):
+        n_folds = 5 if n_rows < FEW_CLIPS else 3
+        if n_rows >= SOME_CLIPS:
+            most = max(MAX_HELD_OUT, MAX_HELD_OUT_PER_CLASS * (codes.max() + 1))
+            n_folds, only_first = max(4, -(-n_rows // most)), True
+    seed = (random_state + 104_729 * repeat) % (2**32 - 1)
+    folds = stratified_folds(codes, int(n_folds), groups=groups, random_state=seed)
+    return [Fold(train, test, repeat) for train, test in (folds[:1] if only_first else folds)]
+
+
+def _is_validation_set(cv):
+    """Whether `cv` is (X_val, y_val) and not two index pairs."""
+    if not (isinstance(cv, tuple | list) and len(cv) == 2):
+        return False
+    return not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in cv)
+
+
+def _splits_of_validation_set(cv, codes, classes):
+    X_val, y_val = cv
+    n_val = X_val.shape[0] if hasattr(X_val, "shape") else len(X_val)
+    y_val = check_labels(y_val, "y_val in cv=(X_val, y_val)")
+    if n_val != len(y_val) or not n_val:
+        raise ValueError(
+            f"cv=(X_val, y_val) needs a label for each clip, and at least one clip: there are "
+            f"{n_val} clips and {len(y_val)} labels."
+        )
+    unknown = np.setdiff1d(y_val, classes)
+    if unknown.size:
+        raise ValueError(
+            f"cv=(X_val, y_val) holds labels that are not in y: {unknown.tolist()}."
+        )
+    n_train = len(codes)
+    fold = Fold(np.arange(n_train), np.arange(n_train, n_train + n_val))
+    return Splits([fold], validation=(X_val, y_val, np.searchsorted(classes, y_val)))
+
+
+def _fold_of_pair(cv, pair, codes, groups):
+    """A fold of the user's, without held-out rows of classes that it does not train on."""
+    try:
+        train, test = (_as_rows(rows, len(codes)) for rows in pair)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"cv={cv!r} must give pairs of indices into the {len(codes)} rows: {error}"
+        ) from error
+    both = np.intersect1d(train, test)
+    if both.size:
+        raise ValueError(f"cv={cv!r} has {both.size} rows in both parts of a split.")
+    if groups is not None:
+        shared = np.intersect1d(groups[train], groups[test])
+        if shared.size:
+            raise ValueError(
+                f"cv={cv!r} has {shared.size} groups in both parts of a split, such as "
+                f"{shared[0]!r}. Use a splitter that keeps groups whole, such as "
+                "StratifiedGroupKFold, or leave groups out."
+            )
+    return Fold(train, np.unique(test[np.isin(codes[test], codes[train])]))
+
+
+def _as_rows(rows, n_rows):
+    rows = np.asarray(rows)
+    if rows.dtype == bool and rows.shape == (n_rows,):
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise ValueError(f"an array of shape {rows.shape} and type {rows.dtype} is no index")
+    if rows.size and not -n_rows <= rows.min() <= rows.max() < n_rows:
+        raise ValueError("an index is out of bounds")
+    return np.sort(rows % n_rows)  # a row may train twice
+
+
+def judging_parts(state, numbers, units, random_state):
+    """Number of the part that each held-out row belongs to, for cross-fitted scores.
+
+    The parts are the folds of a repeat. A single fold is cut into some parts, with units whole.
+
+    Parameters
+    ----------
+    state : RunState
+    numbers : ndarray of int of shape (n_rows,)
+        The fold of each row.
+    units : ndarray of int of shape (n_rows,)
+        Rows of one unit belong to one part.
+    random_state : int
+        Seed.
+
+    Returns
+    -------
+    ndarray of int of shape (n_rows,)
+    """
+    if len(state.folds_of(0)) > 1:
+        return numbers
+    _, units = np.unique(units, return_inverse=True)
+    n_units = units.max() + 1
+    part_of_unit = check_random_state(random_state).permutation(n_units) % N_JUDGING_PARTS
+    return part_of_unit[units]
+
+
+def value_order(codes, n_train, folds, sizes, random_state):
+    """Order of rows in which any beginning is a good sample of the whole.
+
+    Classes alternate as they do in the whole set, and held-out rows, which are rare in large
+    sets, make up about a third until they are used up. Rows that are far larger than most come
+    last: the first answer does not wait for them.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n_samples,)
+        Index of each row's class; rows of a validation set last.
+    n_train : int
+        Number of rows before those of the validation set.
+    folds : list of Fold
+        The splits.
+    sizes : ndarray of shape (n_samples,)
+        How large each row is.
+    random_state : int
+        Seed.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+    """
+    rng = check_random_state(random_state)
+    held_out = np.zeros(len(codes), dtype=bool)
+    for fold in folds:
+        held_out[fold.test] = True
+    if held_out[:n_train].all() or not held_out.any():
+        order = _stratified_order(codes, np.arange(len(codes)), rng)
+    else:
+        train = _stratified_order(codes, np.flatnonzero(~held_out), rng)
+        test = _stratified_order(codes, np.flatnonzero(held_out), rng)
+        places = np.concatenate([np.arange(len(train)), 2.0 * np.arange(len(test)) + 0.5])
+        order = np.concatenate([train, test])[np.argsort(places, kind="stable")]
+    return order[np.argsort(sizes[order] > 10 * np.median(sizes), kind="stable")]
+
+
+def _stratified_order(codes, rows, rng):
+    rows = rng.permutation(rows)
+    place = np.empty(len(rows))
+    for code in np.unique(codes[rows]):
+        own = np.flatnonzero(codes[rows] == code)
+        place[own] = (np.arange(len(own)) + rng.uniform(0, 0.5)) / len(own)
+    return rows[np.argsort(place, kind="stable")]

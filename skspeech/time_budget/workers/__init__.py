@@ -1,0 +1,1 @@
+"""Where candidates run: a thread of this process, local processes, other people's executors."""

@@ -1,0 +1,36 @@
+"""How many cores there are to use."""
+
+import os
+
+import joblib
+from joblib.parallel import get_active_backend
+
+__all__ = ["effective_cores"]
+
+
+def effective_cores(n_jobs):
+    """Number of cores that `n_jobs` stands for, here and now.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None is all cores; inside of a joblib worker its share, and in a
+        :class:`joblib.parallel_config` context what that says. Negative numbers count from all
+        cores down, as in joblib.
+
+    Returns
+    -------
+    int
+    """
+    backend, configured = get_active_backend()
+    if n_jobs is not None and n_jobs > 0:
+        return n_jobs
+    if backend.nesting_level:  # a joblib worker: joblib says how many threads are its share
+        return max(1, int(os.environ.get("OMP_NUM_THREADS", 1)))
+    if n_jobs is None:
+        n_jobs = configured
+    n_cores = joblib.cpu_count()
+    if n_jobs is None:
+        return n_cores
+    # Not joblib.effective_n_jobs: in a daemonic process it warns and gives 1.
+    return n_jobs if n_jobs > 0 else max(1, n_cores + 1 + n_jobs)

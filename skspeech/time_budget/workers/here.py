@@ -1,0 +1,240 @@
+"""Work in the calling process: a thread that can be left behind, and what it does."""
+
+import math
+import queue
+import threading
+import time
+import traceback
+import weakref
+
+import numpy as np
+from sklearn import clone
+from sklearn.pipeline import Pipeline
+
+from skspeech._stopping import Stopped, stoppable
+from skspeech._threads import limited_threads
+from skspeech.time_budget.workers.tasks import Task, run_task
+
+__all__ = ["Work", "WorkThread", "wait_for_threads"]
+
+# Rows embedded at once: first a few, whose time tells the imports from the work, then as many as
+# take about a second.
+WARM_UP_ROWS, FIRST_CHUNK, LARGEST_CHUNK = 4, 32, 4096
+CHUNK_SECONDS = 1.0
+FIRST_LEVEL = 10_000  # rows of the first answer, for candidates without an embedding
+LARGE_PRODUCT = 2e7  # multiply-adds from which linear algebra gains by several threads
+# Seconds of embedding for the first answer. It may take half of that more if it is done then.
+FIRST_ANSWER_SECONDS = 1.2
+
+_THREADS = weakref.WeakSet()
+
+
+def wait_for_threads(seconds):
+    """Wait for threads that were left behind but still compute, before the interpreter ends.
+
+    A library that is interrupted by that in the middle of its work may abort the process.
+    """
+    end = time.monotonic() + seconds
+    for thread in list(_THREADS):
+        thread.join(max(end - time.monotonic(), 0))
+
+
+class WorkThread:
+    """A daemon thread for work in this process. It can be left behind, but not killed."""
+
+    def __init__(self, inbox):
+        self._inbox = inbox
+        self._work = queue.SimpleQueue()
+        thread = threading.Thread(target=self._run, name="skspeech-work", daemon=True)
+        _THREADS.add(thread)
+        thread.start()
+
+    def start(self, job, function):
+        """Run ``function(job, post)``; what it posts comes to the inbox."""
+        self._work.put((job, function))
+
+    def close(self):
+        """Have the thread end after what it does now."""
+        self._work.put(None)
+
+    def _run(self):
+        while (work := self._work.get()) is not None:
+            job, function = work
+
+            def post(kind, *payload, job=job):
+                if job.stopped:
+                    raise Stopped
+                self._inbox.put(("here", job, kind, payload))
+
+            try:
+                with stoppable(lambda job=job: job.stopped):
+                    function(job, post)
+                self._inbox.put(("here", job, "done", ()))
+            except Stopped:
+                self._inbox.put(("here", job, "done", ()))
+            except BaseException as error:
+                self._inbox.put(("here", job, "error", (error, traceback.format_exc())))
+
+
+class Work:
+    """What is done in this process. It runs in a `WorkThread`, and posts what it finds.
+
+    Parameters
+    ----------
+    data : Data
+    classes : ndarray
+    order : ndarray of int
+        Rows in the order in which they are embedded.
+    state : RunState
+        Only read.
+    """
+
+    def __init__(self, data, classes, order, state):
+        self.data, self.classes, self.order, self.state = data, classes, order, state
+
+    def run(self, job, post):
+        """Do a job."""
+        {"first": self._first, "validate": self._validate, "refit": self._refit}[job.kind](
+            job, post
+        )
+
+    def _first(self, job, post):
+        seconds = min(FIRST_ANSWER_SECONDS, self.state.budget / 3)
+        level = self._embed(job.entry.features, self.data.n_total, job, post, seconds)
+        self._fit_on_all(job, min(self.data.n_total, FIRST_LEVEL) if level is None else level, post)
+
+    def _validate(self, job, post):
+        entry = job.entry
+        level = self._embed(entry.features, job.level, job, post, self.state.budget / 3)
+        level = job.level if level is None else level
+        if entry.where == "worker":
+            return
+        for number in job.folds:
+            train, test, places = self.available(number, level)
+            if not len(test) or not len(train) or job.stopped:
+                continue
+            X, X_test = self._rows(entry, train), self._rows(entry, test)
+            task = Task(self.whole(entry), self.classes, self.data.extras(train))
+            with self._limits(X, job):
+                *_, outcome = run_task(task, X, self.data.y[train], X_test, stream=False)
+            post("fold", number, level, places, outcome)
+
+    def _refit(self, job, post):
+        features = job.entry.features
+        level = self.data.n_total
+        if features is not None and features.shareable:
+            if not self.state.folds:
+                self._embed(features, level, job, post, self.state.budget / 3)
+            level = features.level if features.shareable else level
+        self._fit_on_all(job, level, post)
+
+    def _fit_on_all(self, job, level, post):
+        entry, rows = job.entry, self.training_rows(level)
+        X = self._rows(entry, rows)
+        task = Task(self.whole(entry), self.classes, self.data.extras(rows))
+        with self._limits(X, job):
+            *_, outcome = run_task(task, X, self.data.y[rows], None, stream=False)
+        post("full", level, outcome)
+
+    def _limits(self, X, job):
+        size = math.prod(X.shape if hasattr(X, "shape") else (len(X),)) * len(self.classes)
+        return limited_threads(job.n_threads, None if size > LARGE_PRODUCT else 1)
+
+    def whole(self, entry):
+        """A clone of what takes the rows as `_rows` gives them."""
+        estimator, features = clone(entry.estimator), entry.features
+        if features is None or features.shareable:
+            return estimator
+        return Pipeline([*[(n, clone(s)) for n, s in features.steps], ("classifier", estimator)])
+
+    def _rows(self, entry, rows):
+        if entry.features is not None and entry.features.shareable:
+            return entry.features.matrix[rows]
+        return self.data.take(rows)
+
+    def training_rows(self, level):
+        """Training rows among the first ones, in increasing order."""
+        rows = self.order[:level]
+        return np.sort(rows[rows < self.data.n_train])
+
+    def available(self, number, level):
+        """A fold's rows among the first ones, and which of its held-out rows these are."""
+        fold = self.state.folds[number]
+        if level >= self.data.n_total:
+            return fold.train, fold.test, np.arange(len(fold.test))
+        there = np.zeros(self.data.n_total, dtype=bool)
+        there[self.order[:level]] = True
+        places = np.flatnonzero(there[fold.test])
+        return fold.train[there[fold.train]], fold.test[places], places
+
+    def _embed(self, features, target, job, post, seconds):
+        """Run shared steps chunk by chunk; return how many rows there are now.
+
+        Where all rows would take longer than `seconds`, a first part is enough.
+        """
+        if features is None or not features.shareable:
+            return None
+        mass, begun = self.state.mass, time.monotonic()
+        while features.level < target and not job.stopped:
+            end = self._end_of_chunk(features, target)
+            rows = self.order[features.level : end]
+            start = time.monotonic()
+            try:
+                with limited_threads(job.n_threads):
+                    values = self._transform(features, rows)
+            except Exception as error:
+                features.error = self._with_all_failures(features, error)
+                raise features.error from None
+            took = time.monotonic() - start
+            rate = took / (mass[end] - mass[features.level])
+            with features.lock:
+                if job.stopped:
+                    raise Stopped
+                shareable = all(features.store(*part, self.data.n_total) for part in values)
+                if shareable:
+                    features.level = end
+            post("embedded", features, len(rows), took)
+            if not shareable:
+                return None
+            if features.warm:
+                features.rate = rate
+                spent = time.monotonic() - begun
+                target = min(target, self._first_part(features, target, spent, seconds))
+            else:  # these rows also paid for imports and weights
+                features.warm, begun = True, time.monotonic()
+                features.rate = rate if features.level == target else None
+        return features.level
+
+    def _end_of_chunk(self, features, target):
+        """So many rows of average size further on, and one row at least."""
+        chunk = WARM_UP_ROWS
+        if features.warm:
+            rate = features.rate or CHUNK_SECONDS / FIRST_CHUNK
+            chunk = np.clip(CHUNK_SECONDS / max(rate, 1e-9), FIRST_CHUNK, LARGEST_CHUNK)
+        mass = self.state.mass
+        end = int(np.searchsorted(mass, mass[features.level] + chunk, side="right")) - 1
+        return min(max(end, features.level + 1), target)
+
+    def _transform(self, features, rows):
+        """(rows, their features) for each part of the data."""
+        parts = self.data.split(rows)
+        return [(part, features.transform(self.data.take(part))) for part in parts]
+
+    def _with_all_failures(self, features, error):
+        """Where an error lists the rows it is about: the same for all rows, as the user counts."""
+        if hasattr(error, "failures"):
+            try:
+                for part in self.data.split(np.arange(self.data.n_total)):
+                    features.transform(self.data.take(part))
+            except type(error) as complete:
+                return complete
+        return error
+
+    def _first_part(self, features, target, spent, seconds):
+        """Number of rows to go to at first."""
+        mass, level = self.state.mass, features.level
+        if spent + features.rate * (mass[target] - mass[level]) <= 1.5 * seconds:
+            return target
+        affordable = mass[level] + max(seconds - spent, 0.0) / features.rate
+        there = int(np.searchsorted(mass, affordable, side="right")) - 1
+        return max(there, min(10 * len(self.classes), target), level)

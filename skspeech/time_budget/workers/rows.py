@@ -1,0 +1,90 @@
+"""Rows on their way to other processes: as files, or as values."""
+
+import os
+import pickle
+import shutil
+import tempfile
+
+import joblib
+
+from skspeech._stopping import Stopped
+
+__all__ = ["ExchangeFolder", "RowsOfJob"]
+
+
+class ExchangeFolder:
+    """A folder for what worker processes read and write; made when it is needed."""
+
+    def __init__(self):
+        self._path = None
+        self._closed = False
+
+    @property
+    def path(self):
+        if self._closed:
+            raise Stopped
+        if self._path is None:
+            self._path = tempfile.mkdtemp(prefix="skspeech-")
+        return self._path
+
+    def dump(self, name, value):
+        """Write a value down, once; return the path."""
+        path = os.path.join(self.path, f"{name}.joblib")
+        if not os.path.exists(path):
+            try:
+                joblib.dump(value, path + ".part")
+            except (pickle.PicklingError, AttributeError, TypeError):
+                import cloudpickle
+
+                with open(path + ".part", "wb") as file:
+                    cloudpickle.dump(value, file)
+            os.replace(path + ".part", path)
+        return path
+
+    def close(self):
+        """Remove it."""
+        self._closed = True
+        if self._path is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
+
+
+class RowsOfJob:
+    """The rows that a job trains on and predicts.
+
+    Parameters
+    ----------
+    data : Data
+    features : SharedFeatures or None
+        Where they are shared, their matrix stands in the place of the rows.
+    train_rows : ndarray of int
+    test_rows : ndarray of int or None
+    folder : ExchangeFolder
+    """
+
+    def __init__(self, data, features, train_rows, test_rows, folder):
+        shared = features is not None and features.shareable
+        self.data, self.features = data, features if shared else None
+        self.train_rows, self.test_rows, self.folder = train_rows, test_rows, folder
+
+    def train(self):
+        """References to X and y: each the path of a file, and rows in it."""
+        labels = self.folder.dump("y", self.data.y)
+        return self._reference(self.train_rows), (labels, self.train_rows)
+
+    def test(self):
+        """Reference to what is to be predicted; None for nothing."""
+        return None if self.test_rows is None else self._reference(self.test_rows)
+
+    def values(self):
+        """X and y to train on, and X to predict or None."""
+        test = None if self.test_rows is None else self._take(self.test_rows)
+        return self._take(self.train_rows), self.data.y[self.train_rows], test
+
+    def _reference(self, rows):
+        if self.features is not None:
+            return self.features.dump(self.folder.path), rows
+        part, indices = self.data.locate(rows)
+        return self.folder.dump(f"part-{part}", self.data.parts[part]), indices
+
+    def _take(self, rows):
+        return self.data.take(rows) if self.features is None else self.features.matrix[rows]

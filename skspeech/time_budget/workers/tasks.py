@@ -1,0 +1,307 @@
+"""What one candidate does in one go: fit, predict, check; the same in every process."""
+
+import contextlib
+import pickle
+import threading
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+
+from skspeech._threads import limited_threads
+
+__all__ = [
+    "Outcome",
+    "PickledClassifier",
+    "Task",
+    "checked_proba",
+    "dump_model",
+    "executor_task",
+    "quiet_convergence",
+    "run_task",
+    "set_max_time",
+    "set_random_states",
+    "takes_max_time",
+]
+
+# Reporting a snapshot costs a prediction and a pickle; not more than this part of the time, or so
+# many seconds, goes there.
+REPORTING_SHARE, REPORTING_SECONDS = 0.15, 0.5
+
+
+@dataclass
+class Task:
+    """One fit: what is trained, and what its `fit` is given besides the rows.
+
+    Attributes
+    ----------
+    estimator : classifier
+        Not fitted.
+    classes : ndarray of shape (n_classes,)
+        All labels, in the order of the predictions' columns.
+    extras : dict of str to ndarray
+        ``groups`` and ``sample_weight`` of the training rows, where the user gave them. They reach
+        the estimators that take them.
+    max_time : float or None
+        Seconds that the estimator is told it has.
+    """
+
+    estimator: Any
+    classes: np.ndarray
+    extras: dict = field(default_factory=dict)
+    max_time: float | None = None
+
+
+@dataclass
+class Outcome:
+    """What a task reports, after a snapshot or at its end.
+
+    Attributes
+    ----------
+    model : classifier
+        Fitted.
+    proba : ndarray of shape (n_samples, n_classes) or None
+        Of the rows that were to be predicted.
+    fit_time, predict_time : float
+        Seconds.
+    final : bool
+        False for a snapshot.
+    """
+
+    model: Any
+    proba: np.ndarray | None
+    fit_time: float
+    predict_time: float | None
+    final: bool
+
+
+def run_task(task, X, y, X_test, *, stream=True):
+    """Fit the task's estimator, and yield an `Outcome` for each snapshot and for the end.
+
+    Parameters
+    ----------
+    task : Task
+    X, y : sequence
+        Training rows.
+    X_test : sequence or None
+        Rows to predict. None for a refit: nothing is predicted.
+    stream : bool, default=True
+        Whether snapshots are wanted, where the estimator has `iter_fit`.
+    """
+    from skspeech._routing import fit_params_for
+
+    estimator = task.estimator
+    if task.max_time is not None:
+        set_max_time(estimator, task.max_time)
+    params = fit_params_for(estimator, **task.extras)
+    start = time.perf_counter()
+    reporting = 0.0
+    if stream and X_test is not None and hasattr(estimator, "iter_fit"):
+        fitted = None
+        for fitted in estimator.iter_fit(X, y, **params):
+            now = time.perf_counter()
+            if reporting > max(REPORTING_SHARE * (now - start), REPORTING_SECONDS):
+                continue
+            proba = checked_proba(fitted, X_test, task.classes)
+            predict_time = time.perf_counter() - now
+            yield Outcome(fitted, proba, now - start - reporting, predict_time, False)
+            reporting += time.perf_counter() - now
+        if fitted is None:
+            raise RuntimeError("iter_fit ended without a snapshot.")
+        estimator = fitted
+    else:
+        estimator.fit(X, y, **params)
+    fit_time = time.perf_counter() - start - reporting
+    proba, predict_time = None, None
+    if X_test is not None:
+        start = time.perf_counter()
+        proba = checked_proba(estimator, X_test, task.classes)
+        predict_time = time.perf_counter() - start
+    yield Outcome(estimator, proba, fit_time, predict_time, True)
+
+
+def checked_proba(estimator, X, classes):
+    """Predict, align the columns to `classes`, and see that these are probabilities.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes), float64
+        Classes that the estimator does not know get 0.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, or a value is NaN, infinite or negative, or a row sums to 0.
+    """
+    proba = np.asarray(estimator.predict_proba(X))
+    known = np.asarray(estimator.classes_)
+    n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+    if proba.shape != (n_samples, len(known)):
+        raise ValueError(
+            f"predict_proba returned an array of shape {proba.shape}; {(n_samples, len(known))}, a "
+            "row for each sample and a column for each class, was expected."
+        )
+    proba = proba.astype(np.float64, copy=False)
+    if not np.isfinite(proba).all():
+        raise ValueError("predict_proba returned NaN or infinity.")
+    total = proba.sum(axis=1, keepdims=True)
+    if (proba < 0).any() or not (total > 0).all():
+        raise ValueError("predict_proba returned negative values, or rows that sum to 0.")
+    columns = np.searchsorted(classes, known)
+    if (columns >= len(classes)).any() or (classes[columns] != known).any():
+        raise ValueError(f"The classifier predicts {known.tolist()}, not all of which are in y.")
+    aligned = np.zeros((len(proba), len(classes)))
+    aligned[:, columns] = proba / total
+    return aligned
+
+
+def _nested_names(estimator, name):
+    if not hasattr(estimator, "get_params"):
+        return {}
+    return {
+        key: value
+        for key, value in estimator.get_params(deep=True).items()
+        if key == name or key.endswith(f"__{name}")
+    }
+
+
+def takes_max_time(estimator):
+    """Whether the estimator, or one inside it, has the parameter `max_time`."""
+    return bool(_nested_names(estimator, "max_time"))
+
+
+def set_max_time(estimator, seconds):
+    """Lower the parameter `max_time`, in the estimator or inside it, to `seconds`."""
+    for key, value in _nested_names(estimator, "max_time").items():
+        if value is None or value > seconds:
+            estimator.set_params(**{key: seconds})
+
+
+def set_random_states(estimator, seed):
+    """Give a seed to every `random_state` that is None, in the estimator or inside it."""
+    rng = np.random.RandomState(seed)
+    names = _nested_names(estimator, "random_state")
+    for key in sorted(key for key, value in names.items() if value is None):
+        estimator.set_params(**{key: rng.randint(np.iinfo(np.int32).max)})
+
+
+@contextlib.contextmanager
+def quiet_convergence():
+    """Say nothing about solvers that stop early: a budget stops them on purpose.
+
+    A filter of its own is put in front and taken away again, instead of saving and restoring all
+    filters, since other threads may change theirs in the meantime.
+    """
+    mark = f"(?#skspeech {id(object())} {time.monotonic_ns()})"
+    warnings.filterwarnings("ignore", message=mark, category=ConvergenceWarning)
+    try:
+        yield
+    finally:
+        for entry in list(warnings.filters):
+            if getattr(entry[1], "pattern", None) == mark:
+                warnings.filters.remove(entry)
+
+
+class PickledClassifier(ClassifierMixin, BaseEstimator):
+    """A fitted classifier from another process, unpickled when it is first asked.
+
+    So the process that holds the ensemble imports a deep learning library only where it is used.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        The labels that the classifier knows.
+    """
+
+    @classmethod
+    def from_bytes(cls, payload, classes, description):
+        """Wrap a pickle that came from one of this process's own workers."""
+        self = cls()
+        self.payload_ = payload
+        self.classes_ = np.asarray(classes)
+        self.description_ = description
+        self._lock = threading.Lock()
+        self._model = None
+        return self
+
+    def load(self):
+        """Return the classifier itself.
+
+        Returns
+        -------
+        classifier
+        """
+        with self._lock:
+            if self._model is None:
+                self._model = pickle.loads(self.payload_)
+            return self._model
+
+    def fit(self, X, y):
+        """Refuse: this one is fitted."""
+        raise TypeError("This classifier was trained in a worker process; it cannot be fitted.")
+
+    def predict_proba(self, X):
+        """Predict by the classifier itself."""
+        return self.load().predict_proba(X)
+
+    def predict(self, X):
+        """Predict by the classifier itself."""
+        return self.load().predict(X)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def __repr__(self):
+        return f"PickledClassifier({self.description_})"
+
+    def __getstate__(self):
+        return {
+            "payload_": self.payload_,
+            "classes_": self.classes_,
+            "description_": self.description_,
+        }
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        self._model = None
+
+
+def dump_model(estimator):
+    """Pickle a fitted classifier, and see that it can be loaded again."""
+    import cloudpickle
+
+    payload = cloudpickle.dumps(estimator)
+    pickle.loads(payload)
+    return payload
+
+
+def executor_task(payload):
+    """Run one task in somebody's executor: bytes in, plain values out.
+
+    Parameters
+    ----------
+    payload : bytes
+        Pickle of (task, X, y, X_test, n_threads).
+
+    Returns
+    -------
+    dict
+        The fields of the last `Outcome`, with the model as bytes.
+    """
+    task, X, y, X_test, n_threads = pickle.loads(payload)
+    limits = contextlib.nullcontext() if n_threads is None else limited_threads(n_threads)
+    with quiet_convergence(), limits:
+        *_, last = run_task(task, X, y, X_test, stream=False)
+    return {
+        "model": dump_model(last.model),
+        "classes": np.asarray(last.model.classes_),
+        "proba": last.proba,
+        "fit_time": last.fit_time,
+        "predict_time": last.predict_time,
+        "final": True,
+    }
