@@ -447,10 +447,10 @@ def _embed(model, test, train):
     """
     from sklearn.pipeline import Pipeline
 
-    from skspeech._budget_data import split_head
+    from skspeech.time_budget.features import stateless_steps
     from skspeech.transformers.spectral import SpectralStatistics
 
-    heads = [(weight, split_head(member)[0]) for weight, member in _members(model)]
+    heads = [(weight, stateless_steps(member)[0]) for weight, member in _members(model)]
     steps = max((h for h in heads if h[1]), key=lambda head: head[0], default=(0, None))[1]
     extractor = Pipeline(steps) if steps else SpectralStatistics()
     name = _name_of(steps[0][1] if steps else extractor)

@@ -1,6 +1,5 @@
 """The promise of the time budget, kept with well-behaved candidates and with all others."""
 
-import itertools
 import json
 import os
 import pickle
@@ -35,10 +34,10 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skspeech import Candidate, GeometricMeanVotingClassifier, TimeBudgetClassifier
-from skspeech._budget_lane import Stopped
-from skspeech._budget_pools import LocalPool
-from skspeech._workers import WorkerProcess
+from skspeech._stopping import Stopped
 from skspeech.time_budget import effective_cores
+from skspeech.time_budget.workers.pools import LocalPool
+from skspeech.time_budget.workers.process import WorkerProcess
 
 X, y = load_iris(return_X_y=True)
 X_digits, y_digits = load_digits(return_X_y=True)
@@ -132,7 +131,6 @@ def test_first_answer_comes_before_validation_and_from_all_rows():
     assert first.estimators_[0].class_count_.sum() == len(X)
     scores = [snapshot.score_ for snapshot in snapshots]
     assert scores[-1] == clf.best_score_
-    assert all(a <= b + 1e-9 for a, b in itertools.pairwise(scores))
 
 
 def test_snapshots_have_times_that_the_learning_curve_repeats():
@@ -143,7 +141,7 @@ def test_snapshots_have_times_that_the_learning_curve_repeats():
     assert not np.isnan(clf.learning_curve_["score"]).any()
 
 
-def test_a_worker_that_starts_while_its_pool_closes_is_not_left_behind(monkeypatch):
+def test_a_worker_that_starts_while_its_pool_closes_is_not_left_behind(monkeypatch, tmp_path):
     begun = threading.Event()
 
     class SlowToStart(WorkerProcess):
@@ -152,8 +150,8 @@ def test_a_worker_that_starts_while_its_pool_closes_is_not_left_behind(monkeypat
             time.sleep(0.3)
             super().__init__(*args)
 
-    monkeypatch.setattr("skspeech._budget_pools.WorkerProcess", SlowToStart)
-    pool = LocalPool(2, queue.Queue())
+    monkeypatch.setattr("skspeech.time_budget.workers.pools.WorkerProcess", SlowToStart)
+    pool = LocalPool(2, queue.Queue(), str(tmp_path))
     thread = threading.Thread(target=pool._new_worker)
     thread.start()
     begun.wait()
@@ -558,7 +556,9 @@ def test_rare_classes_survive():
     few = np.r_[np.arange(60), 100, 140, 141]
     labels = np.r_[y[:60], 7, 8, 8]
     nearest = ("nearest", KNeighborsClassifier(1))
-    clf = TimeBudgetClassifier([nearest, BAYES], time_budget=20).fit(X[few], labels)
+    clf = TimeBudgetClassifier([nearest, BAYES], time_budget=20)
+    with pytest.warns(UserWarning, match="1 of 4 classes .* such as 7: best_score_"):
+        clf.fit(X[few], labels)
     assert clf.classes_.tolist() == [0, 1, 7, 8]
     assert clf.results_["score"][0] == 1.0
     assert set(clf.predict(X[few])) == {0, 1, 7, 8}

@@ -25,7 +25,7 @@ from skspeech.time_budget.workers.cores import effective_cores
 __all__ = ["TimeBudgetClassifier"]
 
 
-class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
+class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstimator):
     """Train the best ensemble of candidates that fits in the time.
 
     The cheapest look at the data gives a first ensemble in seconds. Then one candidate after the
@@ -48,10 +48,10 @@ class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
         Seconds from the call of `fit` to its return, everything included.
     cv : "auto", int, splitter, iterable, or tuple (X_val, y_val), default="auto"
         How candidates are validated. ``"auto"`` is 5 stratified folds below 100 clips, 3 below
-        1,000, and one held-out part above; with `groups`, no group is on both sides. A class of
-        one or two clips always stays in the training part. An int is the number of stratified
-        folds; splitters and iterables of index pairs are as in scikit-learn; a tuple is a
-        validation set of your own.
+        1,000, and one held-out part above, up to five times with other folds where time is left;
+        with `groups`, no group is on both sides. A class of a single clip or group always stays in
+        the training part. An int is the number of stratified folds; splitters and iterables of
+        index pairs are as in scikit-learn; a tuple is a validation set of your own.
     scoring : str or callable, default="balanced_accuracy"
         What is maximised: a scikit-learn scorer that can be computed from probabilities.
     selection : {"greedy", "threshold"}, default="greedy"
@@ -73,7 +73,8 @@ class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
     executor : concurrent.futures.Executor, default=None
         Runs the trained candidates, in the place of worker processes on this machine: a
         `ProcessPoolExecutor`, or Dask's ``client.get_executor()``. What still runs in it at the
-        deadline is cancelled or left alone; only processes of our own can be killed.
+        deadline is cancelled or left alone; only processes of our own can be killed. Time in its
+        queue does not count as a candidate's.
     warm_start : bool, default=False
         Whether the next `fit` on the same data goes on where the last one stopped.
     callbacks : callable or list of callables, default=None
@@ -95,7 +96,9 @@ class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         The labels.
     best_score_ : float
-        Score of the ensemble on held-out rows; NaN if there was no time to validate anything.
+        Score of the ensemble on held-out rows, cross-fitted: for each fold, the members are chosen
+        on the other folds, so that no row is judged by a choice that it made. NaN if nothing could
+        be validated.
     results_ : dict of str to ndarray
         One row for each candidate, like ``cv_results_``: ``name``, ``status`` (``"ok"``,
         ``"failed"``, ``"timed out"``, ``"stopped"`` at the end, ``"not started"``),
@@ -103,7 +106,9 @@ class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
         ``rank_test_score``, ``score`` (of all held-out rows together), ``weight``,
         ``mean_fit_time``, ``predict_time`` (seconds per clip), ``started`` and ``finished``.
     learning_curve_ : dict of str to ndarray
-        ``time`` (seconds since the call of `fit`) and ``score`` of each ensemble.
+        ``time`` (seconds since the call of `fit`) and ``score`` of each ensemble, as `best_score_`.
+        A first answer that came before any validation has the score that its own candidate got
+        later, or NaN.
     failures_ : list of (str, str, str)
         Name of the candidate, exception, traceback or what was printed last.
     timing_ : dict of str to float
@@ -206,7 +211,7 @@ class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, groups=None):
+    def fit(self, X, y, groups=None, *, sample_weight=None):
         """Train until the time is up, or nothing is left to do.
 
         Ctrl-C ends it early with the best ensemble so far.
@@ -218,7 +223,11 @@ class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             The labels.
         groups : array-like of shape (n_samples,), default=None
-            What must not be on both sides of a validation split, such as speakers.
+            What must not be on both sides of a validation split, such as speakers. Candidates that
+            hold rows out themselves get them, too.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each row counts for the candidates that take weights. Held-out rows all count
+            the same.
 
         Returns
         -------
@@ -229,16 +238,18 @@ class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
         ValueError
             If the data cannot be learned from, or every candidate failed by an error.
         """
-        for _ in self._follow(self._open_session(X, y, groups)):
+        for _ in self._run(self._open_session(X, y, groups, sample_weight)):
             pass
         return self
 
-    def iter_fit(self, X, y, groups=None):
+    def iter_fit(self, X, y, groups=None, *, sample_weight=None):
         """Train, and yield the ensemble each time it is better.
 
-        The clock starts with the call. Work goes on while the caller is busy with a snapshot; if
-        several were finished meanwhile, the next one is the latest. Closing the generator stops
-        the work and leaves this classifier fitted with the best ensemble so far.
+        The clock starts with the call. After the first snapshot nothing computes until the next one
+        is asked for, or a tenth of the budget is over, so that the first predictions come soon.
+        From then on work goes on while the caller is busy; if several snapshots were finished
+        meanwhile, the next one is the latest. Closing the generator stops the work and leaves this
+        classifier fitted with the best ensemble so far.
 
         Parameters
         ----------
@@ -247,7 +258,11 @@ class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             The labels.
         groups : array-like of shape (n_samples,), default=None
-            What must not be on both sides of a validation split, such as speakers.
+            What must not be on both sides of a validation split, such as speakers. Candidates that
+            hold rows out themselves get them, too.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each row counts for the candidates that take weights. Held-out rows all count
+            the same.
 
         Returns
         -------
@@ -268,7 +283,7 @@ class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
         True
         """
         self._validate_params()
-        return self._follow(self._open_session(X, y, groups))
+        return self._run(self._open_session(X, y, groups, sample_weight, pauses=True))
 
     def predict_proba(self, X):
         """Predict the probability of each class.
@@ -284,7 +299,7 @@ class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
             Each row sums to 1.
         """
         check_is_fitted(self)
-        return self.ensemble_.predict_proba(self._check_X(X, reset=False))
+        return self.ensemble_.predict_proba(inputs.check_rows(self, X, reset=False))
 
     def predict(self, X):
         """Predict the label of each clip.
@@ -302,3 +317,156 @@ class TimeBudgetClassifier(ReportMixin, ClassifierMixin, BaseEstimator):
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
+    # ---------------------------------------------------------------- a run
+
+    def _open_session(self, X, y, groups, sample_weight, pauses=False):
+        """Check everything that can be checked beforehand, and make the session."""
+        from skspeech.time_budget.features import Data
+        from skspeech.time_budget.session import Session, Settings
+        from skspeech.time_budget.splits import make_splits
+
+        start = time.monotonic()
+        X = inputs.check_rows(self, X, reset=True)
+        y, groups, sample_weight, classes, codes = inputs.check_targets(
+            self, X, y, groups, sample_weight
+        )
+        check_candidates(self.candidates)
+        self.classes_ = classes
+        score = inputs.check_score(self.scoring, classes)
+        state = getattr(self, "_state", None) if self.warm_start else None
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        splits = fingerprint = None
+        if state is not None:
+            splits = make_splits(self.cv, X, y, codes, classes, groups, state.settings.random_state)
+            fingerprint = joblib.hash((X, y, groups, sample_weight, splits))
+            if fingerprint == state.fingerprint:
+                seed = state.settings.random_state
+            else:
+                warnings.warn(
+                    "warm_start=True, but X, y, groups, sample_weight or cv are not those of the "
+                    "last fit, so this one starts anew. Set warm_start=False to start anew without "
+                    "this warning.",
+                    UserWarning,
+                    stacklevel=5,
+                )
+                state = None
+        if state is None:
+            splits = make_splits(self.cv, X, y, codes, classes, groups, seed)
+            if self.warm_start:
+                fingerprint = joblib.hash((X, y, groups, sample_weight, splits))
+        inputs.warn_of_validation(splits, classes, codes, stacklevel=6)
+        n_cores = effective_cores(self.n_jobs)
+        settings = Settings(
+            time_budget=float(self.time_budget),
+            score=score,
+            selection=self.selection,
+            refit=self.refit,
+            n_cores=n_cores,
+            executor=self.executor,
+            predict_time_budget=self.predict_time_budget,
+            random_state=seed,
+            cv=self.cv,
+            pauses=pauses,
+        )
+        session = Session(
+            Data(
+                X,
+                y,
+                codes,
+                validation=splits.validation,
+                groups=groups,
+                sample_weight=sample_weight,
+            ),
+            classes,
+            splits,
+            settings,
+            lambda: self._make_candidates(X, y, n_cores, seed),
+            start,
+            state,
+        )
+        session.fingerprint = fingerprint
+        return session
+
+    def _run(self, session):
+        """Hand out what the session finds, keep its books, and see that it ends in time."""
+        session.begin()
+        try:
+            with self._open_log() as log:
+                try:
+                    for snapshot in follow(session, lambda event: self._tell(event, log)):
+                        self.ensemble_ = snapshot
+                        yield snapshot
+                except KeyboardInterrupt:
+                    if session.ensemble is None:
+                        raise
+                    self._tell({"event": "interrupted", "time": session.now}, log)
+        finally:
+            session.close()
+            self.__dict__.update(collect(session))
+            self._state = None
+            if self.warm_start and session.error is None and session.ensemble is not None:
+                session.freeze()
+                self._state = session
+        if session.ensemble is None:
+            self.ensemble_ = fall_back(self, session)
+            yield self.ensemble_
+        elif session.error is not None:
+            warnings.warn(
+                f"The scheduler stopped early by an error, {session.error!r}; the ensemble is the "
+                "best one until then. Please report this.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+    def _tell(self, event, log):
+        if log is not None:
+            log.write(json.dumps(event, default=str) + "\n")
+            log.flush()
+        callbacks = self.callbacks or []
+        for callback in [callbacks] if callable(callbacks) else callbacks:
+            callback(event)
+        line = describe(event, self.verbose) if self.verbose else None
+        if line:
+            print(f"[TimeBudgetClassifier] {event['time']:6.1f} s  {line}")
+
+    def _open_log(self):
+        if self.log_file is None:
+            return contextlib.nullcontext()
+        return open(self.log_file, "a", encoding="utf-8")
+
+    def _make_candidates(self, X, y, n_cores, seed):
+        """The list of candidates; called by the coordinator, within the time."""
+
+        def line_up(any_time=False):
+            from skspeech.time_budget.line_ups import default_candidates
+
+            return default_candidates(
+                X,
+                y,
+                preset=self.preset,
+                device=self.device,
+                memory=self.memory,
+                n_jobs=n_cores,
+                random_state=seed,
+                time_budget=np.inf if any_time else self.time_budget,
+            )
+
+        return gather_candidates(self.candidates, line_up)
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        state.pop("_state", None)
+        for name in ("executor", "callbacks"):  # a process's own; they predict nothing
+            if name in state and hasattr(self, "ensemble_"):
+                state[name] = None
+        return state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        items = self.candidates if isinstance(self.candidates, list) else []
+        own = [as_candidate(item) for item in items if not isinstance(item, str)]
+        inputs_of_own = [get_tags(candidate.estimator).input_tags for candidate in own]
+        tags.input_tags.sparse = any(tag.sparse for tag in inputs_of_own)
+        tags.input_tags.allow_nan = any(tag.allow_nan for tag in inputs_of_own)
+        return tags

@@ -14,7 +14,6 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.utils import check_random_state
 
-from skspeech._budget_tasks import set_random_states
 from skspeech.audio import as_clips
 from skspeech.estimators.augmented import AugmentedClassifier
 from skspeech.estimators.convolutional import MixupCNNClassifier
@@ -22,7 +21,8 @@ from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
 from skspeech.estimators.fine_tuned import FineTunedSpeakerClassifier
 from skspeech.estimators.logistic import WideLogisticRegression
 from skspeech.estimators.recurrent import RecurrentAttentionClassifier
-from skspeech.time_budget import Candidate
+from skspeech.time_budget.candidates import Candidate
+from skspeech.time_budget.workers.tasks import set_random_states
 from skspeech.transformers._base import STATISTICS
 from skspeech.transformers.keyword import KeywordEmbedding
 from skspeech.transformers.music import MusicEmbedding

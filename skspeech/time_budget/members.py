@@ -1,4 +1,4 @@
-"""From held-out predictions to the ensemble: which candidates vote, how good it is, how it is built.
+"""From held-out predictions to the ensemble: who votes, how good it is, how it is built.
 
 The rule by which they are chosen is in :mod:`skspeech.ensemble.selection`.
 """
@@ -183,9 +183,7 @@ def build_ensemble(members, classes, floor, *, one_model_each=False):
     for entry, weight in members:
         shared = entry.features if entry.features and entry.features.shareable else None
         key = entry.name if shared is None else shared.key
-        grouped.setdefault(key, (shared, []))[1].extend(
-            _models(entry, weight, one_model_each)
-        )
+        grouped.setdefault(key, (shared, []))[1].extend(_models(entry, weight, one_model_each))
     estimators, weights = [], []
     for shared, models in grouped.values():
         if shared is None:

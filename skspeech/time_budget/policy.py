@@ -204,9 +204,7 @@ def wants_repeat(state):
         return False
     if any(entry.level(state.folds_of(0)) < state.n_total for entry in able):
         return False
-    cost = sum(
-        entry.fit_time * len(state.folds_of(0)) for entry in able if entry.where == "main"
-    )
+    cost = sum(entry.fit_time * len(state.folds_of(0)) for entry in able if entry.where == "main")
     return cost < 0.5 * state.left
 
 

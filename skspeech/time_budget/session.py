@@ -304,6 +304,7 @@ class Session:
         """Add further folds, where nothing else is left to do; return whether there are some."""
         with self._lock:
             state = self.state
+            self._select()
             state.left = self.remaining
             if not policy.wants_repeat(state):
                 return False
@@ -458,24 +459,34 @@ class Session:
             self._clocks["candidates"] += outcome.fit_time + outcome.predict_time
             self._take_fold(entry, number, level, places, outcome)
             n_rows = len(self.state.folds[number].train) * level / self.data.n_total
-            self.state.unit_costs[policy.kind_of(entry.estimator)] = outcome.fit_time / max(n_rows, 1)
+            unit_costs = self.state.unit_costs
+            unit_costs[policy.kind_of(entry.estimator)] = outcome.fit_time / max(n_rows, 1)
         elif kind == "full":
             level, outcome = payload
             self._take_full(entry, level, outcome, job.kind)
         else:
             self._end_job(job)
             self.state.here = None
-            self._changed = self._changed or job.kind == "validate"
+            self._note_change(job)
             if kind == "error":
                 error, text = payload
                 self._fail(entry, f"{type(error).__name__}: {error}", text, error)
+
+    def _note_change(self, job):
+        """Members are chosen anew after each validation, but only after a whole repeat of it."""
+        if job.kind == "validate" and not self._is_repeat(job):
+            self._changed = True
+
+    def _is_repeat(self, job):
+        return bool(job.folds) and self.state.folds[job.folds[0]].repeat > 0
 
     def _end_job(self, job):
         job.completed = True
         entry = job.entry
         entry.running = False
         if not entry.failed and entry.status == "running":
-            entry.status, entry.finished = "ok", self.now
+            entry.status = "ok"
+            entry.finished = entry.finished if self._is_repeat(job) else self.now
 
     def _take_fold(self, entry, number, level, places, outcome):
         """Keep a fold's held-out predictions and model, in the place of an earlier snapshot's."""
@@ -573,7 +584,7 @@ class Session:
             return
         self._clocks["candidates"] += outcome.fit_time if outcome.final else 0.0
         self._take_fold(job.entry, job.folds[0], job.level, job.places, outcome)
-        self._changed = True
+        self._note_change(job)
 
     def _end_elsewhere(self, job):
         self._end_job(job)

@@ -133,9 +133,7 @@ def _splits_of_validation_set(cv, codes, classes):
         )
     unknown = np.setdiff1d(y_val, classes)
     if unknown.size:
-        raise ValueError(
-            f"cv=(X_val, y_val) holds labels that are not in y: {unknown.tolist()}."
-        )
+        raise ValueError(f"cv=(X_val, y_val) holds labels that are not in y: {unknown.tolist()}.")
     n_train = len(codes)
     fold = Fold(np.arange(n_train), np.arange(n_train, n_train + n_val))
     return Splits([fold], validation=(X_val, y_val, np.searchsorted(classes, y_val)))

@@ -4,6 +4,7 @@ Plain values only. The session keeps them up to date, and the policy decides by 
 """
 
 from dataclasses import dataclass, field
+
 import numpy as np
 
 __all__ = ["CandidateState", "Fold", "HeldOut", "Job", "RunState"]

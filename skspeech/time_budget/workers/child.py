@@ -73,7 +73,7 @@ def _redirect_standard_streams():
 
 
 def _be_modest():
-    """Leave Ctrl-C to the parent, let it compute first, and ask the kernel to kill this one first."""
+    """Leave Ctrl-C to the parent, and let the parent go first, also where memory runs out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(5)

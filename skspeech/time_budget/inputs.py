@@ -1,0 +1,113 @@
+"""What users hand to `fit`, checked before the clock has run for long."""
+
+import numbers
+import warnings
+
+import numpy as np
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from skspeech._labels import check_groups, check_labels, check_sample_weight
+from skspeech.ensemble.selection import ProbabilityScore
+
+__all__ = ["check_rows", "check_score", "check_targets", "warn_of_validation"]
+
+
+def check_rows(estimator, X, reset):
+    """Check tables as scikit-learn does, and take any other sequence as it is."""
+    if hasattr(X, "tocsr"):
+        X = X.tocsr()  # other sparse formats have no rows to take
+    elif _is_nested_numbers(X) or (hasattr(X, "__array__") and not hasattr(X, "__len__")):
+        X = np.asarray(X)
+    if isinstance(X, np.ndarray) and X.dtype.kind in "biufc" and X.ndim != 2:
+        check_array(X, ensure_all_finite=False)  # tells how to reshape it
+    if getattr(X, "ndim", 1) == 2:
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    elif not hasattr(X, "__len__") or isinstance(X, str | bytes | dict):
+        raise ValueError(
+            f"X={X!r} is a {type(X).__name__}; a sequence of clips, or a table, was expected."
+        )
+    return X
+
+
+def _is_nested_numbers(X):
+    """Whether a list is a table: a list of lists of numbers, and no list of waveforms."""
+    if not isinstance(X, list | tuple) or not len(X):
+        return False
+    first = X[0]
+    if isinstance(first, numbers.Number):
+        return True
+    return isinstance(first, list | tuple) and all(isinstance(v, numbers.Number) for v in first)
+
+
+def check_targets(estimator, X, y, groups, sample_weight):
+    """See that there is a label, and a group and a weight if any are given, for each row.
+
+    Returns
+    -------
+    y, groups, sample_weight : ndarray of shape (n_samples,), the last two or None
+    classes : ndarray of shape (n_classes,)
+    codes : ndarray of int of shape (n_samples,)
+        Index of each label among the classes.
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    y = check_labels(y)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("Input y contains infinity.")
+    check_classification_targets(y)
+    if not len(y):
+        raise ValueError("y is empty: there is no clip to learn from.")
+    check_consistent_length(X, y)
+    groups, sample_weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
+    classes, codes = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y holds only one class, {classes[0]!r}; a classifier needs at least two."
+        )
+    return y, groups, sample_weight, classes, codes
+
+
+def check_score(scoring, classes):
+    """Make the score, and try it, so that one that does not fit is told about at once."""
+    score = ProbabilityScore(scoring, classes)
+    n_classes = len(classes)
+    codes = np.tile(np.arange(n_classes), 2)
+    proba = np.full((len(codes), n_classes), 0.1 / n_classes) + 0.9 * np.eye(n_classes)[codes]
+    try:
+        value = score(proba, codes)
+    except Exception as error:
+        raise ValueError(
+            f"scoring={scoring!r} cannot be computed from the probabilities of {n_classes} classes "
+            f"with these labels: {error}"
+        ) from error
+    if not np.isfinite(value):
+        raise ValueError(f"scoring={scoring!r} gives {value} for {n_classes} classes.")
+    return score
+
+
+def warn_of_validation(splits, classes, codes, stacklevel):
+    """Tell what the validation cannot say, before the time is spent."""
+    if not splits.folds:
+        warnings.warn(
+            f"No clip can be held out: {splits.why_none}. So nothing is validated: best_score_ is "
+            "NaN, and the candidates that are trained in time vote with equal weights. Give more "
+            "clips or groups of each class, or a validation set: cv=(X_val, y_val).",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+        return
+    if splits.validation is not None:
+        codes = np.concatenate([codes, splits.validation[2]])
+    held_out = np.unique(np.concatenate([codes[fold.test] for fold in splits.folds]))
+    if len(held_out) < len(classes):
+        never = np.delete(classes, held_out).tolist()
+        warnings.warn(
+            f"{len(never)} of {len(classes)} classes have too few clips or groups to be held out, "
+            f"such as {never[0]!r}: best_score_ and the choice of members say nothing of them.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )

@@ -1,0 +1,254 @@
+"""What a run gave: followed while it lasts, and kept as plain arrays afterwards."""
+
+import contextlib
+import queue
+import time
+import warnings
+
+import numpy as np
+from sklearn.dummy import DummyClassifier
+from sklearn.utils.validation import check_is_fitted
+
+from skspeech.ensemble import GeometricMeanVotingClassifier
+
+__all__ = ["ResultsMixin", "collect", "describe", "fall_back", "follow"]
+
+
+class ResultsMixin:
+    """Tells of `results_` and the like, as a table and in words."""
+
+    def leaderboard(self):
+        """Give the candidates as a table, the best first.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``name``, ``score``, ``weight``, ``fit_time`` (seconds for a training),
+            ``predict_time`` (seconds per clip), ``started``, ``finished`` (seconds since the call
+            of `fit`) and ``status``.
+        """
+        check_is_fitted(self, "results_")
+        import pandas as pd
+
+        results = self.results_
+        table = pd.DataFrame(
+            {
+                "name": results["name"],
+                "score": results["score"],
+                "weight": results["weight"],
+                "fit_time": results["mean_fit_time"],
+                "predict_time": results["predict_time"],
+                "started": results["started"],
+                "finished": results["finished"],
+                "status": results["status"],
+            }
+        )
+        return table.sort_values(
+            "score", ascending=False, na_position="last", kind="stable", ignore_index=True
+        )
+
+    def summary(self):
+        """Say in words what happened.
+
+        Returns
+        -------
+        str
+        """
+        check_is_fitted(self, "results_")
+        results = self.results_
+        voting = np.flatnonzero(results["weight"] > 0)
+        voting = voting[np.argsort(-results["weight"][voting], kind="stable")]
+        n_validated = int(np.sum(~np.isnan(results["score"])))
+        lines = [
+            f"{len(results['name'])} candidates, {n_validated} of them validated, in "
+            f"{self.timing_['total']:.1f} s of {self.time_budget:g} s."
+        ]
+        if len(voting):
+            name = self.scoring if isinstance(self.scoring, str) else "score"
+            score = "not validated" if np.isnan(self.best_score_) else f"{self.best_score_:.3f}"
+            lines.append(f"The ensemble has {len(voting)} members; {name}: {score}.")
+            lines += [
+                f"  {results['name'][i]}: weight {results['weight'][i]:.2f}, alone "
+                f"{results['score'][i]:.3f}"
+                for i in voting
+            ]
+        else:
+            lines.append("No candidate was ready in time: the classes' frequencies are predicted.")
+        times = self.learning_curve_["time"]
+        if len(times):
+            lines.append(f"First answer after {times[0]:.1f} s, last one after {times[-1]:.1f} s.")
+        lines += [f"{name} failed: {exception}" for name, exception, _ in self.failures_]
+        return "\n".join(lines)
+
+    def slim(self):
+        """Drop everything that predicting does not need.
+
+        That is the reports (`results_`, `learning_curve_`, `failures_`, `timing_`), and what
+        `warm_start` goes on from.
+
+        Returns
+        -------
+        self : TimeBudgetClassifier
+        """
+        check_is_fitted(self)
+        for name in ("results_", "learning_curve_", "failures_", "timing_", "_state"):
+            self.__dict__.pop(name, None)
+        return self
+
+    def _repr_mimebundle_(self, **kwargs):
+        """Show the leaderboard in notebooks too, below scikit-learn's diagram."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle and hasattr(self, "results_"):
+            from skspeech._html import leaderboard_html
+
+            headline = " ".join(self.summary().splitlines()[:2])
+            bundle["text/html"] += leaderboard_html(self.results_, headline)
+        return bundle
+
+
+def follow(session, tell):
+    """Yield what the session finds until its end, and call `tell` with every event.
+
+    Whatever the coordinator does, this ends at the deadline.
+    """
+    last, ended = None, False
+    while not ended:
+        updates = []
+        left = session.deadline - time.monotonic()
+        with contextlib.suppress(queue.Empty):
+            updates.append(session.updates.get(timeout=max(left, 0.001)))
+            while True:
+                updates.append(session.updates.get_nowait())
+        snapshot = None
+        for kind, item in updates:
+            if kind == "event":
+                tell(item)
+            elif kind == "snapshot":
+                snapshot = item
+            else:
+                ended = True
+        ended = ended or session.deadline <= time.monotonic()
+        if ended:
+            snapshot = session.ensemble
+        if snapshot is not None and snapshot is not last:
+            last = snapshot
+            yield snapshot
+            session.resume()
+
+
+def collect(session):
+    """Give the fitted attributes of a run as plain arrays and lists.
+
+    Parameters
+    ----------
+    session : Session
+        Closed.
+
+    Returns
+    -------
+    dict
+    """
+    entries, n_folds = session.state.entries, len(session.state.folds)
+    splits = np.array(
+        [[entry.scores.get(k, np.nan) for k in range(n_folds)] for entry in entries]
+    ).reshape(len(entries), n_folds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing are NaN
+        mean, std = np.nanmean(splits, axis=1), np.nanstd(splits, axis=1)
+
+    def column(name, dtype=float):
+        values = [getattr(entry, name) for entry in entries]
+        if dtype is float:
+            values = [np.nan if value is None else value for value in values]
+        return np.array(values, dtype=dtype)
+
+    results = {
+        "name": column("name", object),
+        "status": column("status", object),
+        "score": column("score"),
+        "mean_test_score": mean,
+        "std_test_score": std,
+        **{f"split{k}_test_score": splits[:, k] for k in range(n_folds)},
+        "rank_test_score": _ranks(column("score")),
+        "weight": column("weight"),
+        "mean_fit_time": column("fit_time"),
+        "predict_time": column("predict_time"),
+        "started": column("started"),
+        "finished": column("finished"),
+    }
+    fitted = {
+        "best_score_": session.score,
+        "results_": results,
+        "learning_curve_": _curve(session.curve),
+        "failures_": [failure for entry in entries for failure in entry.failures],
+        "timing_": session.timing(),
+    }
+    if session.ensemble is not None:
+        fitted["ensemble_"] = session.ensemble
+    return fitted
+
+
+def fall_back(classifier, session):
+    """There is no ensemble: raise the reason, or predict the classes' frequencies.
+
+    Returns
+    -------
+    GeometricMeanVotingClassifier
+    """
+    if session.error is not None:
+        raise session.error
+    entries = session.state.entries
+    broken = [e for e in entries if e.failures and not e.misses]
+    if entries and len(broken) == len(entries):
+        errors = [e.error for e in broken if e.error is not None]
+        if len(errors) == len(broken) and len({(type(e), str(e)) for e in errors}) == 1:
+            raise errors[0]  # it is not the candidates that are wrong, but what they were given
+        reasons = "\n".join(f"  {name}: {why}" for name, why, _ in classifier.failures_)
+        cause = next((e.error for e in broken if e.error is not None), None)
+        raise ValueError(
+            f"All {len(entries)} candidates failed; failures_ has the tracebacks.\n{reasons}"
+        ) from cause
+    warnings.warn(
+        f"No candidate was trained within time_budget={classifier.time_budget!r} seconds, so only "
+        "the classes' frequencies are predicted. Raise time_budget, or give quicker ones.",
+        UserWarning,
+        stacklevel=4,
+    )
+    data = session.data
+    labels = session.classes[data.codes[: data.n_train]]
+    weights = data.sample_weight
+    prior = DummyClassifier(strategy="prior").fit(np.zeros((len(labels), 1)), labels, weights)
+    ensemble = GeometricMeanVotingClassifier.from_fitted(
+        [("prior", prior)], classes=session.classes
+    )
+    ensemble.time_, ensemble.score_ = session.now, float("nan")
+    return ensemble
+
+
+def describe(event, verbose):
+    """Say an event in a line; None for one that is not told at this verbosity."""
+    kind = event["event"]
+    if kind == "snapshot":
+        members = ", ".join(event["members"])
+        score = "not validated yet" if np.isnan(event["score"]) else f"score {event['score']:.4f}"
+        return f"ensemble: {score}; {members}"
+    if kind == "failure":
+        return f"{event['candidate']} failed: {event['exception']}"
+    if kind == "interrupted":
+        return "interrupted; the best ensemble so far is kept"
+    if kind == "candidate" and verbose > 1:
+        return f"{event['candidate']}, fold {event['fold']}: score {event['score']:.4f}"
+    return None
+
+
+def _ranks(scores):
+    ranks = np.full(len(scores), len(scores) + 1)
+    known = ~np.isnan(scores)
+    ranks[known] = [1 + np.sum(scores[known] > score) for score in scores[known]]
+    return ranks
+
+
+def _curve(curve):
+    """Times and scores. A first answer has that of its own candidate, once it was validated."""
+    scores = [first.score if np.isnan(score) else score for _, score, first in curve]
+    return {"time": np.array([t for t, _, _ in curve]), "score": np.array(scores, dtype=float)}
