@@ -173,7 +173,7 @@ def test_repeated_rows_do_not_flatter_if_they_are_groups():
     leaky = ShrinkageDiscriminantAnalysis(**settings).fit(X, y).temperature_
     honest = ShrinkageDiscriminantAnalysis(**settings).fit(X, y, groups=groups).temperature_
 
-    assert leaky < 0.2 * once
+    assert leaky < 0.3 * once
     assert 0.5 * once < honest < 2 * once
 
 
