@@ -508,3 +508,10 @@ def test_the_example_of_a_pipeline(tones):
     pipeline = make_pipeline(Spectrum(), ClippedStandardScaler(), LogisticRegression(C=0.1))
 
     assert pipeline.fit(X, y).score(X, y) > 0.7
+
+
+def test_labels_and_weights_are_checked_before_clips_are_read():
+    with pytest.raises(ValueError, match="y has 1 missing value"):
+        SpeakerEmbeddingClassifier().fit(["gone.wav", "lost.wav"], ["a", None])
+    with pytest.raises(ValueError, match="must not be negative, but is -1 at position 0"):
+        SpeakerEmbeddingClassifier().fit(["gone.wav"] * 2, ["a", "b"], sample_weight=[-1, 1])
