@@ -9,19 +9,14 @@ import numpy as np
 from sklearn import clone, get_config
 from sklearn.base import is_classifier
 from sklearn.ensemble import VotingClassifier
-from sklearn.pipeline import Pipeline
-from sklearn.utils import (
-    Bunch,
-    assert_all_finite,
-    check_array,
-    check_consistent_length,
-    get_tags,
-)
+from sklearn.utils import Bunch, get_tags
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
+from skspeech._labels import check_groups, check_labels, check_sample_weight
 from skspeech._reporting import ReportMixin
+from skspeech._routing import fit_params_for
 from skspeech._sklearn import Interval, _fit_context
 from skspeech.ensemble.blending import FLOOR, check_probabilities, check_weights, geometric_mean
 
@@ -181,8 +176,8 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
             The labels.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each sample counts, not negative. With metadata routing, members get it that
-            request it. Without, those get it whose `fit` takes it, also as the last step of a
-            pipeline; a warning names the others.
+            request it. Without, those get it whose `fit` takes it, also as a step of a pipeline;
+            a warning names the others.
         groups : array-like of shape (n_samples,), default=None
             Samples of one group, such as the clips of one speaker, are held out together by
             members that hold samples out. They get it like `sample_weight`, but without a
@@ -204,14 +199,12 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
             If no member takes `sample_weight`.
         """
         self._check_members()
-        y = column_or_1d(y, warn=True)
-        assert_all_finite(y, input_name="y")
+        y = check_labels(y)
         check_classification_targets(y)
         if sample_weight is not None:
-            fit_params["sample_weight"] = _check_sample_weight(sample_weight, len(y))
+            fit_params["sample_weight"] = check_sample_weight(sample_weight, len(y))
         if groups is not None:
-            check_consistent_length(y, groups)
-            fit_params["groups"] = groups
+            fit_params["groups"] = check_groups(groups, len(y))
         params_by_name = self._route(fit_params)
 
         active = [(name, member) for name, member in self.estimators if not _is_dropped(member)]
@@ -343,26 +336,10 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
                 "ask by set_fit_request."
             )
         members = {name: member for name, member in self.estimators if not _is_dropped(member)}
-        taken = {
-            name: {key: _fit_argument(member, key) for key in fit_params}
-            for name, member in members.items()
-        }
-        without = [name for name, keys in taken.items() if keys.get("sample_weight", "") is None]
-        if len(without) == len(members):
-            raise TypeError(
-                f"No member takes sample_weight; there are {', '.join(map(repr, without))}. Fit "
-                "without it."
-            )
-        if without:
-            warnings.warn(
-                f"The members {', '.join(map(repr, without))} do not take sample_weight and are "
-                "trained as if all samples counted alike. Leave them out if they should not be.",
-                stacklevel=3,
-            )
-        return {
-            name: {key: fit_params[own] for own, key in keys.items() if key is not None}
-            for name, keys in taken.items()
-        }
+        params = {name: fit_params_for(member, **fit_params) for name, member in members.items()}
+        if "sample_weight" in fit_params:
+            _check_weighted(params)
+        return params
 
     def _set_members(self, members):
         self.estimators_ = list(members)
@@ -416,31 +393,22 @@ def _columns(name, member, classes):
     return np.searchsorted(classes, member.classes_)
 
 
-def _check_sample_weight(sample_weight, n_samples):
-    weights = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
-    if weights.shape != (n_samples,):
-        raise ValueError(
-            f"sample_weight has shape {weights.shape}; it needs one weight for each of the "
-            f"{n_samples} samples."
+def _check_weighted(params_by_name):
+    """Tell which members take no weights; raise a TypeError where none does."""
+    without = [
+        name
+        for name, params in params_by_name.items()
+        if not any(key.rpartition("__")[2] == "sample_weight" for key in params)
+    ]
+    listed = ", ".join(map(repr, without))
+    if len(without) == len(params_by_name):
+        raise TypeError(f"No member takes sample_weight; there are {listed}. Fit without it.")
+    if without:
+        warnings.warn(
+            f"The members {listed} do not take sample_weight and are trained as if all samples "
+            "counted alike. Leave them out if they should not be.",
+            stacklevel=4,
         )
-    if (weights < 0).any():
-        row = int(np.flatnonzero(weights < 0)[0])
-        raise ValueError(
-            f"sample_weight[{row}]={weights[row]:g} is negative. Give a sample the weight 0, or "
-            "leave it out, if it should not count."
-        )
-    return weights
-
-
-def _fit_argument(member, name):
-    """By which name a member's `fit` takes an argument; None if it does not."""
-    if isinstance(member, Pipeline):
-        step, last = member.steps[-1]
-        name = None if last is None or isinstance(last, str) else _fit_argument(last, name)
-        return None if name is None else f"{step}__{name}"
-    return name if has_fit_parameter(member, name) else None
 
 
 def _fit_member(name, member, X, y, fit_params, verbose):
