@@ -138,6 +138,13 @@ class Model:
         scores : ndarray of shape (test_num, class_num)
             Probability of each class.
         """
+        try:
+            return self._test(X_test, remaining_time_budget)
+        finally:
+            if self._fit is not None:
+                self._fit.go_on()
+
+    def _test(self, X_test, remaining_time_budget):
         start = time.monotonic()
         self._tried = snapshot = self._fit.snapshot if self._fit else None
         try:
@@ -202,13 +209,19 @@ class Model:
 
 
 class _BackgroundFit:
-    """A fit that goes on in a thread of its own and keeps its latest snapshot."""
+    """A fit that goes on in a thread of its own and keeps its latest snapshot.
+
+    It asks for a second snapshot only when the first one was tested: until then, the fit leaves
+    the cores to the test.
+    """
 
     def __init__(self, classifier, X, y):
         self._changed = threading.Condition()
         self.snapshot = None
+        self._is_tested = False
         self._is_over = False
         self._is_stopped = False
+        self._longest_wait = 0.1 * classifier.time_budget
         threading.Thread(
             target=self._run, args=(classifier, X, y), name="skspeech-fit", daemon=True
         ).start()
@@ -231,7 +244,15 @@ class _BackgroundFit:
         with self._changed:
             self.snapshot = snapshot
             self._changed.notify_all()
+            self._changed.wait_for(lambda: self._is_tested or self._is_stopped, self._longest_wait)
+            self._is_tested = True
             return not self._is_stopped
+
+    def go_on(self):
+        """The snapshot was tested."""
+        with self._changed:
+            self._is_tested = True
+            self._changed.notify_all()
 
     def wait(self, known, not_before, until):
         """Wait for a snapshot other than the known one; return whether more may come after it."""
@@ -247,6 +268,7 @@ class _BackgroundFit:
         """End the work with the next snapshot."""
         with self._changed:
             self._is_stopped = True
+            self._changed.notify_all()
 
 
 class _RememberedClips:
@@ -295,20 +317,19 @@ def _run_in_thread(call, timeout):
 
 def _ready_classifier():
     """A TimeBudgetClassifier; what its extractors import and load is loaded already."""
-    from skspeech._budget_data import split_head
     from skspeech.audio import as_clips
-    from skspeech.time_budget import TimeBudgetClassifier
+    from skspeech.time_budget import TimeBudgetClassifier, default_candidates
+    from skspeech.time_budget.features import stateless_steps
 
-    classifier = TimeBudgetClassifier(random_state=0)
     clips = as_clips(list(np.random.default_rng(0).normal(scale=0.1, size=(2, 16_000))))
-    for candidate in classifier._make_candidates(clips, [0, 1], n_cores=None, seed=0):
+    for candidate in default_candidates(clips, [0, 1]):
         features = clips
         try:
-            for _, step in split_head(candidate.estimator)[0]:
+            for _, step in stateless_steps(candidate.estimator)[0]:
                 features = step.transform(features)
         except Exception as error:
             logger.warning("The candidate %r cannot be used: %s", candidate.name, error)
-    return classifier
+    return TimeBudgetClassifier(random_state=0)
 
 
 def _as_clips(X):

@@ -42,10 +42,11 @@ def _extractor(candidate):
     return pipeline[0]
 
 
-def test_the_first_look_is_short_unless_clips_are():
-    for seconds, look in [(2.5, 1.6), (0.4, None)]:
-        first = default_candidates(_clips(seconds), LABELS)[0]
-        assert first.estimator[0].max_duration == look
+def test_the_speaker_network_has_a_quick_look_at_long_clips_only():
+    for seconds, looks in [(5.0, {1.6, None}), (2.5, {None})]:
+        candidates = default_candidates(_clips(seconds), LABELS, preset="fast")
+        extractors = [c.estimator[0] for c in candidates if c.name.startswith("speaker")]
+        assert {extractor.max_duration for extractor in extractors} == looks
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -139,7 +140,7 @@ def test_an_unknown_preset_is_named():
 
 def test_clips_that_cannot_be_read_are_left_to_the_candidates(tmp_path):
     clips = [*_clips(2.5), tmp_path / "missing.wav"]
-    assert default_candidates(clips, [*LABELS, "a"])[0].name == "speaker-first"
+    assert default_candidates(clips, [*LABELS, "a"])[0].name == "spectral"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

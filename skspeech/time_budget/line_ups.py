@@ -5,8 +5,6 @@ costs, only decides where a run begins; :class:`~skspeech.TimeBudgetClassifier` 
 measures.
 """
 
-import dataclasses
-
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
@@ -36,8 +34,8 @@ PRESETS = ("best", "fast", "autospeech2020")
 
 # Clips whose headers are read to learn how long clips are here.
 _N_PROBED = 50
-# Seconds of each clip that the first answer is made of: one window of the speaker network.
-_FIRST_LOOK = 1.6
+# Seconds of each clip of a quick look by the speaker network: one window.
+_QUICK_LOOK = 1.6
 # Discriminant analysis draws its covariance this far towards the identity where speakers of the
 # test clips may be new: Ledoit and Wolf's amount is meant for rows of one kind.
 _STRONG = 0.5
@@ -98,7 +96,7 @@ def default_candidates(
     >>> from skspeech.datasets import make_tones
     >>> clips = make_tones(n_samples=8, random_state=0)
     >>> [c.name for c in default_candidates(clips.data, clips.target, preset="fast")]
-    ['speaker', 'keyword', 'spectral', 'speaker-sharp']
+    ['spectral', 'speaker', 'keyword', 'speaker-sharp']
     """
     if preset not in PRESETS:
         accepted = ", ".join(map(repr, PRESETS))
@@ -165,22 +163,25 @@ def _columns(extractor, parts):
 
 
 def _fast(duration, settings, time_budget):
-    """Each network by itself, and the spectrum: they know different things of a clip."""
-    first = SpeakerEmbedding(max_duration=_FIRST_LOOK, **settings)
+    """Each network by itself, and the spectrum: they know different things of a clip.
+
+    The spectrum comes first: in a quarter of the time that the speaker network takes for a window,
+    it tells most of what can be told.
+    """
+    quick = SpeakerEmbedding(max_duration=_QUICK_LOOK, **settings)
     speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
     keyword, spectral = KeywordEmbedding(**settings), SpectralStatistics(**settings)
     smooth = _columns(speaker, ["_mean_", "_std_", "_embedding_"])
     line_up = [
-        Candidate("speaker-first", _discriminant(first, _STRONG), where="main", first=True),
+        Candidate("spectral", _discriminant(spectral, _STRONG), where="main", first=True, gain=2.0),
+        Candidate("speaker-quick", _discriminant(quick, _STRONG), where="main", gain=2.0),
         Candidate("speaker", _discriminant(speaker, _STRONG, smooth), where="main", gain=2.0),
         Candidate("keyword", _discriminant(keyword, _STRONG), where="main", gain=2.0),
-        Candidate("spectral", _discriminant(spectral, _STRONG), where="main", gain=2.0),
         Candidate("speaker-sharp", _discriminant(speaker, columns=smooth), where="main"),
     ]
-    if duration > _FIRST_LOOK:
+    if duration > 2 * _QUICK_LOOK:
         return line_up
-    # One window holds a clip: its first look is the whole of it.
-    return [dataclasses.replace(line_up[1], first=True), *line_up[2:]]
+    return [candidate for candidate in line_up if candidate.name != "speaker-quick"]
 
 
 def _best(duration, settings, time_budget):
@@ -209,7 +210,7 @@ def _best(duration, settings, time_budget):
             where="main",
             gain=4.0,
             stage=1,
-            cost=_SECONDS_PER_SECOND * max(duration, _FIRST_LOOK),
+            cost=_SECONDS_PER_SECOND * max(duration, _QUICK_LOOK),
         ),
         *(_trained(settings, stage=1) if time_budget >= _LONG_BUDGET else []),
     ]
