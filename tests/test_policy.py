@@ -1,0 +1,295 @@
+"""What a run does next, from what is known: no clock, no thread and no process."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.svm import SVC
+
+from skspeech import Candidate
+from skspeech.time_budget import policy
+from skspeech.time_budget.features import SharedFeatures
+from skspeech.time_budget.state import CandidateState, Fold, HeldOut, Job, RunState
+
+N = 90
+FOLDS = [Fold(np.setdiff1d(np.arange(N), np.arange(k, N, 3)), np.arange(k, N, 3)) for k in range(3)]
+
+
+def run_state(entries, **known):
+    settings = {"folds": list(FOLDS), "left": 50.0, "answered": True, "n_cores": 2, **known}
+    state = RunState(60.0, N, N, 3, **settings)
+    state.entries = entries
+    for index, entry in enumerate(entries):
+        entry.index = index
+    return state
+
+
+def entry(name, estimator=None, *, features=None, where="main", takes_max_time=False, **hints):
+    estimator = estimator or LogisticRegression()
+    candidate = Candidate(name, estimator, **hints)
+    return CandidateState(0, candidate, features, estimator, where, takes_max_time)
+
+
+def shared(key, rate, level=0):
+    features = SharedFeatures(key, [])
+    features.rate, features.level, features.warm = rate, level, rate is not None
+    return features
+
+
+def validated(candidate, score, seconds=0.1, weight=0.0, folds=(0, 1, 2), level=N):
+    """The candidate after its folds were trained."""
+    for fold in folds:
+        candidate.held_out[fold] = HeldOut(np.arange(30), np.zeros((30, 3)))
+        candidate.models[fold], candidate.levels[fold] = object(), level
+        candidate.fit_times[fold] = seconds
+        candidate.final.add(fold)
+    candidate.score, candidate.weight = score, weight
+    return candidate
+
+
+def order_here(state):
+    """Names in the order in which they are validated, if each is as good as expected."""
+    names = []
+    while (job := policy.next_here(state)) is not None and job.kind == "validate":
+        names.append(job.entry.name)
+        if job.entry.features is not None:
+            job.entry.features.level = job.level
+            job.entry.features.rate = job.entry.features.rate or 0.001
+        validated(job.entry, 0.5)
+    return names
+
+
+# -------------------------------------------------------------------------- this process
+
+
+@pytest.mark.parametrize(
+    ("candidates", "first"),
+    [
+        ([("a", {}), ("b", {"first": True})], "b"),
+        ([("a", {"stage": 1}), ("b", {})], "b"),
+        ([("a", {"cost": 0.5}), ("b", {"cost": 0.1})], "b"),
+        ([("a", {}), ("b", {})], "a"),
+    ],
+    ids=["marked", "stage", "cost", "order"],
+)
+def test_the_first_answer(candidates, first):
+    state = run_state([entry(name, **hints) for name, hints in candidates], answered=False)
+    job = policy.next_here(state)
+    assert (job.kind, job.entry.name) == ("first", first)
+
+
+def test_another_candidate_gives_the_first_answer_if_the_marked_one_is_late():
+    late, other = entry("late", first=True), entry("other")
+    late.misses = 1
+    assert policy.next_here(run_state([late, other], answered=False)).entry is other
+
+
+@pytest.mark.parametrize(
+    ("table", "order"),
+    [
+        # name, gain, stage, seconds per row of its embedding
+        ([("a", 1, 0, 0.01), ("b", 2, 0, 0.01)], ["b", "a"]),
+        ([("a", 1, 0, 0.10), ("b", 1, 0, 0.01)], ["b", "a"]),
+        ([("a", 1, 1, 0.01), ("b", 1, 0, 0.01)], ["b", "a"]),
+        ([("a", 4, 1, 0.01), ("b", 1, 0, 0.01)], ["a", "b"]),
+        ([("a", 2, 0, 0.10), ("b", 1, 0, 0.02), ("c", 1, 2, 0.01)], ["b", "c", "a"]),
+        ([("a", 1, 0, 0.60), ("b", 1, 0, 0.01)], ["b"]),  # no time for all of a's rows
+    ],
+    ids=["gain", "cost", "stage", "gain over stage", "gain per second", "no time"],
+)
+def test_the_order_of_candidates(table, order):
+    entries = [
+        entry(name, features=shared(name, rate), gain=gain, stage=stage)
+        for name, gain, stage, rate in table
+    ]
+    state = run_state(entries, left=20.0)
+    if order == ["b"]:
+        assert policy.next_here(state).entry.name == "b"
+        assert policy.validation_cost(state, entries[0], N) > state.left
+    else:
+        assert order_here(state) == order
+
+
+def test_an_embedding_that_is_there_costs_nothing_more():
+    near, far = entry("near", features=shared("n", 0.1, N)), entry("far", features=shared("f", 0.1))
+    state = run_state([far, near])
+    assert policy.embedding_cost(state, near.features, N) == 0
+    assert policy.embedding_cost(state, far.features, N) == pytest.approx(9.0)
+    assert policy.next_here(state).entry is near
+
+
+def test_large_rows_cost_more():
+    state = run_state([entry("a", features=shared("a", 0.1, 80))])
+    state.mass = np.concatenate([np.linspace(0, 40, 81), np.linspace(45, 90, 10)])
+    assert policy.embedding_cost(state, state.entries[0].features, N) == pytest.approx(5.0)
+
+
+def test_what_looks_like_a_poor_embedding_waits():
+    good = validated(entry("good", features=shared("g", 0.01, N)), 0.9)
+    poor = validated(entry("poor", features=shared("p", 0.01, N)), 0.4)
+    more_good = entry("more good", features=good.features)
+    more_poor = entry("more poor", features=poor.features)
+    state = run_state([poor, good, more_poor, more_good])
+    assert policy.gain(state, more_good) > 10 * policy.gain(state, more_poor)
+    assert order_here(state) == ["more good", "more poor"]
+
+
+def test_members_are_refitted_before_the_time_is_over():
+    member = validated(entry("member"), 0.9, seconds=4.0, weight=1.0)
+    newcomer = entry("newcomer", cost=0.1)  # 18 s for three folds
+    assert policy.next_here(run_state([member, newcomer], left=50.0)).entry is newcomer
+    job = policy.next_here(run_state([member, newcomer], left=22.0))
+    assert (job.kind, job.entry) == ("refit", member)
+    assert policy.next_here(run_state([member, newcomer], left=5.0)) is None
+
+
+def test_without_folds_all_candidates_are_trained_on_all_rows():
+    entries = [entry("a"), entry("b", gain=2.0)]
+    state = run_state(entries, folds=[])
+    job = policy.next_here(state)
+    assert (job.kind, job.entry.name) == ("refit", "b")
+    entries[1].full_model, entries[1].full_level = object(), N
+    assert policy.next_here(state).entry.name == "a"
+    entries[0].full_model, entries[0].full_level = object(), N
+    assert policy.next_here(state) is None
+
+
+def test_a_candidate_that_was_given_up_waits_and_has_twice_the_time():
+    late, other = entry("late", gain=5.0), entry("other")
+    before = policy.next_here(run_state([late, other]))
+    assert before.entry is late
+    late.misses = 1
+    state = run_state([late, other])
+    assert order_here(state) == ["other", "late"]
+    late.levels.clear()
+    late.score = math.nan
+    assert policy.next_here(state).limit == 2 * before.limit
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_imports_have_time_of_their_own(alone):
+    cold = entry("cold", features=shared("cold", None))
+    others = [] if alone else [entry("other", features=shared("warm", 0.01, N), stage=9)]
+    state = run_state([cold, *others], left=6.0, answered=False)
+    state.budget = 6.0
+    limit = policy.next_here(state).limit
+    assert limit == pytest.approx(6.0 if alone else 4.8)
+    cold.features.warm, cold.features.rate = True, 0.001
+    assert policy.next_here(state).limit == pytest.approx(2.0)
+
+
+# -------------------------------------------------------------------------- repeats
+
+
+def test_the_validation_is_repeated_when_nothing_else_is_left():
+    one, two = validated(entry("one"), 0.9, weight=0.5), validated(entry("two"), 0.8, weight=0.5)
+    one.full_model = two.full_model = object()
+    one.full_level = two.full_level = N
+    state = run_state([one, two], max_repeats=2)
+    assert policy.next_here(state) is None
+    assert policy.wants_repeat(state)
+    state.folds += [Fold(fold.train, fold.test, 1) for fold in FOLDS]
+    jobs = [policy.next_here(state)]
+    assert jobs[0].folds == (3, 4, 5)
+    validated(jobs[0].entry, 0.9, weight=0.5, folds=(3, 4, 5))
+    jobs.append(policy.next_here(state))
+    assert {job.entry.name for job in jobs} == {"one", "two"}
+    validated(jobs[1].entry, 0.9, weight=0.5, folds=(3, 4, 5))
+    assert not policy.wants_repeat(state)
+
+
+@pytest.mark.parametrize("reason", ["time", "one candidate", "no folds"])
+def test_the_validation_is_not_repeated_for_nothing(reason):
+    seconds = 9.0 if reason == "time" else 0.1
+    entries = [validated(entry(name), 0.9, seconds, weight=0.5) for name in ("one", "two")]
+    state = run_state(entries, max_repeats=5)
+    if reason == "one candidate":
+        state.entries = entries[:1]
+    if reason == "no folds":
+        state.folds = []
+    assert not policy.wants_repeat(state)
+
+
+def test_refits_come_before_repeats():
+    one, two = validated(entry("one"), 0.9, weight=0.5), validated(entry("two"), 0.8, weight=0.5)
+    state = run_state([one, two], max_repeats=2)
+    state.folds += [Fold(fold.train, fold.test, 1) for fold in FOLDS]
+    assert policy.next_here(state).kind == "refit"
+
+
+# -------------------------------------------------------------------------- elsewhere
+
+
+def test_each_candidate_gets_a_fold_before_any_gets_its_second():
+    begun = validated(entry("begun", SVC(), where="worker"), 0.9, weight=1.0, folds=(0,))
+    fresh = entry("fresh", SVC(), where="worker", gain=0.1)
+    job = policy.next_elsewhere(run_state([begun, fresh]))
+    assert (job.entry, job.folds) == (fresh, (0,))
+
+
+def test_then_members_get_further_folds_then_a_refit_then_the_others_further_folds():
+    member = validated(entry("member", SVC(), where="worker"), 0.9, weight=1.0, folds=(0,))
+    other = validated(entry("other", SVC(), where="worker", gain=9.0), 0.8, folds=(0,))
+    done = []
+    state = run_state([other, member])
+    while (job := policy.next_elsewhere(state)) is not None:
+        done.append((job.entry.name, job.kind, *job.folds))
+        if job.kind == "refit":
+            job.entry.full_model = object()
+        else:
+            validated(job.entry, job.entry.score, weight=job.entry.weight, folds=job.folds)
+    assert done == [
+        ("member", "validate", 1),
+        ("member", "validate", 2),
+        ("member", "refit"),
+        ("other", "validate", 1),
+        ("other", "validate", 2),
+    ]
+
+
+def test_what_runs_or_failed_is_not_started_again():
+    running, failed = entry("running", where="worker"), entry("failed", where="worker")
+    running.running, failed.failed = True, True
+    state = run_state([running, failed])
+    assert policy.next_elsewhere(state) is None
+    assert [policy.has_work_elsewhere(state, e) for e in state.entries] == [True, False]
+
+
+def test_there_is_no_further_fold_that_would_take_too_long():
+    slow = validated(entry("slow", where="worker"), 0.9, seconds=30.0, weight=1.0, folds=(0,))
+    assert policy.next_elsewhere(run_state([slow], left=40.0)).folds == (1,)
+    assert policy.next_elsewhere(run_state([slow], left=32.0)) is None
+
+
+def test_a_candidate_that_keeps_its_time_is_told_a_share_of_it():
+    told = entry("told", where="worker", takes_max_time=True, startup=2.0)
+    job = policy.next_elsewhere(run_state([told], left=40.0))
+    assert job.max_time == pytest.approx(18.0)  # half is kept for further folds
+    assert job.limit == pytest.approx(1.25 * 18.0 + 3.0 + 2.0)
+    untold = entry("untold", where="worker")
+    job = policy.next_elsewhere(run_state([untold], left=40.0))
+    assert job.max_time is None
+    assert job.limit == pytest.approx(40.0)
+
+
+def test_a_worker_waits_for_features_that_still_grow():
+    features = shared("f", 0.01, 40)
+    waiting = entry("waiting", SVC(), where="worker", features=features)
+    state = run_state([waiting])
+    state.here = Job("validate", waiting)
+    assert policy.next_elsewhere(state) is None
+    features.level, state.here = N, None
+    assert policy.next_elsewhere(state).entry is waiting
+
+
+def test_costs_are_measured_hinted_or_guessed():
+    seen, hinted, guessed = entry("seen"), entry("hinted", SVC(), cost=0.5), entry("g", GaussianNB())
+    validated(seen, 0.9, seconds=6.0)
+    state = run_state([seen, hinted, guessed])
+    assert policy.unit_cost(state, seen) == pytest.approx(0.1)
+    assert policy.unit_cost(state, hinted) == 0.5
+    assert policy.unit_cost(state, guessed) == policy.DEFAULT_UNIT_COST
+    state.unit_costs[GaussianNB] = 0.02
+    assert policy.unit_cost(state, guessed) == 0.02
