@@ -228,3 +228,34 @@ class SlowEmbedding(TransformerMixin, BaseEstimator):
 class HangingEmbedding(SlowEmbedding):
     def transform(self, X):
         time.sleep(3600)
+
+
+class NeedsGroups(Fake):
+    """Cannot be trained without groups and weights."""
+
+    def fit(self, X, y, groups=None, sample_weight=None):
+        if groups is None or sample_weight is None or len(groups) != len(X):
+            raise RuntimeError("groups or weights are missing")
+        self.groups_, self.sample_weight_ = np.asarray(groups), np.asarray(sample_weight)
+        return super().fit(X, y)
+
+
+class Guesser(Fake):
+    """Knows nothing: its probabilities are drawn from the row and a seed."""
+
+    def __init__(self, seed=0):
+        self.seed = seed
+
+    def predict_proba(self, X):
+        rows = np.abs(np.asarray(X) * 1e6).astype(np.int64).sum(axis=1)
+        draws = [np.random.default_rng([self.seed, row]).random(len(self.classes_)) for row in rows]
+        return np.array(draws) / np.sum(draws, axis=1, keepdims=True)
+
+
+class SlowToPredict(Fake):
+    def __init__(self, seconds=0.0):
+        self.seconds = seconds
+
+    def predict_proba(self, X):
+        time.sleep(self.seconds * len(X))
+        return super().predict_proba(X)

@@ -285,7 +285,8 @@ def test_a_worker_waits_for_features_that_still_grow():
 
 
 def test_costs_are_measured_hinted_or_guessed():
-    seen, hinted, guessed = entry("seen"), entry("hinted", SVC(), cost=0.5), entry("g", GaussianNB())
+    seen, hinted = entry("seen"), entry("hinted", SVC(), cost=0.5)
+    guessed = entry("guessed", GaussianNB())
     validated(seen, 0.9, seconds=6.0)
     state = run_state([seen, hinted, guessed])
     assert policy.unit_cost(state, seen) == pytest.approx(0.1)

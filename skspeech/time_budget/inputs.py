@@ -10,6 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from skspeech._labels import check_groups, check_labels, check_sample_weight
 from skspeech.ensemble.selection import ProbabilityScore
+from skspeech.time_budget.workers.tasks import quiet_fits
 
 __all__ = ["check_rows", "check_score", "check_targets", "warn_of_validation"]
 
@@ -58,7 +59,8 @@ def check_targets(estimator, X, y, groups, sample_weight):
     y = check_labels(y)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError("Input y contains infinity.")
-    check_classification_targets(y)
+    with quiet_fits():
+        check_classification_targets(y)
     if not len(y):
         raise ValueError("y is empty: there is no clip to learn from.")
     check_consistent_length(X, y)

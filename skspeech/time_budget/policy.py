@@ -379,7 +379,7 @@ def unit_cost(state, entry):
     """Seconds per training row: measured on this one or its like, else hinted, else guessed."""
     if entry.fit_times:
         n_rows = np.mean([len(state.folds[fold].train) for fold in entry.fit_times])
-        level = max(entry.levels.values())
+        level = max(entry.levels.values(), default=state.n_total)
         return entry.fit_time / max(n_rows * level / state.n_total, 1)
     known = state.unit_costs.get(kind_of(entry.estimator))
     if known is not None:

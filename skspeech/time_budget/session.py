@@ -37,7 +37,7 @@ from skspeech.time_budget.workers.process import WorkerProcess, describe_exit
 from skspeech.time_budget.workers.rows import ExchangeFolder, RowsOfJob
 from skspeech.time_budget.workers.tasks import (
     Task,
-    quiet_convergence,
+    quiet_fits,
     set_random_states,
     takes_max_time,
 )
@@ -198,7 +198,7 @@ class Session:
 
     def _coordinate(self):
         try:
-            with quiet_convergence():
+            with quiet_fits():
                 self._prepare()
                 self._loop()
         except Stopped:
@@ -456,6 +456,7 @@ class Session:
             self._event("embedding", candidate=entry.name, n_rows=n_rows, level=features.level)
         elif kind == "fold":
             number, level, places, outcome = payload
+            job.started = time.monotonic()
             self._clocks["candidates"] += outcome.fit_time + outcome.predict_time
             self._take_fold(entry, number, level, places, outcome)
             n_rows = len(self.state.folds[number].train) * level / self.data.n_total
@@ -485,7 +486,7 @@ class Session:
         entry = job.entry
         entry.running = False
         if not entry.failed and entry.status == "running":
-            entry.status = "ok"
+            entry.status, entry.failures = "ok", []  # what was late at first is no failure
             entry.finished = entry.finished if self._is_repeat(job) else self.now
 
     def _take_fold(self, entry, number, level, places, outcome):

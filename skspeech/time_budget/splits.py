@@ -77,12 +77,12 @@ def make_splits(cv, X, y, codes, classes, groups, random_state):
     try:
         pairs = list(check_cv(cv, y, classifier=True).split(X, y, groups))
     except TypeError as error:
-        raise ValueError(f"cv={cv!r} is no splitter, and no list of index pairs.") from error
+        raise ValueError(f"cv={_short(cv)} is no splitter, and no list of index pairs.") from error
     folds = [_fold_of_pair(cv, pair, codes, groups) for pair in pairs]
     folds = [fold for fold in folds if len(fold.test)]
     if not folds:
         raise ValueError(
-            f"cv={cv!r} holds out only clips of classes that it does not train on then. Where y is "
+            f"cv={_short(cv)} holds out only clips of classes that it does not train on then. Where y is "
             "sorted, a splitter has to shuffle; StratifiedKFold keeps all classes in both parts."
         )
     return Splits(folds)
@@ -145,20 +145,25 @@ def _fold_of_pair(cv, pair, codes, groups):
         train, test = (_as_rows(rows, len(codes)) for rows in pair)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"cv={cv!r} must give pairs of indices into the {len(codes)} rows: {error}"
+            f"cv={_short(cv)} must give pairs of indices into the {len(codes)} rows: {error}"
         ) from error
     both = np.intersect1d(train, test)
     if both.size:
-        raise ValueError(f"cv={cv!r} has {both.size} rows in both parts of a split.")
+        raise ValueError(f"cv={_short(cv)} has {both.size} rows in both parts of a split.")
     if groups is not None:
         shared = np.intersect1d(groups[train], groups[test])
         if shared.size:
             raise ValueError(
-                f"cv={cv!r} has {shared.size} groups in both parts of a split, such as "
+                f"cv={_short(cv)} has {shared.size} groups in both parts of a split, such as "
                 f"{shared[0]!r}. Use a splitter that keeps groups whole, such as "
                 "StratifiedGroupKFold, or leave groups out."
             )
     return Fold(train, np.unique(test[np.isin(codes[test], codes[train])]))
+
+
+def _short(cv):
+    """A splitter as it is; of lists of indices only what they are."""
+    return f"<{type(cv).__name__} of splits>" if isinstance(cv, list | tuple) else repr(cv)
 
 
 def _as_rows(rows, n_rows):

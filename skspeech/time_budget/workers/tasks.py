@@ -21,7 +21,7 @@ __all__ = [
     "checked_proba",
     "dump_model",
     "executor_task",
-    "quiet_convergence",
+    "quiet_fits",
     "run_task",
     "set_max_time",
     "set_random_states",
@@ -190,19 +190,24 @@ def set_random_states(estimator, seed):
 
 
 @contextlib.contextmanager
-def quiet_convergence():
-    """Say nothing about solvers that stop early: a budget stops them on purpose.
+def quiet_fits():
+    """Leave out warnings of scikit-learn's that are no news here.
 
-    A filter of its own is put in front and taken away again, instead of saving and restoring all
+    A budget stops solvers early on purpose, and a few clips of each of many speakers are no
+    regression.
+
+    Filters of its own are put in front and taken away again, instead of saving and restoring all
     filters, since other threads may change theirs in the meantime.
     """
     mark = f"(?#skspeech {id(object())} {time.monotonic_ns()})"
+    many_classes = mark + "The number of unique classes"
     warnings.filterwarnings("ignore", message=mark, category=ConvergenceWarning)
+    warnings.filterwarnings("ignore", message=many_classes, category=UserWarning)
     try:
         yield
     finally:
         for entry in list(warnings.filters):
-            if getattr(entry[1], "pattern", None) == mark:
+            if getattr(entry[1], "pattern", None) in (mark, many_classes):
                 warnings.filters.remove(entry)
 
 
@@ -295,7 +300,7 @@ def executor_task(payload):
     """
     task, X, y, X_test, n_threads = pickle.loads(payload)
     limits = contextlib.nullcontext() if n_threads is None else limited_threads(n_threads)
-    with quiet_convergence(), limits:
+    with quiet_fits(), limits:
         *_, last = run_task(task, X, y, X_test, stream=False)
     return {
         "model": dump_model(last.model),

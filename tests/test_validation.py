@@ -1,0 +1,300 @@
+"""Honest scores: groups stay whole, nothing is judged by what it chose, and reasons are given."""
+
+import fake_candidates as fake
+import numpy as np
+import pytest
+import sklearn
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    ShuffleSplit,
+    StratifiedKFold,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skspeech import Candidate, GeometricMeanVotingClassifier, TimeBudgetClassifier
+from skspeech.time_budget.features import row_sizes
+from skspeech.time_budget.splits import make_splits, repeat_folds, value_order
+from skspeech.time_budget.state import Fold
+
+X, y = load_iris(return_X_y=True)
+BAYES = ("bayes", GaussianNB())
+LINEAR = ("linear", LogisticRegression(max_iter=1000))
+
+
+def splits(cv="auto", labels=y, groups=None, X=X):
+    classes, codes = np.unique(labels, return_inverse=True)
+    return make_splits(cv, X, labels, codes, classes, groups, 0)
+
+
+# -------------------------------------------------------------------------- groups
+
+
+@pytest.mark.parametrize("cv", ["auto", 3, GroupKFold(3), LeaveOneGroupOut()])
+@pytest.mark.parametrize("n_groups", [4, 11, 40])
+def test_groups_are_never_on_both_sides(cv, n_groups):
+    groups = np.random.default_rng(0).integers(0, n_groups, len(y))
+    for fold in splits(cv, groups=groups).folds:
+        assert not np.intersect1d(groups[fold.train], groups[fold.test]).size
+        assert np.isin(y[fold.test], y[fold.train]).all()
+
+
+def test_groups_are_whole_in_every_repeat_and_the_folds_differ():
+    groups = np.arange(len(y)) // 5
+    codes = y
+    first, second = (repeat_folds("auto", codes, groups, 0, repeat) for repeat in (0, 1))
+    assert {fold.repeat for fold in second} == {1}
+    for fold in second:
+        assert not np.intersect1d(groups[fold.train], groups[fold.test]).size
+    assert any(not np.array_equal(a.test, b.test) for a, b in zip(first, second, strict=True))
+
+
+def test_a_splitter_that_splits_groups_is_refused():
+    folds = list(StratifiedKFold(3).split(X, y))
+    with pytest.raises(ValueError, match=r"cv=.* has \d+ groups in both parts .*StratifiedGroup"):
+        splits(folds, groups=np.arange(len(y)) // 5)
+
+
+def test_groups_and_weights_reach_candidates_wherever_they_run():
+    speaker, weight = np.arange(len(y)) // 5, np.linspace(1, 2, len(y))
+    candidates = [
+        Candidate("here", fake.NeedsGroups(), where="main"),
+        Candidate("worker", fake.NeedsGroups(), where="worker"),
+        Candidate("pipeline", make_pipeline(StandardScaler(), fake.NeedsGroups()), where="worker"),
+    ]
+    clf = TimeBudgetClassifier(candidates, time_budget=60, selection="threshold", random_state=0)
+    clf.fit(X, y, groups=speaker, sample_weight=weight)
+    assert clf.failures_ == []
+    assert not np.isnan(clf.results_["score"]).any()
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_metadata_routing_through_the_estimator(routing):
+    speaker, weight = np.arange(len(y)) // 5, np.ones(len(y))
+    inner = fake.NeedsGroups()
+    with sklearn.config_context(enable_metadata_routing=routing):
+        if routing:
+            inner = inner.set_fit_request(groups=True, sample_weight=True)
+        clf = TimeBudgetClassifier([Candidate("c", inner, where="main")], time_budget=20)
+        if routing:
+            pipeline = make_pipeline(
+                StandardScaler().set_fit_request(sample_weight=False),
+                clf.set_fit_request(groups=True, sample_weight=True),
+            )
+            pipeline.fit(X, y, groups=speaker, sample_weight=weight)
+        else:
+            pipeline = make_pipeline(StandardScaler(), clf)
+            pipeline.fit(
+                X,
+                y,
+                timebudgetclassifier__groups=speaker,
+                timebudgetclassifier__sample_weight=weight,
+            )
+        assert pipeline.score(X, y) > 0.9
+
+
+def test_weights_must_be_weights():
+    with pytest.raises(ValueError, match="negative"):
+        TimeBudgetClassifier([BAYES]).fit(X, y, sample_weight=np.where(y == 1, -1.0, 1.0))
+
+
+# -------------------------------------------------------------------------- few rows
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "n_each", "validated"), [(30, 2, True), (2, 2, True), (4, 1, False)]
+)
+def test_a_few_clips_of_each_class_are_enough_for_a_model(n_classes, n_each, validated):
+    labels = np.repeat(np.arange(n_classes), n_each)
+    rows = np.random.default_rng(0).normal(size=(n_classes, 5))[labels] * 5
+    rows += np.random.default_rng(1).normal(size=rows.shape) * 0.01
+    candidates = [("nearest", KNeighborsClassifier(1)), ("linear", LogisticRegression())]
+    clf = TimeBudgetClassifier(candidates, time_budget=20, random_state=0)
+    if validated:
+        clf.fit(rows, labels)
+        assert clf.best_score_ > 0.9
+    else:
+        with pytest.warns(UserWarning, match="No clip can be held out: each class has one clip"):
+            clf.fit(rows, labels)
+        assert np.isnan(clf.best_score_)
+        assert clf.results_["weight"].tolist() == [0.5, 0.5]
+    assert clf.score(rows, labels) == 1.0
+
+
+def test_an_unvalidated_run_uses_workers_too():
+    rows, labels = X[::50], y[::50]
+    candidates = [BAYES, ("worker", fake.Logistic())]
+    with pytest.warns(UserWarning, match="No clip can be held out"):
+        clf = TimeBudgetClassifier(candidates, time_budget=30).fit(rows, labels)
+    assert clf.results_["status"].tolist() == ["ok", "ok"]
+    assert clf.results_["weight"].tolist() == [0.5, 0.5]
+    assert "not validated" in clf.summary()
+
+
+@pytest.mark.parametrize(
+    ("groups", "reason"),
+    [(y, "all clips of each class are in one group"), (np.zeros(len(y)), "a single group")],
+    ids=["groups=y", "one group"],
+)
+def test_the_reason_why_nothing_can_be_held_out(groups, reason):
+    with pytest.warns(UserWarning, match=reason):
+        clf = TimeBudgetClassifier([BAYES], time_budget=20).fit(X, y, groups=groups)
+    assert np.isnan(clf.best_score_)
+
+
+def test_a_splitter_that_holds_whole_classes_out_is_told_why():
+    with pytest.raises(ValueError, match=r"KFold.* only clips of classes that it does not train"):
+        TimeBudgetClassifier([BAYES], cv=KFold(3)).fit(X, y)
+
+
+# -------------------------------------------------------------------------- the user's folds
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_unsorted_folds_put_predictions_where_they_belong(seed):
+    rng = np.random.default_rng(seed)
+    folds = []
+    for train, test in ShuffleSplit(2, test_size=0.4, random_state=seed).split(X):
+        folds.append((rng.permutation(train), rng.permutation(test)))
+    clf = TimeBudgetClassifier([LINEAR], cv=folds, time_budget=20).fit(X, y)
+    expected = [
+        LogisticRegression(max_iter=1000).fit(X[train], y[train]).score(X[test], y[test])
+        for train, test in folds
+    ]
+    accuracy = TimeBudgetClassifier([LINEAR], cv=folds, scoring="accuracy", time_budget=20)
+    accuracy.fit(X, y)
+    assert accuracy.results_["split0_test_score"][0] == pytest.approx(expected[0])
+    assert accuracy.results_["split1_test_score"][0] == pytest.approx(expected[1])
+    assert clf.results_["score"][0] > 0.9
+
+
+def test_a_subset_of_unsorted_rows_is_placed_right():
+    """While only some rows are embedded, held-out rows are found by their place in the fold."""
+    slow = make_pipeline(fake.SlowEmbedding(seconds=0.01), GaussianNB())
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(np.tile(np.arange(len(y)), 4))
+    test = rng.permutation(200)
+    cv = [(np.arange(200, 600), test)]
+    clf = TimeBudgetClassifier(
+        [Candidate("slow", slow, first=True), BAYES], cv=cv, time_budget=5, random_state=0
+    )
+    clf.fit(X[rows], y[rows])
+    scores = dict(zip(clf.results_["name"], clf.results_["score"], strict=True))
+    assert scores["bayes"] > 0.9
+    assert np.isnan(scores["slow"]) or scores["slow"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("cv", "words"),
+    [
+        ((X[:30], y[:25]), "30 clips and 25 labels"),
+        ((X[:20], y[:30]), "20 clips and 30 labels"),
+        ((X[:0], y[:0]), "at least one clip"),
+        ((X[:2], [0, None]), "missing"),
+        ([(np.arange(100), np.arange(90, 150))], "10 rows in both parts"),
+        ([(np.arange(100), np.arange(140, 160))], "out of bounds"),
+        ([(np.arange(100), np.array([0.5]))], "no index"),
+    ],
+)
+def test_wrong_folds_are_named(cv, words):
+    with pytest.raises(ValueError, match=f"cv=.*{words}|{words}.*cv="):
+        splits(cv)
+
+
+def test_a_score_that_needs_every_class_does_not_end_the_run():
+    folds = [(np.arange(0, 150, 2), np.arange(1, 150, 2)), (np.arange(1, 150, 2), np.array([0, 2]))]
+    clf = TimeBudgetClassifier([BAYES, LINEAR], cv=folds, scoring="roc_auc_ovr", time_budget=20)
+    clf.fit(X, y)
+    assert clf.results_["weight"].sum() == pytest.approx(1)
+    assert clf.score(X, y) > 0.9
+
+
+def test_warm_start_knows_another_validation_set_by_its_values():
+    rows = np.tile(X, (10, 1))
+    one, other = (rows, np.tile(y, 10)), (rows.copy(), np.tile(y, 10))
+    other[0][700, 2] += 1  # in the middle, which repr leaves out
+    clf = TimeBudgetClassifier([BAYES], cv=one, time_budget=20, warm_start=True, random_state=0)
+    clf.fit(X, y)
+    with pytest.warns(UserWarning, match="starts anew"):
+        clf.set_params(cv=other).fit(X, y)
+
+
+# -------------------------------------------------------------------------- scores
+
+
+def test_best_score_is_not_flattered_by_the_choice():
+    """Thirty guessers, sixty rows: the best of them looks good by chance, and is not."""
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(60, 4)), np.arange(60) % 2
+    guessers = [Candidate(f"g{i}", fake.Guesser(i), where="main") for i in range(30)]
+    clf = TimeBudgetClassifier(guessers, cv=3, time_budget=60, random_state=0).fit(rows, labels)
+    assert not np.isnan(clf.results_["score"]).any()
+    assert max(clf.results_["score"]) >= 0.6
+    assert clf.best_score_ < max(clf.results_["score"]) - 0.05
+
+
+def test_a_first_answer_has_its_own_score_in_the_learning_curve():
+    poor = Candidate("poor", fake.Guesser(), where="main", first=True)
+    clf = TimeBudgetClassifier([poor, LINEAR], time_budget=20, random_state=0)
+    clf.fit(X, y)
+    score = dict(zip(clf.results_["name"], clf.results_["score"], strict=True))["poor"]
+    assert clf.learning_curve_["score"][0] == score < 0.6
+    assert clf.learning_curve_["score"][-1] == clf.best_score_ > 0.9
+
+
+def test_the_validation_is_repeated_with_other_folds_where_time_is_left():
+    clf = TimeBudgetClassifier([BAYES, LINEAR], time_budget=30, random_state=0).fit(X, y)
+    assert sum(name.startswith("split") for name in clf.results_) == 15
+    assert clf.timing_["total"] < 25
+    given = TimeBudgetClassifier([BAYES, LINEAR], cv=3, time_budget=30, random_state=0).fit(X, y)
+    assert sum(name.startswith("split") for name in given.results_) == 3
+
+
+def test_summary_of_a_run_with_a_first_answer_only():
+    look = Candidate("look", GaussianNB(), first=True)
+    clf = TimeBudgetClassifier([look, ("sleeper", fake.Sleeper())], time_budget=30)
+    for _ in clf.iter_fit(X, y):
+        break
+    assert "look: weight 1.00" in clf.summary()
+    assert "frequencies" not in clf.summary()
+
+
+def test_the_time_of_predicting_is_that_of_all_models_that_vote():
+    slow = Candidate("slow", fake.SlowToPredict(seconds=0.001), where="worker")
+    settings = {"time_budget": 30, "random_state": 0, "refit": False}
+    clf = TimeBudgetClassifier([slow], predict_time_budget=0.002, **settings).fit(X, y)
+    assert len(clf.ensemble_.estimators_) == 1
+    assert len(TimeBudgetClassifier([slow], **settings).fit(X, y).ensemble_.estimators_) == 3
+
+
+# -------------------------------------------------------------------------- the order of rows
+
+
+def test_large_rows_come_last():
+    rows = [np.zeros(100)] * 8 + [np.zeros(5000)] + [np.zeros(120)] * 3
+    sizes = row_sizes(rows)
+    assert sizes.tolist() == [100] * 8 + [5000] + [120] * 3
+    codes = np.arange(12) % 2
+    order = value_order(codes, 12, [Fold(np.arange(6), np.arange(6, 12))], sizes, 0)
+    assert order[-1] == 8
+    assert sorted(order) == list(range(12))
+
+
+def test_sizes_are_those_of_files_and_pairs_too(tmp_path):
+    path = tmp_path / "a.raw"
+    path.write_bytes(b"x" * 321)
+    assert row_sizes([str(path), path, (np.zeros(7), 16_000)]).tolist() == [321, 321, 7]
+    assert row_sizes([str(path), tmp_path / "missing"]).tolist() == [1, 1]
+    assert row_sizes(X[:3]).tolist() == [1, 1, 1]
+
+
+def test_the_ensemble_is_the_one_geometric_mean():
+    clf = TimeBudgetClassifier([BAYES, LINEAR], selection="threshold", time_budget=20).fit(X, y)
+    assert isinstance(clf.ensemble_, GeometricMeanVotingClassifier)
+    assert clf.results_["weight"].tolist() == [0.5, 0.5]
