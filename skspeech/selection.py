@@ -1,8 +1,8 @@
 """Which candidates vote, and with what weight: decided on held-out probabilities."""
 
 from skspeech.ensemble.blending import blend_log_probas, log_probas
+from skspeech.ensemble.scoring import ProbabilityScore
 from skspeech.ensemble.selection import (
-    ProbabilityScore,
     cross_fitted_score,
     greedy_selection,
     is_better,

@@ -1,12 +1,16 @@
 """Which candidates vote, and with what weight: decided on held-out probabilities."""
 
-import warnings
-
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics import get_scorer
+from scipy.optimize import minimize
+from scipy.special import log_softmax, logsumexp, softmax
 
 from skspeech.ensemble.blending import blend_log_probas
+from skspeech.ensemble.scoring import (
+    ProbabilityScore,
+    log_likelihoods,
+    neg_log_loss,
+    standard_error,
+)
 
 __all__ = [
     "DEFAULT_RULE",
@@ -20,103 +24,11 @@ __all__ = [
 ]
 
 TIED = 1e-9
+# Members with a smaller share of an equal weight only cost time.
+_LEAST_SHARE = 0.25
+# Where rows of one unit are all there is, nothing can be told: weights stay equal.
+_VERY_UNSURE = 1e3
 _MIN_BAGGED = 40  # rows, below which half of them tell too little
-
-
-class ProbabilityScore:
-    """A scikit-learn scorer that is computed from probabilities and labels alone.
-
-    Parameters
-    ----------
-    scoring : str or callable
-        A name that :func:`sklearn.metrics.get_scorer` knows, or a ``scorer(estimator, X, y)``.
-    classes : array-like of shape (n_classes,)
-        The labels, in the order of the probabilities' columns.
-
-    Examples
-    --------
-    >>> from skspeech.selection import ProbabilityScore
-    >>> score = ProbabilityScore("balanced_accuracy", ["no", "yes"])
-    >>> score([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], [0, 1, 1])
-    0.75
-    """
-
-    def __init__(self, scoring, classes):
-        self.scoring = scoring
-        self.classes = np.asarray(classes)
-        self._fast = _FAST_SCORES.get(scoring) if isinstance(scoring, str) else None
-        if self._fast is None:
-            self._scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
-
-    def __call__(self, proba, y):
-        """Score probabilities.
-
-        Parameters
-        ----------
-        proba : array-like of shape (n_samples, n_classes)
-            Probabilities; they need not sum to 1 for scores that look only at the best class.
-        y : array-like of int of shape (n_samples,)
-            Index into `classes` of each row's label.
-
-        Returns
-        -------
-        float
-            Higher is better. NaN where the score is not defined, such as the area under the ROC
-            curve of rows that lack a class.
-        """
-        proba, y = np.asarray(proba), np.asarray(y)
-        if self._fast is not None:
-            return self._fast(proba, y)
-        oracle = _Oracle(proba / proba.sum(axis=1, keepdims=True), self.classes)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                return float(self._scorer(oracle, np.arange(len(y)), self.classes[y]))
-            except ValueError:
-                return float("nan")
-
-
-class _Oracle(ClassifierMixin, BaseEstimator):
-    """A fitted classifier that already knows the probabilities; its `X` are row numbers."""
-
-    def __init__(self, proba, classes):
-        self.proba = proba
-        self.classes_ = classes
-
-    def fit(self, X, y):
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return True
-
-    def predict_proba(self, X):
-        return self.proba[X]
-
-    def predict(self, X):
-        return self.classes_[self.proba[X].argmax(axis=1)]
-
-
-def _accuracy(proba, y):
-    return float(np.mean(proba.argmax(axis=1) == y))
-
-
-def _balanced_accuracy(proba, y):
-    counts = np.bincount(y)
-    hits = np.bincount(y[proba.argmax(axis=1) == y], minlength=len(counts))
-    present = counts > 0
-    return float(np.mean(hits[present] / counts[present]))
-
-
-def _neg_log_loss(proba, y):
-    own = proba[np.arange(len(y)), y] / proba.sum(axis=1)
-    return float(np.mean(np.log(np.maximum(own, np.finfo(float).tiny))))
-
-
-_FAST_SCORES = {
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "neg_log_loss": _neg_log_loss,
-}
 
 
 def select_members(
@@ -189,7 +101,7 @@ def select_members(
 def _defined(score, blend, y):
     """The score, or where that is NaN, the negative log loss."""
     proba, known = blend
-    return _neg_log_loss if np.isnan(score(proba[known], y[known])) else score
+    return neg_log_loss if np.isnan(score(proba[known], y[known])) else score
 
 
 def cross_fitted_score(logs, y, *, score, parts, select, units=None):
@@ -257,6 +169,11 @@ def cross_fitted_score(logs, y, *, score, parts, select, units=None):
 def is_better(new_blend, old_blend, y, *, score, units=None):
     """Whether a new ensemble ought to take the place of the one that stands.
 
+    It has to lower the log loss by more than one standard error of the difference; or, where
+    it is backed by more held-out rows than the old one, not raise it by more than that. And the
+    score must not fall by more than its standard error. Small gains are mostly chance, and
+    a run that follows them ends below the best point of its own curve.
+
     Parameters
     ----------
     new_blend, old_blend : ndarray of shape (n_rows, n_classes)
@@ -272,16 +189,45 @@ def is_better(new_blend, old_blend, y, *, score, units=None):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.selection import ProbabilityScore, is_better
+    >>> y = np.arange(40) % 2
+    >>> score = ProbabilityScore("accuracy", ["no", "yes"])
+    >>> unsure = np.where(np.eye(2)[y] == 1, 0.6, 0.4)
+    >>> sure = np.where(np.eye(2)[y] == 1, 0.9, 0.1)
+    >>> is_better(sure, unsure, y, score=score), is_better(unsure, sure, y, score=score)
+    (True, False)
     """
     y = np.asarray(y)
-    rows = ~np.isnan(new_blend[:, 0]) & ~np.isnan(old_blend[:, 0])
+    units = np.arange(len(y)) if units is None else np.asarray(units)
+    new_rows, old_rows = ~np.isnan(new_blend[:, 0]), ~np.isnan(old_blend[:, 0])
+    rows = new_rows & old_rows
     if not rows.any():
-        return not np.isnan(new_blend[:, 0]).all()
-    new, old, y = new_blend[rows], old_blend[rows], y[rows]
-    gain = score(new, y) - score(old, y)
-    if abs(gain) > TIED:
-        return bool(gain > 0)
-    return _neg_log_loss(new, y) > _neg_log_loss(old, y) + 1e-4
+        return bool(new_rows.sum() > old_rows.sum())
+    new, old, y, units = new_blend[rows], old_blend[rows], y[rows], units[rows]
+    gains = log_likelihoods(new, y) - log_likelihoods(old, y)
+    sure = standard_error(gains, units)
+    if new_rows.sum() > old_rows.sum():
+        sure = -sure  # more rows speak for the new one, so it need not be better
+    if not gains.mean() > sure:
+        return False
+    return not _falls(score, new, old, y, units)
+
+
+def _falls(score, new, old, y, units, n_blocks=20):
+    """Whether the score falls by more than its standard error, by the jackknife over units."""
+    fall = score(old, y) - score(new, y)
+    if not fall > TIED:
+        return False
+    own = np.unique(units, return_inverse=True)[1]
+    blocks = own * min(n_blocks, own.max() + 1) // (own.max() + 1)
+    kept = [blocks != block for block in np.unique(blocks)]
+    falls = [score(old[rows], y[rows]) - score(new[rows], y[rows]) for rows in kept if rows.any()]
+    spread = np.sqrt((len(falls) - 1) * np.var(falls)) if len(falls) > 1 else np.inf
+    return bool(fall > spread)
 
 
 def greedy_selection(
@@ -508,7 +454,74 @@ def _affordable(weights, fits):
     return weights / weights.sum() if kept else weights
 
 
+def _least_loss(logs, y, *, score, units, fits):
+    """Weights whose blend has the least log loss, drawn towards equal ones by what is unsure.
+
+    The log loss of a weighted geometric mean is convex in the weights, so there is one answer.
+    To put all weight on one of n candidates, the loss has to fall by one standard error: that is
+    what the distance (the Kullback-Leibler divergence) from equal weights costs. Few held-out
+    rows, few units, or rows that everyone gets right leave the weights almost equal.
+    """
+    weights = _least_loss_weights(logs, y, units)
+    kept = np.flatnonzero(_affordable(weights, fits))
+    if len(kept) < np.count_nonzero(weights):
+        weights = np.zeros(len(logs))
+        weights[kept] = _least_loss_weights(logs[kept], y, units)
+    return weights
+
+
+def _least_loss_weights(logs, y, units):
+    n_candidates, _, n_classes = logs.shape
+    if n_candidates == 1:
+        return np.ones(1)
+    known = ~np.isnan(logs[:, :, 0])
+    some = known.any(axis=0)
+    logs, known, y, units = logs[:, some], known[:, some], y[some], units[some]
+    logs = log_softmax(logs, axis=2)
+    # Who has not predicted a row says there what the others say, so it changes nothing.
+    mean = np.nansum(logs, axis=0) / known.sum(axis=0)[:, None]
+    logs = np.where(known[:, :, None], logs, mean)
+    start = known.mean(axis=1)  # equal, but for those that predicted fewer rows
+    start /= start.sum()
+    pull = _unsure(logs, known, y, units) / np.log(n_candidates)
+
+    rows = np.arange(len(y))
+    own = logs[:, rows, y].mean(axis=1)
+    flat = logs.reshape(n_candidates, -1)
+
+    def loss(free):
+        weights = softmax(free)
+        blend = (weights @ flat).reshape(len(y), n_classes)
+        norm = logsumexp(blend, axis=1)
+        proba = np.exp(blend - norm[:, None])
+        distance = np.log(np.maximum(weights, np.finfo(float).tiny) / start)
+        value = norm.mean() - weights @ own + pull * (weights @ distance)
+        slope = flat @ proba.ravel() / len(y) - own + pull * distance
+        return value, weights * (slope - weights @ slope)
+
+    free = minimize(loss, np.log(start), jac=True, method="L-BFGS-B", options={"ftol": 1e-9}).x
+    weights = softmax(free)
+    weights[weights < _LEAST_SHARE / n_candidates] = 0.0
+    return weights / weights.sum()
+
+
+def _unsure(logs, known, y, units):
+    """Standard error of the differences in log loss between the best candidate and the others."""
+    own = logs[:, np.arange(len(y)), y]
+    n_rows = known.sum(axis=1)
+    # One who predicted few rows may have been lucky there.
+    means = np.where(n_rows >= n_rows.max() / 2, (own * known).sum(axis=1) / n_rows, -np.inf)
+    best = means.argmax()
+    errors = [
+        standard_error((own[best] - own[i])[both], units[both])
+        for i, both in enumerate(known & known[best])
+        if i != best and both.any()
+    ]
+    errors = [error for error in errors if np.isfinite(error)]
+    return np.mean(errors) if errors else _VERY_UNSURE
+
+
 # A rule gets log-probabilities (n_candidates, n_rows, n_classes) of candidates that each fit into
 # the cost and predicted some rows, and whether some of them fit together: `fits([0, 2])`.
-RULES = {"greedy": _greedy, "threshold": _threshold}
-DEFAULT_RULE = "greedy"
+RULES = {"least-loss": _least_loss, "greedy": _greedy, "threshold": _threshold}
+DEFAULT_RULE = "least-loss"
