@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech.ensemble.selection import RULES
 from skspeech.time_budget import inputs
 from skspeech.time_budget.candidates import as_candidate, check_candidates, gather_candidates
 from skspeech.time_budget.results import ResultsMixin, collect, describe, fall_back, follow
@@ -54,8 +55,10 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         index pairs are as in scikit-learn; a tuple is a validation set of your own.
     scoring : str or callable, default="balanced_accuracy"
         What is maximised: a scikit-learn scorer that can be computed from probabilities.
-    selection : {"greedy", "threshold"}, default="greedy"
-        ``"greedy"`` adds, again and again, the candidate that lifts the ensemble most [1]_.
+    selection : {"least-loss", "greedy", "threshold"}, default="least-loss"
+        Who votes, and with what weight. ``"least-loss"`` seeks the weights of the least held-out
+        log loss, drawn towards equal ones as far as the held-out rows can't tell candidates apart.
+        ``"greedy"`` adds, again and again, the candidate that lifts the score most [1]_, and
         ``"threshold"`` takes those with at least 0.92 of the best score, 26 at most.
     preset : str, default="best"
         Which line-up ``"auto"`` is: ``"fast"``, ``"best"`` or ``"autospeech2020"``.
@@ -156,7 +159,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         "time_budget": [Interval(Real, 0, None, closed="neither")],
         "cv": ["cv_object", StrOptions({"auto"}), tuple],
         "scoring": [StrOptions(set(get_scorer_names())), callable],
-        "selection": [StrOptions({"greedy", "threshold"})],
+        "selection": [StrOptions(set(RULES))],
         "preset": [str],
         "refit": ["boolean"],
         "n_jobs": [Integral, None],
@@ -178,7 +181,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         time_budget=60.0,
         cv="auto",
         scoring="balanced_accuracy",
-        selection="greedy",
+        selection="least-loss",
         preset="best",
         refit=True,
         n_jobs=None,

@@ -82,8 +82,9 @@ def make_splits(cv, X, y, codes, classes, groups, random_state):
     folds = [fold for fold in folds if len(fold.test)]
     if not folds:
         raise ValueError(
-            f"cv={_short(cv)} holds out only clips of classes that it does not train on then. Where y is "
-            "sorted, a splitter has to shuffle; StratifiedKFold keeps all classes in both parts."
+            f"cv={_short(cv)} holds out only clips of classes that it does not train on then. "
+            "Where y is sorted, a splitter has to shuffle; StratifiedKFold keeps all classes in "
+            "both parts."
         )
     return Splits(folds)
 
