@@ -828,7 +828,18 @@ def _own_types():
     from skspeech.utils import all_estimators
 
     ours = [Candidate, *(estimator for _, estimator in all_estimators())]
-    return {_type_name(cls) for cls in [_Shared, *ours]} | _SKLEARN_PARTS
+    return {name for cls in [_Shared, *ours] for name in _names_of(cls)} | _SKLEARN_PARTS
+
+
+def _names_of(cls):
+    """Where a class is, and the packages above that have it too: it may have been there before."""
+    names = [_type_name(cls)]
+    package = cls.__module__.rpartition(".")[0]
+    while package and package != "skspeech":
+        if getattr(importlib.import_module(package), cls.__name__, None) is cls:
+            names.append(f"{package}.{cls.__name__}")
+        package = package.rpartition(".")[0]
+    return names
 
 
 def _said(error):
