@@ -1,5 +1,7 @@
 """Many clips: errors that name all bad ones, decoding ahead, bounded memory."""
 
+import gc
+import multiprocessing
 import os
 import pickle
 import signal
@@ -9,6 +11,7 @@ import textwrap
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import joblib
@@ -28,6 +31,7 @@ from skspeech.audio import (
     AudioLoader,
     Clip,
     Clips,
+    ahead,
     as_clips,
     files,
     fix_length,
@@ -232,6 +236,82 @@ def test_forgetting_the_generator_stops_the_threads():
     assert not _decoding_threads()
 
 
+def test_a_generator_in_a_cycle_stops_the_threads_when_it_is_collected():
+    waveforms = iter_waveforms([noise(1)] * 1000, n_jobs=2, prefetch_seconds=5.0)
+    next(waveforms)
+    cycle = [waveforms]
+    cycle.append(cycle)
+    del waveforms, cycle
+    gc.collect()
+    assert not _decoding_threads()
+
+
+def test_closing_waits_for_no_lock():
+    """The garbage collector may close an iterator while another thread is inside of it."""
+    waiting = ahead._Ahead(3, limit=0.0)
+    outcomes = []
+
+    def work(waiting):
+        waiting.claim()
+        try:
+            waiting.wait_turn(2, 10.0)
+        except ahead._Closed:
+            outcomes.append("told")
+
+    waiting.start(work, 1)
+    with ThreadPoolExecutor(1) as pool, waiting._changed:
+        pool.submit(waiting.close).result(30)
+    waiting.join(time.monotonic() + 30)
+    assert outcomes == ["told"]
+
+
+@pytest.mark.parametrize(
+    "consume",
+    [
+        "threading.Thread(target=read, daemon=True).start(); time.sleep(0.5)",
+        "kept = iter_waveforms(X, n_jobs=2); next(kept)",
+        "kept = iter_waveforms(X, n_jobs=2); next(kept); cycle = [kept]; cycle.append(cycle)",
+        "kept = [iter_waveforms(X, n_jobs=2) for _ in range(9)]; [next(k) for k in kept]",
+        "next(iter_waveforms(X, n_jobs=2))",
+    ],
+    ids=["daemon", "kept", "cycle", "many", "dropped"],
+)
+def test_a_process_that_is_done_exits(consume):
+    code = """
+        import threading, time, numpy as np
+        from skspeech.audio import iter_waveforms
+        X = [np.full(16000 * 30, 0.1, "f4") for _ in range(60)]
+        def read():
+            for _ in iter_waveforms(X, n_jobs=2):
+                time.sleep(1000)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", f"{textwrap.dedent(code)}\n{consume}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _decode_in_a_daemon(queue):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        n_samples = [len(w) for w in load_waveforms([np.full(800, 0.1)] * 4, n_jobs=2)]
+    queue.put((n_samples, [str(warning.message) for warning in caught]))
+
+
+def test_a_daemonic_process_decodes_without_a_warning():
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=_decode_in_a_daemon, args=(queue,), daemon=True)
+    process.start()
+    try:
+        assert queue.get(timeout=120) == ([800] * 4, [])
+    finally:
+        process.join()
+
+
 def test_an_error_of_the_consumer_stops_the_threads():
     def consume():
         for _ in iter_waveforms([noise(1)] * 100, n_jobs=2, prefetch_seconds=5.0):
@@ -364,6 +444,39 @@ def test_the_key_of_a_clip_stays(write):
     before = clip.key()
     os.remove(path)
     assert clip.key() == before
+
+
+class SlowToWrite(float):
+    """A speed that lets others in while a key is made of it."""
+
+    def __new__(cls, value):
+        speed = super().__new__(cls, value)
+        speed.reached, speed.go_on = threading.Event(), threading.Event()
+        return speed
+
+    def __rmul__(self, other):
+        return self
+
+    def __repr__(self):
+        self.reached.set()
+        assert self.go_on.wait(30)
+        return "1.5"
+
+
+def test_no_thread_sees_a_key_before_it_is_whole(write):
+    path = write("a.wav", noise(0.1))
+    for source in (path, noise(0.1)):
+        speed = SlowToWrite(1.5)
+        clip = as_clips([source])[0].variant(speed=speed)
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(clip.key)
+            assert speed.reached.wait(30)
+            second = pool.submit(clip.key)
+            wait([second], timeout=0.2)
+            speed.go_on.set()
+            keys = {first.result(30), second.result(30), clip.key()}
+        assert len(keys) == 1
+        assert keys.pop().endswith("-1.5-(0.0, None)")
 
 
 def test_no_key_for_what_cannot_be_read(tmp_path):

@@ -3,6 +3,7 @@
 import collections.abc
 import copy
 import numbers
+import threading
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from skspeech.audio.waveforms import (
 )
 
 __all__ = ["Clip", "Clips"]
+
+# Clips share some locks: one of its own would weigh more than a clip, and can't be pickled.
+_KEY_LOCKS = tuple(threading.Lock() for _ in range(64))
 
 
 class Clip:
@@ -202,13 +206,18 @@ class Clip:
             If the file cannot be read or is empty.
         """
         if self._key is None:
-            if isinstance(self._source, str):
-                self._key = FILE_KEYS.get(self._source)
-            else:
-                self._key = digest_array(self._source, self._sampling_rate)
-            if self._speed != 1.0 or self._excerpt != (0.0, None):
-                self._key += f"-{self._speed!r}-{self._excerpt!r}"
+            with _KEY_LOCKS[id(self) // 16 % len(_KEY_LOCKS)]:
+                if self._key is None:
+                    self._key = self._compute_key()
         return self._key
+
+    def _compute_key(self):
+        if isinstance(self._source, str):
+            key = FILE_KEYS.get(self._source)
+        else:
+            key = digest_array(self._source, self._sampling_rate)
+        is_variant = self._speed != 1.0 or self._excerpt != (0.0, None)
+        return f"{key}-{self._speed!r}-{self._excerpt!r}" if is_variant else key
 
 
 class Clips(collections.abc.Sequence):

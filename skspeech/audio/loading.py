@@ -1,10 +1,8 @@
 """Many clips: decoded when they are needed, in threads, in order, in bounded memory."""
 
-import concurrent.futures
 import contextlib
 import functools
 import numbers
-import threading
 import warnings
 
 import joblib
@@ -13,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import validate_data
 
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech.audio.ahead import in_threads
 from skspeech.audio.containers import as_clips
 from skspeech.audio.errors import AudioError, describe_failures
 from skspeech.audio.waveforms import (
@@ -24,70 +23,6 @@ from skspeech.audio.waveforms import (
 )
 
 __all__ = ["AudioLoader", "iter_waveforms", "load_waveforms"]
-
-
-class _Closed(Exception):
-    """Nobody wants the waveforms any more."""
-
-
-class _Ahead:
-    """Where threads leave waveforms and the consumer finds them in order.
-
-    A clip is let in while the audio that was decoded and not yet taken stays within `limit`
-    seconds. The clip that the consumer waits for is always let in, so nothing can lock up, and
-    memory is bounded by `limit` plus one clip.
-    """
-
-    def __init__(self, n_clips, limit):
-        self._changed = threading.Condition()
-        self._unclaimed = iter(range(n_clips))
-        self._limit = limit
-        self._seconds = {}
-        self._total = 0.0
-        self._outcomes = {}
-        self._next = 0
-        self._closed = False
-
-    def claim(self):
-        """Index of the next clip to decode, or None."""
-        with self._changed:
-            return None if self._closed else next(self._unclaimed, None)
-
-    def wait_turn(self, index, seconds):
-        """Wait until a clip of so many seconds may be decoded; 0 asks whether to go on."""
-        if seconds == 0:
-            if self._closed:
-                raise _Closed
-            return
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._closed or index == self._next or self._total + seconds <= self._limit
-            )
-            if self._closed:
-                raise _Closed
-            self._seconds[index] = seconds
-            self._total += seconds
-
-    def put(self, index, outcome):
-        with self._changed:
-            self._outcomes[index] = outcome
-            if index == self._next:
-                self._changed.notify_all()
-
-    def take(self, index):
-        """Wait for an outcome."""
-        with self._changed:
-            self._next = index
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: index in self._outcomes)
-            self._total -= self._seconds.pop(index, 0.0)
-            self._changed.notify_all()
-            return self._outcomes.pop(index)
-
-    def close(self):
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
 
 
 def iter_waveforms(
@@ -151,50 +86,27 @@ def iter_waveforms(
     if n_threads == 1:
         outcomes = (load(clips[index], wait_turn=no_waiting) for index in range(len(clips)))
     else:
-        outcomes = _decode_ahead(clips, load, n_threads, prefetch_seconds)
+        outcomes = in_threads(load, clips, n_threads, prefetch_seconds)
     return _deliver(clips, outcomes, errors, target_sampling_rate)
 
 
 def _n_threads(n_jobs, n_clips):
-    n_threads = min(4, joblib.cpu_count()) if n_jobs is None else joblib.effective_n_jobs(n_jobs)
-    return max(1, min(n_threads, n_clips))
-
-
-_CLIP_ERRORS = (OSError, ValueError)
+    """Threads for so many clips; joblib's own count warns where processes can't be had."""
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 has no meaning: give a number of threads, or -1 for all cores.")
+    if n_jobs is None:
+        n_jobs = min(4, joblib.cpu_count())
+    elif n_jobs < 0:
+        n_jobs += 1 + joblib.cpu_count()
+    return max(1, min(n_jobs, n_clips))
 
 
 def _attempt(clip, *, max_duration, sampling_rate, wait_turn):
     """The waveform, or the error that says why there is none."""
     try:
         return clip._load(max_duration, 0.0, sampling_rate, wait_turn)
-    except _CLIP_ERRORS as error:
+    except (OSError, ValueError) as error:
         return error
-
-
-def _decode_ahead(clips, load, n_threads, prefetch_seconds):
-    ahead = _Ahead(len(clips), prefetch_seconds)
-
-    def work():
-        while (index := ahead.claim()) is not None:
-            try:
-                outcome = load(clips[index], wait_turn=functools.partial(ahead.wait_turn, index))
-            except _Closed:
-                return
-            except BaseException as error:
-                outcome = error  # not the clip's fault: for the consumer to raise
-            ahead.put(index, outcome)
-
-    with concurrent.futures.ThreadPoolExecutor(n_threads, "skspeech-decode") as pool:
-        try:
-            for _ in range(n_threads):
-                pool.submit(work)
-            for index in range(len(clips)):
-                outcome = ahead.take(index)
-                if isinstance(outcome, BaseException) and not isinstance(outcome, _CLIP_ERRORS):
-                    raise outcome
-                yield outcome
-        finally:
-            ahead.close()
 
 
 def _deliver(clips, outcomes, errors, sampling_rate):
