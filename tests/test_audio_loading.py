@@ -109,7 +109,7 @@ def test_a_very_long_name_is_shortened():
 def test_silence_and_one_warning_in_place_of_bad_clips(n_jobs, bad):
     X = [noise(0.1), noise(0.2), noise(0.3), noise(0.4)]
     X[bad] = X[bad] * np.nan
-    with pytest.warns(UserWarning, match="Silence took their place") as caught:
+    with pytest.warns(UserWarning, match="Silence took the place") as caught:
         waveforms = load_waveforms([*X, np.array([])], errors="warn", n_jobs=n_jobs)
     assert len(caught) == 1
     assert f"[{bad}] clip {bad}: " in str(caught[0].message)

@@ -2,13 +2,16 @@
 
 import collections.abc
 import copy
+import io
 import numbers
 import threading
+import warnings
 
 import numpy as np
 
-from skspeech.audio.files import FILE_KEYS, digest_array
-from skspeech.audio.libsndfile import blocks_of_sound, n_frames, open_sound
+from skspeech.audio.decoding import load_sound, open_sound
+from skspeech.audio.errors import printable
+from skspeech.audio.files import FILE_KEYS, digest_array, digest_file
 from skspeech.audio.waveforms import (
     SAMPLING_RATE,
     blocks_of_array,
@@ -17,6 +20,7 @@ from skspeech.audio.waveforms import (
     decode,
     is_finite,
     no_waiting,
+    note_on_integers,
     plan,
 )
 
@@ -76,10 +80,10 @@ class Clip:
     @property
     def sampling_rate(self):
         """Samples per second (Hz) that the clip itself has, before it is resampled."""
-        if not isinstance(self._source, str):
+        if isinstance(self._source, np.ndarray):
             return self._sampling_rate
         with open_sound(self._source) as sound:
-            return sound.samplerate
+            return sound.sampling_rate
 
     def duration(self):
         """Length in seconds, from the header; decoded only where the header does not say.
@@ -94,11 +98,12 @@ class Clip:
         OSError, ValueError
             If the file cannot be opened or is not audio.
         """
-        if not isinstance(self._source, str):
+        if isinstance(self._source, np.ndarray):
             seconds = len(self._source) / self._sampling_rate
         else:
             with open_sound(self._source) as sound:
-                seconds = n_frames(sound) / sound.samplerate
+                n_frames = sound.count() if sound.n_frames is None else sound.n_frames
+                seconds = n_frames / sound.sampling_rate
         offset, duration = self._excerpt
         seconds = seconds / self._speed - offset
         return seconds if duration is None else min(seconds, duration)
@@ -166,9 +171,14 @@ class Clip:
             that are not finite. The message is the bare reason, without the clip's name.
         """
         check_seconds(max_duration, offset)
-        return self._load(max_duration, offset, checked_rate(sampling_rate), no_waiting)
+        notes = []
+        rate = checked_rate(sampling_rate)
+        waveform = self._load(max_duration, offset, rate, no_waiting, notes.append)
+        for note in notes:
+            warnings.warn(f"{printable(self.name)} {note}", stacklevel=2)
+        return waveform
 
-    def _load(self, max_duration, offset, sampling_rate, wait_turn):
+    def _load(self, max_duration, offset, sampling_rate, wait_turn, note):
         first, duration = self._excerpt
         if duration is not None:
             left = duration - offset
@@ -176,16 +186,17 @@ class Clip:
                 raise ValueError(f"offset={offset:g} s is not before its end ({duration:g} s).")
             max_duration = left if max_duration is None else min(max_duration, left)
         offset += first
-        if not isinstance(self._source, str):
+        if isinstance(self._source, np.ndarray):
             waveform, rate = self._source, self._played_at(self._sampling_rate)
+            if remark := note_on_integers(waveform):
+                note(remark)
             span = plan(len(waveform), rate, sampling_rate, offset, max_duration)
             blocks = blocks_of_array(waveform, span.start, span.stop)
-            return decode(blocks, span, rate, sampling_rate, wait_turn)
+            seconds = span.n_samples / sampling_rate
+            return decode(blocks, span, rate, sampling_rate, wait_turn, seconds)
         with open_sound(self._source) as sound:
-            rate = self._played_at(checked_rate(sound.samplerate))
-            span = plan(n_frames(sound), rate, sampling_rate, offset, max_duration)
-            blocks = blocks_of_sound(sound, span.start, span.stop)
-            return decode(blocks, span, rate, sampling_rate, wait_turn)
+            rate = self._played_at(checked_rate(sound.sampling_rate))
+            return load_sound(sound, rate, sampling_rate, offset, max_duration, wait_turn, note)
 
     def _played_at(self, rate):
         """The sampling rate at which this speed is heard."""
@@ -212,10 +223,12 @@ class Clip:
         return self._key
 
     def _compute_key(self):
-        if isinstance(self._source, str):
-            key = FILE_KEYS.get(self._source)
-        else:
+        if isinstance(self._source, np.ndarray):
             key = digest_array(self._source, self._sampling_rate)
+        elif isinstance(self._source, bytes):
+            key = digest_file(io.BytesIO(self._source))
+        else:
+            key = FILE_KEYS.get(self._source)
         is_variant = self._speed != 1.0 or self._excerpt != (0.0, None)
         return f"{key}-{self._speed!r}-{self._excerpt!r}" if is_variant else key
 

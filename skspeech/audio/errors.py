@@ -45,15 +45,39 @@ class AudioError(ValueError):
         return type(self), (self.failures, self.n_clips, self.advice)
 
 
+class DamagedError(ValueError):
+    """A recording can be decoded up to a point only.
+
+    Parameters
+    ----------
+    seconds : float
+        How much of it is good.
+    why : str
+        What the decoder said.
+    waveform : ndarray of shape (n_samples,), default=None
+        The good part, where there is any.
+    """
+
+    def __init__(self, seconds, why, waveform=None):
+        self.seconds, self.why, self.waveform = seconds, why, waveform
+        super().__init__(f"is damaged or cut off after {seconds:.2f} s ({why}).")
+
+
 def describe_failures(failures, n_clips, advice):
     verb = "clip cannot" if n_clips == 1 else "clips cannot"
-    lines = [f"{len(failures)} of {n_clips} {verb} be used:"]
-    for position, name, reason in failures[:_MAX_LISTED_FAILURES]:
-        lines.append(f"  [{position}] {printable(name)}: {reason}")
-    if len(failures) > _MAX_LISTED_FAILURES:
-        n_more = len(failures) - _MAX_LISTED_FAILURES
-        lines.append(f"  ... and {n_more} more (the attribute `failures` of the error has all)")
-    return "\n".join([*lines, advice] if advice else lines)
+    heading = f"{len(failures)} of {n_clips} {verb} be used:"
+    more = " (the attribute `failures` of the error has all)"
+    return listed(heading, failures, more) + (f"\n{advice}" if advice else "")
+
+
+def listed(heading, remarks, more=""):
+    """A heading, and a line for each of the first (position, name, remark)."""
+    lines = [heading]
+    for position, name, remark in remarks[:_MAX_LISTED_FAILURES]:
+        lines.append(f"  [{position}] {printable(name)}: {remark}")
+    if len(remarks) > _MAX_LISTED_FAILURES:
+        lines.append(f"  ... and {len(remarks) - _MAX_LISTED_FAILURES} more{more}")
+    return "\n".join(lines)
 
 
 def printable(name):

@@ -2,6 +2,7 @@
 
 import collections
 import hashlib
+import io
 import os
 import stat
 import threading
@@ -12,6 +13,11 @@ import numpy as np
 from skspeech.audio.errors import first_line, printable
 
 __all__ = []
+
+
+def open_source(source):
+    """A recording's bytes as a binary file: of a path, or of the content itself."""
+    return io.BytesIO(source) if isinstance(source, bytes) else open_file(source)
 
 
 def open_file(path):

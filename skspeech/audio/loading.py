@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio.ahead import in_threads
 from skspeech.audio.containers import as_clips
-from skspeech.audio.errors import AudioError, describe_failures
+from skspeech.audio.errors import AudioError, describe_failures, listed
 from skspeech.audio.waveforms import (
     RATE_LIMITS,
     SAMPLING_RATE,
@@ -102,29 +102,48 @@ def _n_threads(n_jobs, n_clips):
 
 
 def _attempt(clip, *, max_duration, sampling_rate, wait_turn):
-    """The waveform, or the error that says why there is none."""
+    """The waveform, or the error that says why there is none; and what there is to say of it."""
+    notes = []
     try:
-        return clip._load(max_duration, 0.0, sampling_rate, wait_turn)
+        return clip._load(max_duration, 0.0, sampling_rate, wait_turn, notes.append), notes
     except (OSError, ValueError) as error:
-        return error
+        return error, notes
 
 
 def _deliver(clips, outcomes, errors, sampling_rate):
-    failures = []
+    failures, notes = [], []
     with contextlib.closing(outcomes):
-        for index, outcome in enumerate(outcomes):
+        for index, (outcome, remarks) in enumerate(outcomes):
+            who = clips.position(index), clips[index].name
+            notes.extend((*who, remark) for remark in remarks)
             if isinstance(outcome, Exception):
-                failures.append((clips.position(index), clips[index].name, str(outcome)))
-                outcome = np.zeros(round(sampling_rate), dtype=np.float32)
+                outcome, reason = _instead(outcome, sampling_rate, errors)
+                failures.append((*who, reason))
             if failures and errors == "raise":
                 continue
-            if failures and index == len(clips) - 1:
-                advice = "Silence took their place. Repair them or leave them out."
-                warnings.warn(describe_failures(failures, len(clips), advice), stacklevel=2)
+            if index == len(clips) - 1:
+                _warn(failures, notes, len(clips))
             yield index, outcome
     if failures and errors == "raise":
-        advice = "Repair or leave out these clips, or replace them by silence with errors='warn'."
+        advice = "Repair or leave out these clips, or go on without them with errors='warn'."
         raise AudioError(failures, len(clips), advice)
+
+
+def _instead(error, sampling_rate, errors):
+    """What to use of a clip that can't be loaded, and why it can't."""
+    good = getattr(error, "waveform", None)
+    if good is None:
+        return np.zeros(round(sampling_rate), dtype=np.float32), str(error)
+    return good, f"{error} The part before that is used." if errors == "warn" else str(error)
+
+
+def _warn(failures, notes, n_clips):
+    if failures:
+        advice = "Silence took the place of what is missing. Repair them or leave them out."
+        warnings.warn(describe_failures(failures, n_clips, advice), stacklevel=3)
+    if notes:
+        heading = f"{len({position for position, _, _ in notes})} of {n_clips} clips are used, but:"
+        warnings.warn(listed(heading, notes), stacklevel=3)
 
 
 def load_waveforms(
