@@ -25,3 +25,16 @@ def pytest_runtest_setup(item):
 def data_home():
     """Folder with the data sets fsdd and emodb; for tests with the marker ``data``."""
     return _recordings()
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a sound file, return its path."""
+    import soundfile
+
+    def write(name, samples, rate=16_000, **options):
+        path = tmp_path / name
+        soundfile.write(path, samples, rate, **options)
+        return str(path)
+
+    return write

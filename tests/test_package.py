@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator
 import skspeech
 from skspeech.utils import all_estimators, all_functions
 
-HEAVY = {"keras", "librosa", "matplotlib", "numba", "pandas", "skorch", "tensorflow", "torch"}
+HEAVY = {"av", "keras", "librosa", "matplotlib", "numba", "pandas", "skorch", "tensorflow", "torch"}
 
 
 def _modules():

@@ -1,0 +1,27 @@
+"""The one door for audio: what a clip is, and how it becomes a waveform.
+
+Everything that takes clips takes the forms of :func:`as_clips`, and gets the same from here:
+1-D float32 mono waveforms at 16 kHz, decoded when they are needed, in threads, in order.
+"""
+
+from skspeech.audio.clips import Clip, Clips
+from skspeech.audio.containers import as_clips
+from skspeech.audio.errors import AudioError
+from skspeech.audio.loading import AudioLoader, iter_waveforms, load_waveforms
+from skspeech.audio.waveforms import MAX_CLIP_DURATION, SAMPLING_RATE
+from skspeech.audio.windows import fix_length, in_chunks, window_starts
+
+__all__ = [
+    "MAX_CLIP_DURATION",
+    "SAMPLING_RATE",
+    "AudioError",
+    "AudioLoader",
+    "Clip",
+    "Clips",
+    "as_clips",
+    "fix_length",
+    "in_chunks",
+    "iter_waveforms",
+    "load_waveforms",
+    "window_starts",
+]

@@ -1,0 +1,289 @@
+"""What a clip is: one recording, decoded when asked; and sequences of them."""
+
+import collections.abc
+import copy
+import io
+import numbers
+import threading
+import warnings
+
+import numpy as np
+
+from skspeech.audio.decoding import load_sound, open_sound
+from skspeech.audio.errors import printable
+from skspeech.audio.files import FILE_KEYS, digest_array, digest_file
+from skspeech.audio.waveforms import (
+    SAMPLING_RATE,
+    blocks_of_array,
+    check_seconds,
+    checked_rate,
+    decode,
+    is_finite,
+    no_waiting,
+    note_on_integers,
+    plan,
+)
+
+__all__ = ["Clip", "Clips"]
+
+# Clips share some locks: one of its own would weigh more than a clip, and can't be pickled.
+_KEY_LOCKS = tuple(threading.Lock() for _ in range(64))
+
+
+class Clip:
+    """One recording: a path, or a waveform in memory with its sampling rate.
+
+    Made by :func:`as_clips`, which checks its input; nothing is decoded before :meth:`load`.
+
+    Parameters
+    ----------
+    source : str or ndarray of shape (n_samples,)
+        Path of the file, or the waveform.
+    sampling_rate : float or None, default=None
+        Samples per second of a waveform (Hz). A file knows its own.
+    position : int or None, default=None
+        Place of the clip in its container; names a clip that has no path.
+
+    Attributes
+    ----------
+    name : str
+        The path, or ``"clip 3"`` for the waveform at position 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.audio import as_clips
+    >>> clip = as_clips([(np.zeros(8000), 8000)])[0]
+    >>> clip.name, clip.duration(), clip.load().shape
+    ('clip 0', 1.0, (16000,))
+    """
+
+    __slots__ = ("_excerpt", "_key", "_position", "_sampling_rate", "_source", "_speed")
+
+    def __init__(self, source, sampling_rate=None, position=None):
+        self._source = source
+        self._sampling_rate = sampling_rate
+        self._position = position
+        self._key = None
+        self._speed = 1.0
+        self._excerpt = (0.0, None)  # offset and duration, seconds of what is heard
+
+    @property
+    def name(self):
+        if isinstance(self._source, str):
+            return self._source
+        return "clip" if self._position is None else f"clip {self._position}"
+
+    def __repr__(self):
+        return f"<Clip {self.name!r}>"
+
+    @property
+    def sampling_rate(self):
+        """Samples per second (Hz) that the clip itself has, before it is resampled."""
+        if isinstance(self._source, np.ndarray):
+            return self._sampling_rate
+        with open_sound(self._source) as sound:
+            return sound.sampling_rate
+
+    def duration(self):
+        """Length in seconds, from the header; decoded only where the header does not say.
+
+        Returns
+        -------
+        float
+            Seconds.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the file cannot be opened or is not audio.
+        """
+        if isinstance(self._source, np.ndarray):
+            seconds = len(self._source) / self._sampling_rate
+        else:
+            with open_sound(self._source) as sound:
+                n_frames = sound.count() if sound.n_frames is None else sound.n_frames
+                seconds = n_frames / sound.sampling_rate
+        offset, duration = self._excerpt
+        seconds = seconds / self._speed - offset
+        return seconds if duration is None else min(seconds, duration)
+
+    def variant(self, *, speed=1.0, offset=0.0, duration=None):
+        """The same recording played faster or slower, or a part of it; nothing is decoded yet.
+
+        Parameters
+        ----------
+        speed : float, default=1.0
+            How fast it is played. Pitch and formants move with it, as with a tape.
+        offset : float, default=0.0
+            Seconds of what is played to leave out at the start.
+        duration : float or None, default=None
+            Seconds to keep; None keeps all.
+
+        Returns
+        -------
+        Clip
+            Of the same name, with a key of its own.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skspeech.audio import as_clips
+        >>> clip = as_clips([np.zeros(16_000)])[0]
+        >>> clip.variant(speed=2.0).duration(), clip.variant(offset=0.75).load().shape
+        (0.5, (4000,))
+        """
+        if not (is_finite(speed) and speed > 0):
+            raise ValueError(f"speed={speed!r} is not accepted: it has to be a number above 0.")
+        check_seconds(duration, offset)
+        variant = copy.copy(self)
+        variant._key = None
+        variant._speed = self._speed * speed
+        offset_before, duration_before = self._excerpt
+        if duration_before is not None:
+            left = duration_before / speed - offset
+            duration = left if duration is None else min(duration, left)
+        variant._excerpt = (offset_before / speed + offset, duration)
+        return variant
+
+    def load(self, max_duration=None, offset=0.0, sampling_rate=SAMPLING_RATE):
+        """Decode, mix down to mono, resample.
+
+        Parameters
+        ----------
+        max_duration : float or None, default=None
+            Seconds to return at most. Only what is needed for them is decoded.
+        offset : float, default=0.0
+            Seconds to leave out at the start. MP3 and Vorbis are decoded from their start to get
+            there, because libsndfile does not find a place in them exactly; other formats are not.
+        sampling_rate : float, default=16000
+            Samples per second of the result (Hz).
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float32
+            A new array; a waveform in memory is never handed out itself.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the clip is missing, not audio, damaged, empty, longer than 6 hours, or holds samples
+            that are not finite. The message is the bare reason, without the clip's name.
+        """
+        check_seconds(max_duration, offset)
+        notes = []
+        rate = checked_rate(sampling_rate)
+        waveform = self._load(max_duration, offset, rate, no_waiting, notes.append)
+        for note in notes:
+            warnings.warn(f"{printable(self.name)} {note}", stacklevel=2)
+        return waveform
+
+    def _load(self, max_duration, offset, sampling_rate, wait_turn, note):
+        first, duration = self._excerpt
+        if duration is not None:
+            left = duration - offset
+            if left <= 0:
+                raise ValueError(f"offset={offset:g} s is not before its end ({duration:g} s).")
+            max_duration = left if max_duration is None else min(max_duration, left)
+        offset += first
+        if isinstance(self._source, np.ndarray):
+            waveform, rate = self._source, self._played_at(self._sampling_rate)
+            if remark := note_on_integers(waveform):
+                note(remark)
+            span = plan(len(waveform), rate, sampling_rate, offset, max_duration)
+            blocks = blocks_of_array(waveform, span.start, span.stop)
+            seconds = span.n_samples / sampling_rate
+            return decode(blocks, span, rate, sampling_rate, wait_turn, seconds)
+        with open_sound(self._source) as sound:
+            rate = self._played_at(checked_rate(sound.sampling_rate))
+            return load_sound(sound, rate, sampling_rate, offset, max_duration, wait_turn, note)
+
+    def _played_at(self, rate):
+        """The sampling rate at which this speed is heard."""
+        return rate if self._speed == 1.0 else checked_rate(round(rate * self._speed, 3))
+
+    def key(self):
+        """Name of the content: equal for equal bytes, whatever the path.
+
+        Returns
+        -------
+        str
+            Hexadecimal digest of the file's bytes, or of the samples, their type and sampling rate;
+            a :meth:`variant` says after it which one it is.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the file cannot be read or is empty.
+        """
+        if self._key is None:
+            with _KEY_LOCKS[id(self) // 16 % len(_KEY_LOCKS)]:
+                if self._key is None:
+                    self._key = self._compute_key()
+        return self._key
+
+    def _compute_key(self):
+        if isinstance(self._source, np.ndarray):
+            key = digest_array(self._source, self._sampling_rate)
+        elif isinstance(self._source, bytes):
+            key = digest_file(io.BytesIO(self._source))
+        else:
+            key = FILE_KEYS.get(self._source)
+        is_variant = self._speed != 1.0 or self._excerpt != (0.0, None)
+        return f"{key}-{self._speed!r}-{self._excerpt!r}" if is_variant else key
+
+
+class Clips(collections.abc.Sequence):
+    """A checked sequence of clips, decoded one at a time when asked.
+
+    Made by :func:`as_clips`. Indexing with an int gives a :class:`Clip`; a slice, an array of ints
+    or a boolean mask gives another `Clips`, whose errors still name positions in the original.
+
+    Parameters
+    ----------
+    items : list of str or Clip
+        Paths, and clips that are in memory.
+    positions : sequence of int or None, default=None
+        Positions of the clips in the original container; None is 0, 1, 2, …
+
+    Examples
+    --------
+    >>> from skspeech.audio import as_clips
+    >>> clips = as_clips(["a.wav", "b.wav", "c.wav"])
+    >>> len(clips), clips[1].name, [clip.name for clip in clips[[2, 0]]]
+    (3, 'b.wav', ['c.wav', 'a.wav'])
+    """
+
+    def __init__(self, items, positions=None):
+        self._items = items
+        self._positions = range(len(items)) if positions is None else positions
+
+    def __len__(self):
+        return len(self._items)
+
+    def __getitem__(self, index):
+        if isinstance(index, numbers.Integral):
+            item = self._items[index]
+            return Clip(item) if isinstance(item, str) else item
+        if isinstance(index, slice):
+            return Clips(self._items[index], self._positions[index])
+        index = _as_int_index(index, len(self))
+        return Clips([self._items[i] for i in index], [self._positions[i] for i in index])
+
+    def __repr__(self):
+        return f"<Clips: {len(self)}>"
+
+    def position(self, index):
+        """Position, in the container first given, of the clip that is at `index` here."""
+        return self._positions[index]
+
+
+def _as_int_index(index, length):
+    index = np.asarray(index)
+    if index.dtype == bool:
+        if index.shape != (length,):
+            raise IndexError(f"A mask of shape {index.shape} cannot choose from {length} clips.")
+        return np.flatnonzero(index).tolist()
+    if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
+        raise IndexError("Clips take an int, a slice, a 1-D array of ints or a boolean mask.")
+    return index.tolist()

@@ -1,0 +1,263 @@
+"""From what a user has to clips: the one table of what is accepted is :func:`as_clips`."""
+
+import collections.abc
+import numbers
+import os
+
+import numpy as np
+from sklearn.utils import check_array
+
+from skspeech.audio.clips import Clip, Clips
+from skspeech.audio.errors import AudioError, first_line, printable
+from skspeech.audio.waveforms import SAMPLING_RATE, checked_rate
+
+__all__ = ["as_clips"]
+
+
+FORMS = (
+    "Clips are a list of paths, a list of 1-D waveforms, a list of (waveform, sampling_rate), "
+    "or a 2-D array with a clip in each row."
+)
+
+
+def as_clips(X, *, sampling_rate=SAMPLING_RATE):
+    """Check the container of clips; decode nothing.
+
+    Parameters
+    ----------
+    X : list, ndarray, Series, DataFrame or Clips
+        One of
+
+        - paths (str, bytes or :class:`os.PathLike`);
+        - 1-D waveforms: floats in [-1, 1], or integers, which are scaled by the range of their type
+          (int64, NumPy's default, is taken as holding 16-bit samples);
+        - pairs ``(waveform, sampling_rate)``;
+        - a 2-D array of numbers, a clip in each row;
+        - :class:`Clip` or :class:`Clips`.
+
+        A list may mix them.
+    sampling_rate : float, default=16000
+        Samples per second (Hz) of waveforms that come without their own rate.
+
+    Returns
+    -------
+    Clips
+
+    Raises
+    ------
+    TypeError
+        If `X` is not a sequence, such as a generator or a dict.
+    ValueError
+        If `X` is empty, is a single clip, or is a 2-D array with NaN or infinite values.
+    AudioError
+        If some of its items cannot be clips. What is wrong *inside* a file or a waveform shows when
+        it is loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.audio import as_clips
+    >>> len(as_clips(["a.wav", np.zeros(16000), (np.zeros(8000), 8000)]))
+    3
+    """
+    if isinstance(X, Clips):
+        return X
+    sampling_rate = checked_rate(sampling_rate)
+    _refuse_single_clip(X)
+    if is_sparse(X):
+        check_array(X)  # raises, with advice
+    _refuse_unordered(X)
+    if not isinstance(X, (list, tuple)):
+        X = _from_array_like(X, sampling_rate)
+        if isinstance(X, Clips):
+            return X
+    return _from_list(X, sampling_rate)
+
+
+def _refuse_single_clip(X):
+    if isinstance(X, (str, bytes, os.PathLike)):
+        raise ValueError(
+            f"Expected a sequence of clips, got the single path {printable(os.fsdecode(X))!r}. "
+            "Write [path] for one clip; for a folder of clips see "
+            "skspeech.datasets.load_audio_folder."
+        )
+    if isinstance(X, Clip):
+        raise ValueError("Expected a sequence of clips, got a single Clip. Write [clip].")
+    if isinstance(X, tuple) and _looks_like_pair(X):
+        raise ValueError(
+            "Expected a sequence of clips, got what looks like a single (waveform, sampling_rate). "
+            "Write [(waveform, sampling_rate)]."
+        )
+
+
+def _refuse_unordered(X):
+    if isinstance(X, collections.abc.Mapping):
+        raise TypeError(f"X is a {type(X).__name__}. Give its values: list(X.values()). {FORMS}")
+    if isinstance(X, collections.abc.Set):
+        raise TypeError(f"X is a {type(X).__name__}, which has no order. Give sorted(X). {FORMS}")
+    if isinstance(X, (collections.abc.Iterator, collections.abc.ValuesView)):
+        raise TypeError(
+            f"X is a {type(X).__name__}, which can be read only once. Give list(X): "
+            f"paths are not decoded before they are needed. {FORMS}"
+        )
+
+
+def _from_array_like(X, sampling_rate):
+    """A list of items, or already clips where `X` is a 2-D array of numbers."""
+    if hasattr(X, "columns"):
+        return _from_table(X, sampling_rate)
+    if not hasattr(X, "__array__"):
+        if not isinstance(X, collections.abc.Sequence):
+            raise TypeError(f"X is a {type(X).__name__}, no sequence of clips. {FORMS}")
+        return list(X)
+    X = np.asarray(X)
+    if X.ndim == 1 and (len(X) == 0 or X.dtype.kind in "OUST"):
+        return X.tolist()
+    if X.ndim == 1:
+        raise ValueError(_single_waveform_message(f"an array of {X.dtype}"))
+    if _is_array_of_pairs(X):
+        return [tuple(pair) for pair in X]
+    return _from_table(X, sampling_rate)
+
+
+def _from_table(X, sampling_rate):
+    if hasattr(X, "columns") and _has_text(X):
+        raise ValueError("X is a table with text in it. Give its column of paths, as in X['path'].")
+    if isinstance(X, np.ndarray) and X.dtype.kind in "UST":
+        raise ValueError(
+            f"X is an array of strings of shape {X.shape}. Paths come in a 1-D array: X.ravel()."
+        )
+    rows = check_array(X, dtype="numeric", input_name="X")
+    if problem := _problem_of_type(rows.dtype):
+        raise ValueError(f"X {problem}")
+    return Clips([Clip(row, sampling_rate, i) for i, row in enumerate(rows)])
+
+
+def _has_text(table):
+    first_row = np.asarray(table.head(1), dtype=object).ravel()
+    return any(isinstance(value, (str, bytes, os.PathLike)) for value in first_row)
+
+
+def _is_array_of_pairs(X):
+    """Whether it is what NumPy makes of a list of (waveform, sampling_rate)."""
+    is_candidate = X.dtype == object and X.ndim == 2 and X.shape[1] == 2 and len(X) > 0
+    return is_candidate and isinstance(X[0, 0], (np.ndarray, list))
+
+
+def _from_list(items, sampling_rate):
+    if len(items) == 0:
+        raise ValueError("Found array with 0 sample(s): X holds no clips, at least 1 is required.")
+    if isinstance(items[0], numbers.Number) and isinstance(items[-1], numbers.Number):
+        raise ValueError(_single_waveform_message("a list of numbers"))
+    checked, failures = [], []
+    for position, item in enumerate(items):
+        if type(item) is str:
+            checked.append(item)
+            continue
+        try:
+            checked.append(_as_item(item, sampling_rate, position))
+        except ValueError as error:
+            failures.append((position, f"clip {position}", str(error)))
+    if failures:
+        raise AudioError(failures, len(items), FORMS)
+    return Clips(checked)
+
+
+def _single_waveform_message(what):
+    return (
+        f"Expected a sequence of clips (or a 2D array), got 1D array instead: {what}. Write "
+        "[waveform] if it is one clip. Reshape your data with X.reshape(1, -1) if it is one row. "
+        f"{FORMS}"
+    )
+
+
+def _as_item(item, sampling_rate, position):
+    """A path as str, or a Clip; ValueError with a bare reason where it can be neither."""
+    if isinstance(item, Clip):
+        return item
+    if isinstance(item, (str, bytes, os.PathLike)):
+        return str(os.fsdecode(item))
+    if _looks_like_pair(item):
+        item, own_rate = item
+        sampling_rate = checked_rate(own_rate)
+    elif _looks_like_swapped_pair(item):
+        raise ValueError("looks like (sampling_rate, waveform). Write (waveform, sampling_rate).")
+    return Clip(_as_waveform(item), sampling_rate, position)
+
+
+def _is_pair(item):
+    return isinstance(item, (tuple, list)) and len(item) == 2
+
+
+def _looks_like_pair(item):
+    """Whether it is meant as (waveform, sampling_rate), right or wrong."""
+    if not _is_pair(item):
+        return False
+    waveform, rate = item
+    scalars = (numbers.Number, str, bytes, os.PathLike, Clip)
+    others = (list, tuple, os.PathLike, Clip)
+    return not isinstance(waveform, scalars) and not isinstance(rate, others) and np.ndim(rate) == 0
+
+
+def _looks_like_swapped_pair(item):
+    return _is_pair(item) and isinstance(item[0], numbers.Number) and np.ndim(item[1]) == 1
+
+
+def is_sparse(value):
+    return hasattr(value, "tocsr") and hasattr(value, "nnz")
+
+
+def _as_waveform(item):
+    """A 1-D numeric array without a copy where possible; ValueError with a bare reason."""
+    if item is None:
+        raise ValueError("is None, a missing value. Leave out such rows.")
+    if is_sparse(item):
+        raise ValueError("is a sparse matrix. Give a dense 1-D array.")
+    if np.ma.is_masked(item):
+        raise ValueError("has masked samples. Fill them first: waveform.filled(0).")
+    if hasattr(item, "read"):
+        raise ValueError("is an open file. Give its path, or the pair soundfile.read(file).")
+    try:
+        waveform = np.asarray(item)
+    except Exception as error:
+        raise ValueError(f"cannot become an array ({first_line(error)}).") from error
+    _check_kind(item, waveform)
+    if waveform.ndim == 2 and 1 in waveform.shape:
+        waveform = waveform.reshape(-1)
+    _check_one_dimension(waveform)
+    return waveform
+
+
+def _check_kind(item, waveform):
+    if waveform.ndim == 0:
+        is_number = waveform.dtype.kind in "iufcb"
+        what = f"the number {item!r}" if is_number else f"a {type(item).__name__}"
+        raise ValueError(f"is {what}, neither a path nor a waveform.")
+    if problem := _problem_of_type(waveform.dtype):
+        raise ValueError(problem)
+
+
+def _problem_of_type(dtype):
+    if dtype.kind in "UST":
+        return "is a sequence of strings. One clip is one path: flatten the nested list."
+    if dtype.kind == "c":
+        return "holds complex numbers, but audio is real."
+    if dtype.kind == "b":
+        return "holds booleans, which are no audio."
+    if dtype.kind not in "iuf" or dtype == np.uint64:
+        return f"holds values of type {dtype}. Convert them to float32."
+    return ""
+
+
+def _check_one_dimension(waveform):
+    if waveform.ndim == 1:
+        return
+    shape = waveform.shape
+    hint = ""
+    if waveform.ndim == 2:
+        axis = 0 if shape[0] <= shape[1] else 1
+        hint = (
+            f" Mix it down: waveform.mean(axis={axis}) averages {shape[axis]} channels. "
+            "If its rows are clips, give them one by one."
+        )
+    raise ValueError(f"has shape {shape}, but a waveform is 1-D (mono).{hint}")

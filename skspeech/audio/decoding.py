@@ -1,0 +1,197 @@
+"""From a recording to a waveform: libsndfile first, then FFmpeg, whatever the file is called."""
+
+import contextlib
+import math
+import os
+
+import soundfile
+
+from skspeech.audio import ffmpeg, libsndfile
+from skspeech.audio.files import open_source
+from skspeech.audio.waveforms import (
+    MAX_DECODED_SIZE,
+    Mixer,
+    as_float,
+    check_duration,
+    decode,
+    plan,
+)
+
+__all__ = []
+
+# Files of these names have no header: only the name says what they hold.
+_HEADERLESS = (".gsm", ".vox")
+# A file of more bytes that has no samples by its header is no empty recording.
+_LARGEST_HEADER = 4096
+# Room that is made at first for a recording whose header says nothing of its length.
+_GUESSED_SECONDS = 30.0
+
+
+@contextlib.contextmanager
+def open_sound(source):
+    """Open a recording; OSError or ValueError with a bare reason where that fails.
+
+    Parameters
+    ----------
+    source : str or bytes
+        Path of a file, or its content.
+
+    Yields
+    ------
+    LibsndfileSound or FFmpegSound
+    """
+    with open_source(source) as file:
+        sound = _open(file, source if isinstance(source, str) else None)
+        try:
+            yield sound
+        finally:
+            sound.close()
+
+
+def _open(file, path):
+    try:
+        sound = libsndfile.LibsndfileSound(file)
+    except soundfile.SoundFileError as error:
+        return _open_otherwise(file, path, [f"libsndfile: {libsndfile.message_of(error)}"])
+    if sound.n_frames == 0 and (size := file.seek(0, os.SEEK_END)) > _LARGEST_HEADER:
+        sound.close()
+        return _open_although_empty(file, size)
+    return sound
+
+
+def _open_otherwise(file, path, reasons):
+    """Open what libsndfile does not know by its content."""
+    suffix = "" if path is None else os.path.splitext(path)[1].lower()
+    if suffix in _HEADERLESS:
+        return libsndfile.LibsndfileSound(file, path)
+    import av
+
+    sound = None
+    try:
+        sound = ffmpeg.FFmpegSound(file)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reasons.append(f"FFmpeg: {ffmpeg.message_of(error)}")
+    if path is not None and (sound is None or sound.container == "mp3"):
+        # libsndfile leaves out what the encoder of an MP3 added, but may need the name to know one.
+        with contextlib.suppress(soundfile.SoundFileError):
+            by_name = libsndfile.LibsndfileSound(file, path)
+            if sound is not None:
+                sound.close()
+            return by_name
+    if sound is None:
+        raise ValueError(why_not_audio(file, reasons))
+    return sound
+
+
+def _open_although_empty(file, size):
+    """Open what has no samples by its header, but some after it."""
+    import av
+
+    with contextlib.suppress(av.FFmpegError, OSError, ValueError):
+        sound = ffmpeg.FFmpegSound(file)
+        sound.note = (
+            "is empty by its header, as of a recorder that was stopped, or a stream. It is read to "
+            "the end of the file."
+        )
+        return sound
+    raise ValueError(f"is empty: it has no samples by its header, but {size} bytes.")
+
+
+# What is often found in the place of a recording, by its first bytes.
+_NO_AUDIO = (
+    (b"version https://git-lfs", "is a Git LFS pointer, not the recording: run git lfs pull."),
+    (b"<!doctype html", "is an HTML page, not a recording: a download has failed."),
+    (b"<html", "is an HTML page, not a recording: a download has failed."),
+    (b"<?xml", "is an XML text, not a recording: a download may have failed."),
+    (b'{"', "is a JSON text, not a recording: a download may have failed."),
+    (b"#extm3u", "is a playlist, which only names recordings. Give the recordings."),
+    (b"pk\x03\x04", "is a ZIP archive. Unpack it, and give the recordings in it."),
+    (b"\x1f\x8b", "is compressed with gzip. Unpack it: gunzip."),
+    (b"rar!", "is a RAR archive. Unpack it, and give the recordings in it."),
+    (b"7z\xbc\xaf", "is a 7-Zip archive. Unpack it, and give the recordings in it."),
+    (b"%pdf", "is a PDF document, not a recording."),
+    (b"\x89png", "is a PNG image, not a recording."),
+    (b"\xff\xd8\xff", "is a JPEG image, not a recording."),
+    (b"sqlite format 3", "is an SQLite database, not a recording."),
+    (b"\x93numpy", "is a NumPy file: give [numpy.load(path)], a waveform, instead of the path."),
+    (b"par1", "is a Parquet table, not a recording. Give its column of recordings."),
+)
+_MARKS_OF_TEXT = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+
+
+def why_not_audio(file, reasons):
+    """The cause, as far as the first bytes tell it, and what the decoders said."""
+    file.seek(0)
+    head = file.read(512) or b""
+    start = head.lower()
+    for mark in _MARKS_OF_TEXT:
+        start = start.removeprefix(mark)
+    start = start.lstrip()
+    for signature, what in _NO_AUDIO:
+        if start.startswith(signature):
+            return what
+    if not head.strip(b"\0"):
+        return "begins with zeros only: it was never written to its end, or is not audio."
+    if _is_text(head):
+        return f"is a text, not a recording; it begins with {head[:40]!r}."
+    return f"is not audio that can be read ({'; '.join(reasons)}); it begins with {head[:16]!r}."
+
+
+def _is_text(head):
+    return all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in head)
+
+
+def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
+    """The waveform of an open recording, or of a part of it.
+
+    Parameters
+    ----------
+    sound : LibsndfileSound or FFmpegSound
+    rate : float
+        Sampling rate (Hz) at which it is heard: its own, or another to change its speed.
+    target : float
+        Sampling rate (Hz) of the waveform.
+    offset : float
+        Seconds to leave out at the start.
+    max_duration : float or None
+        Seconds to read at most.
+    wait_turn : callable
+        See :func:`skspeech.audio.waveforms.decode`.
+    note : callable
+        Told what a user should know of the recording.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), float32
+    """
+    if sound.note is not None:
+        note(sound.note)
+    span = plan(sound.n_frames if sound.is_exact else None, rate, target, offset, max_duration)
+    seconds = math.inf if span.n_samples is None else span.n_samples / target
+    if not sound.is_exact or sound.n_frames is None:
+        known = _GUESSED_SECONDS if sound.n_frames is None else sound.n_frames / rate
+        left = max(1.0, known - offset)
+        if max_duration is None:
+            check_duration(left)
+        seconds = min(seconds, left)
+    blocks = mono_blocks(sound, span.start, span.stop, note)
+    return decode(blocks, span, rate, target, wait_turn, seconds)
+
+
+def mono_blocks(sound, start, stop, note):
+    """Mono float32 blocks of a recording."""
+    n_left = MAX_DECODED_SIZE
+    if stop is not None and (stop - start) * sound.channels > n_left:
+        raise ValueError(
+            f"decodes to {stop - start} samples of {sound.channels} channels, too many to read. "
+            "Cut it into clips, or give max_duration."
+        )
+    mixer = Mixer(note)
+    for block in sound.blocks(start, stop):
+        n_left -= block.size
+        if n_left < 0:
+            raise ValueError(
+                f"decodes to more than {MAX_DECODED_SIZE} samples of all channels, too many to "
+                "read. Cut it into clips, or give max_duration."
+            )
+        yield mixer.mono(as_float(block))

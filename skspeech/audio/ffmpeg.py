@@ -1,0 +1,225 @@
+"""Decode with FFmpeg, by PyAV: m4a, WebM, AMR, WMA, the sound of videos, and much that is rare."""
+
+import contextlib
+import math
+
+import numpy as np
+
+from skspeech.audio.errors import DamagedError, first_line
+from skspeech.audio.waveforms import MAX_CLIP_DURATION
+
+__all__ = []
+
+# FFmpeg's names of containers that hold sound and nothing but what is in the file itself: no
+# playlists, which name other files and addresses, no devices, no text that is drawn, no images.
+CONTAINERS = (
+    "aac,ac3,ac4,act,aiff,amr,amrnb,amrwb,ape,asf,ast,au,avi,avr,bonk,caf,dsf,dss,dts,dtshd,eac3,flac,"
+    "flv,gxf,hcom,iff,ircam,kvag,loas,lmlm4,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,"
+    "nistsphere,nsv,nut,ogg,oma,osq,paf,pvf,qcp,qoa,rm,rso,sbc,sds,shn,sln,smjpeg,sox,swf,tak,tta,"
+    "truehd,voc,vqf,w64,wav,wsd,wtv,wv,xwma"
+)
+# Whose headers count samples, and whose are right within some hundredths of a second. What others
+# say of their length is a guess from the bit rate or from the first and last time stamps.
+_EXACT_CONTAINERS = {"aiff", "ape", "au", "caf", "flac", "mov", "sox", "tak", "tta", "w64", "wv"}
+_ABOUT_RIGHT_CONTAINERS = {"asf", "avi", "flv", "matroska"}
+# Codecs whose decoders give the same samples again soon after a seek.
+_EXACTLY_SEEKABLE = ("aac", "ac3", "alac", "eac3", "flac", "mp2", "opus", "pcm_")
+_PREROLL = 1.0  # seconds decoded before what is wanted, for decoders to settle
+_FRAMES_AT_ONCE = 64
+_MAX_FAILED_PACKETS = 100  # before the first good one
+
+
+class FFmpegSound:
+    """An open recording; the attributes are those of LibsndfileSound."""
+
+    note = None
+
+    def __init__(self, file):
+        self._file = file
+        self._open()
+        rate = self._stream.codec_context.sample_rate
+        self.sampling_rate = rate if self._first is None else self._first.sample_rate
+        self.n_frames, self.is_exact = self._length_in_header()
+
+    def _open(self):
+        import av
+
+        self._file.seek(0)
+        self._container = av.open(
+            self._file,
+            container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": "none"},
+            metadata_errors="ignore",
+        )
+        try:
+            self._stream = self._container.streams.best("audio")
+            if self._stream is None:
+                kinds = sorted({stream.type for stream in self._container.streams})
+                raise ValueError(f"no sound in it, only {' and '.join(kinds) or 'nothing'}")
+            if self._stream.codec_context is None:
+                raise ValueError("sound in a code that FFmpeg does not know")
+            for stream in self._container.streams:
+                if stream.index != self._stream.index:
+                    stream.discard = "all"
+            self._stream.codec_context.thread_count = 1
+            self._frames = self._decode()
+            self._first = next(self._frames, None)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def close(self):
+        self._container.close()
+
+    @property
+    def container(self):
+        """FFmpeg's name of the container."""
+        return self._container.format.name
+
+    @property
+    def channels(self):
+        return 1 if self._first is None else self._first.layout.nb_channels
+
+    def _length_in_header(self):
+        if self._first is None:
+            return 0, True
+        stream, rate = self._stream, self.sampling_rate
+        names = set(self._container.format.name.split(","))
+        if stream.duration and names & _EXACT_CONTAINERS:
+            n_frames = stream.duration * stream.time_base * rate
+            # The samples of a fragmented MP4 are not in its header.
+            if "mov" in names and stream.frames == 0:
+                return None, False
+            return min(math.ceil(n_frames), self._length_in_itunes()), n_frames.denominator == 1
+        if self._container.duration and names & _ABOUT_RIGHT_CONTAINERS:
+            n_frames = round(self._container.duration * rate / 1_000_000)
+            if "matroska" in names:
+                n_frames -= getattr(stream.codec_context, "delay", 0) or 0
+            return (n_frames if n_frames > 0 else None), False
+        return None, False
+
+    def _length_in_itunes(self):
+        """Samples that iTunes notes beside the sound, without what the encoder added."""
+        fields = self._container.metadata.get("iTunSMPB", "").split()
+        try:
+            return int(fields[3], 16) or math.inf
+        except (IndexError, ValueError):
+            return math.inf
+
+    def count(self):
+        """Number of frames, by decoding, up to what is too long anyway."""
+        n_most = int(MAX_CLIP_DURATION * self.sampling_rate) + 1
+        n_frames = 0
+        for block in self.blocks(0, None):
+            n_frames += len(block)
+            if n_frames > n_most:
+                break
+        return n_frames
+
+    def blocks(self, start, stop):
+        """Samples of all channels, in blocks of shape (n, channels); `stop` None is the end."""
+        position, frames = self._frames_from(start)
+        stop = math.inf if stop is None else stop
+        for block in _joined(frames):
+            first, last = max(0, start - position), min(len(block), stop - position)
+            position += len(block)
+            if first < last:
+                yield block[first:last]
+            if position >= stop:
+                return
+
+    def _frames_from(self, start):
+        """Frames, and the number of the first sample in them: at `start`, or before it."""
+        import av
+
+        stream = self._stream
+        ticks = 1 / (stream.time_base * self.sampling_rate)
+        can_seek = self.is_exact and stream.codec_context.name.startswith(_EXACTLY_SEEKABLE)
+        wanted = start - math.ceil(_PREROLL * self.sampling_rate)
+        if can_seek and wanted > 0 and ticks.denominator == 1:
+            with contextlib.suppress(av.FFmpegError, OSError):
+                self._container.seek(int(wanted * ticks), stream=stream)
+                frames, self._frames = self._decode(), None
+                first = next(frames, None)
+                if first is not None and first.pts is not None and 0 <= first.pts <= start * ticks:
+                    return first.pts // int(ticks), self._checked(first, frames)
+        if self._frames is None:  # read before
+            self._container.close()
+            self._open()
+        frames, self._frames = self._frames, None
+        return 0, self._checked(self._first, frames)
+
+    def _checked(self, first, frames):
+        """The frames, as long as they are at one rate."""
+        if first is None:
+            return
+        n_done = 0
+        yield first
+        for frame in frames:
+            n_done += frame.samples
+            if frame.sample_rate != self.sampling_rate:
+                raise DamagedError(
+                    n_done / self.sampling_rate,
+                    f"the sampling rate changes to {frame.sample_rate} Hz",
+                )
+            yield frame
+
+    def _decode(self):
+        """Frames, from the first that can be decoded: who joins a stream gets half a one before."""
+        import av
+
+        n_done, n_failed = 0, 0
+        for packet in self._demuxed():
+            try:
+                frames = packet.decode()
+            except (av.FFmpegError, ValueError) as error:
+                if packet.is_corrupt and n_done:
+                    return  # the file ends within it
+                n_failed += 1
+                if n_done or n_failed > _MAX_FAILED_PACKETS:
+                    raise DamagedError(
+                        n_done / max(1, self._stream.codec_context.sample_rate), message_of(error)
+                    ) from error
+                continue
+            for frame in frames:
+                if frame.samples:
+                    n_done += frame.samples
+                    yield frame
+        if n_failed and not n_done:
+            raise ValueError("sound that can't be decoded")
+
+    def _demuxed(self):
+        import av
+
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.FFmpegError, OSError):
+                return  # at what can't be read any more, a recording ends
+            yield packet
+
+
+def _joined(frames):
+    """Blocks of shape (n, channels): FFmpeg's frames are short, and each costs some arithmetic."""
+    shape, waiting = None, []
+    for frame in frames:
+        layout = (frame.layout.nb_channels, frame.format.name)
+        if waiting and (layout != shape or len(waiting) == _FRAMES_AT_ONCE):
+            yield _as_block(waiting, shape[0])
+            waiting = []
+        shape = layout
+        waiting.append(frame.to_ndarray())
+    if waiting:
+        yield _as_block(waiting, shape[0])
+
+
+def _as_block(arrays, channels):
+    samples = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+    block = samples.T if len(samples) == channels else samples.reshape(-1, channels)
+    return block // 2**32 if block.dtype == np.int64 else block
+
+
+def message_of(error):
+    """What FFmpeg says of an error."""
+    message = getattr(error, "strerror", None) or first_line(error)
+    return "the data make no sense" if message.startswith("Error number") else message

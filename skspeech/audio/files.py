@@ -1,0 +1,108 @@
+"""Files: opened with a reason where that fails, and named by their content."""
+
+import collections
+import hashlib
+import io
+import os
+import stat
+import threading
+import time
+
+import numpy as np
+
+from skspeech.audio.errors import first_line, printable
+
+__all__ = []
+
+
+def open_source(source):
+    """A recording's bytes as a binary file: of a path, or of the content itself."""
+    return io.BytesIO(source) if isinstance(source, bytes) else open_file(source)
+
+
+def open_file(path):
+    file_status(path)
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise _bare(error, path) from None
+
+
+def file_status(path):
+    """The status of a regular file with something in it; to open a pipe would wait for a writer."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise _bare(error, path) from None
+    except ValueError as error:  # a null character, or a character that no file name can have
+        raise ValueError(f"is not a path ({first_line(error)}).") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError("is a folder; see skspeech.datasets.load_audio_folder.")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("is not a regular file.")
+    if status.st_size == 0:
+        raise ValueError("is an empty file (0 bytes).")
+    return status
+
+
+def _bare(error, path):
+    """An error of the operating system whose message is a reason, without errno and path."""
+    if isinstance(error, FileNotFoundError):
+        where = "" if os.path.isabs(path) else f" (looked in {printable(os.getcwd())})"
+        return FileNotFoundError(f"no such file{where}.")
+    return type(error)(f"cannot be opened ({error.strerror}).")
+
+
+def digest_array(waveform, sampling_rate):
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{waveform.dtype.str} {waveform.shape} {sampling_rate!r};".encode())
+    digest.update(np.ascontiguousarray(waveform).data)
+    return digest.hexdigest()
+
+
+def digest_file(file):
+    digest = hashlib.blake2b(digest_size=16)
+    buffer = memoryview(bytearray(2**20))
+    while n_read := file.readinto(buffer):
+        digest.update(buffer[:n_read])
+    return digest.hexdigest()
+
+
+class FileKeys:
+    """Digests of files' bytes, remembered while a file's size and times stay the same."""
+
+    # Within this many nanoseconds a file may be written twice and show the same time.
+    _RACY = 2_000_000_000
+
+    def __init__(self, max_files):
+        self._max_files = max_files
+        self._known = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path):
+        path = os.path.abspath(path)
+        state = self._state(path)
+        with self._lock:
+            known = self._known.get(path)
+            if known is not None and known[0] == state:
+                self._known.move_to_end(path)
+                return known[1]
+        with open_file(path) as file:
+            key = digest_file(file)
+        if state == self._state(path) and time.time_ns() - state[1] > self._RACY:
+            self._remember(path, state, key)
+        return key
+
+    @staticmethod
+    def _state(path):
+        status = file_status(path)
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+    def _remember(self, path, state, key):
+        with self._lock:
+            self._known[path] = (state, key)
+            while len(self._known) > self._max_files:
+                self._known.popitem(last=False)
+
+
+FILE_KEYS = FileKeys(max_files=2**18)

@@ -1,0 +1,161 @@
+"""Decode with libsndfile: WAV, FLAC, OGG, MP3, AIFF, and much that is rare."""
+
+import io
+import os
+import re
+
+import numpy as np
+import soundfile
+
+from skspeech.audio.errors import DamagedError
+from skspeech.audio.waveforms import BLOCK_SIZE, MAX_CLIP_DURATION
+
+__all__ = []
+
+_UNKNOWN_LENGTH = 2**62  # libsndfile announces about 2**63 frames where the header has no length
+# Where libsndfile finds any sample exactly; in MP3 and Vorbis it is off by up to thousands.
+_EXACTLY_SEEKABLE = frozenset(
+    ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "OPUS")
+)
+# What libsndfile's log says where the header announces more bytes than the file holds.
+_ANNOUNCED = re.compile(
+    r"^ *(?:data|data size|ssnd) *: (\d+) \(should be (\d+)\)", re.IGNORECASE | re.MULTILINE
+)
+_WORTH_A_NOTE = 0.1  # of what is announced is missing
+# After an error the samples before it are read again, so many frames at a time.
+_SMALL_BLOCK = 256
+
+
+class _FrontToBack(soundfile.SoundFile):
+    """A sound file that is read from front to back.
+
+    soundfile seeks after each read where it can. That resets an MP3 decoder, which is heard at the
+    seam of two blocks, and fails at the end of FLAC whose header does not know the length.
+    """
+
+    def seekable(self):
+        return False
+
+
+class LibsndfileSound:
+    """An open recording.
+
+    Parameters
+    ----------
+    file : binary file
+        Open, at its start.
+    path : str or None, default=None
+        Open this path instead: libsndfile knows some formats by their name only.
+
+    Attributes
+    ----------
+    sampling_rate : int
+        Samples per second (Hz).
+    n_frames : int or None
+        Samples of a channel, from the header; None where that does not say.
+    is_exact : bool
+        Whether `n_frames` can be relied on.
+    channels : int
+        Channels.
+    note : str or None
+        What a user should know of it; the name of the recording goes before.
+    """
+
+    is_exact = True
+
+    def __init__(self, file, path=None):
+        self._file, self._path = file, path
+        self._sound = self._open()
+        self.sampling_rate = self._sound.samplerate
+        known = self._sound.frames < _UNKNOWN_LENGTH
+        self.n_frames = self._sound.frames if known else None
+        self.note = _note_on_length(self._sound.extra_info)
+
+    def _open(self):
+        if self._path is not None:
+            return _FrontToBack(self._path)
+        self._file.seek(0)
+        # A file descriptor means the same to libsndfile as to Python everywhere but on Windows.
+        if os.name == "nt" or not isinstance(self._file, io.FileIO):
+            return _FrontToBack(self._file)
+        return _FrontToBack(self._file.fileno(), closefd=False)
+
+    def close(self):
+        self._sound.close()
+
+    @property
+    def channels(self):
+        return self._sound.channels
+
+    def count(self):
+        """Number of frames, by decoding, up to what is too long anyway."""
+        n_most = int(MAX_CLIP_DURATION * self.sampling_rate) + 1
+        n_frames = sum(map(len, self._read(n_most, "int16")))
+        self._sound.seek(0)
+        return n_frames
+
+    def blocks(self, start, stop):
+        """Samples of all channels as they are, in blocks of shape (n, channels)."""
+        n_unwanted = start
+        if start and self._sound.subtype in _EXACTLY_SEEKABLE:
+            self._sound.seek(start)
+            n_unwanted = 0
+        # To read 16-bit samples as they are and scale them here is faster than libsndfile's own
+        # conversion.
+        dtype = "int16" if self._sound.subtype == "PCM_16" else "float32"
+        n_wanted = np.inf if stop is None else n_unwanted + stop - start
+        for block in self._read(n_wanted, dtype, start - n_unwanted):
+            wanted = block[n_unwanted:]
+            n_unwanted = max(0, n_unwanted - len(block))
+            if len(wanted):
+                yield wanted
+
+    def _read(self, n_frames, dtype, first=0):
+        """Blocks, fewer at a file's end."""
+        size = max(1, BLOCK_SIZE // self.channels)
+        done = 0
+        try:
+            while done < n_frames:
+                block = self._sound.read(
+                    int(min(size, n_frames - done)), dtype=dtype, always_2d=True
+                )
+                if len(block) == 0:
+                    return
+                done += len(block)
+                yield block
+        except soundfile.SoundFileError as error:
+            for block in self._read_again(first + done, dtype):
+                done += len(block)
+                yield block
+            raise DamagedError((first + done) / self.sampling_rate, message_of(error)) from error
+
+    def _read_again(self, start, dtype):
+        """Blocks after `start` up to the damage: libsndfile gives nothing of a failed read."""
+        self._sound.close()
+        self._sound = self._open()
+        position = 0
+        try:
+            while len(block := self._sound.read(_SMALL_BLOCK, dtype=dtype, always_2d=True)):
+                if position + len(block) > start:
+                    yield block[max(0, start - position) :]
+                position += len(block)
+        except soundfile.SoundFileError:
+            return
+
+
+def _note_on_length(log):
+    if not (match := _ANNOUNCED.search(log)):
+        return None
+    announced, held = map(int, match.groups())
+    if held >= (1 - _WORTH_A_NOTE) * announced:
+        return None
+    return (
+        f"holds {held} of the {announced} bytes that its header announces, as of a recorder that "
+        "was stopped, a stream, or a download that broke off. It is read to the end of the file."
+    )
+
+
+def message_of(error):
+    """What libsndfile says of an error."""
+    message = (getattr(error, "error_string", "") or "").strip().rstrip(".")
+    return message or f"error {getattr(error, 'code', '?')}"

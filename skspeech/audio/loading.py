@@ -1,0 +1,331 @@
+"""Many clips: decoded when they are needed, in threads, in order, in bounded memory."""
+
+import contextlib
+import functools
+import numbers
+import warnings
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import validate_data
+
+from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech.audio.ahead import in_threads
+from skspeech.audio.containers import as_clips
+from skspeech.audio.errors import AudioError, describe_failures, listed
+from skspeech.audio.waveforms import (
+    RATE_LIMITS,
+    SAMPLING_RATE,
+    check_seconds,
+    checked_rate,
+    no_waiting,
+)
+
+__all__ = ["AudioLoader", "iter_waveforms", "load_waveforms"]
+
+
+def iter_waveforms(
+    clips,
+    *,
+    max_duration=None,
+    n_jobs=None,
+    errors="raise",
+    prefetch_seconds=300.0,
+    target_sampling_rate=SAMPLING_RATE,
+):
+    """Decode clips in order, ahead of their use, within bounded memory.
+
+    Parameters
+    ----------
+    clips : Clips or any form of clips that :func:`as_clips` takes
+        The clips.
+    max_duration : float or None, default=None
+        Seconds to read at most from the start of each clip; None reads all.
+    n_jobs : int or None, default=None
+        Number of threads that decode. None is the number of processors, at most 4; 1 decodes when a
+        waveform is asked for, without threads; -1 is the number of processors.
+    errors : {"raise", "warn"}, default="raise"
+        What to do about bad clips. ``"raise"``: from the first bad clip on yield nothing more, look
+        at the rest, and raise one error that names all bad ones. ``"warn"``: yield a second of
+        silence in a bad clip's place, and name all in one warning just before the last clip.
+    prefetch_seconds : float, default=300.0
+        Seconds of audio decoded and waiting, at most; a longer clip is let through alone.
+    target_sampling_rate : float, default=16000
+        Samples per second of the waveforms (Hz).
+
+    Yields
+    ------
+    index : int
+        Index of the clip in `clips`.
+    waveform : ndarray of shape (n_samples,), float32
+        Its mono waveform.
+
+    Raises
+    ------
+    AudioError
+        After the last clip, naming all that could not be loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.audio import iter_waveforms
+    >>> for index, waveform in iter_waveforms([np.zeros(16000), np.zeros(8000)]):
+    ...     print(index, waveform.shape)
+    0 (16000,)
+    1 (8000,)
+    """
+    clips = as_clips(clips)
+    check_seconds(max_duration)
+    if errors not in ("raise", "warn"):
+        raise ValueError(f"errors={errors!r} must be 'raise' or 'warn'.")
+    load = functools.partial(
+        _attempt, max_duration=max_duration, sampling_rate=checked_rate(target_sampling_rate)
+    )
+    n_threads = _n_threads(n_jobs, len(clips))
+    if n_threads == 1:
+        outcomes = (load(clips[index], wait_turn=no_waiting) for index in range(len(clips)))
+    else:
+        outcomes = in_threads(load, clips, n_threads, prefetch_seconds)
+    return _deliver(clips, outcomes, errors, target_sampling_rate)
+
+
+def _n_threads(n_jobs, n_clips):
+    """Threads for so many clips; joblib's own count warns where processes can't be had."""
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 has no meaning: give a number of threads, or -1 for all cores.")
+    if n_jobs is None:
+        n_jobs = min(4, joblib.cpu_count())
+    elif n_jobs < 0:
+        n_jobs += 1 + joblib.cpu_count()
+    return max(1, min(n_jobs, n_clips))
+
+
+def _attempt(clip, *, max_duration, sampling_rate, wait_turn):
+    """The waveform, or the error that says why there is none; and what there is to say of it."""
+    notes = []
+    try:
+        return clip._load(max_duration, 0.0, sampling_rate, wait_turn, notes.append), notes
+    except (OSError, ValueError) as error:
+        return error, notes
+
+
+def _deliver(clips, outcomes, errors, sampling_rate):
+    failures, notes = [], []
+    with contextlib.closing(outcomes):
+        for index, (outcome, remarks) in enumerate(outcomes):
+            who = clips.position(index), clips[index].name
+            notes.extend((*who, remark) for remark in remarks)
+            if isinstance(outcome, Exception):
+                outcome, reason = _instead(outcome, sampling_rate, errors)
+                failures.append((*who, reason))
+            if failures and errors == "raise":
+                continue
+            if index == len(clips) - 1:
+                _warn(failures, notes, len(clips))
+            yield index, outcome
+    if failures and errors == "raise":
+        advice = "Repair or leave out these clips, or go on without them with errors='warn'."
+        raise AudioError(failures, len(clips), advice)
+
+
+def _instead(error, sampling_rate, errors):
+    """What to use of a clip that can't be loaded, and why it can't."""
+    good = getattr(error, "waveform", None)
+    if good is None:
+        return np.zeros(round(sampling_rate), dtype=np.float32), str(error)
+    return good, f"{error} The part before that is used." if errors == "warn" else str(error)
+
+
+def _warn(failures, notes, n_clips):
+    if failures:
+        advice = "Silence took the place of what is missing. Repair them or leave them out."
+        warnings.warn(describe_failures(failures, n_clips, advice), stacklevel=3)
+    if notes:
+        heading = f"{len({position for position, _, _ in notes})} of {n_clips} clips are used, but:"
+        warnings.warn(listed(heading, notes), stacklevel=3)
+
+
+def load_waveforms(
+    X,
+    *,
+    sampling_rate=SAMPLING_RATE,
+    max_duration=None,
+    n_jobs=None,
+    errors="raise",
+    target_sampling_rate=SAMPLING_RATE,
+):
+    """Decode all clips into memory.
+
+    Parameters
+    ----------
+    X : clips in any form that :func:`as_clips` takes
+        Paths, waveforms, pairs or a 2-D array.
+    sampling_rate : float, default=16000
+        Samples per second (Hz) of waveforms that come without their own rate.
+    max_duration : float or None, default=None
+        Seconds to read at most from the start of each clip; None reads all.
+    n_jobs : int or None, default=None
+        Number of threads that decode; see :func:`iter_waveforms`.
+    errors : {"raise", "warn"}, default="raise"
+        Raise one error that names all bad clips, or replace each by a second of silence with one
+        warning for all.
+    target_sampling_rate : float, default=16000
+        Samples per second of the waveforms (Hz).
+
+    Returns
+    -------
+    list of ndarray of shape (n_samples,), float32
+        Mono waveforms.
+
+    Raises
+    ------
+    AudioError
+        If some clips cannot be loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.audio import load_waveforms
+    >>> [w.shape for w in load_waveforms([np.zeros(16000), (np.zeros(44100), 44100)])]
+    [(16000,), (16000,)]
+    """
+    waveforms = iter_waveforms(
+        as_clips(X, sampling_rate=sampling_rate),
+        max_duration=max_duration,
+        n_jobs=n_jobs,
+        errors=errors,
+        target_sampling_rate=target_sampling_rate,
+    )
+    return [waveform for _, waveform in waveforms]
+
+
+class AudioLoader(TransformerMixin, BaseEstimator):
+    """Decode clips to waveforms, as the first step of a Pipeline.
+
+    Learns nothing: `fit` only checks its input.
+
+    Parameters
+    ----------
+    sampling_rate : float, default=16000
+        Samples per second (Hz) of waveforms that come without their own rate.
+    target_sampling_rate : float, default=16000
+        Samples per second (Hz) of the result.
+    max_duration : float or None, default=None
+        Seconds to read at most from the start of each clip; None reads all.
+    n_jobs : int or None, default=None
+        Number of threads that decode. None is the number of processors, at most 4; -1 is all of
+        them.
+    errors : {"raise", "warn"}, default="raise"
+        Raise one error that names all bad clips, or replace each by a second of silence with one
+        warning for all.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Samples a clip; only where `fit` saw a 2-D array.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of the table; only where `fit` saw a DataFrame of numbers.
+
+    See Also
+    --------
+    load_waveforms : The same as a function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> from skspeech.audio import AudioLoader
+    >>> def loudness(waveforms):
+    ...     return np.array([[np.sqrt(np.mean(w**2))] for w in waveforms])
+    >>> pipeline = make_pipeline(AudioLoader(), FunctionTransformer(loudness))
+    >>> pipeline.fit_transform([np.full(100, 0.5), (np.full(80, 0.25), 8000)]).shape
+    (2, 1)
+    """
+
+    _parameter_constraints = {
+        "sampling_rate": [Interval(numbers.Real, *RATE_LIMITS, closed="both")],
+        "target_sampling_rate": [Interval(numbers.Real, *RATE_LIMITS, closed="both")],
+        "max_duration": [None, Interval(numbers.Real, 0, None, closed="neither")],
+        "n_jobs": [None, numbers.Integral],
+        "errors": [StrOptions({"raise", "warn"})],
+    }
+
+    def __init__(
+        self,
+        *,
+        sampling_rate=SAMPLING_RATE,
+        target_sampling_rate=SAMPLING_RATE,
+        max_duration=None,
+        n_jobs=None,
+        errors="raise",
+    ):
+        self.sampling_rate = sampling_rate
+        self.target_sampling_rate = target_sampling_rate
+        self.max_duration = max_duration
+        self.n_jobs = n_jobs
+        self.errors = errors
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and the container of clips; decode nothing.
+
+        Parameters
+        ----------
+        X : clips in any form that :func:`as_clips` takes
+            The clips.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        AudioLoader
+            The estimator itself.
+        """
+        as_clips(X, sampling_rate=self.sampling_rate)
+        if getattr(X, "ndim", None) == 2:
+            validate_data(self, X, skip_check_array=True)
+        return self
+
+    def transform(self, X):
+        """Decode clips.
+
+        Parameters
+        ----------
+        X : clips in any form that :func:`as_clips` takes
+            The clips.
+
+        Returns
+        -------
+        ndarray of shape (n_clips,), object
+            Each element a 1-D float32 waveform.
+
+        Raises
+        ------
+        AudioError
+            If some clips cannot be loaded and `errors` is ``"raise"``.
+        """
+        self._validate_params()
+        waveforms = load_waveforms(
+            X,
+            sampling_rate=self.sampling_rate,
+            max_duration=self.max_duration,
+            n_jobs=self.n_jobs,
+            errors=self.errors,
+            target_sampling_rate=self.target_sampling_rate,
+        )
+        result = np.empty(len(waveforms), dtype=object)
+        for index, waveform in enumerate(waveforms):  # at once, equal lengths would make it 2-D
+            result[index] = waveform
+        return result
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return True

@@ -1,0 +1,327 @@
+"""Arithmetic on samples: which to read, scale, mix down, check, resample, gather."""
+
+import collections
+import math
+import numbers
+
+import numpy as np
+import soxr
+
+from skspeech.audio.errors import DamagedError
+
+__all__ = ["MAX_CLIP_DURATION", "SAMPLING_RATE"]
+
+
+SAMPLING_RATE = 16_000
+"""Samples per second of every waveform inside skspeech (Hz)."""
+MAX_CLIP_DURATION = 6 * 3600.0
+"""A clip longer than this (seconds) is refused, unless `max_duration` says how much to read."""
+RATE_LIMITS = (100.0, 10_000_000.0)
+# Float samples lie in [-1, 1]. Some are louder, and some people divide by the standard deviation;
+# beyond this they are integers that nobody scaled.
+_MAX_AMPLITUDE = 128.0
+# A small compressed file can hold hours of many channels at a high rate. Decoding is cut into
+# blocks, so this bounds time, not memory: 6 hours of 8 channels at 48 kHz just pass.
+MAX_DECODED_SIZE = 2**33
+BLOCK_SIZE = 2**19  # samples decoded at once, all channels together
+# Channels cancel each other where their mean has less than this share of their power; one channel
+# that sounds among 32 still has more. To see that, every 16th sample will do.
+_CANCELLED = 0.01
+_PROBED = 16
+_RESAMPLING_MARGIN = 256  # samples at the lower rate; the filter's half length is below 100
+
+
+def no_waiting(seconds):
+    """The turn of a clip that nobody else competes with."""
+
+
+def note_on_integers(samples):
+    """What a user should know of integers in memory, or None."""
+    if samples.dtype.kind not in "iu" or samples.dtype.itemsize != 4 or samples.size == 0:
+        return None
+    middle = 2**31 if samples.dtype.kind == "u" else 0
+    peak = max(int(samples.max()) - middle, middle - int(samples.min()))
+    if not 0 < peak <= 2**15:
+        return None
+    return (
+        f"holds {samples.dtype} with no sample beyond {peak}, which is next to silence on the "
+        "scale of 32 bits. If these are samples of 16 bits, give waveform.astype('int16')."
+    )
+
+
+def checked_rate(rate):
+    low, high = RATE_LIMITS
+    is_number = isinstance(rate, numbers.Real) and not isinstance(rate, (bool, np.bool_))
+    if not is_number or not low <= rate <= high:
+        raise ValueError(
+            f"sampling_rate={rate!r} is not a sampling rate: "
+            f"expected a number of samples per second from {low:,.0f} to {high:,.0f}."
+        )
+    return int(rate) if rate == int(rate) else float(rate)
+
+
+def check_seconds(max_duration, offset=0.0):
+    if max_duration is not None and not (is_finite(max_duration) and max_duration > 0):
+        raise ValueError(f"max_duration={max_duration!r} must be None or seconds above 0.")
+    if not (is_finite(offset) and offset >= 0):
+        raise ValueError(f"offset={offset!r} must be a number of seconds, 0 or more.")
+
+
+def is_finite(value):
+    return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def check_duration(seconds):
+    if seconds > MAX_CLIP_DURATION:
+        raise ValueError(
+            f"lasts {seconds / 3600:.1f} hours; {MAX_CLIP_DURATION / 3600:g} hours are the most "
+            "that is read. Cut it into clips, or give max_duration."
+        )
+
+
+Span = collections.namedtuple("Span", "start stop skip n_samples")
+Span.__doc__ = """Frames to read, [start, stop), and which of the resampled samples to keep.
+
+`stop` and `n_samples` are None where all up to an end that is not known is wanted.
+"""
+
+
+def plan(n_frames, rate, target, offset, max_duration):
+    """The span of a clip that `offset` and `max_duration` (seconds) ask for.
+
+    `n_frames` is None where the end shows only when it is reached.
+    """
+    if n_frames == 0:
+        raise ValueError("is empty: it has no samples.")
+    seconds = math.inf if n_frames is None else n_frames / rate - offset
+    if seconds <= 0:
+        raise ValueError(f"offset={offset:g} s is not before its end ({n_frames / rate:g} s).")
+    if max_duration is not None and max_duration < seconds:
+        n_samples = max(1, round(max_duration * target))
+    elif n_frames is None:
+        n_samples = None
+    else:
+        if max_duration is None:
+            check_duration(seconds)
+        n_samples = max(1, length_at(target, n_frames, rate) - round(offset * target))
+    if offset == 0 and max_duration is None:
+        return Span(0, n_frames, 0, n_samples)
+    first = round(offset * target)
+    margin = math.ceil(_RESAMPLING_MARGIN * max(1, rate / target))
+    start, skip = (first, 0) if rate == target else _aligned_start(first, rate, target, margin)
+    if n_samples is None:
+        return Span(start, None, skip, None)
+    stop = first + n_samples
+    if rate != target:
+        stop = math.ceil(stop * rate / target) + margin
+    return Span(start, stop if n_frames is None else min(stop, n_frames), skip, n_samples)
+
+
+def length_at(target, n_frames, rate):
+    """Samples at `target` Hz that last as long as so many at `rate`, begun ones counted whole."""
+    return int(-(-n_frames * target // rate))
+
+
+def _aligned_start(first, rate, target, margin):
+    """First frame to read, such that its time is that of a sample of the result too."""
+    if not (isinstance(rate, int) and float(target).is_integer()):
+        return 0, first
+    divisor = math.gcd(rate, int(target))
+    step, step_out = rate // divisor, int(target) // divisor
+    n_steps = max(0, math.floor((first * rate / target - margin) / step))
+    return n_steps * step, first - n_steps * step_out
+
+
+def blocks_of_array(waveform, start, stop):
+    for begin in range(start, stop, BLOCK_SIZE):
+        yield as_float(waveform[begin : min(begin + BLOCK_SIZE, stop)])
+
+
+class Mixer:
+    """Mixes channels down to their mean, or takes one where they cancel each other.
+
+    Parameters
+    ----------
+    note : callable
+        Told when channels cancel each other.
+    """
+
+    def __init__(self, note):
+        self._note = note
+        self._chosen = None
+
+    def mono(self, block):
+        """One channel of a block of shape (n, channels), float32."""
+        channels = block.shape[1]
+        if channels == 1:
+            return block[:, 0]
+        if self._chosen is not None and self._chosen < channels:
+            return block[:, self._chosen]
+        # A product with a vector is much faster than a mean over short rows. What is not finite in
+        # it is found afterwards, and told of in a better way than NumPy's.
+        with np.errstate(invalid="ignore", over="ignore"):
+            mixed = block @ np.full(channels, 1 / channels, dtype=np.float32)
+            some = block[::_PROBED]
+            powers = np.einsum("ij,ij->j", some, some)
+            power = np.dot(mixed[::_PROBED], mixed[::_PROBED])
+            if not power < _CANCELLED * powers.mean():
+                return mixed
+        self._chosen = int(powers.argmax())
+        self._note(
+            "has channels in opposite phase, which cancel each other when they are mixed: channel "
+            f"{self._chosen + 1} of {channels} is used alone. Was a cable or a microphone turned "
+            "round?"
+        )
+        return block[:, self._chosen]
+
+
+def as_float(samples):
+    """Float32 samples, integers scaled by the range of their type to [-1, 1)."""
+    dtype = samples.dtype
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(samples, dtype=np.float32)
+    if dtype.itemsize == 8:
+        _check_16_bit(samples)
+        half = 2**15
+    else:
+        half = 2 ** (8 * dtype.itemsize - 1)
+    scaled = samples.astype(np.float32 if dtype.itemsize < 4 else np.float64)
+    if dtype.kind == "u":
+        scaled -= half
+    scaled *= 1 / half
+    return scaled.astype(np.float32, copy=False)
+
+
+def _check_16_bit(samples):
+    if samples.size and (samples.min() < -(2**15) or samples.max() >= 2**15):
+        raise ValueError(
+            "holds 64-bit integers beyond the 16-bit range, so its full scale is unknown. "
+            "Give int32, or float in [-1, 1]."
+        )
+
+
+def decode(blocks, span, rate, target, wait_turn, seconds):
+    """The waveform of a span of blocks.
+
+    Parameters
+    ----------
+    blocks : iterable of ndarray of shape (n,), float32
+        Mono samples at `rate`, from `span.start` on.
+    span : Span
+    rate, target : float
+        Sampling rates (Hz).
+    wait_turn : callable
+        Told once of the seconds that will be in memory, and of 0 after each block.
+    seconds : float
+        How long the waveform will be, as far as that is known.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), float32
+
+    Raises
+    ------
+    DamagedError
+        If the blocks end with one. It brings the good part along.
+    """
+    wait_turn(seconds)
+    ends = _Ends()
+    chunks = _resample(_checked(ends.watch(blocks), wait_turn), rate, target)
+    waveform = _gather(chunks, span, round(seconds * target), target)
+    if span.n_samples is None:
+        whole = length_at(target, span.start + ends.n_frames, rate)
+        n_samples = whole - length_at(target, span.start, rate) - span.skip
+        waveform = waveform[: max(0, n_samples)]
+    if len(waveform) == 0:
+        raise ends.damage or ValueError(_why_nothing(span))
+    if ends.damage is not None:
+        raise DamagedError(ends.damage.seconds, ends.damage.why, waveform) from ends.damage
+    return waveform
+
+
+def _why_nothing(span):
+    if span.start or span.skip:
+        return "ends before the offset."
+    return "has no samples, although its header announces some."
+
+
+class _Ends:
+    """How many frames came, and what ended them."""
+
+    def __init__(self):
+        self.n_frames = 0
+        self.damage = None
+
+    def watch(self, blocks):
+        try:
+            for block in blocks:
+                self.n_frames += len(block)
+                yield block
+        except DamagedError as damage:
+            self.damage = damage
+
+
+def _checked(blocks, wait_turn):
+    """The blocks, once each is known to hold usable samples."""
+    for block in blocks:
+        # A maximum is NaN where a sample is, so one comparison finds all that is wrong.
+        if not max(block.max(), -block.min()) <= _MAX_AMPLITUDE:
+            raise ValueError(_why_not_usable(block))
+        yield block
+        wait_turn(0)
+
+
+def _why_not_usable(block):
+    if not np.isfinite(block).all():
+        return "holds samples that are not finite: NaN, infinity, or too large for float32."
+    peak = float(np.abs(block).max())
+    reason = f"holds samples as large as {peak:.6g}, but floats of audio lie in [-1, 1]"
+    for n_bits in (16, 24, 32):
+        full_scale = 2 ** (n_bits - 1)
+        if peak <= full_scale:
+            return (
+                f"{reason}: these seem to be integers of {n_bits} bits. Divide all clips by "
+                f"{full_scale}, or give them as an array of integers."
+            )
+    return f"{reason}. Scale them."
+
+
+def _resample(blocks, rate, target):
+    if rate == target:
+        yield from blocks
+        return
+    stream = None
+    pending = next(blocks, None)
+    for block in blocks:
+        stream = stream or soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
+        yield stream.resample_chunk(pending)
+        pending = block
+    if pending is not None:
+        # Flushing together with the last block, not after it, halves the work for short clips.
+        last = (
+            stream.resample_chunk(pending, last=True)
+            if stream
+            else soxr.resample(pending, rate, target, quality="HQ")
+        )
+        # Less than half a sample of the result: one sample stays one sample.
+        yield last if len(last) else pending[:1]
+
+
+def _gather(chunks, span, expected, target):
+    """One array of the span's samples; shorter where the file ends before its header says."""
+    waveform = np.empty(expected, dtype=np.float32)
+    seen, n_filled = 0, 0
+    for chunk in chunks:
+        wanted = chunk[max(0, span.skip - seen) :]
+        if span.n_samples is not None:
+            wanted = wanted[: span.n_samples - n_filled]
+        if n_filled + len(wanted) > len(waveform):
+            check_duration((n_filled + len(wanted)) / target)
+            waveform.resize(max(n_filled + len(wanted), len(waveform) * 3 // 2), refcheck=False)
+        waveform[n_filled : n_filled + len(wanted)] = wanted
+        seen += len(chunk)
+        n_filled += len(wanted)
+    if n_filled < len(waveform) // 2:
+        return waveform[:n_filled].copy()
+    return waveform[:n_filled]
