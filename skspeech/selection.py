@@ -1,11 +1,10 @@
 """Which candidates vote, and with what weight: decided on held-out probabilities."""
 
 from skspeech.ensemble.blending import blend_log_probas, log_probas
-from skspeech.ensemble.scoring import ProbabilityScore
+from skspeech.ensemble.scoring import ProbabilityScore, cross_fitted_score, is_better
 from skspeech.ensemble.selection import (
-    cross_fitted_score,
     greedy_selection,
-    is_better,
+    least_loss_selection,
     select_members,
     threshold_selection,
 )
@@ -16,6 +15,7 @@ __all__ = [
     "cross_fitted_score",
     "greedy_selection",
     "is_better",
+    "least_loss_selection",
     "log_probas",
     "select_members",
     "threshold_selection",

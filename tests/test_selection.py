@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from skspeech.ensemble import geometric_mean
@@ -12,6 +13,7 @@ from skspeech.selection import (
     cross_fitted_score,
     greedy_selection,
     is_better,
+    least_loss_selection,
     log_probas,
     select_members,
     threshold_selection,
@@ -237,3 +239,149 @@ def test_a_cross_fitted_score_is_nan_where_nothing_else_can_choose():
     same = np.zeros(10)
     value = cross_fitted_score(log_probas(proba), y, score=BALANCED, parts=same, select=select)
     assert np.isnan(value)
+
+
+# The default rule
+
+
+def _slow_least_loss(logs, y, pull):
+    """The same by a solver for constrained problems, written as in the textbook."""
+    n = len(logs)
+
+    def value(weights):
+        blend = np.tensordot(weights, logs, 1)
+        blend = np.exp(blend) / np.exp(blend).sum(axis=1, keepdims=True)
+        distance = np.sum(weights * np.log(np.maximum(weights, 1e-300) * n))
+        return log_loss(y, blend, labels=np.arange(4)) + pull * distance
+
+    total = {"type": "eq", "fun": lambda weights: weights.sum() - 1}
+    found = minimize(value, np.full(n, 1 / n), bounds=[(0, 1)] * n, constraints=[total], tol=1e-10)
+    return found.x
+
+
+@pytest.mark.parametrize("n_errors", [0.1, 1.0])
+def test_least_loss_is_what_a_textbook_solver_finds(n_errors):
+    proba, y = make_candidates(4, noise=np.array([1.0, 1.5, 1.5, 2.0])[:, None, None])
+    logs = log_probas(proba)
+    own = np.log(proba[:, np.arange(len(y)), y])
+    best = own.mean(axis=1).argmax()
+    gaps = np.delete(own[best] - own, best, axis=0)
+    errors = gaps.std(axis=1, ddof=1) / np.sqrt(len(y))
+    expected = _slow_least_loss(logs, y, n_errors * errors.mean() / np.log(4))
+    weights = least_loss_selection(logs, y, n_errors=n_errors)
+    np.testing.assert_allclose(weights, expected, atol=0.005)
+
+
+def test_one_row_of_three_hundred_is_no_reason_to_trust_one_candidate():
+    y = np.arange(300) % 3
+    right = np.eye(3)[y] * 0.97 + 0.01
+    rng = np.random.default_rng(0)
+    logs = log_probas([right] * 4) + rng.normal(scale=0.01, size=(4, 300, 3))
+    one_wrong = logs.copy()
+    one_wrong[1:, 7] = np.log([0.2, 0.4, 0.4])  # the first candidate alone gets one row more
+    score = ProbabilityScore("accuracy", np.arange(3))
+    assert greedy_selection(one_wrong, y, score=score)[0] > 0.9
+    assert least_loss_selection(one_wrong, y).max() < 0.5
+    assert least_loss_selection(logs, y) == pytest.approx(0.25, abs=0.03)
+
+
+def test_many_rows_leave_what_knows_nothing_without_weight():
+    proba, y = make_candidates(3, noise=0.8)
+    proba[1] = np.random.default_rng(1).dirichlet(np.ones(4), len(y))
+    weights = least_loss_selection(log_probas(proba), y)
+    assert weights[1] == 0
+    assert weights[[0, 2]].min() > 0.3
+
+
+def test_few_units_draw_weights_closer_to_equal_ones():
+    proba, y = make_candidates(3, noise=np.array([1.0, 1.5, 1.6])[:, None, None])
+    rng = np.random.default_rng(0)
+    speaker = np.arange(300) % 6
+    # With some speakers, the first candidate does worse than the others.
+    bad = np.isin(speaker, [0, 1])
+    proba[0, bad] = proba[0, bad][:, rng.permutation(4)]
+    logs = log_probas(proba)
+    by_clips = least_loss_selection(logs, y)
+    by_speakers = least_loss_selection(logs, y, units=speaker)
+    assert np.ptp(by_speakers) < np.ptp(by_clips)
+    one = least_loss_selection(logs, y, units=np.zeros(300, int))
+    assert one == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_luck_on_few_rows_earns_little_weight():
+    proba, y = make_candidates(5)
+    logs = log_probas(proba)
+    logs[0] = log_probas(np.eye(4)[y])  # perfect, but on five rows only
+    logs[0, 5:] = np.nan
+    assert least_loss_selection(logs, y)[0] < 0.2
+
+
+def test_candidates_of_different_folds_are_judged_on_common_rows():
+    proba, y = make_candidates(3, noise=1.0)
+    logs = log_probas(proba)
+    # The rows of the first third are harder for all, and only the first candidate has them.
+    logs[:, :100] *= 0.2
+    logs[1:, :100] = np.nan
+    weights = least_loss_selection(logs, y)
+    assert weights.min() > 0.2
+    assert least_loss_selection(np.full((2, 5, 3), np.nan), np.zeros(5, int)).sum() == 0
+
+
+def test_a_rule_of_ones_own():
+    proba, y = make_candidates(3)
+    logs = log_probas(proba)
+    logs[0] = np.nan
+
+    def last(logs, y, *, score, units, fits):
+        return np.eye(len(logs))[-1]
+
+    weights = select_members(logs, y, score=BALANCED, rule=last)
+    np.testing.assert_array_equal(weights, [0, 0, 1])
+
+
+# Taking the place of the standing ensemble
+
+
+def test_a_gain_by_chance_replaces_nothing():
+    y = np.arange(200) % 2
+    score = ProbabilityScore("accuracy", [0, 1])
+    old = np.where(np.eye(2)[y] == 1, 0.8, 0.2)
+    lucky = old.copy()
+    lucky[:3] = old[:3] ** 0.5  # one clip of 200 and its like
+    lucky[5:8] = np.where(np.eye(2)[y[5:8]] == 1, 0.95, 0.05)
+    assert score(lucky, y) >= score(old, y)
+    assert not is_better(lucky, old, y, score=score, units=np.arange(200) // 100)
+    better = np.where(np.eye(2)[y] == 1, 0.85, 0.15)
+    assert is_better(better, old, y, score=score)
+    assert not is_better(old, old, y, score=score)
+
+
+def test_a_lower_loss_does_not_make_up_for_a_worse_score():
+    y = np.arange(200) % 2
+    score = ProbabilityScore("accuracy", [0, 1])
+    old = np.where(np.eye(2)[y] == 1, 0.55, 0.45)
+    new = np.where(np.eye(2)[y] == 1, 0.95, 0.05)
+    new[:30] = np.where(np.eye(2)[y[:30]] == 1, 0.49, 0.51)
+    assert not is_better(new, old, y, score=score)
+
+
+def test_more_held_out_rows_replace_what_is_no_better():
+    proba, y = make_candidates(1)
+    old, new = proba[0].copy(), proba[0].copy()
+    old[100:] = np.nan
+    assert is_better(new, old, y, score=BALANCED)
+    assert not is_better(old, new, y, score=BALANCED)
+    worse = np.full_like(new, 0.25)
+    assert not is_better(worse, old, y, score=BALANCED)
+
+
+def test_units_make_a_gain_less_sure():
+    rng = np.random.default_rng(0)
+    y, speaker = np.arange(300) % 2, np.arange(300) // 75
+    score = ProbabilityScore("accuracy", [0, 1])
+    old = np.where(np.eye(2)[y] == 1, 0.7, 0.3)
+    # Better for two speakers, worse for the two others, and a little better in all.
+    skill = np.array([0.78, 0.77, 0.66, 0.65])[speaker] + rng.normal(scale=0.01, size=300)
+    new = np.where(np.eye(2)[y] == 1, skill[:, None], 1 - skill[:, None])
+    assert is_better(new, old, y, score=score)
+    assert not is_better(new, old, y, score=score, units=speaker)

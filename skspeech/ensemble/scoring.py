@@ -1,4 +1,4 @@
-"""Scores of held-out probabilities, and how sure they are."""
+"""Scores of held-out probabilities: how good an ensemble is, and how sure that is."""
 
 import warnings
 
@@ -6,7 +6,18 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
 
-__all__ = ["ProbabilityScore", "log_likelihoods", "neg_log_loss", "standard_error"]
+from skspeech.ensemble.blending import blend_log_probas
+
+__all__ = [
+    "ProbabilityScore",
+    "cross_fitted_score",
+    "is_better",
+    "log_likelihoods",
+    "neg_log_loss",
+    "standard_error",
+]
+
+_TIED = 1e-9
 
 
 class ProbabilityScore:
@@ -144,3 +155,129 @@ _FAST_SCORES = {
     "balanced_accuracy": _balanced_accuracy,
     "neg_log_loss": neg_log_loss,
 }
+
+
+def cross_fitted_score(logs, y, *, score, parts, select, units=None):
+    """Score an ensemble on rows that did not choose it.
+
+    For each part of the rows, the weights are chosen on the others and blend this one. So the
+    score is that of the way to choose, not of the luck with the rows chosen by.
+
+    Parameters
+    ----------
+    logs : ndarray of shape (n_candidates, n_rows, n_classes)
+        Held-out log-probabilities; rows of NaN where a candidate made no prediction.
+    y : ndarray of int of shape (n_rows,)
+        Index of each row's class.
+    score : callable
+        ``score(proba, y)``, higher is better.
+    parts : array-like of int of shape (n_rows,)
+        The part of each row, such as the fold that held it out. At least two.
+    select : callable
+        ``select(rows)`` gets positions of rows and returns weights chosen on them alone, of shape
+        (n_candidates,).
+    units : array-like of int of shape (n_rows,), default=None
+        Rows of units that are in a part, such as the same clip in another repeat of the
+        validation, don't choose for it.
+
+    Returns
+    -------
+    float
+        The score of all rows for which others could choose; NaN where there is none, or where the
+        score is not defined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.selection import (
+    ...     ProbabilityScore,
+    ...     cross_fitted_score,
+    ...     log_probas,
+    ...     select_members,
+    ... )
+    >>> y, parts = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    >>> lucky = [[0.9, 0.1], [0.1, 0.9], [0.1, 0.9], [0.9, 0.1]]
+    >>> steady = [[0.6, 0.4], [0.4, 0.6], [0.6, 0.4], [0.4, 0.6]]
+    >>> score = ProbabilityScore("accuracy", ["no", "yes"])
+    >>> logs = log_probas([lucky, steady])
+    >>> def select(rows):
+    ...     return select_members(logs[:, rows], y[rows], score=score, rule="greedy")
+    >>> cross_fitted_score(logs, y, score=score, parts=parts, select=select)
+    0.5
+    """
+    y, parts = np.asarray(y), np.asarray(parts)
+    units = np.arange(len(y)) if units is None else np.asarray(units)
+    blended = np.full(logs.shape[1:], np.nan)
+    for part in np.unique(parts):
+        own = parts == part
+        others = np.flatnonzero(~np.isin(units, units[own]))
+        weights = select(others) if len(others) else np.zeros(len(logs))
+        if weights.any():
+            proba, known = blend_log_probas(logs[:, own], weights)
+            blended[own] = np.where(known[:, None], proba, np.nan)
+    known = ~np.isnan(blended[:, 0])
+    return float(score(blended[known], y[known])) if known.any() else float("nan")
+
+
+def is_better(new_blend, old_blend, y, *, score, units=None):
+    """Whether a new ensemble ought to take the place of the one that stands.
+
+    It has to lower the log loss by more than one standard error of the difference; or, where
+    it is backed by more held-out rows than the old one, not raise it by more than that. And the
+    score must not fall by more than its standard error. Small gains are mostly chance, and
+    a run that follows them ends below the best point of its own curve.
+
+    Parameters
+    ----------
+    new_blend, old_blend : ndarray of shape (n_rows, n_classes)
+        Held-out probabilities; rows of NaN where no member made a prediction. They are compared
+        on the rows that both have.
+    y : ndarray of int of shape (n_rows,)
+        Index of each row's class.
+    score : callable
+        ``score(proba, y)``, higher is better.
+    units : array-like of int of shape (n_rows,), default=None
+        As in :func:`select_members`.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.selection import ProbabilityScore, is_better
+    >>> y = np.arange(40) % 2
+    >>> score = ProbabilityScore("accuracy", ["no", "yes"])
+    >>> unsure = np.where(np.eye(2)[y] == 1, 0.6, 0.4)
+    >>> sure = np.where(np.eye(2)[y] == 1, 0.9, 0.1)
+    >>> is_better(sure, unsure, y, score=score), is_better(unsure, sure, y, score=score)
+    (True, False)
+    """
+    y = np.asarray(y)
+    units = np.arange(len(y)) if units is None else np.asarray(units)
+    new_rows, old_rows = ~np.isnan(new_blend[:, 0]), ~np.isnan(old_blend[:, 0])
+    rows = new_rows & old_rows
+    if not rows.any():
+        return bool(new_rows.sum() > old_rows.sum())
+    new, old, y, units = new_blend[rows], old_blend[rows], y[rows], units[rows]
+    gains = log_likelihoods(new, y) - log_likelihoods(old, y)
+    error = standard_error(gains, units)
+    if new_rows.sum() > old_rows.sum():
+        good = gains.mean() >= -error  # more rows speak for the new one: it need not be better
+    else:
+        good = gains.mean() > error
+    return bool(good) and not _falls(score, new, old, y, units)
+
+
+def _falls(score, new, old, y, units, n_blocks=20):
+    """Whether the score falls by more than its standard error, by the jackknife over units."""
+    fall = score(old, y) - score(new, y)
+    if not fall > _TIED:
+        return False
+    own = np.unique(units, return_inverse=True)[1]
+    blocks = own * min(n_blocks, own.max() + 1) // (own.max() + 1)
+    kept = [blocks != block for block in np.unique(blocks)]
+    falls = [score(old[rows], y[rows]) - score(new[rows], y[rows]) for rows in kept if rows.any()]
+    spread = np.sqrt((len(falls) - 1) * np.var(falls)) if len(falls) > 1 else np.inf
+    return bool(fall > spread)

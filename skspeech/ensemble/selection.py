@@ -7,7 +7,8 @@ from scipy.special import log_softmax, logsumexp, softmax
 from skspeech.ensemble.blending import blend_log_probas
 from skspeech.ensemble.scoring import (
     ProbabilityScore,
-    log_likelihoods,
+    cross_fitted_score,
+    is_better,
     neg_log_loss,
     standard_error,
 )
@@ -19,11 +20,14 @@ __all__ = [
     "cross_fitted_score",
     "greedy_selection",
     "is_better",
+    "least_loss_selection",
     "select_members",
     "threshold_selection",
 ]
 
 TIED = 1e-9
+# Standard errors by which the loss has to fall for all weight to go to one candidate.
+N_ERRORS = 1.0
 # Members with a smaller share of an equal weight only cost time.
 _LEAST_SHARE = 0.25
 # Where rows of one unit are all there is, nothing can be told: weights stay equal.
@@ -104,130 +108,97 @@ def _defined(score, blend, y):
     return neg_log_loss if np.isnan(score(proba[known], y[known])) else score
 
 
-def cross_fitted_score(logs, y, *, score, parts, select, units=None):
-    """Score an ensemble on rows that did not choose it.
+def least_loss_selection(logs, y, *, units=None, n_errors=N_ERRORS):
+    """Weights whose blend has the least log loss, drawn towards equal ones by what is unsure.
 
-    For each part of the rows, the weights are chosen on the others and blend this one. So the
-    score is that of the way to choose, not of the luck with the rows chosen by.
+    The log loss of a weighted geometric mean is convex in the weights, so there is one answer,
+    and it changes little when a candidate is added that says what others say. The distance from
+    equal weights (the Kullback-Leibler divergence) costs loss: to put all weight on one of many
+    candidates, the loss has to fall by `n_errors` standard errors. Few held-out rows, few units,
+    or rows that everyone gets right leave the weights almost equal.
 
     Parameters
     ----------
     logs : ndarray of shape (n_candidates, n_rows, n_classes)
-        Held-out log-probabilities; rows of NaN where a candidate made no prediction.
+        Held-out log-probabilities; rows of NaN where a candidate made no prediction, which draw
+        its weight towards 0, and on which it changes nothing.
     y : ndarray of int of shape (n_rows,)
         Index of each row's class.
-    score : callable
-        ``score(proba, y)``, higher is better.
-    parts : array-like of int of shape (n_rows,)
-        The part of each row, such as the fold that held it out. At least two.
-    select : callable
-        ``select(rows)`` gets positions of rows and returns weights chosen on them alone, of shape
-        (n_candidates,).
     units : array-like of int of shape (n_rows,), default=None
-        Rows of units that are in a part, such as the same clip in another repeat of the
-        validation, don't choose for it.
+        Rows of one unit, a clip or a group of clips, are not independent of each other. None is a
+        unit for each row.
+    n_errors : float, default=1.0
+        How far weights are drawn towards equal ones.
 
     Returns
     -------
-    float
-        The score of all rows for which others could choose; NaN where there is none, or where the
-        score is not defined.
+    weights : ndarray of shape (n_candidates,)
+        They sum to 1; all zero where no candidate has predicted. A weight that is less than a
+        quarter of an equal one is 0.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skspeech.selection import (
-    ...     ProbabilityScore,
-    ...     cross_fitted_score,
-    ...     log_probas,
-    ...     select_members,
-    ... )
-    >>> y, parts = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
-    >>> lucky = [[0.9, 0.1], [0.1, 0.9], [0.1, 0.9], [0.9, 0.1]]
-    >>> steady = [[0.6, 0.4], [0.4, 0.6], [0.6, 0.4], [0.4, 0.6]]
-    >>> score = ProbabilityScore("accuracy", ["no", "yes"])
-    >>> logs = log_probas([lucky, steady])
-    >>> def select(rows):
-    ...     return select_members(logs[:, rows], y[rows], score=score, rule="greedy")
-    >>> cross_fitted_score(logs, y, score=score, parts=parts, select=select)
-    0.5
-    """
-    y, parts = np.asarray(y), np.asarray(parts)
-    units = np.arange(len(y)) if units is None else np.asarray(units)
-    blended = np.full(logs.shape[1:], np.nan)
-    for part in np.unique(parts):
-        own = parts == part
-        others = np.flatnonzero(~np.isin(units, units[own]))
-        weights = select(others) if len(others) else np.zeros(len(logs))
-        if weights.any():
-            proba, known = blend_log_probas(logs[:, own], weights)
-            blended[own] = np.where(known[:, None], proba, np.nan)
-    known = ~np.isnan(blended[:, 0])
-    return float(score(blended[known], y[known])) if known.any() else float("nan")
-
-
-def is_better(new_blend, old_blend, y, *, score, units=None):
-    """Whether a new ensemble ought to take the place of the one that stands.
-
-    It has to lower the log loss by more than one standard error of the difference; or, where
-    it is backed by more held-out rows than the old one, not raise it by more than that. And the
-    score must not fall by more than its standard error. Small gains are mostly chance, and
-    a run that follows them ends below the best point of its own curve.
-
-    Parameters
+    References
     ----------
-    new_blend, old_blend : ndarray of shape (n_rows, n_classes)
-        Held-out probabilities; rows of NaN where no member made a prediction. They are compared
-        on the rows that both have.
-    y : ndarray of int of shape (n_rows,)
-        Index of each row's class.
-    score : callable
-        ``score(proba, y)``, higher is better.
-    units : array-like of int of shape (n_rows,), default=None
-        As in :func:`select_members`.
-
-    Returns
-    -------
-    bool
+    .. [1] T. Heskes, "Selecting weighting factors in logarithmic opinion pools", NIPS 1997.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from skspeech.selection import ProbabilityScore, is_better
-    >>> y = np.arange(40) % 2
-    >>> score = ProbabilityScore("accuracy", ["no", "yes"])
-    >>> unsure = np.where(np.eye(2)[y] == 1, 0.6, 0.4)
-    >>> sure = np.where(np.eye(2)[y] == 1, 0.9, 0.1)
-    >>> is_better(sure, unsure, y, score=score), is_better(unsure, sure, y, score=score)
-    (True, False)
+    >>> from skspeech.selection import least_loss_selection, log_probas
+    >>> y = np.arange(100) % 2
+    >>> good = np.where(np.eye(2)[y] == 1, 0.9, 0.1)
+    >>> least_loss_selection(log_probas([good, good, np.full((100, 2), 0.5)]), y).round(1)
+    array([0.5, 0.5, 0. ])
     """
-    y = np.asarray(y)
+    logs, y = np.asarray(logs), np.asarray(y)
     units = np.arange(len(y)) if units is None else np.asarray(units)
-    new_rows, old_rows = ~np.isnan(new_blend[:, 0]), ~np.isnan(old_blend[:, 0])
-    rows = new_rows & old_rows
-    if not rows.any():
-        return bool(new_rows.sum() > old_rows.sum())
-    new, old, y, units = new_blend[rows], old_blend[rows], y[rows], units[rows]
-    gains = log_likelihoods(new, y) - log_likelihoods(old, y)
-    sure = standard_error(gains, units)
-    if new_rows.sum() > old_rows.sum():
-        sure = -sure  # more rows speak for the new one, so it need not be better
-    if not gains.mean() > sure:
-        return False
-    return not _falls(score, new, old, y, units)
+    known = ~np.isnan(logs[:, :, 0])
+    weights = np.zeros(len(logs))
+    pool, some = known.any(axis=1), known.any(axis=0)
+    if np.count_nonzero(pool) < 2:
+        weights[pool] = 1.0
+        return weights
+    logs, known, y, units = logs[pool][:, some], known[pool][:, some], y[some], units[some]
+    logs = log_softmax(logs, axis=2)
+    # Who has not predicted a row says there what the others say, so it changes nothing.
+    mean = np.nansum(logs, axis=0) / known.sum(axis=0)[:, None]
+    logs = np.where(known[:, :, None], logs, mean)
+    start = known.mean(axis=1) / known.mean(axis=1).sum()
+    pull = n_errors * _unsure(logs, known, y, units) / np.log(len(logs))
+
+    own = logs[:, np.arange(len(y)), y].mean(axis=1)
+    flat = logs.reshape(len(logs), -1)
+
+    def loss(free):
+        shares = softmax(free)
+        blend = (shares @ flat).reshape(logs.shape[1:])
+        norm = logsumexp(blend, axis=1)
+        proba = np.exp(blend - norm[:, None])
+        distance = np.log(np.maximum(shares, np.finfo(float).tiny) / start)
+        value = norm.mean() - shares @ own + pull * (shares @ distance)
+        slope = flat @ proba.ravel() / len(y) - own + pull * distance
+        return value, shares * (slope - shares @ slope)
+
+    found = minimize(loss, np.log(start), jac=True, method="L-BFGS-B", options={"ftol": 1e-9})
+    shares = softmax(found.x)
+    shares[shares < _LEAST_SHARE / len(shares)] = 0.0
+    weights[pool] = shares / shares.sum()
+    return weights
 
 
-def _falls(score, new, old, y, units, n_blocks=20):
-    """Whether the score falls by more than its standard error, by the jackknife over units."""
-    fall = score(old, y) - score(new, y)
-    if not fall > TIED:
-        return False
-    own = np.unique(units, return_inverse=True)[1]
-    blocks = own * min(n_blocks, own.max() + 1) // (own.max() + 1)
-    kept = [blocks != block for block in np.unique(blocks)]
-    falls = [score(old[rows], y[rows]) - score(new[rows], y[rows]) for rows in kept if rows.any()]
-    spread = np.sqrt((len(falls) - 1) * np.var(falls)) if len(falls) > 1 else np.inf
-    return bool(fall > spread)
+def _unsure(logs, known, y, units):
+    """Standard error of the differences in log loss between the best candidate and the others."""
+    own = logs[:, np.arange(len(y)), y]
+    n_rows = known.sum(axis=1)
+    # One who predicted few rows may have been lucky there.
+    means = np.where(n_rows >= n_rows.max() / 2, (own * known).sum(axis=1) / n_rows, -np.inf)
+    best = means.argmax()
+    errors = [
+        standard_error((own[best] - own[i])[both], units[both])
+        for i, both in enumerate(known & known[best])
+        if i != best and both.any()
+    ]
+    errors = [error for error in errors if np.isfinite(error)]
+    return np.mean(errors) if errors else _VERY_UNSURE
 
 
 def greedy_selection(
@@ -455,70 +426,12 @@ def _affordable(weights, fits):
 
 
 def _least_loss(logs, y, *, score, units, fits):
-    """Weights whose blend has the least log loss, drawn towards equal ones by what is unsure.
-
-    The log loss of a weighted geometric mean is convex in the weights, so there is one answer.
-    To put all weight on one of n candidates, the loss has to fall by one standard error: that is
-    what the distance (the Kullback-Leibler divergence) from equal weights costs. Few held-out
-    rows, few units, or rows that everyone gets right leave the weights almost equal.
-    """
-    weights = _least_loss_weights(logs, y, units)
+    weights = least_loss_selection(logs, y, units=units)
     kept = np.flatnonzero(_affordable(weights, fits))
     if len(kept) < np.count_nonzero(weights):
         weights = np.zeros(len(logs))
-        weights[kept] = _least_loss_weights(logs[kept], y, units)
+        weights[kept] = least_loss_selection(logs[kept], y, units=units)
     return weights
-
-
-def _least_loss_weights(logs, y, units):
-    n_candidates, _, n_classes = logs.shape
-    if n_candidates == 1:
-        return np.ones(1)
-    known = ~np.isnan(logs[:, :, 0])
-    some = known.any(axis=0)
-    logs, known, y, units = logs[:, some], known[:, some], y[some], units[some]
-    logs = log_softmax(logs, axis=2)
-    # Who has not predicted a row says there what the others say, so it changes nothing.
-    mean = np.nansum(logs, axis=0) / known.sum(axis=0)[:, None]
-    logs = np.where(known[:, :, None], logs, mean)
-    start = known.mean(axis=1)  # equal, but for those that predicted fewer rows
-    start /= start.sum()
-    pull = _unsure(logs, known, y, units) / np.log(n_candidates)
-
-    rows = np.arange(len(y))
-    own = logs[:, rows, y].mean(axis=1)
-    flat = logs.reshape(n_candidates, -1)
-
-    def loss(free):
-        weights = softmax(free)
-        blend = (weights @ flat).reshape(len(y), n_classes)
-        norm = logsumexp(blend, axis=1)
-        proba = np.exp(blend - norm[:, None])
-        distance = np.log(np.maximum(weights, np.finfo(float).tiny) / start)
-        value = norm.mean() - weights @ own + pull * (weights @ distance)
-        slope = flat @ proba.ravel() / len(y) - own + pull * distance
-        return value, weights * (slope - weights @ slope)
-
-    free = minimize(loss, np.log(start), jac=True, method="L-BFGS-B", options={"ftol": 1e-9}).x
-    weights = softmax(free)
-    weights[weights < _LEAST_SHARE / n_candidates] = 0.0
-    return weights / weights.sum()
-
-
-def _unsure(logs, known, y, units):
-    """Standard error of the differences in log loss between the best candidate and the others."""
-    own = logs[:, np.arange(len(y)), y]
-    n_rows = known.sum(axis=1)
-    # One who predicted few rows may have been lucky there.
-    means = np.where(n_rows >= n_rows.max() / 2, (own * known).sum(axis=1) / n_rows, -np.inf)
-    best = means.argmax()
-    errors = [
-        standard_error((own[best] - own[i])[both], units[both])
-        for i, both in enumerate(known & known[best])
-        if i != best and both.any()
-    ]
-    errors = [error for error in errors if np.isfinite(error)]
-    return np.mean(errors) if errors else _VERY_UNSURE
 
 
 # A rule gets log-probabilities (n_candidates, n_rows, n_classes) of candidates that each fit into

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn import clone, get_config
 from sklearn.base import is_classifier
 from sklearn.ensemble import VotingClassifier
-from sklearn.utils import Bunch, get_tags
+from sklearn.utils import Bunch, assert_all_finite, get_tags
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -200,6 +200,7 @@ class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
         """
         self._check_members()
         y = check_labels(y)
+        assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         if sample_weight is not None:
             fit_params["sample_weight"] = check_sample_weight(sample_weight, len(y))
