@@ -168,14 +168,15 @@ def test_a_candidate_that_was_given_up_waits_and_has_twice_the_time():
     assert policy.next_here(state).limit == 2 * before.limit
 
 
-@pytest.mark.parametrize("alone", [True, False])
-def test_imports_have_time_of_their_own(alone):
+@pytest.mark.parametrize(
+    ("rate_of_other", "expected"), [(None, 6.0), (0.01, 4.8)], ids=["cold", "warm"]
+)
+def test_imports_have_time_of_their_own(rate_of_other, expected):
     cold = entry("cold", features=shared("cold", None))
-    others = [] if alone else [entry("other", features=shared("warm", 0.01, N), stage=9)]
-    state = run_state([cold, *others], left=6.0, answered=False)
+    other = entry("other", features=shared("other", rate_of_other), stage=9)
+    state = run_state([cold, other], left=6.0, answered=False)
     state.budget = 6.0
-    limit = policy.next_here(state).limit
-    assert limit == pytest.approx(6.0 if alone else 4.8)
+    assert policy.next_here(state).limit == pytest.approx(expected)
     cold.features.warm, cold.features.rate = True, 0.001
     assert policy.next_here(state).limit == pytest.approx(2.0)
 

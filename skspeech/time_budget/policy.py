@@ -412,14 +412,16 @@ def _patience(state, entry, cost):
     """Seconds after which a job of this process is given up.
 
     Imports and weights are not the candidate's fault: what runs for the first time has more time,
-    and all of it where there is nothing else to run.
+    and all of it where everything else would have to wait for imports, too.
     """
     limit = max(3 * cost, PATIENCE * state.budget)
     features = entry.features
     if features is not None and not features.warm:
-        others = any(
-            other.where == "main" and not other.failed and other.features is not features
+        could_go_on = any(
+            other.where == "main"
+            and not other.failed
+            and (other.features is None or other.features.warm)
             for other in state.entries
         )
-        limit = min(max(limit, COLD_START), 0.8 * state.left) if others else state.left
+        limit = min(max(limit, COLD_START), (0.8 if could_go_on else 1.0) * state.left)
     return limit * 2 ** _misses(entry)
