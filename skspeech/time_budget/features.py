@@ -69,18 +69,10 @@ class Data:
 
 
 def row_sizes(X):
-    """How large each row is, as far as that is known without reading it.
+    """How large each row is, as far as that is known without reading it; else all are 1.
 
-    Parameters
-    ----------
-    X : sequence of n_samples
-        Rows. Of an array, its number of elements counts; of a ``(waveform, sampling_rate)`` pair
-        that of the waveform; of a path the bytes of its file.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        All 1 for a table, or where a row's size is not known.
+    Of an array, its number of elements counts; of a ``(waveform, sampling_rate)`` pair that of the
+    waveform; of a path the bytes of its file. The rows of a table are equal.
     """
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     if getattr(X, "ndim", 1) != 1:
@@ -182,19 +174,9 @@ def _clone_step(step):
 
 
 def stateless_steps(estimator):
-    """Split a classifier into first steps that learn nothing, and the rest.
+    """Split a classifier into first steps that learn nothing, maybe none, and the rest.
 
-    Parameters
-    ----------
-    estimator : classifier
-        A Pipeline, something with `to_pipeline()`, or anything else.
-
-    Returns
-    -------
-    steps : list of (str, transformer)
-        Steps that learn nothing; empty where there are none.
-    rest : classifier
-        What learns.
+    The classifier is a Pipeline, something with `to_pipeline()`, or anything else.
     """
     if hasattr(estimator, "to_pipeline"):
         estimator = estimator.to_pipeline()

@@ -45,12 +45,7 @@ def _is_nested_numbers(X):
 def check_targets(estimator, X, y, groups, sample_weight):
     """See that there is a label, and a group and a weight if any are given, for each row.
 
-    Returns
-    -------
-    y, groups, sample_weight : ndarray of shape (n_samples,), the last two or None
-    classes : ndarray of shape (n_classes,)
-    codes : ndarray of int of shape (n_samples,)
-        Index of each label among the classes.
+    Returns y, groups, weights, the classes, and the index of each label among the classes.
     """
     if y is None:
         raise ValueError(

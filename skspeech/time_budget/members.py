@@ -54,20 +54,7 @@ class HeldOutTable:
 
 
 class Chooser:
-    """Chooses the members anew whenever there are new held-out predictions.
-
-    Parameters
-    ----------
-    state : RunState
-    data : Data
-    score : ProbabilityScore
-    rule : str
-        A key of :data:`skspeech.ensemble.selection.RULES`.
-    predict_time_budget : float or None
-        Seconds that the ensemble may take for a row.
-    random_state : int
-        Seed.
-    """
+    """Chooses the members anew whenever there are new held-out predictions."""
 
     def __init__(self, state, data, score, rule, predict_time_budget, random_state):
         self.state, self.data, self.score, self.rule = state, data, score, rule
@@ -80,16 +67,8 @@ class Chooser:
     def choose(self, *, final=False):
         """Choose members; change the candidates' weights where that makes the ensemble better.
 
-        Parameters
-        ----------
-        final : bool, default=False
-            Whether this is the last choice of a run, which stands in any case.
-
-        Returns
-        -------
-        float or None
-            The score of the new ensemble on rows that did not choose it; None where the old one
-            stands.
+        The last choice of a run, the `final` one, stands in any case. Returns the score of the new
+        ensemble on rows that did not choose it, or None where the old one stands.
         """
         pool = [e for e in self.state.entries if e.models and self._is_quick_enough(e)]
         if not pool:
@@ -162,22 +141,8 @@ def build_ensemble(members, classes, floor, *, one_model_each=False):
     """Build the fitted ensemble of some candidates with weights.
 
     Until a candidate has been trained on all rows, the models of its folds vote in its place.
-    Members that share their first steps become one, so that predicting runs these steps once.
-
-    Parameters
-    ----------
-    members : list of (CandidateState, float)
-        With their weights.
-    classes : ndarray of shape (n_classes,)
-        All labels.
-    floor : float
-        Of the ensemble.
-    one_model_each : bool, default=False
-        Whether one fold's model votes in the place of all, because predicting has to be quick.
-
-    Returns
-    -------
-    GeometricMeanVotingClassifier
+    With `one_model_each`, because predicting has to be quick, that of one fold does. Members that
+    share their first steps become one, so that predicting runs these steps once.
     """
     grouped = {}
     for entry, weight in members:

@@ -28,16 +28,7 @@ MAX_REPEATED = 12  # of the candidates, only so many of the best are validated a
 
 
 def next_here(state):
-    """The job with the highest expected gain per second among those that there is time for.
-
-    Parameters
-    ----------
-    state : RunState
-
-    Returns
-    -------
-    Job or None
-    """
+    """The job with the highest expected gain per second among those that there is time for."""
     if not state.answered:
         entry = _first_entry(state)
         if entry is not None:
@@ -182,17 +173,7 @@ def _is_among_the_best(state, entry):
 
 
 def wants_repeat(state):
-    """Whether to validate once more with other folds, since nothing else is left to do here.
-
-    Parameters
-    ----------
-    state : RunState
-        With nothing running here.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether to validate once more with other folds, since nothing else is left to do here."""
     if not state.folds or state.n_repeats >= state.max_repeats:
         return False
     able = [
@@ -212,16 +193,7 @@ def wants_repeat(state):
 
 
 def next_elsewhere(state):
-    """First a fold of each candidate; then, of those that vote, further folds and refits.
-
-    Parameters
-    ----------
-    state : RunState
-
-    Returns
-    -------
-    Job or None
-    """
+    """First a fold of each candidate; then, of those that vote, further folds and refits."""
     entries = [e for e in state.entries if e.where == "worker"]
     waiting = [e for e in entries if not (e.failed or e.running or e.levels or e.full_model)]
     n_untried = sum(not entry.misses for entry in waiting)

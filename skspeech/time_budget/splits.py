@@ -42,31 +42,10 @@ class Splits(NamedTuple):
 
 
 def make_splits(cv, X, y, codes, classes, groups, random_state):
-    """Turn the parameter `cv` of the classifier into folds.
+    """Turn the parameter `cv` of the classifier into `Splits` of some rows.
 
-    Parameters
-    ----------
-    cv : "auto", int, splitter, iterable of index pairs, or tuple (X_val, y_val)
-        As the user gave it.
-    X, y : sequence of n_samples
-        The data, for splitters that look at it.
-    codes : ndarray of int of shape (n_samples,)
-        Index of each row's class.
-    classes : ndarray of shape (n_classes,)
-        All labels.
-    groups : ndarray of shape (n_samples,) or None
-        Rows of one group stay on one side.
-    random_state : int
-        Seed.
-
-    Returns
-    -------
-    Splits
-
-    Raises
-    ------
-    ValueError
-        If `cv` is no split of these rows, or holds out only classes that it does not train on.
+    A ValueError says where it is no split of these rows, splits a group, or holds out only classes
+    that it does not train on.
     """
     if _is_validation_set(cv):
         return _splits_of_validation_set(cv, codes, classes)
@@ -90,21 +69,7 @@ def make_splits(cv, X, y, codes, classes, groups, random_state):
 
 
 def repeat_folds(cv, codes, groups, random_state, repeat):
-    """Make the folds of one repeat of the validation.
-
-    Parameters
-    ----------
-    cv : "auto" or int
-        How many folds.
-    codes, groups, random_state
-        As for :func:`make_splits`.
-    repeat : int
-        Another one gives other folds.
-
-    Returns
-    -------
-    list of Fold
-    """
+    """Make the folds of one repeat of the validation, for ``cv="auto"`` or a number of folds."""
     n_rows, n_folds, only_first = len(codes), cv, False
     if isinstance(cv, str):
         n_folds = 5 if n_rows < FEW_CLIPS else 3
@@ -181,21 +146,7 @@ def _as_rows(rows, n_rows):
 def judging_parts(state, numbers, units, random_state):
     """Number of the part that each held-out row belongs to, for cross-fitted scores.
 
-    The parts are the folds of a repeat. A single fold is cut into some parts, with units whole.
-
-    Parameters
-    ----------
-    state : RunState
-    numbers : ndarray of int of shape (n_rows,)
-        The fold of each row.
-    units : ndarray of int of shape (n_rows,)
-        Rows of one unit belong to one part.
-    random_state : int
-        Seed.
-
-    Returns
-    -------
-    ndarray of int of shape (n_rows,)
+    The parts are the folds (`numbers`). A single fold is cut into some parts, with units whole.
     """
     if len(state.folds_of(0)) > 1:
         return numbers
@@ -210,24 +161,7 @@ def value_order(codes, n_train, folds, sizes, random_state):
 
     Classes alternate as they do in the whole set, and held-out rows, which are rare in large
     sets, make up about a third until they are used up. Rows that are far larger than most come
-    last: the first answer does not wait for them.
-
-    Parameters
-    ----------
-    codes : ndarray of int of shape (n_samples,)
-        Index of each row's class; rows of a validation set last.
-    n_train : int
-        Number of rows before those of the validation set.
-    folds : list of Fold
-        The splits.
-    sizes : ndarray of shape (n_samples,)
-        How large each row is.
-    random_state : int
-        Seed.
-
-    Returns
-    -------
-    ndarray of int of shape (n_samples,)
+    last: the first answer does not wait for them. Rows from `n_train` on are a validation set's.
     """
     rng = check_random_state(random_state)
     held_out = np.zeros(len(codes), dtype=bool)
