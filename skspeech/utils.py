@@ -20,8 +20,8 @@ _TYPES = {
 def all_estimators(type_filter=None):
     """List every estimator of the package, as :func:`sklearn.utils.discovery.all_estimators` does.
 
-    A class is found when it is a concrete scikit-learn estimator in the ``__all__`` of a public
-    module. The modules are imported to look at them.
+    A class is found when it is a concrete scikit-learn estimator in the ``__all__`` of the package or
+    of one of its modules or sub-packages. These are imported to look at them.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def all_estimators(type_filter=None):
 def all_functions():
     """List every public function of the package.
 
-    A function is found when it is in the ``__all__`` of a public module of the package. The
-    modules are imported to look at them.
+    A function is found when it is in the ``__all__`` of one of the package's modules or sub-packages.
+    These are imported to look at them.
 
     Returns
     -------
@@ -89,9 +89,9 @@ def _mixins(type_filter):
 
 
 def _public_items():
-    """Names and objects in the ``__all__`` of the public modules that define them."""
+    """Names and objects in the ``__all__`` of the package, and of its public modules."""
     items = {}
-    for module in _public_modules():
+    for module in [skspeech, *_public_modules(skspeech)]:
         for name in getattr(module, "__all__", ()):
             item = getattr(module, name)
             if getattr(item, "__module__", "").partition(".")[0] == skspeech.__name__:
@@ -99,7 +99,8 @@ def _public_items():
     return sorted(items.items())
 
 
-def _public_modules():
-    for info in pkgutil.walk_packages(skspeech.__path__, prefix=f"{skspeech.__name__}."):
-        if not any(part.startswith("_") for part in info.name.split(".")):
+def _public_modules(package):
+    """Modules without an underscore. What is public in a package, the package itself says."""
+    for info in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."):
+        if not info.name.rpartition(".")[2].startswith("_"):
             yield import_module(info.name)

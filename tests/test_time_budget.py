@@ -34,8 +34,8 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skspeech import Candidate, GeometricMeanVotingClassifier, TimeBudgetClassifier
+from skspeech._cores import effective_cores
 from skspeech._stopping import Stopped
-from skspeech.time_budget import effective_cores
 from skspeech.time_budget.workers.pools import LocalPool
 from skspeech.time_budget.workers.process import WorkerProcess
 

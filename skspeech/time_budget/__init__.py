@@ -11,6 +11,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "candidates": ["Candidate"],
         "classifier": ["TimeBudgetClassifier"],
         "line_ups": ["PRESETS", "default_candidates"],
-        "workers.cores": ["effective_cores"],
     },
 )

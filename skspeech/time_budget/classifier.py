@@ -15,13 +15,13 @@ from sklearn.metrics import get_scorer_names
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from skspeech._cores import effective_cores
 from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.ensemble.selection import RULES
 from skspeech.time_budget import inputs
 from skspeech.time_budget.candidates import as_candidate, check_candidates, gather_candidates
 from skspeech.time_budget.results import ResultsMixin, collect, describe, fall_back, follow
-from skspeech.time_budget.workers.cores import effective_cores
 
 __all__ = ["TimeBudgetClassifier"]
 
