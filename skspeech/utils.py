@@ -20,8 +20,8 @@ _TYPES = {
 def all_estimators(type_filter=None):
     """List every estimator of the package, as :func:`sklearn.utils.discovery.all_estimators` does.
 
-    A class is found when it is a concrete scikit-learn estimator in the ``__all__`` of the package or
-    of one of its modules or sub-packages. These are imported to look at them.
+    A class is found when it is a concrete scikit-learn estimator in the ``__all__`` of the package
+    or of one of its modules or sub-packages. These are imported to look at them.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def all_estimators(type_filter=None):
 def all_functions():
     """List every public function of the package.
 
-    A function is found when it is in the ``__all__`` of one of the package's modules or sub-packages.
-    These are imported to look at them.
+    A function is found when it is in the ``__all__`` of one of the package's modules or
+    sub-packages. These are imported to look at them.
 
     Returns
     -------
