@@ -68,9 +68,14 @@ print(classifier.leaderboard().head(8).round(3).to_string())
 # weigh as much as many later ones. One is what the classifier believes, from people that it kept
 # out of each training; the other is the truth, from people that it never got.
 
-validated = (classifier.learning_curve_["time"], classifier.learning_curve_["score"])
+curve = classifier.learning_curve_
+known = np.isfinite(curve["score"])  # a first answer may never have been validated
 display = LearningCurveDisplay.from_curves(
-    {"validated": validated, "test": (seconds, test_scores)}, time_budget=TIME_BUDGET
+    {
+        "validated": (curve["time"][known], curve["score"][known]),
+        "test": (seconds, test_scores),
+    },
+    time_budget=TIME_BUDGET,
 )
 display.ax_.set_title("The ensemble over time")
 plt.show()

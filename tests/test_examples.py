@@ -41,21 +41,26 @@ def test_every_example_is_tested():
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
-# What each script prints, whatever the recordings and however slow the machine.
+# What each script prints, whatever the recordings and however slow the machine. SHARE is a number
+# from 0 to 1: made-up words can all be right.
 PROMISES = {
-    "autospeech_challenge.py": ["skspeech     ALC 0", "one answer   ALC 0", "learning-curve-train"],
-    "dask_cluster.py": ["2 workers", "perceptron", "people never heard: 0"],
+    "autospeech_challenge.py": [
+        "skspeech     ALC SHARE",
+        "one answer   ALC SHARE",
+        "learning-curve-train",
+    ],
+    "dask_cluster.py": ["2 workers", "perceptron", "people never heard: SHARE"],
     "deploy.py": ["words.skspeech: ", "12 of 12 right", "400 This is no sound", "has stopped"],
-    "language.py": ["All classes: balanced accuracy 0.", " against ", "(It is "],
-    "pipeline_and_grid_search.py": ["19 fits in", "'svc__C': 10", "people never heard: 0."],
+    "language.py": ["All classes: balanced accuracy SHARE", " against ", "(It is "],
+    "pipeline_and_grid_search.py": ["19 fits in", "'svc__C': 10", "people never heard: SHARE"],
     "plot_emotion_unseen_speakers.py": [
         "people it knows",
         "people it does not",
-        "a person: 0.",
+        "a person: SHARE",
     ],
-    "plot_music_tags.py": ["plucked note    ", "guitar 0.", "Balanced accuracy 0."],
-    "plot_time_budget.py": ["First answer after", "fit took", "the test score is 0."],
-    "speaker_identification.py": ["10 clips of each person", "Equal error rate 0."],
+    "plot_music_tags.py": ["plucked note    ", "guitar SHARE", "Balanced accuracy SHARE"],
+    "plot_time_budget.py": ["First answer after", "fit took", "the test score is SHARE"],
+    "speaker_identification.py": ["10 clips of each person", "Equal error rate SHARE"],
 }
 
 
@@ -67,7 +72,8 @@ def test_example_keeps_its_promises(script, tmp_path):
     settings = {"SKSPEECH_EXAMPLE_BUDGET": BUDGET, "MPLBACKEND": "agg", "DISPLAY": ""}
     printed = _run(script, cwd=tmp_path, **settings)
     for promise in PROMISES[script]:
-        assert promise in printed
+        pattern = re.escape(promise).replace("SHARE", r"(0\.\d+|1\.0+)")
+        assert re.search(pattern, printed), f"{promise!r} is not in:\n{printed}"
     assert list(tmp_path.iterdir()) == [], "an example leaves nothing behind"
 
 
