@@ -18,8 +18,17 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skspeech import Candidate, GeometricMeanVotingClassifier, TimeBudgetClassifier
-from skspeech.time_budget.features import row_sizes
+from skspeech import (
+    Candidate,
+    GeometricMeanVotingClassifier,
+    SpeakerEmbedding,
+    TimeBudgetClassifier,
+)
+from skspeech.datasets import make_speech_like
+from skspeech.selection import ProbabilityScore
+from skspeech.time_budget.features import SharedFeatures, row_sizes
+from skspeech.time_budget.line_ups import remark_on_voices
+from skspeech.time_budget.session import Session
 from skspeech.time_budget.splits import make_splits, repeat_folds, value_order
 from skspeech.time_budget.state import Fold
 
@@ -298,3 +307,56 @@ def test_the_ensemble_is_the_one_geometric_mean():
     clf = TimeBudgetClassifier([BAYES, LINEAR], selection="threshold", time_budget=20).fit(X, y)
     assert isinstance(clf.ensemble_, GeometricMeanVotingClassifier)
     assert clf.results_["weight"].tolist() == [0.5, 0.5]
+
+
+# -------------------------------------------------------------------------- voices
+
+
+def _clips_of_voices(n_voices, n_each, seed=0):
+    """Features like the speaker network's, in which only the voice can be heard."""
+    extractor = SpeakerEmbedding(pooling=("mean",))
+    names = extractor.get_feature_names_out()
+    voices = np.repeat(np.arange(n_voices), n_each)
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(n_voices, len(names)))[voices] + 0.3 * rng.normal(
+        size=(len(voices), len(names))
+    )
+    features = SharedFeatures("key", [("extractor", extractor)])
+    features.matrix, features.level = matrix, len(voices)
+    return features, voices
+
+
+def test_a_run_without_groups_remarks_that_only_voices_were_recognised():
+    features, voices = _clips_of_voices(8, 15)
+    # Mostly one class a voice, and never one class alone.
+    codes = np.where(np.arange(len(voices)) % 15 < 13, voices % 2, 1 - voices % 2)
+    score = ProbabilityScore("balanced_accuracy", [0, 1])
+    remark = remark_on_voices([features], codes, score, random_state=0)
+    assert "Clips of new voices are recognised worse" in remark
+    assert remark_on_voices([features], voices, score, random_state=0) is None
+    features.level -= 1  # the network has not heard all clips
+    assert remark_on_voices([features], codes, score, random_state=0) is None
+
+
+@pytest.mark.network
+def test_voices_stand_in_for_groups_that_nobody_gave():
+    clips = make_speech_like(n_samples=60, n_classes=3, n_speakers=4, random_state=0)
+    settings = {"preset": "fast", "time_budget": 60, "random_state": 0}
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "skspeech.time_budget.session.Session.begin",
+            lambda self, begin=Session.begin: (seen.update(groups=self.data.groups), begin(self)),
+        )
+        TimeBudgetClassifier(**settings).fit(clips.data, clips.target, groups="voices")
+        assert 2 <= len(np.unique(seen["groups"])) <= 8
+        reason = (None, "all clips of a class sound the same")
+        patch.setattr("skspeech.time_budget.line_ups.group_by_voice", lambda *a, **k: reason)
+        with pytest.warns(UserWarning, match="finds no groups: all clips of a class sound"):
+            TimeBudgetClassifier(**settings).fit(clips.data, clips.target, groups="voices")
+        assert seen["groups"] is None
+
+
+def test_other_words_are_no_groups():
+    with pytest.raises(ValueError, match="groups"):
+        TimeBudgetClassifier([BAYES]).fit(X, y, groups="speakers")

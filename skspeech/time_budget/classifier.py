@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from concurrent.futures import Executor
+from functools import partial
 from numbers import Integral, Real
 
 import joblib
@@ -24,6 +25,8 @@ from skspeech.time_budget.candidates import as_candidate, check_candidates, gath
 from skspeech.time_budget.results import ResultsMixin, collect, describe, fall_back, follow
 
 __all__ = ["TimeBudgetClassifier"]
+
+VOICE_SHARE = 0.25  # of the budget, in which voices have to be told apart
 
 
 class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstimator):
@@ -114,6 +117,9 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         later, or NaN.
     failures_ : list of (str, str, str)
         Name of the candidate, exception, traceback or what was printed last.
+    remarks_ : list of str
+        What is worth knowing of the data: without `groups`, and with time left, whether clips of
+        new voices would be recognised worse.
     timing_ : dict of str to float
         Seconds spent in ``embedding``, ``candidates``, ``refit`` and ``selection``; ``overhead``,
         in which no candidate, embedding or refit ran; ``total``.
@@ -225,9 +231,11 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
             What the candidates take.
         y : array-like of shape (n_samples,)
             The labels.
-        groups : array-like of shape (n_samples,), default=None
+        groups : array-like of shape (n_samples,) or "voices", default=None
             What must not be on both sides of a validation split, such as speakers. Candidates that
-            hold rows out themselves get them, too.
+            hold rows out themselves get them, too. ``"voices"``, for clips of which nobody knows
+            who speaks, groups them by a speaker network's embedding; where the classes are the
+            voices, a warning says that there are no groups.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each row counts for the candidates that take weights. Held-out rows all count
             the same.
@@ -260,9 +268,11 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
             What the candidates take.
         y : array-like of shape (n_samples,)
             The labels.
-        groups : array-like of shape (n_samples,), default=None
+        groups : array-like of shape (n_samples,) or "voices", default=None
             What must not be on both sides of a validation split, such as speakers. Candidates that
-            hold rows out themselves get them, too.
+            hold rows out themselves get them, too. ``"voices"``, for clips of which nobody knows
+            who speaks, groups them by a speaker network's embedding; where the classes are the
+            voices, a warning says that there are no groups.
         sample_weight : array-like of shape (n_samples,), default=None
             How much each row counts for the candidates that take weights. Held-out rows all count
             the same.
@@ -330,12 +340,16 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
 
         start = time.monotonic()
         X = inputs.check_rows(self, X, reset=True)
+        by_voice = isinstance(groups, str)
         y, groups, sample_weight, classes, codes = inputs.check_targets(
-            self, X, y, groups, sample_weight
+            self, X, y, None if by_voice and groups == "voices" else groups, sample_weight
         )
         check_candidates(self.candidates)
         self.classes_ = classes
         score = inputs.check_score(self.scoring, classes)
+        n_cores = effective_cores(self.n_jobs)
+        if by_voice:
+            groups = self._group_by_voice(X, y, n_cores, start)
         state = getattr(self, "_state", None) if self.warm_start else None
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         splits = fingerprint = None
@@ -357,8 +371,10 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
             splits = make_splits(self.cv, X, y, codes, classes, groups, seed)
             if self.warm_start:
                 fingerprint = joblib.hash((X, y, groups, sample_weight, splits))
-        inputs.warn_of_validation(splits, classes, codes, stacklevel=6)
-        n_cores = effective_cores(self.n_jobs)
+        inputs.warn_of_validation(splits, classes, codes, stacklevel=5)
+        remark = None
+        if groups is None and splits.validation is None and "auto" in self.candidates:
+            remark = partial(self._remark, codes=codes, score=score, seed=seed)
         settings = Settings(
             time_budget=float(self.time_budget),
             score=score,
@@ -370,6 +386,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
             random_state=seed,
             cv=self.cv,
             pauses=pauses,
+            remark=remark,
         )
         session = Session(
             Data(
@@ -389,6 +406,31 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         )
         session.fingerprint = fingerprint
         return session
+
+    def _group_by_voice(self, X, y, n_cores, start):
+        from skspeech.time_budget.line_ups import group_by_voice
+
+        limit = start + VOICE_SHARE * self.time_budget
+        groups, reason = group_by_voice(
+            X,
+            y,
+            device=self.device,
+            memory=self.memory,
+            n_jobs=n_cores,
+            is_stopped=lambda: time.monotonic() > limit,
+        )
+        if groups is None:
+            warnings.warn(
+                f'groups="voices" finds no groups: {reason}. So clips are held out at random.',
+                UserWarning,
+                stacklevel=5,
+            )
+        return groups
+
+    def _remark(self, all_features, codes, score, seed):
+        from skspeech.time_budget.line_ups import remark_on_voices
+
+        return remark_on_voices(all_features, codes, score, seed)
 
     def _run(self, session):
         """Hand out what the session finds, keep its books, and see that it ends in time."""

@@ -59,6 +59,10 @@ def check_targets(estimator, X, y, groups, sample_weight):
     if not len(y):
         raise ValueError("y is empty: there is no clip to learn from.")
     check_consistent_length(X, y)
+    if isinstance(groups, str):
+        raise ValueError(
+            f'groups={groups!r} is not accepted. Give a group for each row, or "voices".'
+        )
     groups, sample_weight = check_groups(groups, len(y)), check_sample_weight(sample_weight, len(y))
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:

@@ -12,6 +12,9 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.utils import check_random_state
 
+from skspeech._folds import stratified_folds
+from skspeech._stopping import Stopped, stoppable
+from skspeech._voices import find_voices, warn_of_voices
 from skspeech.audio import as_clips
 from skspeech.estimators.augmented import AugmentedClassifier
 from skspeech.estimators.convolutional import MixupCNNClassifier
@@ -28,12 +31,14 @@ from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import SpeakerEmbedding
 from skspeech.transformers.spectral import SpectralStatistics
 
-__all__ = ["PRESETS", "default_candidates"]
+__all__ = ["PRESETS", "default_candidates", "group_by_voice", "remark_on_voices"]
 
 PRESETS = ("best", "fast", "autospeech2020")
 
 # Clips whose headers are read to learn how long clips are here.
 _N_PROBED = 50
+# Seconds of each clip that tell whose voice it is.
+_VOICE_SECONDS = 5.0
 # Seconds of each clip of a quick look by the speaker network: one window.
 _QUICK_LOOK = 1.6
 # Discriminant analysis draws its covariance this far towards the identity where speakers of the
@@ -113,6 +118,73 @@ def default_candidates(
         for candidate in line_up:
             set_random_states(candidate.estimator, rng.randint(np.iinfo(np.int32).max))
     return line_up
+
+
+def group_by_voice(X, y, *, device="auto", memory=None, n_jobs=None, is_stopped=None):
+    """Group clips by whose voice it is, as far as that can be told by ear.
+
+    Parameters
+    ----------
+    X, y : sequence of n_clips
+        Clips and their labels.
+    device, memory, n_jobs
+        As for :func:`default_candidates`.
+    is_stopped : callable, default=None
+        Asked between two batches of clips whether to give up.
+
+    Returns
+    -------
+    groups : ndarray of int of shape (n_clips,), or None
+    reason : str
+        Why there are none.
+    """
+    settings = {"device": device, "memory": memory, "n_jobs": n_jobs}
+    extractor = SpeakerEmbedding(layers="embedding", max_duration=_VOICE_SECONDS, **settings)
+    try:
+        with stoppable(is_stopped or (lambda: False)):
+            embedding = extractor.transform(X)
+    except Stopped:
+        return None, "there is no time to listen to all clips; raise time_budget"
+    return find_voices(embedding, y)
+
+
+def remark_on_voices(all_features, codes, score, random_state):
+    """Say whether scores by random folds flatter, because the same voices are on both sides.
+
+    Parameters
+    ----------
+    all_features : list of SharedFeatures
+        Of which those of the speaker network are used, if they are there.
+    codes : ndarray of int of shape (n_clips,)
+        Index of each clip's class.
+    score : ProbabilityScore
+    random_state : int
+        Seed of the folds.
+
+    Returns
+    -------
+    str or None
+    """
+    for features in all_features:
+        extractor = features.steps[0][1]
+        if isinstance(extractor, SpeakerEmbedding) and features.level == len(codes):
+            X = features.matrix
+            columns = _columns(extractor, ["_embedding_"])
+            voices, _ = find_voices(X[:, columns], codes) if len(columns) else (None, "")
+            if voices is not None:
+                break
+    else:
+        return None
+    probas = []
+    for groups in (None, voices):
+        proba = np.full((len(codes), codes.max() + 1), np.nan)
+        for train, test in stratified_folds(codes, 3, groups=groups, random_state=random_state):
+            model = _discriminant("passthrough", _STRONG).fit(X[train], codes[train])
+            proba[np.ix_(test, model.classes_)] = model.predict_proba(X[test])
+        known = ~np.isnan(proba).all(axis=1)
+        proba[known] = np.nan_to_num(proba[known])
+        probas.append(proba)
+    return warn_of_voices(*probas, codes, voices, score=score)
 
 
 def _typical_duration(X):

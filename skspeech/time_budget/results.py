@@ -78,20 +78,21 @@ class ResultsMixin:
         if len(times):
             lines.append(f"First answer after {times[0]:.1f} s, last one after {times[-1]:.1f} s.")
         lines += [f"{name} failed: {exception}" for name, exception, _ in self.failures_]
+        lines += self.remarks_
         return "\n".join(lines)
 
     def slim(self):
         """Drop everything that predicting does not need.
 
-        That is the reports (`results_`, `learning_curve_`, `failures_`, `timing_`), and what
-        `warm_start` goes on from.
+        That is the reports (`results_`, `learning_curve_`, `failures_`, `timing_`, `remarks_`),
+        and what `warm_start` goes on from.
 
         Returns
         -------
         self : TimeBudgetClassifier
         """
         check_is_fitted(self)
-        for name in ("results_", "learning_curve_", "failures_", "timing_", "_state"):
+        for name in ("results_", "learning_curve_", "failures_", "timing_", "remarks_", "_state"):
             self.__dict__.pop(name, None)
         return self
 
@@ -182,6 +183,7 @@ def collect(session):
         "learning_curve_": _curve(session.curve),
         "failures_": [failure for entry in entries for failure in entry.failures],
         "timing_": session.timing(),
+        "remarks_": session.remarks,
     }
     if session.ensemble is not None:
         fitted["ensemble_"] = session.ensemble
@@ -234,6 +236,8 @@ def describe(event, verbose):
         return f"ensemble: {score}; {members}"
     if kind == "failure":
         return f"{event['candidate']} failed: {event['exception']}"
+    if kind == "remark":
+        return event["text"]
     if kind == "interrupted":
         return "interrupted; the best ensemble so far is kept"
     if kind == "candidate" and verbose > 1:

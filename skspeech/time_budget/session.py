@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ from skspeech.time_budget import policy
 from skspeech.time_budget.features import SharedFeatures, shared_key, stateless_steps
 from skspeech.time_budget.members import Chooser, build_ensemble
 from skspeech.time_budget.splits import repeat_folds, value_order
-from skspeech.time_budget.state import CandidateState, HeldOut, RunState
+from skspeech.time_budget.state import CandidateState, HeldOut, Job, RunState
 from skspeech.time_budget.workers.here import Work, WorkThread, wait_for_threads
 from skspeech.time_budget.workers.places import runs_here
 from skspeech.time_budget.workers.pools import ExecutorPool, LocalPool, outcome_of
@@ -50,6 +51,7 @@ SETTLING = 0.1  # the last part of the budget, kept for training those who vote 
 # While the caller predicts with the first answer, nothing else computes, but not for longer than
 # this part of the budget, or so many seconds.
 PAUSE_SHARE, PAUSE_SECONDS = 0.1, 1.0
+LEFT_FOR_REMARKS = 3.0  # seconds that have to be left for a look at the features
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Settings:
     random_state: int
     cv: object
     pauses: bool = False  # whether the caller asks for one snapshot after the other
+    remark: Callable | None = None  # looks at all shared features when nothing else is left to do
 
 
 class Session:
@@ -95,6 +98,7 @@ class Session:
         self.stop_at = self.deadline - min(0.25, 0.05 * self.budget)
         self.updates = queue.SimpleQueue()
         self.ensemble, self.score, self.curve = None, np.nan, []
+        self.remarks = []
         self.error = self.ended = None
         self.elapsed_before = 0.0
         self.state = RunState(
@@ -301,11 +305,21 @@ class Session:
                 self._select(final=self.remaining > 0)
 
     def _repeat(self):
-        """Add further folds, where nothing else is left to do; return whether there are some."""
+        """Nothing else is left to do: add further folds, or have a look at the features.
+
+        Returns whether there is something to do now.
+        """
         with self._lock:
             state = self.state
             self._select()
             state.left = self.remaining
+            remark, self.settings.remark = self.settings.remark, None
+            if remark is not None and state.folds and state.left > LEFT_FOR_REMARKS:
+                self._start_here(
+                    Job("remark", None, limit=state.left / 2),
+                    lambda job, post: post("remark", remark(state.all_features)),
+                )
+                return True
             if not policy.wants_repeat(state):
                 return False
             folds = repeat_folds(
@@ -361,13 +375,16 @@ class Session:
         n_threads = state.n_cores - state.threads_elsewhere
         if n_threads < 1 and job.limit > 2 and state.left > 0.25 * self.budget:
             return
-        if self._work_thread is None:
-            self._work_thread = WorkThread(self._inbox)
         job.n_threads = max(n_threads, 1)
         self._mark_started(job)
-        state.here = job
+        self._start_here(job, self.work.run)
+
+    def _start_here(self, job, work):
+        if self._work_thread is None:
+            self._work_thread = WorkThread(self._inbox)
+        self.state.here = job
         job.started = time.monotonic()
-        self._work_thread.start(job, self.work.run)
+        self._work_thread.start(job, work)
 
     def _dispatch_elsewhere(self):
         state = self.state
@@ -449,7 +466,12 @@ class Session:
         if job.stopped:
             return
         entry = job.entry
-        if kind == "embedded":
+        if job.kind == "remark":
+            self.state.here = None if kind in ("done", "error") else job
+            if kind == "remark" and payload[0] is not None:
+                self.remarks.append(payload[0])
+                self._event("remark", text=payload[0])
+        elif kind == "embedded":
             features, n_rows, seconds = payload
             self._clocks["embedding"] += seconds
             job.started = time.monotonic()  # slow, but alive: it gets its time anew
@@ -629,6 +651,8 @@ class Session:
     def _miss(self, job):
         """A job has had its time: its candidate is tried once more, after the others."""
         entry = job.entry
+        if entry is None:
+            return
         entry.running = False
         entry.misses += 1
         entry.failed = entry.misses >= policy.MAX_MISSES
