@@ -462,7 +462,7 @@ def test_a_wrong_file_in_the_cache_is_not_used(server, tmp_path):
 
 
 def test_fetching_all_leaves_the_optional_ones_out(server, monkeypatch, capsys):
-    monkeypatch.setattr(weights, "REGISTRY", {NAME: weights.REGISTRY[NAME]})
+    monkeypatch.setattr(weights.registry, "REGISTRY", {NAME: weights.REGISTRY[NAME]})
     assert main(["fetch"]) == 0
     assert server.requests == 0
     assert main(["fetch", NAME]) == 0
