@@ -571,7 +571,7 @@ def test_registry_is_complete(entry):
     for member in entry.members:
         assert member.startswith(f"{entry.source.package}/")
         assert ".." not in Path(member).parts
-    assert entry.licence in {"Apache-2.0", "ISC", "MIT"}
+    assert entry.licence in {"Apache-2.0", "BSD-2-Clause", "ISC", "MIT"}
     assert "http" in entry.citation
     assert entry.homepage.startswith("https://")
     assert entry.description

@@ -7,6 +7,7 @@ source, and returns a dict of NumPy arrays for each of them.
 import json
 import os
 import pickle
+import re
 import sys
 
 import numpy as np
@@ -71,7 +72,6 @@ def read_resnetse34l(path):
 
 def _load_tensors(path):
     """A file of torch's with named tensors and nothing else; no code in it is ever run."""
-
     import torch
 
     with readable(path), open(path, "rb"):
@@ -207,3 +207,43 @@ def _speech_embedding_names():
         names[f"{layer}.weight"] = f"{conv}/Conv2D_weights_fused_bn"
         names[f"{layer}.bias"] = f"{conv}/Conv2D_bias_fused_bn"
     return names
+
+
+def convert_smart_turn(folder, entries):
+    """Whisper's encoder, whose weights are bytes with a scale for each unit."""
+    from skspeech._onnx import read_initializers
+
+    def tensors(entry):
+        (member,) = entry.members
+        found = read_initializers(folder / member)
+        prefix = "inner.encoder."
+        arrays = {
+            name.removeprefix(prefix): array
+            for name, array in found.items()
+            if name.startswith(prefix) and array.dtype == np.float32 and not name.endswith("_scale")
+        }
+        for conv in ("conv1", "conv2"):
+            arrays[f"{conv}.weight"] = _dequantized(found, f"{prefix}{conv}.weight", axis=0)
+            arrays[f"{conv}.bias"] = _dequantized(found, f"{prefix}{conv}.bias_quantized", axis=0)
+        # The matrices of the layers have lost their names, but not their order.
+        matrices = [name.removesuffix("_quantized") for name in found if _MATRIX.fullmatch(name)]
+        for name, matrix in zip(_smart_turn_matrices(), matrices):
+            arrays[f"{name}.weight"] = _dequantized(found, matrix, axis=1).T
+        return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+    return [tensors(entry) for entry in entries]
+
+
+_MATRIX = re.compile(r"val_\d+_quantized")
+
+
+def _smart_turn_matrices():
+    parts = [*(f"self_attn.{name}_proj" for name in ("k", "q", "v", "out")), "fc1", "fc2"]
+    return [f"layers.{layer}.{part}" for layer in range(4) for part in parts]
+
+
+def _dequantized(found, name, axis):
+    quantized = found.get(f"{name}_quantized", found.get(name))
+    shape = [-1 if i == axis else 1 for i in range(quantized.ndim)]
+    zero, scale = (found[f"{name}_{key}"].reshape(shape) for key in ("zero_point", "scale"))
+    return (quantized.astype("f4") - zero.astype("f4")) * scale

@@ -151,6 +151,13 @@ _OPENWAKEWORD = Wheel(
     package="openwakeword",
     size=16_669_337,
 )
+_PIPECAT = Wheel(
+    requirement="pipecat-ai==1.14.0",
+    filename="pipecat_ai-1.14.0-py3-none-any.whl",
+    sha256="0352f504b44e78bdf524e45af4bc759601c835b9b7dc195efe5e03384b974a44",
+    package="pipecat",
+    size=12_109_725,
+)
 
 
 def _musicnn_weights(name, description, member, index, data, digest):
@@ -257,6 +264,24 @@ _ENTRIES = [
         ),
         homepage="https://www.kaggle.com/models/google/speech-embedding",
         convert=conversion.convert_speech_embedding,
+    ),
+    Weights(
+        name="smart-turn",
+        description="Speech encoder: Whisper tiny's, trained on to tell where turns end",
+        source=_PIPECAT,
+        members={
+            "pipecat/audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx": (
+                "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f"
+            )
+        },
+        digest="b691a509784ec766bbf6e38f29f87c9ce4873f251c6962d7fe877aee1263c8c5",
+        licence="BSD-2-Clause",
+        citation=(
+            "Radford, A. et al. (2022). Robust speech recognition via large-scale weak "
+            "supervision. https://arxiv.org/abs/2212.04356"
+        ),
+        homepage="https://github.com/pipecat-ai/smart-turn",
+        convert=conversion.convert_smart_turn,
     ),
 ]
 
