@@ -122,13 +122,7 @@ def weights_file_key(name, path):
     'resnetse34l-351f25297111c0d9'
     """
     find_weights(name)
-    path = Path(path)
-    with readable(path):
-        status = path.stat()
-        state = (str(path.absolute()), status.st_size, status.st_mtime_ns)
-        if state not in _file_ids:
-            _file_ids[state] = git_blob_id(path)
-    return f"{name}-{_file_ids[state][:16]}"
+    return f"{name}-{file_id(path)[:16]}"
 
 
 def read_weights(name, path):
@@ -297,6 +291,17 @@ def fetch_wheel(name, *, progress=True):
 
 _intact = set()  # (path, size, time of change) of files whose content was verified
 _file_ids = {}  # the same of files that users brought, and what their content is
+
+
+def file_id(path):
+    """Checksum of any file's content, which is read once per process."""
+    path = Path(path)
+    with readable(path):
+        status = path.stat()
+        state = (str(path.absolute()), status.st_size, status.st_mtime_ns)
+        if state not in _file_ids:
+            _file_ids[state] = git_blob_id(path)
+    return _file_ids[state]
 
 
 def is_intact(entry):
