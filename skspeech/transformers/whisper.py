@@ -49,18 +49,100 @@ class _Encoder:
 _PREFIXES = ("model.encoder.", "encoder.")
 _SMART_TURN = "smart-turn"
 _ENCODERS = {_SMART_TURN: _Encoder("smart-turn", 80, 384, 4, 6, 1536, 400, standardize=True)}
+# Those that are worth reading of the encoders that skspeech knows.
+_LAYERS = {_SMART_TURN: (1, 2, 3)}
 
 
 class WhisperEmbedding(WindowedExtractor):
-    """Embed clips with the encoder of Whisper, which was trained to write down and translate.
+    """Embed clips with the encoder of Whisper, which was trained to write speech down.
 
-    ...
+    It knows words and language, and, in its lower layers, much of how they are said: emotion and
+    voice. ``"smart-turn"`` is the smallest one, four layers, trained on to tell from the sound
+    where a speaker has finished. It takes some milliseconds a clip on a CPU. What a clip gives does
+    not depend on the clips it shares a batch with, nor is it filled up with silence.
+
+    Parameters
+    ----------
+    model : str or path-like, default="smart-turn"
+        ``"smart-turn"``, whose weights are fetched once; or a published encoder, from
+        ``"openai/whisper-tiny"`` to ``"openai/whisper-large-v3"``: a name on the Hugging Face hub
+        (which needs the package huggingface_hub), or a folder that ``save_pretrained`` wrote.
+        Weights are read from safetensors only.
+    layers : "all", int, tuple of int or None, default=None
+        What to read. 0 is what enters the first layer, 1 and on the layers, -1 the last one. None
+        is 1, 2 and 3 of ``"smart-turn"``, whose last layer is left out and not computed, and all of
+        a published encoder.
+    pooling : {"mean", "std", "max"} or tuple of these, default=("mean", "std")
+        Statistics of each layer over the positions of a window. Over the windows of a clip, all are
+        averaged, except ``"max"``, of which the largest is taken.
+    position : {"first", "last"}, default="first"
+        Where in the network's span a window lies that is shorter: at its beginning, or at its end.
+    window : float or None, default=None
+        Seconds that the network sees at once; longer clips are cut. None is as much as it takes: 8
+        for ``"smart-turn"``, 30 for the published ones.
+    hop : float or None, default=None
+        Seconds between the starts of windows; None is `window`. The last window ends with the clip.
+    max_duration : float or None, default=None
+        Read only this many seconds of each clip; None reads all of it.
+    dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        Precision of products of matrices. ``"auto"`` is bfloat16 on a CPU that has instructions for
+        it, else float32. Features differ by about 1 % of their size.
+    revision : str or None, default=None
+        Branch, tag or commit on the hub; None is the newest.
+    local_files_only : bool, default=False
+        Look for a model of the hub in the local cache only, without asking the network.
+    sampling_rate : int, default=16000
+        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
+        their own.
+    batch_size : int, default=4
+        Windows of full length that go through the network at once, of any clips; of shorter ones,
+        as many as are as long together.
+    device : str or torch.device, default="auto"
+        ``"auto"`` is a GPU where there is one, else the CPU.
+    memory : None, False, str, path-like or joblib.Memory, default=None
+        Where embeddings are remembered: in memory (None), in a folder too, or nowhere (False).
+        See :func:`skspeech.cache.open_cache`.
+    n_jobs : int or None, default=None
+        Threads that decode audio.
+    errors : {"raise", "warn"}, default="raise"
+        What to do with clips that can't be read: one error that names them all, or one warning and
+        silence in their place.
+    verbose : int, default=0
+        Show a progress bar where it takes longer than half a second.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Samples a clip; only where `fit` saw a 2-D array.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of the table; only where `fit` saw a DataFrame of numbers.
+
+    See Also
+    --------
+    SpeakerEmbedding : Features from a speaker-recognition network.
+    KeywordEmbedding : Features from a network that was trained on spoken words.
+    TransformersEmbedding : Features from other encoders on the Hugging Face hub.
+
+    References
+    ----------
+    Radford, A. et al. (2022). Robust speech recognition via large-scale weak supervision.
+    https://arxiv.org/abs/2212.04356
+
+    Weights of ``"smart-turn"``: https://github.com/pipecat-ai/smart-turn (BSD 2-Clause).
+
+    Examples
+    --------
+    >>> from skspeech import WhisperEmbedding
+    >>> from skspeech.datasets import make_speech_like
+    >>> clips = make_speech_like(n_samples=4, random_state=0).data
+    >>> WhisperEmbedding().fit_transform(clips).shape  # doctest: +SKIP
+    (4, 2304)
     """
 
     _parameter_constraints: dict = {
         **WindowedExtractor._parameter_constraints,
         "model": [str, os.PathLike],
-        "layers": ["array-like", Integral, StrOptions({"all"})],
+        "layers": ["array-like", Integral, StrOptions({"all"}), None],
         "pooling": ["array-like", StrOptions(set(MASKED_STATISTICS))],
         "position": [StrOptions({"first", "last"})],
         "window": [Interval(Real, 0, None, closed="neither"), None],
@@ -75,7 +157,7 @@ class WhisperEmbedding(WindowedExtractor):
         self,
         model="smart-turn",
         *,
-        layers="all",
+        layers=None,
         pooling=("mean", "std"),
         position="first",
         window=None,
@@ -126,7 +208,8 @@ class WhisperEmbedding(WindowedExtractor):
         return _published(self._source(), _hub.state_of(self.model))
 
     def _layers(self):
-        return _hub.choose_layers(self.layers, self._encoder().n_layers + 1)
+        layers = _LAYERS.get(self.model, "all") if self.layers is None else self.layers
+        return _hub.choose_layers(layers, self._encoder().n_layers + 1)
 
     def _window_and_hop(self):
         limit = self._encoder().seconds
