@@ -53,9 +53,9 @@ class LoudnessContour(TransformerMixin, BaseEstimator):
 # -----------------------------
 # The better way is a subclass of :class:`~skspeech.Extractor`, which is what the extractors of
 # skspeech are. It writes one method, ``_extract``: waveforms in, a row of features for each out.
-# For that it gets: clips in any form, decoded in threads, in bounded memory; errors that name the clip;
-# names of the features; and features that are remembered, each clip's by its content, this class,
-# its parameters. A parameter that names a file of weights counts by what is in the file.
+# For that it gets: clips in any form, decoded in threads, in bounded memory; errors that name the
+# clip; names of the features; and features that are remembered, each clip's by its content, this
+# class, its parameters. A parameter that names a file of weights counts by what is in the file.
 #
 # This one is classical: the modulation spectrum. In each mel band it measures how fast the energy
 # goes up and down. A syllable lasts about a quarter of a second, so speech is strongest at around
