@@ -1,10 +1,12 @@
 """What each block of features brings, and each network that is trained: balanced accuracies.
 
 All features go through the same classifier, shrinkage discriminant analysis on standardised
-features, so that only the features differ. Five tables are printed and written to
+features, so that only the features differ. Six tables are printed and written to
 benchmarks/results/ablation.md and .json:
 
 - layers: the speaker network's layers and statistics, which decided the extractor's default;
+- whisper: the speech encoder's layers, statistics and positions, alone, beside all blocks, and in a
+  geometric mean with all blocks;
 - precision: musicnn and VGG, which on some processors compute in bfloat16, against float32;
 - blocks: each block alone, all of them, all but one, and all with rows at other speeds;
 - trained: each approach that trains networks alone, its own first answer, and its geometric mean
@@ -39,9 +41,10 @@ from skspeech import (
     ShrinkageDiscriminantAnalysis,
     SpeakerEmbedding,
     SpectralStatistics,
+    WhisperEmbedding,
     cache,
 )
-from skspeech.audio import load_waveforms
+from skspeech.audio import SAMPLING_RATE, load_waveforms
 
 RESULTS = Path(__file__).parent / "results"
 # What approach 5 was, as far as it says so itself.
@@ -100,6 +103,17 @@ LAYERS = {
     "all layers and embedding, all four statistics": {"pooling": STATISTICS},
     "layer 2, all four statistics": {"layers": 2, "pooling": STATISTICS},
 }
+# Parts of the names of the columns that are kept of all layers' mean, std and max.
+WHISPER_COLUMNS = {
+    "layers 0 to 4, mean and std": ((0, 1, 2, 3, 4), ("mean", "std")),
+    "layers 1 to 4, mean and std": ((1, 2, 3, 4), ("mean", "std")),
+    "layers 1 to 3, mean and std (default)": ((1, 2, 3), ("mean", "std")),
+    "layers 1 and 2, mean and std": ((1, 2), ("mean", "std")),
+    "layers 2 and 3, mean and std": ((2, 3), ("mean", "std")),
+    "layers 1 to 3, mean": ((1, 2, 3), ("mean",)),
+    "layers 1 to 3, mean, std and max": ((1, 2, 3), ("mean", "std", "max")),
+}
+WHISPER_SECONDS = 8
 BLOCKS = {
     "speaker": lambda: SpeakerEmbedding(pooling=STATISTICS),
     "spectral": lambda: SpectralStatistics(),
@@ -149,6 +163,42 @@ def layers(split, seed, args):
     for name, settings in LAYERS.items():
         extractor = SpeakerEmbedding(**settings)
         yield name, score(split, *log_proba(discriminant(extractor), split))
+
+
+def whisper(split, seed, args):
+    """Yield the same for settings of the speech encoder."""
+    whole = union(BLOCKS)
+    known = [whole.fit_transform(clips) for clips in (split.X_train, split.X_test)]
+    everything = of_features(known, split)
+    yield "all blocks", score(split, *everything)
+    for name, features in whisper_features(split):
+        classes, alone = of_features(features, split)
+        yield f"{name}: alone", score(split, classes, alone)
+        beside = [np.hstack(both) for both in zip(known, features)]
+        yield f"{name}: beside all blocks", score(split, *of_features(beside, split))
+        yield f"{name}: geometric mean", score(split, classes, alone + everything[1])
+
+
+def whisper_features(split):
+    """Yield (name, features of the training and of the test part)."""
+    extractor = WhisperEmbedding(layers="all", pooling=("mean", "std", "max"))
+    parts = [load_waveforms(clips) for clips in (split.X_train, split.X_test)]
+    every = [extractor.transform(waveforms) for waveforms in parts]
+    names = extractor.get_feature_names_out()
+    for name, (layers, statistics) in WHISPER_COLUMNS.items():
+        wanted = [f"_layer{layer}_{statistic}_" for layer in layers for statistic in statistics]
+        columns = np.flatnonzero([any(part in column for part in wanted) for column in names])
+        yield name, [features[:, columns] for features in every]
+    last = WhisperEmbedding(position="last")
+    yield "the default, last positions", [last.transform(waveforms) for waveforms in parts]
+    default, n_samples = WhisperEmbedding(), WHISPER_SECONDS * SAMPLING_RATE
+    filled_up = [
+        [np.pad(w, (max(0, n_samples - len(w)), 0)) for w in waveforms] for waveforms in parts
+    ]
+    yield (
+        "the default, silence in front up to 8 s",
+        [default.transform(waveforms) for waveforms in filled_up],
+    )
 
 
 def blocks(split, seed, args):
@@ -216,6 +266,7 @@ def mixup_cnn(split, seed, args):
 TIMED = ("trained", "mixup-cnn")
 MEASURES = {
     "layers": layers,
+    "whisper": whisper,
     "precision": precision,
     "blocks": blocks,
     "trained": trained,
@@ -252,6 +303,13 @@ def log_proba(classifier, split):
     return predicted(classifier.fit(split.X_train, split.y_train), split)
 
 
+def of_features(features, split):
+    """Classes and log probabilities, of the features of the training and of the test part."""
+    train, test = features
+    classifier = discriminant("passthrough").fit(train, split.y_train)
+    return classifier.classes_, np.log(np.maximum(classifier.predict_proba(test), 1e-4))
+
+
 def predicted(classifier, split):
     proba = classifier.predict_proba(split.X_test)
     return classifier.classes_, np.log(np.maximum(proba, 1e-4))
@@ -275,6 +333,7 @@ def write(path, runs):
 def page(runs, about):
     titles = {
         "layers": "Layers of the speaker network",
+        "whisper": "Layers, statistics and positions of the speech encoder",
         "precision": "Precision of the music networks",
         "blocks": "Blocks of features",
         "trained": "Networks that are trained",

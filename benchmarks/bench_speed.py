@@ -57,7 +57,7 @@ def network_part(extractor, waveforms):
     """The network alone, on windows that are cut already."""
     import torch
 
-    from skspeech.transformers._base import shared_network
+    from skspeech.transformers._windowed import shared_network
 
     device = torch.device("cpu")
     network = shared_network(extractor._variant_id(), device, extractor._load_network)

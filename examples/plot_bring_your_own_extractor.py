@@ -13,6 +13,7 @@ ways, and lets both compete with each other. It needs no network and takes a few
 import argparse
 from pathlib import Path
 
+import librosa
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
@@ -20,10 +21,9 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 
-from skspeech._spectrogram import MelSpectrogram
+from skspeech import Extractor
 from skspeech.audio import SAMPLING_RATE, load_waveforms
 from skspeech.datasets import make_speech_like
-from skspeech.transformers._base import BaseExtractor
 
 # %%
 # Any transformer will do
@@ -51,86 +51,57 @@ class LoudnessContour(TransformerMixin, BaseEstimator):
 # %%
 # An extractor among the others
 # -----------------------------
-# The longer way is a subclass of ``BaseExtractor``, which is what the extractors of skspeech are.
-# It says which network to load, what the network sees, and what it answers. For that it gets:
-# windows of many clips in one batch, clips of any length, a GPU where there is one, embeddings
-# that are remembered, decoding in threads, errors that name the clip, names of the features.
+# The better way is a subclass of :class:`~skspeech.Extractor`, which is what the extractors of
+# skspeech are. It writes one method, ``_extract``: waveforms in, a row of features for each out.
+# For that it gets: clips in any form, decoded in threads, in bounded memory; errors that name the
+# clip; names of the features; and features that are remembered, each clip's by its content, this
+# class, its parameters. A parameter that names a file of weights counts by what is in the file.
 #
-# The network here is a classical one: the modulation spectrum. In each mel band it measures how
-# fast the energy goes up and down. A syllable lasts about a quarter of a second, so speech is
-# strongest at around 4 Hz, and each word has a rhythm of its own.
+# This one is classical: the modulation spectrum. In each mel band it measures how fast the energy
+# goes up and down. A syllable lasts about a quarter of a second, so speech is strongest at around
+# 4 Hz, and each word has a rhythm of its own.
 
 
-class ModulationSpectrum(BaseExtractor):
+class ModulationSpectrum(Extractor):
     """How strongly the energy of each mel band fluctuates, at six rates from 1 to 32 Hz."""
 
-    _spectrogram = MelSpectrogram(n_fft=400, hop_length=160, n_mels=20)
-    _edges = 2.0 ** np.arange(-0.5, 6)  # of the rates' bands, in Hz
+    hop_length = 160  # samples between frames
+    edges = 2.0 ** np.arange(-0.5, 6)  # of the rates' bands, in Hz
 
-    def __init__(
-        self,
-        *,
-        window=1.0,
-        hop=0.5,
-        max_duration=None,
-        sampling_rate=SAMPLING_RATE,
-        batch_size=64,
-        device="auto",
-        memory=None,
-        n_jobs=None,
-        errors="raise",
-        verbose=0,
-    ):
-        self.window = window
-        self.hop = hop
+    def __init__(self, *, n_mels=20, max_duration=None, memory=None, errors="raise"):
+        self.n_mels = n_mels
         self.max_duration = max_duration
-        self.sampling_rate = sampling_rate
-        self.batch_size = batch_size
-        self.device = device
         self.memory = memory
-        self.n_jobs = n_jobs
         self.errors = errors
-        self.verbose = verbose
 
-    # What the network is. Embeddings are remembered under this name: change it with the weights.
+    def _extract(self, waveforms):
+        return [self._modulation(waveform) for waveform in waveforms]
 
-    def _network_id(self):
-        return "modulation-spectrum-1"
+    def _modulation(self, waveform):
+        mel = librosa.feature.melspectrogram(
+            y=np.resize(waveform, max(len(waveform), SAMPLING_RATE)),
+            sr=SAMPLING_RATE,
+            n_fft=400,
+            hop_length=self.hop_length,
+            n_mels=self.n_mels,
+        )
+        logmel = np.log(mel + 1e-6)
+        logmel -= logmel.mean(axis=1, keepdims=True)
+        modulation = np.abs(np.fft.rfft(logmel, axis=1)) / logmel.shape[1]
+        rates = np.fft.rfftfreq(logmel.shape[1], self.hop_length / SAMPLING_RATE)
+        bands = [
+            modulation[:, (rates >= low) & (rates < high)].mean(axis=1)
+            for low, high in zip(self.edges, self.edges[1:])
+        ]
+        return np.log(np.stack(bands, axis=1).ravel() + 1e-4)
 
-    def _load_network(self, device):
-        """The weights: which bins of a Fourier transform over a window's frames make up a rate."""
-        import torch
-
-        frames_per_second = SAMPLING_RATE / self._spectrogram.hop_length
-        rates = np.fft.rfftfreq(self._frames_per_window(), 1 / frames_per_second)
-        below, above = self._edges[:-1, None], self._edges[1:, None]
-        chosen = ((rates >= below) & (rates < above)).astype(np.float32)
-        weights = chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1)
-        return torch.from_numpy(weights.T.copy()).to(device)
-
-    # What it sees, and what it answers.
-
-    def _frames_per_window(self):
-        return max(1, round(self.window * SAMPLING_RATE / self._spectrogram.hop_length))
-
-    def _forward(self, network, mel):
-        """Features (n, 120) of windows (n, n_frames, 20)."""
-        import torch
-
-        logmel = torch.log(mel + 1e-6)
-        logmel = logmel - logmel.mean(dim=1, keepdim=True)
-        modulation = torch.fft.rfft(logmel, dim=1).abs() / mel.shape[1]
-        return torch.log((modulation.transpose(1, 2) @ network).flatten(1) + 1e-4)
-
-    def _pool(self, windows):
-        """Features of a clip from those of its windows."""
-        return windows.mean(axis=0)
+    # Without this one the features would be called modulationspectrum0, modulationspectrum1 ...
 
     def _feature_names(self):
-        centres = np.sqrt(self._edges[:-1] * self._edges[1:])
+        centres = np.sqrt(self.edges[:-1] * self.edges[1:])
         return [
             f"modulation_band{band}_{rate:g}Hz"
-            for band in range(self._spectrogram.n_mels)
+            for band in range(self.n_mels)
             for rate in np.round(centres)
         ]
 

@@ -44,6 +44,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "estimators.recurrent": ["RecurrentAttentionClassifier"],
         "persistence": ["load", "save"],
         "time_budget": ["Candidate", "TimeBudgetClassifier"],
+        "transformers.base": ["Extractor"],
         "transformers.huggingface": ["TransformersEmbedding"],
         "transformers.keyword": ["KeywordEmbedding"],
         "transformers.music": ["MusicEmbedding"],
@@ -51,6 +52,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "transformers.speaker": ["SpeakerEmbedding"],
         "transformers.spectral": ["LogMelSpectrogram", "SpectralStatistics"],
         "transformers.vad": ["VoiceActivityTrimmer"],
+        "transformers.whisper": ["WhisperEmbedding"],
         "utils": ["all_estimators"],
     },
 )

@@ -6,16 +6,17 @@ to the weights are looked at (https://onnx.ai/onnx/api/classes.html#tensorproto)
 
 import numpy as np
 
-__all__ = ["read_initializers"]
+__all__ = ["fields", "read_initializers"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _MODEL_GRAPH, _GRAPH_INITIALIZER = 7, 5
 _DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9  # fields of a tensor
-_FLOAT = 1
+# What the numbers of a tensor are, and the field that holds them where they are not raw bytes.
+_TYPES = {1: ("<f4", 4), 2: ("u1", 5), 3: ("i1", 5), 6: ("<i4", 5), 7: ("<i8", 7)}
 
 
 def read_initializers(path):
-    """Read the float32 tensors of a model, by name.
+    """Read the tensors of a model, by name, in the order of the file.
 
     Parameters
     ----------
@@ -24,6 +25,7 @@ def read_initializers(path):
     Returns
     -------
     dict of str to ndarray
+        Those of float32, uint8, int8, int32 and int64.
 
     Raises
     ------
@@ -35,28 +37,45 @@ def read_initializers(path):
     tensors = {}
     for graph in _values(model, _MODEL_GRAPH):
         for message in _values(graph, _GRAPH_INITIALIZER):
-            if list(_values(message, _DATA_TYPE)) == [_FLOAT]:
+            (kind,) = _values(message, _DATA_TYPE)
+            if kind in _TYPES:
                 (name,) = _values(message, _NAME)
-                (data,) = _values(message, _RAW_DATA)
-                tensors[bytes(name).decode()] = np.frombuffer(data, "<f4").reshape(_shape(message))
+                tensors[bytes(name).decode()] = _numbers(message, *_TYPES[kind])
     return tensors
 
 
-def _shape(message):
-    shape = []
-    for dims in _values(message, _DIMS):
-        if isinstance(dims, int):
-            shape.append(dims)
-        else:  # several in one field
+def _numbers(message, dtype, field):
+    raw = list(_values(message, _RAW_DATA))
+    if raw:
+        numbers = np.frombuffer(raw[0], dtype)
+    elif dtype == "<f4":
+        numbers = np.frombuffer(b"".join(_values(message, field)), dtype)
+    else:  # negative ones are written as what they are modulo 2 ** 64
+        numbers = np.array(_integers(message, field), dtype=np.uint64).astype(dtype)
+    return numbers.reshape(_integers(message, _DIMS))
+
+
+def _integers(message, wanted):
+    """The integers of a field that may be given one by one, or several together."""
+    integers = []
+    for value in _values(message, wanted):
+        if isinstance(value, int):
+            integers.append(value)
+        else:
             end = 0
-            while end < len(dims):
-                size, end = _varint(dims, end)
-                shape.append(size)
-    return shape
+            while end < len(value):
+                number, end = _varint(value, end)
+                integers.append(number)
+    return integers
 
 
 def _values(message, wanted):
     """Yield the values of a field: integers, or the bytes of strings and messages."""
+    return (value for field, value in fields(message) if field == wanted)
+
+
+def fields(message):
+    """Yield the number and the value of each field of a message."""
     end = 0
     while end < len(message):
         tag, begin = _varint(message, end)
@@ -74,8 +93,7 @@ def _values(message, wanted):
             if end > len(message):
                 raise ValueError(f"not a whole protocol buffer: it ends inside field {field}")
             value = message[begin:end]
-        if field == wanted:
-            yield value
+        yield field, value
 
 
 def _varint(message, position):

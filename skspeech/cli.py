@@ -805,7 +805,7 @@ def _weights_list(names, as_json):
 def _weights_row(name):
     from skspeech import weights
 
-    entry, path = weights.REGISTRY[name], weights._path(weights.REGISTRY[name])
+    entry, path = weights.REGISTRY[name], weights.weights_path(name)
     return {
         "name": name,
         "description": entry.description,

@@ -59,7 +59,7 @@ def fetch_for_ever(connection, environment, sha256):
     from skspeech import weights
 
     os.environ.update(environment)
-    weights.REGISTRY = make_registry(sha256)
+    weights.registry.REGISTRY = make_registry(sha256)
     connection.send("ready")
     while True:
         path = weights.fetch_weights("one", progress=False)
@@ -155,7 +155,7 @@ def fetch(environment, sha256, size=None):
     if size:
         test_weights.VALUES = {"one": np.zeros(size, "f4"), "two": np.zeros(size, "f4")}
         test_weights.convert = _convert_anything
-    weights.REGISTRY = test_weights.make_registry(sha256)
+    weights.registry.REGISTRY = test_weights.make_registry(sha256)
     return str(weights.fetch_weights("one", progress=False))
 
 

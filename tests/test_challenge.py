@@ -674,9 +674,9 @@ def test_making_the_model_loads_what_the_first_answer_needs():
     code = """
         import sys
         from skspeech.challenge import Model
-        from skspeech.transformers import _base
+        from skspeech.transformers import _windowed
         Model({"class_num": 3})
-        print(sorted(_base._networks))
+        print(sorted(_windowed._networks))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True

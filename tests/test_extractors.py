@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from skspeech import AudioError, MusicEmbedding, SpeakerEmbedding, cache
 from skspeech.audio import SAMPLING_RATE
 from skspeech.datasets import make_speech_like
-from skspeech.transformers import _base
+from skspeech.transformers import _windowed
 from skspeech.transformers.speaker import raise_volume
 from skspeech.weights import WeightsError, load_weights
 
@@ -42,13 +42,13 @@ def clips():
 def count_windows(monkeypatch):
     """How many windows went through the network."""
     seen = []
-    run = _base.BaseExtractor._run
+    run = _windowed.WindowedExtractor._run
 
     def counting(self, network, windows):
         seen.append(len(windows.starts))
         return run(self, network, windows)
 
-    monkeypatch.setattr(_base.BaseExtractor, "_run", counting)
+    monkeypatch.setattr(_windowed.WindowedExtractor, "_run", counting)
     return seen
 
 
@@ -89,7 +89,7 @@ def test_neighbours_do_not_matter(extractor, clips, batch_size):
 def test_chunks_are_invisible(extractor, clips, monkeypatch):
     extractor.set_params(memory=False)
     whole = extractor.transform(clips)
-    monkeypatch.setattr(_base, "_CHUNK_SECONDS", 0.1)
+    monkeypatch.setattr(_windowed, "_CHUNK_SECONDS", 0.1)
     np.testing.assert_allclose(extractor.transform(clips), whole, rtol=1e-3, atol=1e-5)
 
 
@@ -119,9 +119,9 @@ def test_memory_on_disk_is_shared_with_other_processes(extractor, tmp_path, coun
     (tmp_path / "extractor.pkl").write_bytes(pickle.dumps(extractor))
     code = (
         "import pickle, sys, numpy as np\n"
-        "from skspeech.transformers import _base\n"
+        "from skspeech.transformers import _windowed\n"
         "def refuse(*args): raise AssertionError('computed again')\n"
-        "_base.BaseExtractor._run = refuse\n"
+        "_windowed.WindowedExtractor._run = refuse\n"
         "extractor = pickle.load(open(sys.argv[1] + '/extractor.pkl', 'rb'))\n"
         "np.save(sys.argv[1] + '/out.npy', extractor.transform([sys.argv[1] + '/clip.wav']))\n"
     )

@@ -17,7 +17,7 @@ from tiny_transformers import FAMILIES, make_clips, save_tiny
 
 from skspeech import TransformersEmbedding, cache
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers import _base, huggingface
+from skspeech.transformers import _families, _windowed
 from skspeech.weights import WeightsError, WeightsNotFoundError
 
 transformers = pytest.importorskip("transformers", reason="needs the extra transformers")
@@ -65,7 +65,7 @@ def forget():
 def direct(family, folder, clip):
     """Hidden states of one clip by itself, (n_frames, n_units) each, straight from the package."""
     model = transformers.AutoModel.from_pretrained(folder).eval()
-    with huggingface._without_warnings():
+    with _families.without_warnings():
         extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     rate = extractor.sampling_rate
     if rate != SAMPLING_RATE:
@@ -121,9 +121,9 @@ def test_batches_hold_windows_of_other_lengths_where_a_mask_allows_it(folders, c
     def n_batches(family):
         extractor = TransformersEmbedding(folders(family), batch_size=16, memory=False)
         seen = []
-        prepare = huggingface._Waveforms.prepare
+        prepare = _families._Waveforms.prepare
         monkeypatch.setattr(
-            huggingface._Waveforms,
+            _families._Waveforms,
             "prepare",
             lambda self, pieces: seen.append(len(pieces)) or prepare(self, pieces),
         )
@@ -273,8 +273,8 @@ def test_loading_is_silent_and_leaves_the_packages_settings(folder, clips, capfd
 
     logging.enable_progress_bar()
     logging.set_verbosity_info()
-    monkeypatch.setattr(_base, "_networks", {})
-    huggingface._open.cache_clear()
+    monkeypatch.setattr(_windowed, "_networks", {})
+    _families.open_model.cache_clear()
     try:
         TransformersEmbedding(folder).transform(clips[:1])
         assert capfd.readouterr() == ("", "")
@@ -309,7 +309,7 @@ def test_parameters_are_checked(folder, clips, params, message):
 
 def test_a_missing_package_names_the_install_command(clips, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    huggingface._open.cache_clear()
+    _families.open_model.cache_clear()
     with pytest.raises(ImportError, match=r"pip install 'skspeech\[transformers\]'"):
         TransformersEmbedding("some/model").transform(clips)
 

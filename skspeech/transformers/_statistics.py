@@ -2,10 +2,11 @@
 
 import numpy as np
 
-__all__ = ["FRAME_STATISTICS", "frame_statistics"]
+__all__ = ["FRAME_STATISTICS", "MASKED_STATISTICS", "frame_statistics", "masked_statistics"]
 
 _PERCENTILES = {"min": 0, "p10": 10, "p50": 50, "p90": 90, "max": 100}
 _WAVES = {f"dct{k}": k for k in range(1, 6)}
+MASKED_STATISTICS = ("mean", "std", "max")
 FRAME_STATISTICS = ("mean", "std", *_PERCENTILES, *_WAVES)
 
 
@@ -45,6 +46,22 @@ def frame_statistics(values, counts, statistics):
             block = _percentile(ordered, begins, counts, _PERCENTILES[statistic])
         blocks.append(block.T)
     return np.stack(blocks, axis=1)
+
+
+def masked_statistics(states, mask, statistics):
+    """Statistics of (n, n_frames, n_units) over the frames where `mask` (n, n_frames) is true."""
+    inside = mask[:, :, None]
+    n_frames = inside.sum(dim=1)
+    states = states.masked_fill(~inside, 0.0)
+    mean = states.sum(dim=1) / n_frames
+    compute = {
+        "mean": lambda: mean,
+        "std": lambda: (
+            (states - mean[:, None]).masked_fill(~inside, 0.0).square().sum(dim=1) / n_frames
+        ).sqrt(),
+        "max": lambda: states.masked_fill(~inside, -float("inf")).amax(dim=1),
+    }
+    return [compute[statistic]() for statistic in statistics]
 
 
 def _means(values, begins, counts):

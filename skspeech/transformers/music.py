@@ -1,10 +1,10 @@
 """Features from music-tagging networks."""
 
-from skspeech._device import computes_bfloat16, resolve_device
+from skspeech._device import computes_bfloat16
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers._base import STATISTICS, BaseExtractor, pool_windows
+from skspeech.transformers._windowed import STATISTICS, WindowedExtractor, pool_windows
 from skspeech.transformers.speaker import choose
 from skspeech.weights import load_weights, weights_key
 
@@ -38,7 +38,7 @@ _VGG_FRAMES = 187
 _MAX_POWER = 1e30
 
 
-class MusicEmbedding(BaseExtractor):
+class MusicEmbedding(WindowedExtractor):
     """Embed clips with a network that was trained to tag music (musicnn, VGG).
 
     Parameters
@@ -114,7 +114,7 @@ class MusicEmbedding(BaseExtractor):
     _spectrogram = MelSpectrogram(n_fft=512, hop_length=256, n_mels=96)
 
     _parameter_constraints: dict = {
-        **BaseExtractor._parameter_constraints,
+        **WindowedExtractor._parameter_constraints,
         "model": [StrOptions(set(_WEIGHTS))],
         "layers": ["array-like", StrOptions(set(_LAYERS))],
         "pooling": ["array-like", StrOptions(set(STATISTICS))],
@@ -181,10 +181,7 @@ class MusicEmbedding(BaseExtractor):
     def _network_id(self):
         return weights_key(_WEIGHTS[self.model])
 
-    def _precision(self):
-        if self.dtype != "auto":
-            return self.dtype
-        device = resolve_device(self.device)
+    def _auto_precision(self, device):
         return "bfloat16" if device.type == "cpu" and computes_bfloat16(device) else "float32"
 
     def _load_network(self, device):

@@ -9,7 +9,7 @@ import numpy as np
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers._base import STATISTICS, BaseExtractor
+from skspeech.transformers._windowed import STATISTICS, WindowedExtractor
 from skspeech.weights import load_weights, read_weights, weights_file_key, weights_key
 
 __all__ = ["SpeakerEmbedding"]
@@ -55,7 +55,7 @@ _MODELS = {
 }
 
 
-class SpeakerEmbedding(BaseExtractor):
+class SpeakerEmbedding(WindowedExtractor):
     """Embed clips with a network that was trained to tell speakers apart.
 
     The output of such a network, ``layers="embedding"``, knows who speaks; the hidden layers below
@@ -138,7 +138,7 @@ class SpeakerEmbedding(BaseExtractor):
     """
 
     _parameter_constraints: dict = {
-        **BaseExtractor._parameter_constraints,
+        **WindowedExtractor._parameter_constraints,
         "model": [StrOptions(set(_MODELS))],
         "layers": ["array-like", int, StrOptions({"embedding", "all"})],
         "pooling": ["array-like", StrOptions(set(STATISTICS))],

@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks, iter_waveforms
-from skspeech.transformers._base import shared_network
+from skspeech.transformers._windowed import shared_network
 
 __all__ = ["VoiceActivityTrimmer"]
 

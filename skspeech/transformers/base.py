@@ -1,0 +1,411 @@
+"""What every extractor is: clips in, features out, each clip computed once."""
+
+import functools
+import hashlib
+import inspect
+import itertools
+import os
+import uuid
+from abc import ABC, abstractmethod
+from numbers import Integral, Real
+from pathlib import Path
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import validate_data
+
+from skspeech._device import map_in_threads, resolve_device
+from skspeech._progress import progress_bar
+from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech.audio import SAMPLING_RATE, AudioError, as_clips, iter_waveforms
+from skspeech.cache import open_cache
+from skspeech.weights.store import file_id
+
+__all__ = ["Extractor"]
+
+# Seconds of audio that are decoded before they are turned into features together.
+_CHUNK_SECONDS = 120.0
+# Chunks that these seconds are cut into for each thread: some, so that none waits for the last one.
+_CHUNKS_A_THREAD = 2
+# Packages whose classes say by other means what they compute.
+_ESTABLISHED = ("abc", "builtins", "skspeech", "sklearn")
+
+
+class Extractor(TransformerMixin, BaseEstimator, ABC):
+    """Base of everything that turns clips into features and learns nothing.
+
+    A subclass writes one method, ``_extract``, which takes a list of waveforms and returns a row of
+    features for each. The rest is here: clips in any form, decoded in threads, some at a time;
+    errors that name every bad clip; names of the features; and features that are remembered.
+
+    They are remembered by the clip's content, the subclass (its source, where it is not part of
+    skspeech), its parameters (by content, where one names a file) and the arithmetic, if it has a
+    parameter ``dtype``. Parameters that only say how to compute (those below but `max_duration`,
+    `device` and `batch_size`) are not part of the key.
+
+    Parameters
+    ----------
+    max_duration : float or None, default=None
+        Read only this many seconds of each clip; None reads all of it.
+    sampling_rate : int, default=16000
+        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
+        their own.
+    memory : None, False, str, path-like or joblib.Memory, default=None
+        Where features are remembered: in memory (None), in a folder too, or nowhere (False).
+        See :func:`skspeech.cache.open_cache`.
+    n_jobs : int or None, default=None
+        Threads that decode audio.
+    errors : {"raise", "warn"}, default="raise"
+        What to do with clips that can't be read: one error that names them all, or one warning and
+        silence in their place.
+    verbose : int, default=0
+        Show a progress bar where it takes longer than half a second.
+
+    See Also
+    --------
+    SpectralStatistics : An extractor without a network.
+
+    Notes
+    -----
+    A subclass that has parameters of its own writes an ``__init__`` that sets them, as any
+    scikit-learn estimator does. Those of the parameters above that it leaves out keep their
+    defaults.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech import Extractor
+    >>> class Loudness(Extractor):
+    ...     def _extract(self, waveforms):
+    ...         return [[np.abs(w).mean(), np.abs(w).max()] for w in waveforms]
+    >>> Loudness().fit_transform([np.array([0.5, -0.5]), np.array([0.0, 1.0])])
+    array([[0.5, 0.5],
+           [0.5, 1. ]], dtype=float32)
+    """
+
+    _parameter_constraints: dict = {
+        "max_duration": [Interval(Real, 0, None, closed="neither"), None],
+        "sampling_rate": [Interval(Integral, 1, None, closed="left")],
+        "memory": "no_validation",
+        "n_jobs": [Integral, None],
+        "errors": [StrOptions({"raise", "warn"})],
+        "verbose": ["verbose"],
+    }
+    # Parameters that say how, where and how verbosely to compute, but not what.
+    _runtime_parameters = frozenset(
+        {"batch_size", "device", "errors", "memory", "n_jobs", "sampling_rate", "verbose"}
+    )
+
+    # What a subclass whose __init__ does not take these works with.
+    max_duration = None
+    sampling_rate = SAMPLING_RATE
+    memory = None
+    n_jobs = None
+    errors = "raise"
+    verbose = 0
+
+    def __init__(
+        self,
+        *,
+        max_duration=None,
+        sampling_rate=SAMPLING_RATE,
+        memory=None,
+        n_jobs=None,
+        errors="raise",
+        verbose=0,
+    ):
+        self.max_duration = max_duration
+        self.sampling_rate = sampling_rate
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.errors = errors
+        self.verbose = verbose
+
+    @abstractmethod
+    def _extract(self, waveforms):
+        """Compute the features of some clips.
+
+        Parameters
+        ----------
+        waveforms : list of ndarray of shape (n_samples,), dtype float32
+            Mono, at 16 000 Hz. Of silence stand in for clips that could not be read.
+
+        Returns
+        -------
+        array-like of shape (n_waveforms, n_features)
+        """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and the form of `X`. Nothing is learnt and nothing is decoded.
+
+        Parameters
+        ----------
+        X : sequence of clips
+            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The extractor itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or `X` holds no clips.
+        """
+        self._clips(X)
+        if getattr(X, "ndim", None) == 2:
+            validate_data(self, X, skip_check_array=True)
+        return self
+
+    def transform(self, X):
+        """Embed clips.
+
+        Parameters
+        ----------
+        X : sequence of clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips, n_features), dtype float32
+            One row a clip, in the order of `X`.
+
+        Raises
+        ------
+        AudioError
+            If clips can't be read and ``errors="raise"``. It names every one of them.
+        """
+        self._validate_params()
+        clips = self._clips(X)
+        rows = _Rows(len(clips))
+        self._embed_clips(clips, rows, pooled=True)
+        return rows.matrix
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the features.
+
+        Parameters
+        ----------
+        input_features : object, default=None
+            Ignored: the features do not come from columns of `X`.
+
+        Returns
+        -------
+        ndarray of shape (n_features,), dtype object
+        """
+        self._validate_params()
+        return np.asarray(self._feature_names(), dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    # -- What a subclass may change ----------------------------------------------------------------
+
+    def _feature_names(self):
+        """Names of the features: here their numbers, as many as a second of silence has."""
+        (row,) = self._rows([np.zeros(SAMPLING_RATE, dtype=np.float32)])
+        return [f"{type(self).__name__.lower()}{i}" for i in range(len(row))]
+
+    def _device(self):
+        """Where to compute: what the parameter `device` says, if there is one."""
+        return resolve_device(getattr(self, "device", "cpu"))
+
+    def _precision(self):
+        """The arithmetic: what the parameter `dtype` says, if there is one."""
+        dtype = getattr(self, "dtype", "float32")
+        return self._auto_precision(self._device()) if dtype == "auto" else str(dtype)
+
+    def _auto_precision(self, device):
+        """What ``dtype="auto"`` stands for on a device."""
+        return "float32"
+
+    def _variant_id(self):
+        """What computes, and in what arithmetic: of another, features are others."""
+        return f"{_definition(type(self))}-{self._precision()}"
+
+    def _target_sampling_rate(self):
+        """Sampling rate in Hz of the waveforms."""
+        return SAMPLING_RATE
+
+    def _shortest(self):
+        """Seconds that even the shortest clip costs."""
+        return 0.0
+
+    def _seconds_per_chunk(self):
+        """Seconds of audio that are decoded before they are embedded together."""
+        return _CHUNK_SECONDS
+
+    def _n_threads(self):
+        """Chunks that are embedded at once."""
+        return 1
+
+    def _embedder(self, pooled):
+        """A function from a list of waveforms to an array a clip; what it needs is loaded here."""
+        return self._rows
+
+    # -- How it is done ----------------------------------------------------------------------------
+
+    def _clips(self, X):
+        return as_clips(X, sampling_rate=self.sampling_rate)
+
+    def _rows(self, waveforms):
+        rows = np.asarray(self._extract(waveforms), dtype=np.float32)
+        if rows.ndim != 2 or len(rows) != len(waveforms):
+            raise ValueError(
+                f"{type(self).__name__}._extract returned an array of shape {rows.shape} for "
+                f"{len(waveforms)} waveforms. It has to return a row of features for each."
+            )
+        return rows
+
+    def _embed_clips(self, clips, results, *, pooled):
+        """Put one array a clip into `results`: features, or a row a window, its centre in front."""
+        cache = open_cache(self.memory)
+        keys = self._keys(clips, pooled) if cache.stores else [None] * len(clips)
+        found = cache.get_many([key for key in keys if key is not None])
+        todo = np.flatnonzero([key not in found for key in keys])
+        for index, key in enumerate(keys):
+            if key in found:
+                results[index] = found[key]
+        if len(todo):
+            for indices, arrays, reusable in self._compute(clips, todo, pooled):
+                for index, array in zip(indices, arrays, strict=True):
+                    results[index] = array
+                cache.set_many(
+                    {
+                        keys[index]: array
+                        for index, array, keep in zip(indices, arrays, reusable, strict=True)
+                        if keep and keys[index] is not None
+                    }
+                )
+
+    def _keys(self, clips, pooled):
+        """What each clip's array is remembered by; None for clips that can't be read."""
+        fingerprint = self._fingerprint(pooled)
+        keys = []
+        for clip in clips:
+            try:
+                keys.append(f"{fingerprint}-{clip.key()}")
+            except (OSError, ValueError):
+                keys.append(None)
+        return keys
+
+    def _fingerprint(self, pooled):
+        params = {
+            name: _by_content(value)
+            for name, value in sorted(self.get_params(deep=False).items())
+            if name not in self._runtime_parameters
+        }
+        parts = [type(self).__qualname__, self._variant_id(), joblib.hash(params), pooled]
+        return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
+
+    def _compute(self, clips, todo, pooled):
+        """Yield (indices, arrays, reusable) for chunks of the clips ``todo``."""
+        embed_waveforms = self._embedder(pooled)
+        n_threads = self._n_threads()
+
+        def embed(chunk):
+            indices, waveforms = chunk
+            # A clip that could not be read was replaced by silence: that must not be found again as
+            # its embedding.
+            reusable = [self.errors == "raise" or waveform.any() for waveform in waveforms]
+            return indices, embed_waveforms(waveforms), reusable
+
+        progress = progress_bar(
+            total=len(todo),
+            desc=type(self).__name__,
+            unit="clip",
+            disable=not self.verbose,
+            delay=0.5,
+        )
+        n_chunks = _CHUNKS_A_THREAD * n_threads if n_threads > 1 else 1
+        chunks = self._chunks(clips, todo, self._seconds_per_chunk() / n_chunks)
+        first = list(itertools.islice(chunks, n_chunks))
+        if len(first) < n_chunks:
+            # Few clips: all of them at once, with a thread for each batch.
+            indices, waveforms = (list(itertools.chain(*parts)) for parts in zip(*first))
+            first, n_threads = [(indices, waveforms)], 1
+        # Many: a chunk in a thread, so that one's spectrograms are computed beside another's
+        # network.
+        for result in map_in_threads(embed, itertools.chain(first, chunks), n_threads):
+            yield result
+            progress.update(len(result[0]))
+        progress.close()
+
+    def _chunks(self, clips, todo, max_seconds):
+        """Group decoded clips: enough to fill some batches, few enough to bound the memory."""
+        shortest = self._shortest()
+        sampling_rate = self._target_sampling_rate()
+        indices, waveforms, seconds = [], [], 0.0
+        decoded = iter_waveforms(
+            clips[todo],
+            max_duration=self.max_duration,
+            n_jobs=self.n_jobs,
+            errors=self.errors,
+            target_sampling_rate=sampling_rate,
+        )
+        try:
+            for position, waveform in decoded:
+                indices.append(todo[position])
+                waveforms.append(waveform)
+                seconds += max(len(waveform) / sampling_rate, shortest)
+                if seconds >= max_seconds:
+                    yield indices, waveforms
+                    indices, waveforms, seconds = [], [], 0.0
+        except AudioError as error:
+            # Count the caller's clips, not just those that were not in the cache.
+            raise AudioError(error.failures, len(clips), error.advice) from None
+        if indices:
+            yield indices, waveforms
+
+
+class _Rows:
+    """A matrix that is filled row by row, and as wide as the first of them."""
+
+    def __init__(self, n_rows):
+        self._n_rows = n_rows
+        self.matrix = None
+
+    def __setitem__(self, index, row):
+        if self.matrix is None:
+            self.matrix = np.empty((self._n_rows, len(row)), dtype=row.dtype)
+        self.matrix[index] = row
+
+
+def _by_content(value):
+    """What a parameter stands for in a key: a file for its content, a folder for what it lists."""
+    if isinstance(value, (str, os.PathLike)):
+        path = Path(value)
+        if path.is_file():
+            return file_id(path)
+        if path.is_dir():
+            listed = sorted((entry.name, entry.stat()) for entry in os.scandir(path))
+            return [os.fspath(value), [(n, s.st_size, s.st_mtime_ns) for n, s in listed]]
+        return os.fspath(value)
+    return value
+
+
+@functools.lru_cache(maxsize=256)
+def _definition(cls):
+    """What a class does: its source and that of its parents, but for those of this package.
+
+    So a class that is written anew, in a notebook say, finds nothing that the old one computed.
+    Where the source is not known, or does not tell all, as of a class that a function makes,
+    features are found again in this process only.
+    """
+    own = [c for c in cls.__mro__ if c.__module__.partition(".")[0] not in _ESTABLISHED]
+    try:
+        if any("<locals>" in parent.__qualname__ for parent in own):
+            return uuid.uuid4().hex
+        source = "".join(map(inspect.getsource, own))
+    except (OSError, TypeError):
+        return uuid.uuid4().hex
+    return hashlib.blake2b(source.encode(), digest_size=12).hexdigest()

@@ -1,0 +1,417 @@
+"""Features from the encoder of Whisper."""
+
+import functools
+import os
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+
+from skspeech._device import computes_bfloat16, map_in_threads, n_threads_for
+from skspeech._sklearn import Interval, StrOptions
+from skspeech._spectrogram import MelSpectrogram, power_to_db, ranges
+from skspeech.audio import SAMPLING_RATE
+from skspeech.transformers import _hub
+from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
+from skspeech.transformers._windowed import WindowedExtractor, Windows, frame_starts
+from skspeech.transformers.speaker import choose, merge_windows
+from skspeech.weights import load_weights, weights_key
+
+__all__ = ["WhisperEmbedding"]
+
+_HOP_LENGTH = 160
+# Samples that a position of the network stands for: two frames.
+_STRIDE = 2 * _HOP_LENGTH
+# Enough for the spectrum of a frame to be reflected at both ends.
+_SHORTEST = 400
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """What differs between the encoders; `standardize` says how the waveform goes in."""
+
+    name: str
+    n_mels: int
+    n_units: int
+    n_layers: int
+    n_heads: int
+    n_hidden: int
+    n_positions: int
+    standardize: bool
+
+    @property
+    def seconds(self):
+        """The longest window."""
+        return self.n_positions * _STRIDE / SAMPLING_RATE
+
+
+# Of the encoder's tensors, in a model that also writes and in one that does not.
+_PREFIXES = ("model.encoder.", "encoder.")
+_SMART_TURN = "smart-turn"
+_ENCODERS = {_SMART_TURN: _Encoder("smart-turn", 80, 384, 4, 6, 1536, 400, standardize=True)}
+# Those that are worth reading of the encoders that skspeech knows.
+_LAYERS = {_SMART_TURN: (1, 2, 3)}
+
+
+class WhisperEmbedding(WindowedExtractor):
+    """Embed clips with the encoder of Whisper, which was trained to write speech down.
+
+    It knows words and language, and, in its lower layers, much of how they are said: emotion and
+    voice. ``"smart-turn"`` is the smallest one, four layers, trained on to tell from the sound
+    where a speaker has finished. It takes some milliseconds a clip on a CPU. What a clip gives does
+    not depend on the clips it shares a batch with, nor is it filled up with silence.
+
+    Parameters
+    ----------
+    model : str or path-like, default="smart-turn"
+        ``"smart-turn"``, whose weights are fetched once; or a published encoder, from
+        ``"openai/whisper-tiny"`` to ``"openai/whisper-large-v3"``: a name on the Hugging Face hub
+        (which needs the package huggingface_hub), or a folder that ``save_pretrained`` wrote.
+        Weights are read from safetensors only.
+    layers : "all", int, tuple of int or None, default=None
+        What to read. 0 is what enters the first layer, 1 and on the layers, -1 the last one. None
+        is 1, 2 and 3 of ``"smart-turn"``, whose last layer is left out and not computed, and all of
+        a published encoder.
+    pooling : {"mean", "std", "max"} or tuple of these, default=("mean", "std")
+        Statistics of each layer over the positions of a window. Over the windows of a clip, all are
+        averaged, except ``"max"``, of which the largest is taken.
+    position : {"first", "last"}, default="first"
+        Where in the network's span a window lies that is shorter: at its beginning, or at its end.
+    window : float or None, default=None
+        Seconds that the network sees at once; longer clips are cut. None is as much as it takes: 8
+        for ``"smart-turn"``, 30 for the published ones.
+    hop : float or None, default=None
+        Seconds between the starts of windows; None is `window`. The last window ends with the clip.
+    max_duration : float or None, default=None
+        Read only this many seconds of each clip; None reads all of it.
+    dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        Precision of products of matrices. ``"auto"`` is bfloat16 on a CPU that has instructions for
+        it, else float32. Features differ by about 1 % of their size.
+    revision : str or None, default=None
+        Branch, tag or commit on the hub; None is the newest.
+    local_files_only : bool, default=False
+        Look for a model of the hub in the local cache only, without asking the network.
+    sampling_rate : int, default=16000
+        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
+        their own.
+    batch_size : int, default=4
+        Windows of full length that go through the network at once, of any clips; of shorter ones,
+        as many as are as long together.
+    device : str or torch.device, default="auto"
+        ``"auto"`` is a GPU where there is one, else the CPU.
+    memory : None, False, str, path-like or joblib.Memory, default=None
+        Where embeddings are remembered: in memory (None), in a folder too, or nowhere (False).
+        See :func:`skspeech.cache.open_cache`.
+    n_jobs : int or None, default=None
+        Threads that decode audio.
+    errors : {"raise", "warn"}, default="raise"
+        What to do with clips that can't be read: one error that names them all, or one warning and
+        silence in their place.
+    verbose : int, default=0
+        Show a progress bar where it takes longer than half a second.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Samples a clip; only where `fit` saw a 2-D array.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of the table; only where `fit` saw a DataFrame of numbers.
+
+    See Also
+    --------
+    SpeakerEmbedding : Features from a speaker-recognition network.
+    KeywordEmbedding : Features from a network that was trained on spoken words.
+    TransformersEmbedding : Features from other encoders on the Hugging Face hub.
+
+    References
+    ----------
+    Radford, A. et al. (2022). Robust speech recognition via large-scale weak supervision.
+    https://arxiv.org/abs/2212.04356
+
+    Weights of ``"smart-turn"``: https://github.com/pipecat-ai/smart-turn (BSD 2-Clause).
+
+    Examples
+    --------
+    >>> from skspeech import WhisperEmbedding
+    >>> from skspeech.datasets import make_speech_like
+    >>> clips = make_speech_like(n_samples=4, random_state=0).data
+    >>> WhisperEmbedding().fit_transform(clips).shape  # doctest: +SKIP
+    (4, 2304)
+    """
+
+    _parameter_constraints: dict = {
+        **WindowedExtractor._parameter_constraints,
+        "model": [str, os.PathLike],
+        "layers": ["array-like", Integral, StrOptions({"all"}), None],
+        "pooling": ["array-like", StrOptions(set(MASKED_STATISTICS))],
+        "position": [StrOptions({"first", "last"})],
+        "window": [Interval(Real, 0, None, closed="neither"), None],
+        "hop": [Interval(Real, 0, None, closed="neither"), None],
+        "dtype": [StrOptions({"auto", "float32", "bfloat16"})],
+        "revision": [str, None],
+        "local_files_only": ["boolean"],
+    }
+    _runtime_parameters = WindowedExtractor._runtime_parameters | {"local_files_only"}
+
+    def __init__(
+        self,
+        model="smart-turn",
+        *,
+        layers=None,
+        pooling=("mean", "std"),
+        position="first",
+        window=None,
+        hop=None,
+        max_duration=None,
+        dtype="auto",
+        revision=None,
+        local_files_only=False,
+        sampling_rate=SAMPLING_RATE,
+        batch_size=4,
+        device="auto",
+        memory=None,
+        n_jobs=None,
+        errors="raise",
+        verbose=0,
+    ):
+        self.model = model
+        self.layers = layers
+        self.pooling = pooling
+        self.position = position
+        self.window = window
+        self.hop = hop
+        self.max_duration = max_duration
+        self.dtype = dtype
+        self.revision = revision
+        self.local_files_only = local_files_only
+        self.sampling_rate = sampling_rate
+        self.batch_size = batch_size
+        self.device = device
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.errors = errors
+        self.verbose = verbose
+
+    def _validate_params(self):
+        super()._validate_params()
+        self._statistics()
+
+    def _statistics(self):
+        return choose("pooling", self.pooling, MASKED_STATISTICS)
+
+    def _source(self):
+        return _hub.Source(os.fspath(self.model), self.revision, bool(self.local_files_only))
+
+    def _encoder(self):
+        if self.model in _ENCODERS:
+            return _ENCODERS[self.model]
+        return _published(self._source(), _hub.state_of(self.model))
+
+    def _layers(self):
+        layers = _LAYERS.get(self.model, "all") if self.layers is None else self.layers
+        return _hub.choose_layers(layers, self._encoder().n_layers + 1)
+
+    def _window_and_hop(self):
+        limit = self._encoder().seconds
+        window = limit if self.window is None else self.window
+        if window > limit:
+            raise ValueError(
+                f"window={self.window!r} is not accepted with model={os.fspath(self.model)!r}, "
+                f"which takes at most {limit:g} s at once. Use window={limit:g} or None."
+            )
+        return window, window if self.hop is None else self.hop
+
+    def _shortest(self):
+        return _SHORTEST / SAMPLING_RATE
+
+    def _network_id(self):
+        if self.model in _ENCODERS:
+            return weights_key(self.model)
+        source, state = self._source(), _hub.state_of(self.model)
+        commit = None if state else _hub.folder_of(source).name
+        return f"whisper-{_hub.network_id(source, state, commit)}"
+
+    def _auto_precision(self, device):
+        return "bfloat16" if device.type == "cpu" and computes_bfloat16(device) else "float32"
+
+    def _load_network(self, device):
+        import torch
+
+        from skspeech.transformers.networks.whisper import WhisperEncoder
+
+        encoder = self._encoder()
+        with torch.device("meta"):
+            network = WhisperEncoder(
+                encoder.n_mels,
+                encoder.n_units,
+                encoder.n_layers,
+                encoder.n_heads,
+                encoder.n_hidden,
+                encoder.n_positions,
+            )
+        if self.model in _ENCODERS:
+            tensors = load_weights(self.model)
+        else:
+            tensors = _hub.read_tensors(self._source(), _PREFIXES, network.state_dict().keys())
+        network.load_state_dict(tensors, assign=True)
+        return network.to(device).eval().compute_in(getattr(torch, self._precision()))
+
+    def _cut(self, waveforms, device):
+        """Log mel frames of all windows, one after another."""
+        encoder = self._encoder()
+        size, hop = (max(1, round(s * SAMPLING_RATE)) for s in self._window_and_hop())
+        starts = [frame_starts(len(waveform), size, hop) for waveform in waveforms]
+        pieces = [
+            _prepared(waveform[start : start + size], encoder.standardize)
+            for waveform, firsts in zip(waveforms, starts, strict=True)
+            for start in firsts
+        ]
+        frames = _logmel(pieces, encoder.n_mels, device)
+        return Windows(frames, np.concatenate(starts), np.array([len(s) for s in starts]))
+
+    def _run(self, network, windows):
+        """Features of all windows, (n_windows, n_features), those of like length together."""
+        import torch
+
+        frames, begins = windows.frames
+        counts = np.diff(begins)
+        features = np.empty((len(counts), self._n_features()), dtype=np.float32)
+        n_threads = n_threads_for(frames.device)
+
+        @torch.inference_mode()
+        def forward(batch):
+            states, n_positions = self._states(network, frames, begins[batch], counts[batch])
+            inside = torch.arange(states[0].shape[1], device=frames.device) < n_positions[:, None]
+            blocks = [
+                block
+                for layer in self._layers()
+                for block in masked_statistics(states[layer], inside, self._statistics())
+            ]
+            return batch, torch.cat(blocks, dim=1).cpu().numpy()
+
+        batches = self._batches(counts, n_threads)
+        for batch, rows in map_in_threads(forward, batches, n_threads):
+            features[batch] = rows
+        return features
+
+    def _batches(self, counts, n_threads):
+        """Indices of windows of like length, together as many frames as some full windows have."""
+        order = np.argsort(-counts, kind="stable")
+        limit = self.batch_size * round(self._window_and_hop()[0] * SAMPLING_RATE / _HOP_LENGTH)
+        if n_threads > 1 and len(counts) >= 2 * n_threads:
+            limit = min(limit, -(-counts.sum() // n_threads))
+        batches = []
+        while len(order):
+            size = max(1, limit // counts[order[0]])
+            batches.append(order[:size])
+            order = order[size:]
+        return batches
+
+    def _states(self, network, frames, begins, counts):
+        """Hidden states of a batch, and how many positions of each row are the window's own."""
+        import torch
+
+        n_frames = torch.from_numpy(counts).to(frames.device)
+        longest = int(counts.max())
+        longest += longest % 2
+        rows = torch.from_numpy(begins[:, None] + np.arange(longest)).to(frames.device)
+        logmel = frames[rows.clamp_(max=len(frames) - 1)]
+        n_positions = (n_frames + 1) // 2
+        first = None
+        if self.position == "last":
+            first = len(network.embed_positions.weight) - n_positions
+        deepest = max(self._layers())
+        same = bool((counts == longest).all())
+        return network(logmel, None if same else n_frames, first, deepest), n_positions
+
+    def _pool(self, windows):
+        return merge_windows(windows, self._blocks())
+
+    def _centres(self, waveforms, windows):
+        """Seconds on which the windows are centred."""
+        size = round(self._window_and_hop()[0] * SAMPLING_RATE)
+        lengths = np.repeat([min(size, len(waveform)) for waveform in waveforms], windows.counts)
+        centres = (windows.starts + lengths / 2) / SAMPLING_RATE
+        return np.split(centres, np.cumsum(windows.counts)[:-1])
+
+    def _timestamps(self, centres):
+        return centres.astype(np.float64)
+
+    def _blocks(self):
+        width = self._encoder().n_units
+        return [
+            (f"layer{layer}_{statistic}", width)
+            for layer in self._layers()
+            for statistic in self._statistics()
+        ]
+
+    def _n_features(self):
+        return sum(width for _, width in self._blocks())
+
+    def _feature_names(self):
+        name = self._encoder().name
+        return [f"{name}_{block}_{i}" for block, width in self._blocks() for i in range(width)]
+
+
+# -- The front end ---------------------------------------------------------------------------------
+
+
+def _prepared(piece, standardize):
+    """A window's samples, repeated where they are too few, of zero mean and unit variance."""
+    if len(piece) < _SHORTEST:
+        piece = np.resize(piece, _SHORTEST)
+    if not standardize:
+        return piece
+    piece = piece.astype(np.float64)
+    return ((piece - piece.mean()) / np.sqrt(piece.var() + 1e-7)).astype(np.float32)
+
+
+def _logmel(pieces, n_mels, device):
+    """Frames of all pieces, one piece after another, and where each begins; as Whisper scales them.
+
+    The decimal logarithm of the power, held at 8 below the loudest of the piece, plus 4, by 4.
+    """
+    import torch
+
+    spectrogram = MelSpectrogram(
+        n_fft=400, hop_length=_HOP_LENGTH, n_mels=n_mels, pad_mode="reflect"
+    )
+    power, firsts = spectrogram(pieces, device)
+    counts = np.diff(firsts) - 1  # the last frame, which looks beyond the end, is left out
+    kept = torch.from_numpy(ranges(firsts[:-1], counts)).to(power.device)
+    begins = np.concatenate([[0], np.cumsum(counts)])
+    return power_to_db(power[kept], begins).div_(40.0).add_(1.0), begins
+
+
+# -- Published encoders ----------------------------------------------------------------------------
+
+_FRONT_END = {"sampling_rate": SAMPLING_RATE, "n_fft": 400, "hop_length": _HOP_LENGTH}
+
+
+@functools.lru_cache(maxsize=16)
+def _published(source, state):
+    folder = _hub.folder_of(source)
+    config = _hub.read_json(folder, "config.json")
+    if (kind := config.get("model_type")) != "whisper":
+        raise ValueError(
+            f"model={source.model!r} is of the type {kind!r}. Use TransformersEmbedding for "
+            "encoders other than Whisper's."
+        )
+    front_end = _hub.read_json(folder, "preprocessor_config.json", "processor_config.json")
+    front_end = front_end.get("feature_extractor", front_end)
+    for name, value in _FRONT_END.items():
+        if front_end.get(name, value) != value:
+            raise ValueError(
+                f"model={source.model!r} takes spectrograms with {name}={front_end[name]!r}, not "
+                f"with Whisper's {value}. Use TransformersEmbedding."
+            )
+    return _Encoder(
+        name="whisper",
+        n_mels=config["num_mel_bins"],
+        n_units=config["d_model"],
+        n_layers=config["encoder_layers"],
+        n_heads=config["encoder_attention_heads"],
+        n_hidden=config["encoder_ffn_dim"],
+        n_positions=config["max_source_positions"],
+        standardize=bool(front_end.get("do_normalize", False)),
+    )

@@ -1,0 +1,42 @@
+"""Pretrained weights: where they come from, and how they are fetched, verified, converted, cached.
+
+Weights are fetched when an estimator first needs them. A machine that will have no network can have
+them ahead of time::
+
+    python -m skspeech.weights fetch
+
+They are kept in the folder named by the environment variable ``SKSPEECH_CACHE``, by default the
+platform's folder for caches.
+"""
+
+from skspeech.weights._common import WeightsError, WeightsNotFoundError
+from skspeech.weights.command import main
+from skspeech.weights.fetching import cache_dir
+from skspeech.weights.registry import REGISTRY, Download, Weights, Wheel
+from skspeech.weights.store import (
+    fetch_weights,
+    fetch_wheel,
+    load_weights,
+    read_weights,
+    weights_file_key,
+    weights_key,
+    weights_path,
+)
+
+__all__ = [
+    "REGISTRY",
+    "Download",
+    "Weights",
+    "WeightsError",
+    "WeightsNotFoundError",
+    "Wheel",
+    "cache_dir",
+    "fetch_weights",
+    "fetch_wheel",
+    "load_weights",
+    "main",
+    "read_weights",
+    "weights_file_key",
+    "weights_key",
+    "weights_path",
+]

@@ -1,0 +1,56 @@
+"""Errors, and commands that run in another process."""
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+_TIMEOUT = 900  # seconds, of a subprocess that downloads or converts
+
+
+class WeightsError(RuntimeError):
+    """Pretrained weights cannot be had, or are not what they should be."""
+
+
+class WeightsNotFoundError(WeightsError):
+    """Pretrained weights are not on this machine and could not be downloaded."""
+
+
+@contextlib.contextmanager
+def readable(path):
+    """Turn an error of the file system into one that names the file of weights."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise WeightsError(f"The file of weights {str(path)!r} cannot be read: {reason}.") from None
+
+
+class CommandError(Exception):
+    """A command failed; the message holds the end of what it said."""
+
+
+def run(command, *, show=False, **options):
+    """Run a command quietly, or with `show` let it print; an error where it fails."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr if show else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            check=False,
+            **options,
+        )
+    except subprocess.TimeoutExpired:
+        raise CommandError(f"{Path(command[0]).name} took more than {_TIMEOUT} s") from None
+    if done.returncode:
+        raise CommandError("\n".join(done.stderr.strip().splitlines()[-8:]))
+
+
+def say(progress, text):
+    """Say on standard error what is being done, where that is wanted."""
+    if progress:
+        print(f"skspeech: {text}", file=sys.stderr, flush=True)

