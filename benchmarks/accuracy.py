@@ -94,10 +94,11 @@ def measure(system, task, seed, time_budget, data_home=None):
     answer = answers_of_peer if system in PEERS else answers_of_preset
     prepare(system, split)
     start = time.monotonic()
-    times, predictions, members = [], [], []
-    for labels, ensemble in answer(system, split, time_budget, seed):
+    times, predictions, members, ensemble = [], [], [], None
+    for labels, latest in answer(system, split, time_budget, seed):
         times.append(time.monotonic() - start)
         predictions.append(labels)
+        ensemble = latest
     scores = balanced_accuracy_over_time(split.y_test, predictions)
     if ensemble is not None:
         alone = [member.predict(split.X_test) for member in voting_alone(ensemble)]
@@ -214,8 +215,8 @@ def report(runs):
             " until the budget ends. First answer: seconds from the call that hands over the"
             " training clips until the test part is predicted. Means over seeds, ± their standard"
             " deviation. A peer answers once; where its answer comes after the budget, its ALC is 0"
-            " and its score is given all the same. Below its best answer: how much the final score is"
-            " less than the best of the curve; below its best member: less than that of the best of"
+            " and its score is given all the same. Below its best answer: how much the final score"
+            " is less than the best of the curve; below its best member: less than that of the best of"
             " the classifiers that vote, alone; both look at the test part"
             " for the best, so chance alone makes them positive.",
             "",
