@@ -216,9 +216,9 @@ def report(runs):
             " training clips until the test part is predicted. Means over seeds, ± their standard"
             " deviation. A peer answers once; where its answer comes after the budget, its ALC is 0"
             " and its score is given all the same. Below its best answer: how much the final score"
-            " is less than the best of the curve; below its best member: less than that of the best of"
-            " the classifiers that vote, alone; both look at the test part"
-            " for the best, so chance alone makes them positive.",
+            " is less than the best of the curve; below its best member: less than that of the best"
+            " classifier that votes, alone. Both look for the best on the test part, so that chance"
+            " alone makes them positive.",
             "",
             *tasks,
             "",
