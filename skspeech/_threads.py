@@ -2,8 +2,9 @@
 
 import contextlib
 import sys
+import threading
 
-__all__ = ["limited_threads", "loaded", "set_threads"]
+__all__ = ["forget_limits", "limited_threads", "loaded", "set_threads"]
 
 
 def loaded(name):
@@ -16,12 +17,18 @@ def loaded(name):
     return None if getattr(spec, "_initializing", False) else module
 
 
+_lock = threading.Lock()
+_limits = []  # (thread, its limit) of each open block
+_before = {}  # by path: each library of linear algebra, and its threads before these blocks
+
+
 @contextlib.contextmanager
 def limited_threads(n_threads, n_blas=None):
     """Let numerical libraries use `n_threads` inside the block, and as before after it.
 
-    OpenBLAS has one limit for the whole process, which threadpoolctl lets only one thread change
-    at a time: where another one does, its limit stands, and the block runs all the same.
+    OpenMP and torch have a limit for each thread. Linear algebra has one for the whole process: of
+    blocks that are open in several threads the last one's holds, and after the last of them it is
+    as it was before the first. A limit that the caller has set by threadpoolctl stands.
 
     Parameters
     ----------
@@ -31,11 +38,19 @@ def limited_threads(n_threads, n_blas=None):
         For linear algebra; None is the same. Many small products are quicker in one thread, and
         far quicker where other processes are busy on the same cores.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import ThreadpoolController
 
     torch = loaded("torch")
     before = torch.get_num_threads() if torch is not None else None
-    with threadpool_limits(limits={"openmp": n_threads, "blas": n_blas or n_threads}):
+    this = threading.current_thread()
+    controller = ThreadpoolController()
+    with controller.select(user_api="openmp").limit(limits=n_threads):
+        with _lock:
+            for library in controller.select(user_api="blas").lib_controllers:
+                if getattr(library, "threading_layer", "") != "openmp":
+                    _before.setdefault(library.filepath, (library, library.num_threads))
+            _limits.append((this, n_blas or n_threads))
+            _limit_blas()
         if torch is not None:
             torch.set_num_threads(n_threads)
         try:
@@ -43,6 +58,25 @@ def limited_threads(n_threads, n_blas=None):
         finally:
             if torch is not None:
                 torch.set_num_threads(before)
+            forget_limits(this, 1)
+
+
+def forget_limits(thread, n_blocks=None):
+    """End the last blocks of a thread, or all of them: also one that was left behind in there."""
+    with _lock:
+        own = [i for i, (owner, _) in enumerate(_limits) if owner is thread]
+        for i in reversed(own if n_blocks is None else own[-n_blocks:]):
+            del _limits[i]
+        _limit_blas()
+
+
+def _limit_blas():
+    for library, before in _before.values():
+        library.set_num_threads(_limits[-1][1] if _limits else before)
+        # Otherwise no other thread could change it before this one is over.
+        getattr(library, "clear_controlling_thread", lambda: None)()
+    if not _limits:
+        _before.clear()
 
 
 def set_threads(n_threads):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -51,6 +52,15 @@ class ShortSleeper(Fake):
         time.sleep(5)
 
 
+class Waiter(Fake):
+    """Waits for the end of the test, in a thread of its process."""
+
+    end = threading.Event()
+
+    def misbehave(self, X, y):
+        self.end.wait(60)
+
+
 class NativeHang(Fake):
     """Hangs in C without releasing the interpreter, deaf to polite signals."""
 
@@ -67,6 +77,24 @@ class Segfault(Fake):
 class SelfKill(Fake):
     def misbehave(self, X, y):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class SelfStop(Fake):
+    def misbehave(self, X, y):
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class LeavesAndDies(Fake):
+    """Its grandchild has left the family, holds the pipes, and outlives it."""
+
+    def misbehave(self, X, y):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                time.sleep(3600)
+            os._exit(0)
+        os.wait()
+        os._exit(3)
 
 
 class Exiter(Fake):

@@ -38,6 +38,7 @@ from skspeech._cores import effective_cores
 from skspeech._stopping import Stopped
 from skspeech.time_budget.workers.pools import LocalPool
 from skspeech.time_budget.workers.process import WorkerProcess
+from skspeech.time_budget.workers.rows import ExchangeFolder
 
 X, y = load_iris(return_X_y=True)
 X_digits, y_digits = load_digits(return_X_y=True)
@@ -141,7 +142,7 @@ def test_snapshots_have_times_that_the_learning_curve_repeats():
     assert not np.isnan(clf.learning_curve_["score"]).any()
 
 
-def test_a_worker_that_starts_while_its_pool_closes_is_not_left_behind(monkeypatch, tmp_path):
+def test_a_worker_that_starts_while_its_pool_closes_is_not_left_behind(monkeypatch):
     begun = threading.Event()
 
     class SlowToStart(WorkerProcess):
@@ -151,12 +152,13 @@ def test_a_worker_that_starts_while_its_pool_closes_is_not_left_behind(monkeypat
             super().__init__(*args)
 
     monkeypatch.setattr("skspeech.time_budget.workers.pools.WorkerProcess", SlowToStart)
-    pool = LocalPool(2, queue.Queue(), str(tmp_path))
+    pool = LocalPool(2, queue.Queue(), ExchangeFolder())
     thread = threading.Thread(target=pool._new_worker)
     thread.start()
     begun.wait()
     pool.close()
     thread.join()
+    pool.folder.close()
     assert not marked_processes()
     with pytest.raises(Stopped):
         pool._new_worker()

@@ -153,9 +153,7 @@ def collect(session):
     splits = np.array(
         [[entry.scores.get(k, np.nan) for k in range(n_folds)] for entry in entries]
     ).reshape(len(entries), n_folds)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing are NaN
-        mean, std = np.nanmean(splits, axis=1), np.nanstd(splits, axis=1)
+    known = np.ma.masked_invalid(splits)
 
     def column(name, dtype=float):
         values = [getattr(entry, name) for entry in entries]
@@ -167,8 +165,8 @@ def collect(session):
         "name": column("name", object),
         "status": column("status", object),
         "score": column("score"),
-        "mean_test_score": mean,
-        "std_test_score": std,
+        "mean_test_score": known.mean(axis=1).filled(np.nan),
+        "std_test_score": known.std(axis=1).filled(np.nan),
         **{f"split{k}_test_score": splits[:, k] for k in range(n_folds)},
         "rank_test_score": _ranks(column("score")),
         "weight": column("weight"),

@@ -116,7 +116,7 @@ class Session:
         self._inbox = queue.Queue()
         self._lock = threading.RLock()
         self._stop = threading.Event()
-        self._closed = self._settled = self._changed = False
+        self._settled = self._changed = False
         self._thread = self._work_thread = self._pool = None
         self._folder = ExchangeFolder()
         self._paused_until = -np.inf
@@ -139,6 +139,7 @@ class Session:
     def begin(self):
         """Start the coordinator."""
         _SESSIONS.add(self)
+        self._pid = os.getpid()
         self._thread = threading.Thread(target=self._coordinate, name="skspeech", daemon=True)
         self._thread.start()
 
@@ -163,22 +164,25 @@ class Session:
 
     def close(self):
         """End everything: no process, no file and no changed setting is left."""
-        if self._closed:
-            return
-        self._closed = True
+        if os.getpid() != self._pid:
+            return  # this is a fork of the process whose run it is
         self.stop()
-        if self.state.here is not None:
-            self.state.here.stopped = True
         self._thread.join(0.1)
+        self._release()
+        self._tell_unfinished()
+        _SESSIONS.discard(self)
+
+    def _release(self):
+        """Let go of threads, processes and files; the coordinator and its caller both do it."""
         with self._locked(0.2):
-            if self._work_thread is not None:
-                self._work_thread.close()
-            if self._pool is not None:
-                self._pool.close()
-            self._folder.close()
-            self._tell_unfinished()
+            if self.state.here is not None:
+                self.state.here.stopped = True
+            for part in (self._work_thread, self._pool, self._folder):
+                if part is not None:
+                    part.close()
 
     def _tell_unfinished(self):
+        self._fail_with_features(self.state.entries)
         for entry in self.state.entries:
             if entry.status == "waiting":
                 entry.status = "not started"
@@ -213,6 +217,7 @@ class Session:
         finally:
             self._count_busy(False)
             self.ended = time.monotonic()
+            self._release()
             self.updates.put(("end", None))
 
     def _prepare(self):
@@ -349,10 +354,7 @@ class Session:
 
     def _dispatch(self):
         state = self.state
-        for entry in state.entries:
-            error = entry.features.error if entry.features is not None else None
-            if error is not None and not (entry.failed or entry.running or entry.models):
-                self._fail(entry, f"{type(error).__name__}: {error}", "", error)
+        self._fail_with_features(entry for entry in state.entries if not entry.running)
         if self._is_paused():
             return
         state.left = self.remaining
@@ -366,6 +368,12 @@ class Session:
         if self._workers_wanted:
             self._dispatch_elsewhere()
         self._count_busy(self._is_busy())
+
+    def _fail_with_features(self, entries):
+        for entry in entries:
+            error = entry.features.error if entry.features is not None else None
+            if error is not None and not (entry.failed or entry.models):
+                self._fail(entry, f"{type(error).__name__}: {error}", "", error)
 
     def _dispatch_here(self):
         state = self.state
@@ -400,7 +408,7 @@ class Session:
             try:
                 self._start_elsewhere(job)
             except Exception as error:
-                if isinstance(error, BrokenExecutor) or getattr(self._pool, "broken", False):
+                if self._pool.broken:
                     self._replace_pool()
                     continue
                 self._fail(job.entry, f"{type(error).__name__}: {error}", traceback.format_exc())
@@ -408,7 +416,7 @@ class Session:
     def _make_pool(self, executor):
         if executor is not None:
             return ExecutorPool(executor, self.settings.n_cores, self._inbox)
-        return LocalPool(self.settings.n_cores, self._inbox, self._folder.path)
+        return LocalPool(self.settings.n_cores, self._inbox, self._folder)
 
     def _replace_pool(self):
         """A user's executor is broken: go on with processes of our own, and try again there."""

@@ -48,7 +48,8 @@ def main():
     _redirect_standard_streams()
     _be_modest()
     tasks = queue.Queue()
-    threading.Thread(target=_read_commands, args=(commands, tasks), daemon=True).start()
+    reader = threading.Thread(target=_read_commands, args=(commands, tasks), daemon=True)
+    reader.start()
     own_pid = os.getpid()
     lock = threading.Lock()
 
@@ -59,9 +60,12 @@ def main():
             write_frame(results, message)
 
     data = _Data()
-    send({"kind": "ready"})
-    while True:
-        _run(tasks.get(), data, send)
+    try:
+        send({"kind": "ready"})
+        while True:
+            _run(tasks.get(), data, send)
+    except OSError:
+        reader.join()  # nobody reads the results; that the parent is gone, the reader sees
 
 
 def _redirect_standard_streams():

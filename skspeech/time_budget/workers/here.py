@@ -2,6 +2,7 @@
 
 import math
 import queue
+import sys
 import threading
 import time
 import traceback
@@ -12,7 +13,7 @@ from sklearn import clone
 from sklearn.pipeline import Pipeline
 
 from skspeech._stopping import Stopped, stoppable
-from skspeech._threads import limited_threads
+from skspeech._threads import forget_limits, limited_threads
 from skspeech.time_budget.workers.tasks import Task, run_task
 
 __all__ = ["Work", "WorkThread", "wait_for_threads"]
@@ -32,11 +33,22 @@ _THREADS = weakref.WeakSet()
 def wait_for_threads(seconds):
     """Wait for threads that were left behind but still compute, before the interpreter ends.
 
-    A library that is interrupted by that in the middle of its work may abort the process.
+    A library that is interrupted by that in the middle of its work may abort the process. One that
+    is interrupted while it is imported nearly always does, and imports end by themselves, so they
+    have half a minute more.
     """
     end = time.monotonic() + seconds
     for thread in list(_THREADS):
         thread.join(max(end - time.monotonic(), 0))
+        while _imports(thread) and time.monotonic() < end + 30:
+            thread.join(0.1)
+
+
+def _imports(thread):
+    frame = sys._current_frames().get(thread.ident) if thread.is_alive() else None
+    while frame is not None and "importlib" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    return frame is not None
 
 
 class WorkThread:
@@ -45,17 +57,18 @@ class WorkThread:
     def __init__(self, inbox):
         self._inbox = inbox
         self._work = queue.SimpleQueue()
-        thread = threading.Thread(target=self._run, name="skspeech-work", daemon=True)
-        _THREADS.add(thread)
-        thread.start()
+        self._thread = threading.Thread(target=self._run, name="skspeech-work", daemon=True)
+        _THREADS.add(self._thread)
+        self._thread.start()
 
     def start(self, job, function):
         """Run ``function(job, post)``; what it posts comes to the inbox."""
         self._work.put((job, function))
 
     def close(self):
-        """Have the thread end after what it does now."""
+        """Have the thread end after what it does now, if it ever does."""
         self._work.put(None)
+        forget_limits(self._thread)
 
     def _run(self):
         while (work := self._work.get()) is not None:
@@ -183,6 +196,7 @@ class Work:
                 with limited_threads(job.n_threads):
                     values = self._transform(features, rows)
             except Exception as error:
+                features.error = error  # known at once, should listing them all take too long
                 features.error = self._with_all_failures(features, error)
                 raise features.error from None
             took = time.monotonic() - start
@@ -206,14 +220,16 @@ class Work:
         return features.level
 
     def _end_of_chunk(self, features, target):
-        """So many rows of average size further on, and one row at least."""
-        chunk = WARM_UP_ROWS
-        if features.warm:
-            rate = features.rate or CHUNK_SECONDS / FIRST_CHUNK
-            chunk = np.clip(CHUNK_SECONDS / max(rate, 1e-9), FIRST_CHUNK, LARGEST_CHUNK)
-        mass = self.state.mass
-        end = int(np.searchsorted(mass, mass[features.level] + chunk, side="right")) - 1
-        return min(max(end, features.level + 1), target)
+        """Rows that are done after the next chunk; of clips that take long, it may be only one."""
+        mass, level = self.state.mass, features.level
+        if not features.warm:
+            return min(level + WARM_UP_ROWS, target)
+        if features.rate is None:  # like those that were done; a far longer one has to wait
+            chunk = FIRST_CHUNK * mass[level] / level
+        else:
+            chunk = min(CHUNK_SECONDS / max(features.rate, 1e-9), LARGEST_CHUNK)
+        end = int(np.searchsorted(mass, mass[level] + chunk, side="right")) - 1
+        return min(max(end, level + 1), target)
 
     def _transform(self, features, rows):
         """(rows, their features) for each part of the data."""
@@ -235,6 +251,10 @@ class Work:
         mass, level = self.state.mass, features.level
         if spent + features.rate * (mass[target] - mass[level]) <= 1.5 * seconds:
             return target
-        affordable = mass[level] + max(seconds - spent, 0.0) / features.rate
-        there = int(np.searchsorted(mass, affordable, side="right")) - 1
-        return max(there, min(10 * len(self.classes), target), level)
+
+        def affordable(seconds):
+            reach = mass[level] + max(seconds - spent, 0.0) / features.rate
+            return int(np.searchsorted(mass, reach, side="right")) - 1
+
+        enough = min(10 * len(self.classes), target, affordable(self.state.budget / 2))
+        return max(affordable(seconds), enough, level)

@@ -78,7 +78,7 @@ class LocalPool:
             "task": cloudpickle.dumps(task),
             "train": rows.train(),
             "test": rows.test(),
-            "model_path": os.path.join(self.folder, f"model-{id(job)}"),
+            "model_path": os.path.join(self.folder.path, f"model-{id(job)}"),
             "n_threads": self.threads,
             "time_left": time_left,
         }
@@ -95,7 +95,7 @@ class LocalPool:
         with self._hiring:
             if self._closed:
                 raise Stopped
-            worker = WorkerProcess(self.inbox, self.threads, self.mark, self.folder)
+            worker = WorkerProcess(self.inbox, self.threads, self.mark, self.folder.path)
             self.workers.append(worker)
         return worker
 
@@ -162,7 +162,7 @@ class LocalPool:
         kill_marked(self.mark)
         for worker in self.workers:
             worker.release()
-        self.workers = []
+        self.workers, self._ready = [], set()
 
 
 def _memory_error(size, why):
@@ -179,13 +179,10 @@ class ExecutorPool:
         self.inbox = inbox
         self.capacity = _executor_size(executor, n_cores)
         self.futures = {}
+        self.broken = False
         self._threads = None
         if isinstance(executor, ProcessPoolExecutor):
             self._threads = max(1, n_cores // self.capacity)
-
-    @property
-    def broken(self):
-        return bool(getattr(self.executor, "_broken", False))
 
     @property
     def jobs(self):
@@ -201,7 +198,11 @@ class ExecutorPool:
         import cloudpickle
 
         payload = cloudpickle.dumps((task, *rows.values(), self._threads))
-        future = self.executor.submit(executor_task, payload)
+        try:
+            future = self.executor.submit(executor_task, payload)
+        except Exception:
+            self.broken = True  # or it was shut down: no fault of the candidate's
+            raise
         self.futures[job] = future
         future.add_done_callback(lambda done: self.inbox.put(("future", job, done)))
 

@@ -72,12 +72,14 @@ class WorkerProcess:
             env=environment,
             start_new_session=True,
         )
-        self._readers = [
-            threading.Thread(target=target, daemon=True)
-            for target in (self._read_results, self._read_log, self._wait, self._write)
+        # Each pipe is closed by the thread that uses it: who else closes it waits for that thread,
+        # and a process that has left the worker's family may hold the other end for long.
+        self._threads = [
+            threading.Thread(target=target, name="skspeech-worker", daemon=True)
+            for target in (self._wait, self._read_results, self._read_log, self._write)
         ]
-        for reader in self._readers:
-            reader.start()
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, command):
         """Send a task; its results come to the inbox. It never waits for the worker to read."""
@@ -112,7 +114,6 @@ class WorkerProcess:
     def kill(self):
         """Kill the process and all that it started, at once."""
         self._dead = True
-        self._commands.put(None)
         for member in self._family():
             try:
                 member.kill()
@@ -122,6 +123,7 @@ class WorkerProcess:
             if self.process.returncode is None:
                 self._kill_group()
                 self.process.kill()
+        self._commands.put(None)  # not before: a worker whose commands end removes all files
 
     def _kill_group(self):
         """Only before the process is reaped: after that, its number may be another one's."""
@@ -130,16 +132,12 @@ class WorkerProcess:
                 os.killpg(self.process.pid, signal.SIGKILL)
 
     def release(self, timeout=0.5):
-        """Wait for a killed process to be gone, and close its pipes."""
-        *readers, writer = self._readers
-        readers[-1].join(timeout)
+        """Wait for a killed process to be gone, and for its pipes to be closed."""
+        self._threads[0].join(timeout)
         if self.process.returncode is None:
             return  # in an uninterruptible system call; the kernel ends it when that returns
-        for reader in [*readers, writer]:
-            reader.join(timeout / 5)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            with contextlib.suppress(OSError):
-                stream.close()
+        for thread in self._threads[1:]:
+            thread.join(timeout / 5)
 
     def _family(self):
         import psutil
@@ -153,30 +151,25 @@ class WorkerProcess:
         self.inbox.put((self, message))
 
     def _read_results(self):
-        stream = self.process.stdout
-        try:
+        with self.process.stdout as stream:
             while (payload := read_frame(stream)) is not None:
                 self._post(pickle.loads(payload))
-        except (OSError, ValueError):
-            pass  # another thread closed it meanwhile
 
     def _read_log(self):
-        stream = self.process.stderr
         start, total = time.monotonic(), 0
-        try:
+        with self.process.stderr as stream:
             while chunk := os.read(stream.fileno(), 65536):
                 self._log = (self._log + chunk)[-LOG_BYTES:]
                 total += len(chunk)
                 ahead = total / LOG_BYTES_PER_SECOND - (time.monotonic() - start)
                 if ahead > 0 and not self._dead:
                     time.sleep(min(ahead, 0.2))
-        except (OSError, ValueError):
-            pass
 
     def _write(self):
-        while (command := self._commands.get()) is not None:
-            with contextlib.suppress(OSError, ValueError):  # if it has died, the inbox tells
-                write_frame(self.process.stdin, command)
+        # Where the process is dead, the inbox tells.
+        with contextlib.suppress(OSError), self.process.stdin as stream:
+            while (command := self._commands.get()) is not None:
+                write_frame(stream, command)
 
     def _wait(self):
         if hasattr(os, "waitid"):
@@ -187,7 +180,7 @@ class WorkerProcess:
                 code = self.process.wait()
         else:
             code = self.process.wait()
-        self._readers[0].join(0.5)  # what it had reported counts
+        self._threads[1].join(0.5)  # what it had reported counts
         self._post({"kind": "died", "returncode": code, "killed": self._dead})
 
 
