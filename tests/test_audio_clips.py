@@ -401,7 +401,7 @@ def test_bad_sampling_rates(rate):
         ({"label": 1}, r"is a dict with the keys 'label' and no recording"),
         ({"bytes": b"", "path": "a.wav"}, r"no recording in them.*row\['sampling_rate'\]"),
         ({"array": [0.1, 0.2], "sampling_rate": 0}, "sampling_rate=0"),
-        (io.StringIO("text"), "is a file open as text. Open it with mode 'rb'"),
+        (io.StringIO("text"), "open as text. Open it with mode 'rb'"),
         (io.BytesIO(b""), "is an empty file"),
         ({0.1, 0.2}, "is a set"),
         (np.array([True, False]), "booleans"),
