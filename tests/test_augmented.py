@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 import soundfile
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.pipeline import make_pipeline
 
-from skspeech import AugmentedClassifier, ShrinkageDiscriminantAnalysis, SpeakerEmbedding, cache
+from skspeech import (
+    AugmentedClassifier,
+    ClippedStandardScaler,
+    ShrinkageDiscriminantAnalysis,
+    SpeakerEmbedding,
+    SpectralStatistics,
+    cache,
+)
 from skspeech.audio import as_clips
 
 RATE = 16_000
@@ -143,3 +151,64 @@ def test_other_speeds_help_to_tell_emotions(data_home):
     ]
     assert scores[1] > scores[0] - 0.01
     assert scores[1] > 0.8
+
+
+class Taker(Listener):
+    """Keeps the groups and weights of its rows too."""
+
+    def fit(self, X, y, groups=None, sample_weight=None):
+        self.groups_, self.weights_ = groups, sample_weight
+        return super().fit(X, y)
+
+
+def test_rows_of_one_clip_are_one_group():
+    X, y = [sine(300.0, 2.5), sine(400.0), sine(500.0)], [0, 1, 0]
+    settings = {"speeds": (0.9,), "crop": 1.0}
+    clf = AugmentedClassifier(make_pipeline(Taker()), **settings).fit(X, y)
+    assert clf.estimator_[-1].groups_.tolist() == [0, 1, 2] * 2 + [0, 0, 0, 0, 0, 1, 2]
+    assert clf.estimator_[-1].weights_ is None
+
+    given = clf.fit(X, y, groups=["x", "y", "x"], sample_weight=[1, 2, 3]).estimator_[-1]
+    assert given.groups_.tolist()[:6] == ["x", "y", "x"] * 2
+    assert given.weights_.tolist()[:6] == [1.0, 2.0, 3.0] * 2
+    assert len(given.groups_) == len(given.weights_) == clf.n_rows_
+
+
+def test_clips_alone_are_no_groups():
+    X, y = [sine(300.0), sine(400.0)], [0, 1]
+    assert AugmentedClassifier(Taker(), speeds=()).fit(X, y).estimator_.groups_ is None
+
+
+def test_groups_and_weights_with_metadata_routing():
+    X, y, groups = [sine(300.0), sine(400.0)], [0, 1], ["x", "y"]
+    with config_context(enable_metadata_routing=True):
+        taker = Taker().set_fit_request(groups=True, sample_weight=True)
+        clf = AugmentedClassifier(taker, speeds=(0.9,))
+        pipeline = make_pipeline(clf).fit(X, y, groups=groups, sample_weight=[1, 2])
+    assert pipeline[-1].estimator_.groups_.tolist() == groups * 2
+    assert pipeline[-1].estimator_.weights_.tolist() == [1, 2] * 2
+
+
+def test_what_does_not_fit_is_told():
+    X, y = [sine(300.0), sine(400.0)], [0, 1]
+    with pytest.raises(ValueError, match=r"estimator=Listener\(\) does not take sample_weight"):
+        AugmentedClassifier(Listener()).fit(X, y, sample_weight=[1, 2])
+    with pytest.raises(ValueError, match="must not be negative"):
+        AugmentedClassifier(Taker()).fit(X, y, sample_weight=[1, -2])
+    with pytest.raises(ValueError, match="groups has 1 missing"):
+        AugmentedClassifier(Taker()).fit(X, y, groups=["a", None])
+    assert AugmentedClassifier(Listener()).fit(X, y, groups=[1, 2]).n_rows_ == 6
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_variants_do_not_make_it_too_sure(seed):
+    # Three tones, all but lost in noise.
+    rng = np.random.default_rng(seed)
+    y = np.tile([500.0, 1100.0, 2300.0], 30)
+    X = [(0.01 * sine(hertz, 0.5) + rng.normal(0, 0.1, 8000)).astype(np.float32) for hertz in y]
+    model = ShrinkageDiscriminantAnalysis(0.5)
+    plain = make_pipeline(SpectralStatistics(), ClippedStandardScaler(), model)
+    augmented = AugmentedClassifier(plain).fit(X, y).estimator_
+    temperature = plain.fit(X, y)[-1].temperature_
+
+    assert 0.5 * temperature < augmented[-1].temperature_ < 2 * temperature

@@ -168,7 +168,8 @@ def test_scikit_learns_checks(name, make):
     failed = [r for r in results if r["status"] == "failed"]
     assert not failed, "\n".join(f"{r['check_name']}: {r['exception']!r}" for r in failed)
     excused = [r for r in results if r["status"] == "xfail"]
-    assert {r["check_name"] for r in excused} == set(expected), "checks that pass after all"
+    due = {check for check, reason in expected.items() if reason.always}
+    assert due <= {r["check_name"] for r in excused}, "checks that pass after all"
     for result in excused:
         assert re.search(expected[result["check_name"]].message, str(result["exception"]))
     skipped = {r["check_name"] for r in results if r["status"] == "skipped"}

@@ -7,8 +7,9 @@ from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
+from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_dense_data
 
-from skspeech.estimators import ShrinkageDiscriminantAnalysis
+from skspeech.estimators import ShrinkageDiscriminantAnalysis, WideLogisticRegression
 
 
 def _wide(n_samples=80, n_features=300, n_classes=4, seed=0):
@@ -122,3 +123,85 @@ def test_parameters_are_checked(params, message):
     X, y = _wide()
     with pytest.raises(ValueError, match=message):
         ShrinkageDiscriminantAnalysis(**params).fit(X, y)
+
+
+@pytest.mark.parametrize("shrinkage", ["auto", 0.3])
+@pytest.mark.parametrize("priors", ["balanced", "empirical"])
+@pytest.mark.parametrize("shape", [(80, 300), (300, 40)])
+def test_a_weight_of_two_is_the_row_given_twice(shape, priors, shrinkage):
+    X, y = _wide(*shape)
+    weight = np.random.default_rng(0).integers(0, 4, len(y))
+    settings = {"shrinkage": shrinkage, "priors": priors, "calibrate": False}
+    weighted = ShrinkageDiscriminantAnalysis(**settings).fit(X, y, sample_weight=weight)
+    repeated = ShrinkageDiscriminantAnalysis(**settings)
+    repeated.fit(X.repeat(weight, axis=0), y.repeat(weight))
+
+    assert weighted.shrinkage_ == pytest.approx(repeated.shrinkage_, rel=1e-9)
+    expected = repeated.decision_function(X)
+    np.testing.assert_allclose(weighted.decision_function(X), expected, rtol=1e-7, atol=1e-9)
+
+
+def test_scikit_learn_finds_weights_equal_to_repetition():
+    name = "ShrinkageDiscriminantAnalysis"
+    check_sample_weight_equivalence_on_dense_data(
+        name, ShrinkageDiscriminantAnalysis(calibrate=False)
+    )
+
+
+def test_weights_are_in_the_loss_of_the_temperature():
+    X, y = _wide(120, 60)
+    X += np.random.default_rng(0).normal(scale=5.0, size=X.shape)
+    groups = np.arange(120) // 2  # whole groups, so that the folds are the same
+    weighted = ShrinkageDiscriminantAnalysis()
+    weighted.fit(X, y, groups=groups, sample_weight=np.full(120, 2.0))
+    repeated = ShrinkageDiscriminantAnalysis()
+    repeated.fit(X.repeat(2, axis=0), y.repeat(2), groups=groups.repeat(2))
+    plain = ShrinkageDiscriminantAnalysis().fit(X, y, groups=groups)
+
+    assert weighted.temperature_ == pytest.approx(repeated.temperature_, rel=1e-4)
+    doubted = np.where(plain.predict(X) == y, 1.0, 50.0)
+    unsure = ShrinkageDiscriminantAnalysis().fit(X, y, groups=groups, sample_weight=doubted)
+    assert unsure.temperature_ != pytest.approx(plain.temperature_, rel=1e-2)
+
+
+def test_repeated_rows_do_not_flatter_if_they_are_groups():
+    X, y = _wide(60, 200)
+    X += np.random.default_rng(0).normal(scale=6.0, size=X.shape)
+    X, y, groups = np.tile(X, (3, 1)), np.tile(y, 3), np.tile(np.arange(60), 3)
+    settings = {"shrinkage": 0.5}
+    once = ShrinkageDiscriminantAnalysis(**settings).fit(X[:60], y[:60]).temperature_
+    leaky = ShrinkageDiscriminantAnalysis(**settings).fit(X, y).temperature_
+    honest = ShrinkageDiscriminantAnalysis(**settings).fit(X, y, groups=groups).temperature_
+
+    assert leaky < 0.3 * once
+    assert 0.5 * once < honest < 2 * once
+
+
+def test_no_temperature_where_no_group_can_be_held_out():
+    X, y = _wide()
+    model = ShrinkageDiscriminantAnalysis().fit(X, y, groups=y)
+    assert model.temperature_ == 1.0
+
+
+@pytest.mark.parametrize("cls", [ShrinkageDiscriminantAnalysis, WideLogisticRegression])
+@pytest.mark.parametrize(
+    ("y", "given", "message"),
+    [
+        ([0, 0, 1, 1], {"sample_weight": [1, 1, 1, -1]}, "must not be negative"),
+        ([0, 0, 1, 1], {"sample_weight": [1, 1, 0, 0]}, r"0 for every clip of the classes \[1\]"),
+        ([0, 0, 1, 1], {"groups": [1, 2, None, 3]}, "groups has 1 missing value"),
+        ([0, 0, 1, 1], {"groups": [1, 2]}, "inconsistent numbers"),
+        (["a", None, "b", "b"], {}, "y has 1 missing value"),
+    ],
+)
+def test_labels_groups_and_weights_are_checked(cls, y, given, message):
+    with pytest.raises(ValueError, match=message):
+        cls().fit(np.eye(4), y, **given)
+
+
+def test_weights_are_left_alone():
+    X, y = _wide()
+    weight = np.ones(len(y))
+    for cls in (ShrinkageDiscriminantAnalysis, WideLogisticRegression):
+        cls().fit(X, y, sample_weight=weight)
+    assert (weight == 1).all()

@@ -379,7 +379,7 @@ class Untouchable(Spectrum):
         (["a"] * 6, "at least 2 classes, but y holds only one class: np.str_\\('a'\\)|'a'"),
         (["a", "b"], "inconsistent numbers of samples"),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "Unknown label type: continuous"),
-        ([1, 2, 3, 1, 2, np.nan], "Input y contains NaN"),
+        ([1, 2, 3, 1, 2, np.nan], "y has 1 missing value"),
         (None, "y should be a 1d array"),
     ],
 )
@@ -508,3 +508,10 @@ def test_the_example_of_a_pipeline(tones):
     pipeline = make_pipeline(Spectrum(), ClippedStandardScaler(), LogisticRegression(C=0.1))
 
     assert pipeline.fit(X, y).score(X, y) > 0.7
+
+
+def test_labels_and_weights_are_checked_before_clips_are_read():
+    with pytest.raises(ValueError, match="y has 1 missing value"):
+        SpeakerEmbeddingClassifier().fit(["gone.wav", "lost.wav"], ["a", None])
+    with pytest.raises(ValueError, match="must not be negative, but is -1 at position 0"):
+        SpeakerEmbeddingClassifier().fit(["gone.wav"] * 2, ["a", "b"], sample_weight=[-1, 1])

@@ -66,3 +66,39 @@ def test_constant_rows():
 def test_values_of_C_are_checked(Cs):
     with pytest.raises(ValueError, match=r"Cs=.* is not accepted"):
         WideLogisticRegression(Cs).fit(*load_iris(return_X_y=True))
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 1.0, 1: 3.0, 2: 1.0}, None])
+@pytest.mark.parametrize("shape", [(60, 300), (200, 30)])
+def test_a_weight_of_two_is_the_row_given_twice(shape, class_weight):
+    X, y = _data(*shape)
+    weight = np.random.default_rng(0).integers(0, 4, len(y))
+    settings = {"class_weight": class_weight, "tol": 1e-9, "max_iter": 5000}
+    weighted = WideLogisticRegression(0.1, **settings).fit(X, y, sample_weight=weight)
+    repeated = WideLogisticRegression(0.1, **settings)
+    repeated.fit(X.repeat(weight, axis=0), y.repeat(weight))
+    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=1e-6)
+
+
+def test_weights_are_in_the_losses():
+    X, y = _data(120, 60)
+    groups = np.arange(120) // 2  # whole groups, so that the folds are the same
+    settings = {"tol": 1e-8, "max_iter": 5000}
+    weighted = WideLogisticRegression(**settings)
+    weighted.fit(X, y, groups=groups, sample_weight=np.full(120, 2.0))
+    repeated = WideLogisticRegression(**settings)
+    repeated.fit(X.repeat(2, axis=0), y.repeat(2), groups=groups.repeat(2))
+    for C, loss in repeated.losses_.items():
+        assert weighted.losses_[C] == pytest.approx(loss, rel=1e-4)
+    uneven = WideLogisticRegression(**settings)
+    uneven.fit(X, y, groups=groups, sample_weight=1.0 + np.arange(120) % 2)
+    assert uneven.losses_ != weighted.losses_
+
+
+def test_repeated_rows_do_not_flatter_if_they_are_groups():
+    rng = np.random.default_rng(0)
+    X, y = np.tile(rng.normal(size=(60, 200)), (3, 1)), np.tile([0, 1], 90)
+    leaky = WideLogisticRegression().fit(X, y)
+    honest = WideLogisticRegression().fit(X, y, groups=np.tile(np.arange(60), 3))
+    assert leaky.C_ == 1.0
+    assert honest.C_ == 1e-3

@@ -126,6 +126,20 @@ def test_the_training_clips_judge_where_there_are_too_few():
     assert data.judges == "training"
 
 
+@pytest.mark.parametrize("groups", ["a single group", "the classes"])
+def test_the_training_clips_judge_where_no_group_can_be_held_out(clips, groups):
+    X, y = clips
+    data = Loudness().fit(X, y, groups=y if groups == "the classes" else [groups] * len(y)).data_
+
+    assert len(data.train.codes) == len(data.valid.codes) == 40
+    assert data.judges == "training"
+
+
+def test_weights_are_refused(clips):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sample_weight'"):
+        Loudness().fit(*clips, sample_weight=np.ones(40))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -133,7 +147,8 @@ def test_the_training_clips_judge_where_there_are_too_few():
         ({"X_val": [np.ones(9)], "y_val": ["shrill"]}, r"y_val holds the classes \['shrill'\]"),
         ({"X_val": [np.ones(9)], "y_val": ["loud"] * 2}, "inconsistent numbers"),
         ({"groups": [1, 2]}, "inconsistent numbers"),
-        ({"groups": [1] * 40}, "groups holds a single group"),
+        ({"groups": [None] + [1] * 39}, "groups has 1 missing value"),
+        ({"X_val": [np.ones(9)], "y_val": [None]}, "y_val has 1 missing value"),
     ],
 )
 def test_mistakes_in_what_judges_are_told(clips, arguments, message):

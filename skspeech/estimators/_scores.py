@@ -6,6 +6,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skspeech._labels import check_groups, check_labels, check_sample_weight
+from skspeech.estimators._targets import check_class_weights
+
 __all__ = ["LinearScores", "class_log_probas"]
 
 
@@ -15,9 +18,14 @@ class LinearScores(ClassifierMixin, BaseEstimator):
     With two classes there is one row of weights, as in scikit-learn: the log odds of the second.
     """
 
-    def _check_data(self, X, y):
-        """The features, and the labels' positions in `classes_`, which this sets."""
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+    __metadata_request__fit = {"groups": True, "sample_weight": True}
+
+    def _check_data(self, X, y, groups, sample_weight):
+        """Features, the labels' positions in `classes_`, which this sets, groups, and weights.
+
+        Rows of weight 0 are left out; where no weights are given, they are 1.
+        """
+        X, y = validate_data(self, X, check_labels(y), dtype=[np.float64, np.float32])
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -25,7 +33,14 @@ class LinearScores(ClassifierMixin, BaseEstimator):
                 f"{type(self).__name__} needs at least 2 classes, but y holds only one class: "
                 f"{self.classes_[0]!r}."
             )
-        return X, codes
+        groups = check_groups(groups, len(y))
+        if sample_weight is None:
+            return X, codes, groups, np.ones(len(y))
+        weight = check_sample_weight(sample_weight, len(y))
+        check_class_weights(self.classes_, codes, weight)
+        keep = weight > 0
+        groups = None if groups is None else groups[keep]
+        return X[keep], codes[keep], groups, weight[keep]
 
     def decision_function(self, X):
         """Give the scores of the classes.

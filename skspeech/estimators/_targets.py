@@ -3,11 +3,12 @@
 import numpy as np
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_consistent_length
 
+from skspeech._labels import check_labels, check_sample_weight
 from skspeech.audio import as_clips
 
-__all__ = ["check_targets"]
+__all__ = ["check_class_weights", "check_targets"]
 
 
 def check_targets(estimator, X, y, sample_weight=None):
@@ -22,7 +23,7 @@ def check_targets(estimator, X, y, sample_weight=None):
     y : array-like of shape (n_clips,)
         Their labels.
     sample_weight : array-like of shape (n_clips,), default=None
-        How much each clip counts.
+        How much each clip counts; none is negative.
 
     Returns
     -------
@@ -32,27 +33,44 @@ def check_targets(estimator, X, y, sample_weight=None):
     Raises
     ------
     ValueError
-        If `y` or `sample_weight` is not as above, `y` holds one class only, or all clips of a class
-        have weight 0.
+        If `y` or `sample_weight` is not as above, a label is missing, `y` holds one class only, or
+        all clips of a class have weight 0.
     """
-    y = column_or_1d(y, warn=True)
+    y = check_labels(y)
     assert_all_finite(y, input_name="y")
     check_classification_targets(y)
-    check_consistent_length(as_clips(X), y, sample_weight)
+    check_consistent_length(as_clips(X), y)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
             f"{type(estimator).__name__} needs clips of at least 2 classes, but y holds only "
             f"one class: {classes[0]!r}."
         )
-    if sample_weight is None:
-        return y
-    weightless = np.bincount(codes, np.asarray(sample_weight)) == 0
-    if weightless.all():
-        raise ValueError("Sample weights must contain at least one non-zero number.")
+    if sample_weight is not None:
+        check_class_weights(classes, codes, check_sample_weight(sample_weight, len(y)))
+    return y
+
+
+def check_class_weights(classes, codes, sample_weight):
+    """See that some row of each class has weight.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The labels.
+    codes : ndarray of int of shape (n_samples,)
+        Position of each row's label in `classes`.
+    sample_weight : ndarray of shape (n_samples,)
+        How much each row counts.
+
+    Raises
+    ------
+    ValueError
+        If all rows of a class have weight 0.
+    """
+    weightless = np.bincount(codes, sample_weight) == 0
     if weightless.any():
         raise ValueError(
             f"sample_weight is 0 for every clip of the classes {classes[weightless].tolist()}. "
             "Leave these clips out, or give some of them weight."
         )
-    return y

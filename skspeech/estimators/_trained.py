@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from skspeech._budget_splits import fold_of_rows
+from skspeech._folds import stratified_folds
+from skspeech._labels import check_groups, check_labels
 from skspeech._sklearn import Interval, StrOptions
 from skspeech.audio import as_clips, in_chunks, iter_waveforms, load_waveforms
 from skspeech.estimators._base import ClipClassifier
@@ -46,7 +47,8 @@ class TrainingData(NamedTuple):
         The first train, the second judge.
     judges : {"held out", "given", "training"}
         Where those that judge come from: clips of `X` that do not train, a validation set of the
-        user's, or, where there are too few clips for either, the training clips themselves.
+        user's, or, where there are too few clips or groups for either, the training clips
+        themselves.
     rng : RandomState
         Where random numbers come from.
     """
@@ -81,6 +83,8 @@ class TrainedClassifier(ClipClassifier):
         "verbose": ["verbose"],
     }
 
+    __metadata_request__fit = {"groups": True}
+
     @abstractmethod
     def _train(self, data):
         """Train on a `TrainingData`; yield each time predictions have become better.
@@ -103,6 +107,7 @@ class TrainedClassifier(ClipClassifier):
             Their labels.
         groups : array-like of shape (n_clips,), default=None
             What must not be both in the clips that train and in those held out, such as speakers.
+            Where none can be held out, the training clips judge the training.
         X_val : sequence of clips, default=None
             Clips that judge the training, in place of some that are held out.
         y_val : array-like, default=None
@@ -212,23 +217,21 @@ class TrainedClassifier(ClipClassifier):
         rng = check_random_state(self.random_state)
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: give both of them, or neither.")
+        groups = check_groups(groups, len(codes))
         waveforms = self._decode(X)
         if X_val is not None:
             valid = self._validation_set(X_val, y_val, classes)
             return TrainingData(Clips(waveforms, codes), valid, "given", rng)
-        if groups is not None:
-            check_consistent_length(codes, groups)
         n_folds = max(2, round(1 / self.validation_fraction))
-        train, valid = (
-            Clips([waveforms[i] for i in rows], codes[rows])
-            for rows in fold_of_rows(codes, groups, n_folds, rng)
-        )
-        if not valid.waveforms:
-            return TrainingData(train, train, "training", rng)
+        folds = stratified_folds(codes, n_folds, groups=groups, random_state=rng)
+        if not folds or len(np.unique(codes[folds[0][1]])) < 2:  # one class is always right
+            clips = Clips(waveforms, codes)
+            return TrainingData(clips, clips, "training", rng)
+        train, valid = (Clips([waveforms[i] for i in rows], codes[rows]) for rows in folds[0])
         return TrainingData(train, valid, "held out", rng)
 
     def _validation_set(self, X_val, y_val, classes):
-        y_val = np.asarray(y_val)
+        y_val = check_labels(y_val, "y_val")
         check_consistent_length(as_clips(X_val), y_val)
         unknown = np.setdiff1d(y_val, classes)
         if len(unknown):

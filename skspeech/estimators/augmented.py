@@ -7,6 +7,8 @@ from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skspeech._labels import check_groups
+from skspeech._routing import fit_params_for
 from skspeech._sklearn import HasMethods, Interval, _fit_context
 from skspeech.audio import AudioError, Clips, as_clips
 from skspeech.estimators._base import ClipClassifier
@@ -26,6 +28,12 @@ class AugmentedClassifier(ClipClassifier):
     clips it teaches a linear classifier what not to listen to. Clips are predicted as they are, so
     predicting takes no longer. Where a voice or a word is told by its pitch or its vowels, compare
     with the classifier alone: there it can do harm.
+
+    What is made of one clip is one group to a classifier that holds rows out, such as
+    :class:`~skspeech.ShrinkageDiscriminantAnalysis`: it would else be judged by clips that it has
+    heard at another speed. A search such as :class:`~sklearn.model_selection.GridSearchCV` needs a
+    `cv` that keeps groups whole, such as
+    :class:`~sklearn.model_selection.StratifiedGroupKFold`.
 
     Parameters
     ----------
@@ -79,6 +87,8 @@ class AugmentedClassifier(ClipClassifier):
         "sampling_rate": [Interval(Real, 0, None, closed="neither")],
     }
 
+    __metadata_request__fit = {"groups": True, "sample_weight": True}
+
     def __init__(self, estimator, *, speeds=(0.9, 1.1), crop=None, sampling_rate=16_000):
         self.estimator = estimator
         self.speeds = speeds
@@ -86,7 +96,7 @@ class AugmentedClassifier(ClipClassifier):
         self.sampling_rate = sampling_rate
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
+    def fit(self, X, y, groups=None, sample_weight=None):
         """Train on the clips and on what is made of them.
 
         Parameters
@@ -95,6 +105,11 @@ class AugmentedClassifier(ClipClassifier):
             Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row.
         y : array-like of shape (n_clips,)
             Their labels.
+        groups : array-like of shape (n_clips,), default=None
+            What must not be both in rows that train and in rows held out, such as speakers. None:
+            each clip is a group, with what is made of it.
+        sample_weight : array-like of shape (n_clips,), default=None
+            How much each clip counts, and each row made of it.
 
         Returns
         -------
@@ -106,16 +121,21 @@ class AugmentedClassifier(ClipClassifier):
         AudioError
             If clips can't be read. It names every one of them.
         ValueError
-            If a parameter, `X` or `y` is not as above, or `y` holds one class only.
+            If a parameter, `X`, `y`, `groups` or `sample_weight` is not as above, `y` holds one
+            class only, all clips of a class have weight 0, or `sample_weight` is given and
+            `estimator` does not take it.
         """
-        y = check_targets(self, X, y)
+        y = check_targets(self, X, y, sample_weight)
+        groups = check_groups(groups, len(y))
         self._check_speeds()
         if getattr(X, "ndim", None) == 2:
             validate_data(self, X, skip_check_array=True)
         clips = as_clips(X, sampling_rate=self.sampling_rate)
         rows, sources = self._rows(clips)
+        estimator = clone(self.estimator)
+        params = self._fit_params(estimator, sources, groups, sample_weight)
         try:
-            self.estimator_ = clone(self.estimator).fit(rows, y[sources])
+            self.estimator_ = estimator.fit(rows, y[sources], **params)
         except AudioError as error:
             # A clip that can't be read can't be read at any speed: it is told once.
             failures = {position: (position, *rest) for position, *rest in error.failures}
@@ -193,6 +213,20 @@ class AugmentedClassifier(ClipClassifier):
 
     def _clips(self, X):
         return as_clips(X, sampling_rate=self.sampling_rate)
+
+    def _fit_params(self, estimator, sources, groups, sample_weight):
+        """Groups and weights of the rows, as far as the estimator takes them."""
+        if len(sources) > sources.max() + 1:
+            groups = sources if groups is None else groups[sources]
+        if sample_weight is None:
+            return fit_params_for(estimator, groups=groups)
+        weight = np.asarray(sample_weight, dtype=np.float64)[sources]
+        if not fit_params_for(estimator, sample_weight=weight):
+            raise ValueError(
+                f"estimator={self.estimator!r} does not take sample_weight. Fit without it, or use "
+                "a classifier that does."
+            )
+        return fit_params_for(estimator, groups=groups, sample_weight=weight)
 
     def _check_speeds(self):
         speeds = np.asarray(self.speeds, dtype=float)

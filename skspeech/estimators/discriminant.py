@@ -6,8 +6,8 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.model_selection import StratifiedKFold
 
+from skspeech._folds import stratified_folds
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.estimators._scores import LinearScores
 
@@ -32,6 +32,8 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
 
     With many features, discriminant analysis is far too sure of itself. One temperature, found by
     cross-validation on the training rows, brings its probabilities down to what they are worth.
+    Give `groups` to `fit` where rows are not independent, such as those of one speaker: held-out
+    rows that the model half knows make it too sure again.
 
     Parameters
     ----------
@@ -90,7 +92,7 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         self.calibrate = calibrate
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
+    def fit(self, X, y, *, groups=None, sample_weight=None):
         """Fit the discriminants.
 
         Parameters
@@ -99,6 +101,13 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
             Features.
         y : array-like of shape (n_samples,)
             Labels, of at least two classes.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of one group, such as those of one speaker or made from one clip, are held out
+            together when the temperature is found. Where no group can be held out, it is 1.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each row counts; 2 is the row given twice. It holds for the means, the
+            covariance, the number of rows that Ledoit and Wolf's amount depends on (so the sum of
+            the weights matters), empirical priors, and the loss that the temperature minimises.
 
         Returns
         -------
@@ -108,50 +117,56 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         Raises
         ------
         ValueError
-            If a parameter, `X` or `y` is not as above.
+            If a parameter, `X`, `y`, `groups` or `sample_weight` is not as above, or all rows of
+            a class have weight 0.
         """
         if self.calibrate is True:
             raise ValueError("calibrate=True is not accepted. Use a number of folds, or False.")
-        X, codes = self._check_data(X, y)
-        mean = X.mean(axis=0)
+        X, codes, groups, weight = self._check_data(X, y, groups, sample_weight)
+        mean = weight.astype(X.dtype) @ X / float(weight.sum())
         centred = X - mean
         products = centred @ centred.T if len(centred) <= centred.shape[1] else None
 
-        self.temperature_ = self._find_temperature(centred, products, codes)
-        coef, constant, self.shrinkage_ = self._solve(centred, products, codes, len(self.classes_))
+        self.temperature_ = self._find_temperature(centred, products, codes, groups, weight)
+        coef, constant, self.shrinkage_ = self._solve(
+            centred, products, codes, weight, len(self.classes_)
+        )
         coef = coef / self.temperature_
-        constant = constant / self.temperature_ + self._log_priors(codes) - coef @ mean
+        constant = constant / self.temperature_ + self._log_priors(codes, weight) - coef @ mean
         if len(self.classes_) == 2:
             coef, constant = np.diff(coef, axis=0), np.diff(constant)
         self.coef_, self.intercept_ = coef, constant
         return self
 
-    def _log_priors(self, codes):
-        counts = np.bincount(codes)
+    def _log_priors(self, codes, weight):
+        counts = np.bincount(codes, weight)
         if self.priors == "balanced":
             return np.zeros(len(counts))
         return np.log(counts / counts.sum())
 
-    def _solve(self, X, products, codes, n_classes):
+    def _solve(self, X, products, codes, weight, n_classes):
         """Weights and constants of the classes, and the shrinkage."""
-        counts = np.bincount(codes, minlength=n_classes)
-        members = np.eye(n_classes)[codes].T / np.maximum(counts, 1)[:, np.newaxis]
-        members = members.astype(X.dtype)
+        members = np.eye(n_classes)[codes].T * weight
+        members = (members / members.sum(axis=1, keepdims=True)).astype(X.dtype)
         means = members @ X
+        # A row of weight w, times the root of w, adds w times its square to the covariance.
+        root = np.sqrt(weight).astype(X.dtype)
+        rows = (X - means[codes]) * root[:, np.newaxis]
         if products is None:
-            weights, shrinkage = self._solve_by_features(X - means[codes], means)
+            coef, shrinkage = self._solve_by_features(rows, weight, means)
         else:
             # Inner products of the rows after each class's mean was taken off.
             left = products - (members @ products)[codes]
             centred = left - (left @ members.T)[:, codes]
-            weights, shrinkage = self._solve_by_rows(X - means[codes], centred, means)
+            centred *= root[:, np.newaxis] * root
+            coef, shrinkage = self._solve_by_rows(rows, weight, centred, means)
         # The middle of the classes' means is where no class is ahead: it keeps numbers small.
-        return weights, -0.5 * np.einsum("ij,ij->i", weights, means), shrinkage
+        return coef, -0.5 * np.einsum("ij,ij->i", coef, means), shrinkage
 
-    def _solve_by_features(self, centred, means):
-        n_rows, n_features = centred.shape
-        covariance = centred.T @ centred / n_rows
-        fourth = np.square(np.square(centred).sum(axis=1)).sum()
+    def _solve_by_features(self, rows, weight, means):
+        n_rows, n_features = float(weight.sum()), rows.shape[1]
+        covariance = rows.T @ rows / n_rows
+        fourth = (np.square(np.square(rows).sum(axis=1)) / weight).sum()
         shrinkage = self._amount(
             np.trace(covariance), np.square(covariance).sum(), fourth, n_rows, n_features
         )
@@ -160,14 +175,14 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         covariance.flat[:: n_features + 1] += ridge
         return cho_solve(cho_factor(covariance, overwrite_a=True), means.T).T, shrinkage
 
-    def _solve_by_rows(self, centred, products, means):
+    def _solve_by_rows(self, rows, weight, products, means):
         """The same by the Woodbury identity, from the rows' inner products."""
-        n_rows, n_features = centred.shape
+        n_rows, n_features = float(weight.sum()), rows.shape[1]
         trace = np.trace(products) / n_rows
         shrinkage = self._amount(
             trace,
             np.square(products).sum() / n_rows**2,
-            np.square(np.diag(products)).sum(),
+            (np.square(np.diag(products)) / weight).sum(),
             n_rows,
             n_features,
         )
@@ -175,9 +190,9 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         if shrinkage == 1.0:
             return means / ridge, shrinkage
         system = products.copy()
-        system.flat[:: n_rows + 1] += n_rows * ridge / (1 - shrinkage)
-        inner = cho_solve(cho_factor(system, overwrite_a=True), centred @ means.T)
-        return (means - inner.T @ centred) / ridge, shrinkage
+        system.flat[:: len(rows) + 1] += n_rows * ridge / (1 - shrinkage)
+        inner = cho_solve(cho_factor(system, overwrite_a=True), rows @ means.T)
+        return (means - inner.T @ rows) / ridge, shrinkage
 
     def _ridge(self, shrinkage, variance, means):
         """What the diagonal gets; something too where all rows equal their classes' means."""
@@ -196,41 +211,31 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
             return 1.0
         return float(np.clip(noise / distance, _MIN_SHRINKAGE, 1.0))
 
-    def _find_temperature(self, X, products, codes):
+    def _find_temperature(self, X, products, codes, groups, weight):
         """The temperature of least log loss on held-out rows, each class weighing the same."""
-        counts = np.bincount(codes)
-        if self.calibrate is False or np.sort(counts)[-2] < 2:
+        if self.calibrate is False:
             return 1.0
-        # A class with fewer rows than folds is left out of some folds' training, not of the rest.
-        n_splits = min(self.calibrate, int(counts.max()))
+        n_classes = len(self.classes_)
         scores, held_out = [], []
-        for train, test in stratified_folds(codes, n_splits):
-            if len(np.unique(codes[train])) < len(counts):
-                continue
+        for train, test in stratified_folds(codes, self.calibrate, groups=groups, random_state=0):
             inner = None if products is None else products[np.ix_(train, train)]
-            weights, constants, _ = self._solve(X[train], inner, codes[train], len(counts))
-            scores.append(X[test] @ weights.T + constants)
-            held_out.append(codes[test])
+            coef, constants, _ = self._solve(
+                X[train], inner, codes[train], weight[train], n_classes
+            )
+            scores.append(X[test] @ coef.T + constants)
+            held_out.append(test)
         if not scores:
             return 1.0
         scores, held_out = np.concatenate(scores), np.concatenate(held_out)
-        weights = 1.0 / np.bincount(held_out, minlength=len(counts))[held_out]
+        codes, weight = codes[held_out], weight[held_out]
+        totals = np.bincount(codes, weight)
+        if np.count_nonzero(totals) < 2:
+            return 1.0  # one class alone does not say how sure to be of the others
+        weight = weight / totals[codes]
 
         def log_loss(log_temperature):
             log_probas = log_softmax(scores / np.exp(log_temperature), axis=1)
-            return -np.average(log_probas[np.arange(len(held_out)), held_out], weights=weights)
+            return -np.average(log_probas[np.arange(len(codes)), codes], weights=weight)
 
         best = minimize_scalar(log_loss, bounds=_LOG_TEMPERATURES, method="bounded")
         return float(np.exp(best.x))
-
-
-def stratified_folds(codes, n_splits):
-    """Stratified folds; rows of classes that have too few for every fold stay in training."""
-    counts = np.bincount(codes)
-    common = np.flatnonzero(counts[codes] >= n_splits)
-    rare = np.flatnonzero(counts[codes] < n_splits)
-    if len(common) == 0:
-        return
-    splitter = StratifiedKFold(n_splits, shuffle=True, random_state=0)
-    for train, test in splitter.split(common, codes[common]):
-        yield np.concatenate([common[train], rare]), common[test]

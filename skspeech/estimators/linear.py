@@ -12,6 +12,7 @@ from sklearn.preprocessing import Normalizer
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
+from skspeech._labels import check_sample_weight
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from skspeech.estimators._base import ClipClassifier
 from skspeech.estimators._targets import check_targets
@@ -57,6 +58,8 @@ class _EmbeddingClassifier(ClipClassifier):
     }
 
     _extractor_parameters = _EXTRACTOR_PARAMETERS
+
+    __metadata_request__fit = {"sample_weight": True}
 
     @abstractmethod
     def _default_extractor(self):
@@ -104,7 +107,7 @@ class _EmbeddingClassifier(ClipClassifier):
         y : array-like of shape (n_clips,)
             Their labels.
         sample_weight : array-like of shape (n_clips,), default=None
-            How much each clip counts, times its class's weight.
+            How much each clip counts, times its class's weight; none is negative.
 
         Returns
         -------
@@ -120,6 +123,7 @@ class _EmbeddingClassifier(ClipClassifier):
             or all clips of a class have weight 0.
         """
         y = check_targets(self, X, y, sample_weight)
+        sample_weight = check_sample_weight(sample_weight, len(y))
         pipeline = self.to_pipeline()
         # Not Pipeline.fit, to which sample_weight has another name, depending on metadata routing.
         features = X

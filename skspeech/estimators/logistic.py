@@ -7,9 +7,9 @@ from scipy.linalg import eigh
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import compute_class_weight
 
+from skspeech._folds import stratified_folds
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.estimators._scores import LinearScores, class_log_probas
-from skspeech.estimators.discriminant import stratified_folds
 
 __all__ = ["WideLogisticRegression"]
 
@@ -93,7 +93,7 @@ class WideLogisticRegression(LinearScores):
         self.tol = tol
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
+    def fit(self, X, y, *, groups=None, sample_weight=None):
         """Choose `C` and fit.
 
         Parameters
@@ -102,6 +102,13 @@ class WideLogisticRegression(LinearScores):
             Features, on similar scales.
         y : array-like of shape (n_samples,)
             Labels, of at least two classes.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of one group, such as those of one speaker or made from one clip, are held out
+            together when `C` is chosen. Where no group can be held out, the largest of `Cs` is
+            taken.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each row counts, times its class's weight; 2 is the row given twice. It holds
+            for the solution, balanced classes, and the losses by which `C` is chosen.
 
         Returns
         -------
@@ -111,50 +118,48 @@ class WideLogisticRegression(LinearScores):
         Raises
         ------
         ValueError
-            If a parameter, `X` or `y` is not as above.
+            If a parameter, `X`, `y`, `groups` or `sample_weight` is not as above, or all rows of
+            a class have weight 0.
         """
         Cs = np.sort(np.atleast_1d(np.asarray(self.Cs, dtype=float)))
         if Cs.ndim != 1 or len(Cs) == 0 or not (Cs > 0).all():
             raise ValueError(f"Cs={self.Cs!r} is not accepted. Use one or several numbers above 0.")
-        X, codes = self._check_data(X, y)
-        mean = X.mean(axis=0)
+        X, codes, groups, weight = self._check_data(X, y, groups, sample_weight)
+        mean = weight.astype(X.dtype) @ X / float(weight.sum())
         rows, back = _rotate(X - mean)
-        self.losses_ = self._losses(rows, codes, Cs) if len(Cs) > 1 else {}
+        self.losses_ = self._losses(rows, codes, groups, weight, Cs) if len(Cs) > 1 else {}
         self.C_ = min(self.losses_, key=self.losses_.get) if self.losses_ else float(Cs[-1])
-        solution = self._solver(codes).set_params(C=self.C_).fit(rows, codes)
+        weight = weight * self._class_weights(codes, weight)[codes]
+        solution = self._solver().set_params(C=self.C_).fit(rows, codes, weight)
         self.coef_ = back(solution.coef_)
         self.intercept_ = solution.intercept_ - self.coef_ @ mean
         self.n_iter_ = solution.n_iter_
         return self
 
-    def _solver(self, codes):
-        weights = compute_class_weight(
+    def _class_weights(self, codes, weight):
+        if self.class_weight == "balanced":
+            return weight.sum() / len(self.classes_) / np.bincount(codes, weight)
+        return compute_class_weight(
             self.class_weight, classes=self.classes_, y=self.classes_[codes]
         )
-        return LogisticRegression(
-            class_weight=dict(enumerate(weights)),
-            max_iter=self.max_iter,
-            tol=self.tol,
-            warm_start=True,
-        )
 
-    def _losses(self, rows, codes, Cs):
+    def _solver(self):
+        return LogisticRegression(max_iter=self.max_iter, tol=self.tol, warm_start=True)
+
+    def _losses(self, rows, codes, groups, weight, Cs):
         """Held-out log loss for each C, from the most to the least regularised."""
-        n_classes = len(self.classes_)
-        weights = 1.0 / np.bincount(codes)
+        balanced = weight / np.bincount(codes, weight)[codes]
+        weight = weight * self._class_weights(codes, weight)[codes]
         losses = dict.fromkeys(map(float, Cs), 0.0)
-        n_folds = 0
-        for train, test in stratified_folds(codes, self.cv):
-            if len(np.unique(codes[train])) < n_classes:
-                continue
-            n_folds += 1
-            solver = self._solver(codes)
+        folds = stratified_folds(codes, self.cv, groups=groups, random_state=0)
+        for train, test in folds:
+            solver = self._solver()
             for C in losses:
-                solver.set_params(C=C).fit(rows[train], codes[train])
+                solver.set_params(C=C).fit(rows[train], codes[train], weight[train])
                 log_probas = class_log_probas(solver.decision_function(rows[test]))
                 held_out = log_probas[np.arange(len(test)), codes[test]]
-                losses[C] -= np.average(held_out, weights=weights[codes[test]])
-        return {C: loss / n_folds for C, loss in losses.items()} if n_folds else {}
+                losses[C] -= np.average(held_out, weights=balanced[test])
+        return {C: loss / len(folds) for C, loss in losses.items()} if folds else {}
 
 
 def _rotate(X):

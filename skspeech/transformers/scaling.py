@@ -55,6 +55,8 @@ class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
 
     _parameter_constraints: dict = {"clip": [Interval(Real, 0, None, closed="neither")]}
 
+    __metadata_request__fit = {"sample_weight": True}
+
     def __init__(self, *, clip=5.0):
         self.clip = clip
 

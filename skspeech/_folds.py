@@ -1,0 +1,165 @@
+"""Stratified folds that keep groups whole: the one place that decides which rows are held out."""
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+__all__ = ["stratified_folds", "why_no_fold"]
+
+
+def stratified_folds(codes, n_splits, *, groups=None, random_state=None):
+    """Split rows into folds, each of which is held out once.
+
+    No group is split. What a fold holds out is of classes that its training rows have too: where
+    the last rows of a class would be held out, whole groups go back to the training rows. A class
+    of one clip, or of one group, is therefore never held out; a class of two is.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples,)
+        Class of each row, as a number.
+    n_splits : int
+        Folds, at least 2. There may be fewer: empty ones are left out.
+    groups : array-like of shape (n_samples,), default=None
+        Rows with the same value stay on one side. None: each row is a group of its own.
+    random_state : int, RandomState or None, default=None
+        Where the order of the rows comes from.
+
+    Returns
+    -------
+    list of (train, test)
+        Sorted positions of rows; `why_no_fold` says why the list is empty. Without groups, each
+        class is spread evenly, and the first fold holds out every class that can be held out. With
+        groups, the first fold is the one that holds out most classes.
+
+    Examples
+    --------
+    >>> from skspeech._folds import stratified_folds
+    >>> folds = stratified_folds([0, 0, 1, 1], 2, groups=[5, 6, 6, 5], random_state=0)
+    >>> [test.tolist() for _, test in folds]
+    [[1, 2], [0, 3]]
+    """
+    if n_splits < 2:
+        raise ValueError(f"n_splits={n_splits!r} is not accepted. Use 2 or more.")
+    codes = np.unique(codes, return_inverse=True)[1]
+    rng = check_random_state(random_state)
+    if groups is not None:
+        groups = np.unique(groups, return_inverse=True)[1]
+        if groups.max(initial=-1) + 1 == len(codes):
+            groups = None  # each row is a group of its own
+    if groups is None:
+        fold_of = _spread_rows(codes, n_splits, rng)
+    else:
+        fold_of = _spread_groups(codes, groups, n_splits, rng)
+    folds = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(n_splits)]
+    if groups is not None:
+        folds = [_keep_all_classes(codes, groups, *fold) for fold in folds]
+        size = len(codes) / n_splits
+        folds.sort(key=lambda fold: (-len(np.unique(codes[fold[1]])), abs(len(fold[1]) - size)))
+    return [(train, test) for train, test in folds if len(test)]
+
+
+def why_no_fold(codes, groups=None):
+    """Say why no row can be held out.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples,)
+        Class of each row, as a number.
+    groups : array-like of shape (n_samples,), default=None
+        As in `stratified_folds`.
+
+    Returns
+    -------
+    str
+        A sentence without its full stop; empty where a row can be held out.
+
+    Examples
+    --------
+    >>> from skspeech._folds import why_no_fold
+    >>> why_no_fold([0, 1, 2])
+    'each class has one clip only'
+    """
+    codes = np.unique(codes, return_inverse=True)[1]
+    if groups is None:
+        return "each class has one clip only" if (np.bincount(codes) < 2).all() else ""
+    groups = np.unique(groups, return_inverse=True)[1]
+    pairs, tied = _pairs_and_tied(codes, groups)
+    if not tied.all():
+        return ""
+    if len(tied) < 2:
+        return "groups holds a single group, which would have to be split"
+    if len(tied) == len(codes):
+        return "each class has one clip only"
+    if (np.bincount(pairs[:, 1]) == 1).all():
+        return "all clips of each class are in one group"
+    return "each group holds all clips of some class, which could then not be learnt"
+
+
+def _spread_rows(codes, n_splits, rng):
+    """Fold of each row, -1 for classes of one row: classes, and folds, as even as can be."""
+    rows = rng.permutation(len(codes))
+    rows = rows[np.argsort(codes[rows], kind="stable")]
+    counts = np.bincount(codes)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    first = place % n_splits == 0
+    folds = np.zeros(len(rows), dtype=int)
+    # The other folds take turns across all classes, so that none gets the rest of each class.
+    folds[~first] = 1 + np.arange(np.count_nonzero(~first)) % (n_splits - 1)
+    fold_of = np.empty(len(rows), dtype=int)
+    fold_of[rows] = folds
+    fold_of[counts[codes] < 2] = -1
+    return fold_of
+
+
+def _spread_groups(codes, groups, n_splits, rng):
+    """Fold of each row, the same in a group; -1 where a group has all rows of some class.
+
+    Each group goes where least is of its classes, large groups first.
+    """
+    pairs, tied = _pairs_and_tied(codes, groups)
+    group, code, share = pairs[:, 0], pairs[:, 1], _shares(codes, groups, pairs)
+    begin = np.searchsorted(group, np.arange(len(tied) + 1))
+    sizes = np.bincount(groups)
+    weight = np.bincount(group, share**2)
+
+    order = rng.permutation(len(tied))
+    order = order[np.argsort(-weight[order].round(9), kind="stable")]
+    held = np.zeros((n_splits, codes.max() + 1))  # share of each class in each fold
+    n_rows = np.zeros(n_splits, dtype=int)
+    fold_of = np.full(len(tied), -1)
+    for g in order[~tied[order]]:
+        own = slice(begin[g], begin[g + 1])
+        # The sum of the squares of `held` grows least where this product is least.
+        overlap = (held[:, code[own]] @ share[own]).round(9)
+        k = np.lexsort([n_rows, overlap])[0]
+        held[k, code[own]] += share[own]
+        n_rows[k] += sizes[g]
+        fold_of[g] = k
+    return fold_of[groups]
+
+
+def _pairs_and_tied(codes, groups):
+    """Sorted (group, class) pairs that occur; and which groups have all rows of some class."""
+    pairs = np.unique(np.column_stack([groups, codes]), axis=0)
+    groups_of_class = np.bincount(pairs[:, 1])
+    tied = np.zeros(groups.max() + 1, dtype=bool)
+    tied[pairs[groups_of_class[pairs[:, 1]] == 1, 0]] = True
+    return pairs, tied
+
+
+def _shares(codes, groups, pairs):
+    """What part of its class each (group, class) pair has."""
+    n_classes = codes.max() + 1
+    _, counts = np.unique(groups * n_classes + codes, return_counts=True)
+    return counts / np.bincount(codes)[pairs[:, 1]]
+
+
+def _keep_all_classes(codes, groups, train, test):
+    """Give whole groups back to training until it has every class that is held out."""
+    while lost := set(codes[test]) - set(codes[train]):
+        held_out = np.unique(groups[test])
+        # The group that brings most of the lost classes back; of equals, the smallest.
+        rows_of = [test[groups[test] == group] for group in held_out]
+        back = max(rows_of, key=lambda rows: (len(lost & set(codes[rows])), -len(rows)))
+        train, test = np.union1d(train, back), np.setdiff1d(test, back)
+    return train, test

@@ -1,0 +1,173 @@
+"""Labels, groups and weights of clips, checked before minutes of work and not after."""
+
+import sys
+
+import numpy as np
+from sklearn.utils.validation import column_or_1d
+
+__all__ = ["check_groups", "check_labels", "check_sample_weight"]
+
+
+def check_labels(y, name="y"):
+    """See that there is a label for each row, and none is missing.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels: a list, an array, or a column of pandas'.
+    name : str, default="y"
+        What errors call it.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        The labels. Text stays text; pandas' types become NumPy's.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing (None, NaN or pandas' NA), or `y` has another shape.
+
+    Examples
+    --------
+    >>> from skspeech._labels import check_labels
+    >>> check_labels(["a", None, "b"])
+    Traceback (most recent call last):
+        ...
+    ValueError: y has 1 missing value (None, NaN or NA), the first at position 1. Leave these \
+clips out, or fill it in.
+    """
+    missing = _missing(y)
+    if missing.any():
+        n_missing = np.count_nonzero(missing)
+        raise ValueError(
+            f"{name} has {n_missing} missing value{'s' if n_missing > 1 else ''} (None, NaN or "
+            f"NA), the first at position {missing.argmax()}. Leave these clips out, or fill it in."
+        )
+    return column_or_1d(_without_pandas(y), warn=True)
+
+
+def check_groups(groups, n_samples):
+    """See that there is a group for each row, and none is missing.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n_samples,) or None
+        Group of each row. Values of several types are told apart too.
+    n_samples : int
+        Number of rows.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or None
+        Values that can be sorted.
+
+    Raises
+    ------
+    ValueError
+        If a group is missing (None, NaN or pandas' NA), or their number or shape is another.
+    """
+    if groups is None:
+        return None
+    groups = check_labels(groups, "groups")
+    if len(groups) != n_samples:
+        raise ValueError(
+            "groups and X have inconsistent numbers of samples: "
+            f"{len(groups)} groups for {n_samples} rows."
+        )
+    if groups.dtype != object:
+        return groups
+    try:
+        np.sort(groups)
+    except TypeError:  # values of several types
+        numbers = {}
+        return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+    return groups
+
+
+def check_sample_weight(sample_weight, n_samples):
+    """See that there is a weight for each row, and that weights are weights.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,) or None
+        How much each row counts.
+    n_samples : int
+        Number of rows.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), float64, or None
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If a weight is missing, infinite or negative, all are 0, or their number or shape is
+        another.
+    """
+    if sample_weight is None:
+        return None
+    if _missing(sample_weight).any():
+        raise ValueError("sample_weight has missing values (None, NaN or NA).")
+    weights = np.asarray(_without_pandas(sample_weight), dtype=np.float64)
+    if weights.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight and X have inconsistent numbers of samples: weights of shape "
+            f"{weights.shape} for {n_samples} rows."
+        )
+    if not np.isfinite(weights).all():
+        raise ValueError("sample_weight has infinite values.")
+    if (weights < 0).any():
+        position = (weights < 0).argmax()
+        raise ValueError(
+            f"sample_weight must not be negative, but is {weights[position]:g} at position "
+            f"{position}. Use 0 to leave a clip out."
+        )
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
+
+
+def _missing(values):
+    """Which values are missing: (n_samples,), or empty where `values` is no column."""
+    if _is_pandas(values):
+        missing = np.asarray(values.isna())
+    else:
+        # Not np.asarray alone, which makes the text "nan" of a NaN in a list of text.
+        dtype = object if isinstance(values, list | tuple) else None
+        missing = _missing_in_array(np.asarray(values, dtype=dtype))
+    return missing.any(axis=1) if missing.ndim == 2 else missing
+
+
+def _missing_in_array(values):
+    if values.ndim not in (1, 2):
+        return np.zeros(0, dtype=bool)
+    if values.dtype.kind in "fc":
+        return np.isnan(values)
+    if values.dtype.kind in "mM":
+        return np.isnat(values)
+    if values.dtype != object:
+        return np.zeros(len(values), dtype=bool)
+    pandas = sys.modules.get("pandas")  # without it there is no NA
+    nothing = [None, *(getattr(pandas, name, None) for name in ("NA", "NaT"))]
+    missing = [
+        any(value is none for none in nothing) or (_is_number(value) and value != value)
+        for value in values.ravel()
+    ]
+    return np.reshape(missing, values.shape)
+
+
+def _is_number(value):
+    return isinstance(value, float | complex | np.floating | np.datetime64)
+
+
+def _is_pandas(values):
+    return type(values).__module__.split(".")[0] == "pandas" and hasattr(values, "isna")
+
+
+def _without_pandas(values):
+    if not _is_pandas(values) or not hasattr(values, "dtype"):
+        return values
+    # Nullable numbers know the plain type that they have without missing values.
+    return np.asarray(values, dtype=getattr(values.dtype, "numpy_dtype", None))

@@ -1,0 +1,93 @@
+"""Who takes groups and weights: the one place that knows how an estimator's `fit` gets them."""
+
+from inspect import Parameter, signature
+
+from sklearn import get_config
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.validation import has_fit_parameter
+
+from skspeech._sklearn import BaseSearchCV
+
+__all__ = ["fit_params_for"]
+
+
+def fit_params_for(estimator, *, groups=None, sample_weight=None):
+    """Give the keyword arguments by which an estimator's `fit` gets groups and weights.
+
+    With scikit-learn's metadata routing they go where they are requested. Without it, they go to
+    every step of a pipeline, also of pipelines inside, that has such a parameter. The splitter of a
+    search gets groups if it keeps them whole.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose `fit` will be called.
+    groups : array-like of shape (n_samples,), default=None
+        Group of each row.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row.
+
+    Returns
+    -------
+    dict
+        For ``estimator.fit(X, y, **params)``. What nobody takes is not in it.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import Normalizer
+    >>> from skspeech import ShrinkageDiscriminantAnalysis
+    >>> from skspeech._routing import fit_params_for
+    >>> pipeline = make_pipeline(Normalizer(), ShrinkageDiscriminantAnalysis())
+    >>> fit_params_for(pipeline, groups=[1, 1, 2])
+    {'shrinkagediscriminantanalysis__groups': [1, 1, 2]}
+    """
+    given = {"groups": groups, "sample_weight": sample_weight}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return {}
+    if get_config()["enable_metadata_routing"]:
+        consumed = get_routing_for_object(estimator).consumes("fit", given)
+        return {name: value for name, value in given.items() if name in consumed}
+    return _by_signature(estimator, given)
+
+
+def _by_signature(estimator, given):
+    if isinstance(estimator, Pipeline):
+        steps = [(name, step) for name, step in estimator.steps if hasattr(step, "fit")]
+        return {
+            f"{name}__{key}": value
+            for name, step in steps
+            for key, value in _by_signature(step, given).items()
+            if step is estimator.steps[-1][1] or _passes_on(step, key)
+        }
+    if isinstance(estimator, BaseSearchCV):
+        # What is called groups goes to the splitter alone; a pipeline's step has another key.
+        params = {
+            key: value
+            for key, value in _by_signature(estimator.estimator, given).items()
+            if key != "groups"
+        }
+        if "groups" in given and _keeps_groups(estimator.cv):
+            params["groups"] = given["groups"]
+        return params
+    return {name: value for name, value in given.items() if has_fit_parameter(estimator, name)}
+
+
+def _passes_on(transformer, key):
+    """Whether `fit_transform`, which a pipeline calls in place of `fit`, takes it too."""
+    if not hasattr(transformer, "fit_transform"):
+        return True
+    parameters = signature(transformer.fit_transform).parameters
+    return key in parameters or any(
+        parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
+
+
+def _keeps_groups(cv):
+    if not hasattr(cv, "split"):
+        return False  # a number of folds, or index pairs
+    if hasattr(cv, "get_metadata_routing"):
+        return bool(get_routing_for_object(cv).consumes("split", ["groups"]))
+    return "groups" in signature(cv.split).parameters
