@@ -1,4 +1,4 @@
-"""Clips that can't be read, where errors="warn" goes on: neither learnt nor predicted as silence."""
+"""Clips that can't be read: with errors="warn" they are neither learnt nor predicted as silence."""
 
 import pickle
 import warnings
