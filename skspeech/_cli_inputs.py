@@ -1,6 +1,8 @@
 """What the command line is given: labelled data, and clips named one way or another."""
 
+import codecs
 import csv
+import io
 import itertools
 import queue
 import sys
@@ -112,7 +114,7 @@ def _read_table(path):
         columns = _read_parquet(path)
         n_rows = len(next(iter(columns.values()), []))
         return columns, range(1, n_rows + 1)
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with _text_of(path) as file:
         header = file.readline()
         file.seek(0)
         delimiter = "\t" if path.suffix.lower() == ".tsv" or "\t" in header else ","
@@ -126,7 +128,7 @@ def _read_table(path):
                 if any(cell.strip() for cell in row):
                     rows.append(row)
                     lines.append(reader.line_num)
-        except (csv.Error, UnicodeDecodeError) as error:
+        except csv.Error as error:
             raise ValueError(f"{str(path)!r} can't be read as a table: {error}.") from None
     wrong = [line for row, line in zip(rows, lines) if len(row) != len(names)]
     if wrong:
@@ -138,6 +140,24 @@ def _read_table(path):
     return {
         name.strip(): [c.strip() for c in column] for name, column in zip(names, columns)
     }, lines
+
+
+def _text_of(path):
+    """The text of a file in UTF-8; ValueError with the first line that is not."""
+    content = path.read_bytes()
+    how = "Save it as UTF-8 (in a spreadsheet: as 'CSV UTF-8')."
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{str(path)!r} is text in UTF-16. {how}")
+    try:
+        return io.StringIO(content.decode("utf-8-sig"), newline="")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line = before.count(b"\n") + 1
+        shown = content[before.rfind(b"\n") + 1 :].split(b"\n")[0].decode("cp1252", "replace")
+        raise ValueError(
+            f"{str(path)!r} is not text in UTF-8: in line {line} it has the byte "
+            f"0x{content[error.start]:02x}, as in Latin-1 or cp1252 ({shown.strip()[:80]!r}). {how}"
+        ) from None
 
 
 def _read_parquet(path):
@@ -279,7 +299,7 @@ def iter_paths(names):
     ------
     str
     """
-    from skspeech.datasets import _audio_files
+    from skspeech.audio.formats import recordings_in
 
     for name in names:
         if name == "-":
@@ -288,7 +308,7 @@ def iter_paths(names):
                 if line:
                     yield line
         elif Path(name).is_dir():
-            found = _audio_files(Path(name))
+            found = recordings_in(Path(name))
             if not found:
                 raise ValueError(f"There are no audio files in the folder {name!r}.")
             yield from map(str, found)

@@ -18,6 +18,7 @@ from ._download import Apt, locked, not_there, run, some, verified_files
 from ._progress import progress_bar
 from ._sklearn import Interval, StrOptions, validate_params
 from ._synthesis import WORDS, draw_speaker, say
+from .audio.formats import AUDIO_EXTENSIONS, recordings_in
 
 __all__ = [
     "fetch_emodb",
@@ -28,15 +29,6 @@ __all__ = [
     "make_speech_like",
     "make_tones",
 ]
-
-# What libsndfile, FFmpeg or both can read. A clip that cannot be decoded after all is named in the
-# error of whoever reads it, rather than left out here.
-AUDIO_EXTENSIONS = {
-    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".snd", ".w64", ".wav"),
-    *(".aac", ".amr", ".m4a", ".mka", ".mp2", ".mp3", ".mp4", ".webm", ".wma"),
-    *(".oga", ".ogg", ".opus"),
-}
-
 
 # ---------------------------------------------------------------------------------------------
 # Your own folders
@@ -67,7 +59,8 @@ def load_audio_folder(path, *, categories=None, description=None, return_X_y=Fal
                                        speaker_1/
                                            c.wav
 
-    Nothing is decoded. Hidden files and files that are not audio by their extension are left out.
+    Nothing is decoded. Hidden files and files that are not audio by their extension are left out;
+    of those that look like audio all the same, a warning tells.
 
     Parameters
     ----------
@@ -126,7 +119,7 @@ def load_audio_folder(path, *, categories=None, description=None, return_X_y=Fal
             f"{str(path)!r} is not a folder. Give the folder that holds one sub-folder a class."
         )
     target_names = _class_folders(path, categories)
-    clips_of = {name: _audio_files(path / name) for name in target_names}
+    clips_of = {name: recordings_in(path / name) for name in target_names}
     empty = [name for name, clips in clips_of.items() if not clips]
     if empty:
         raise ValueError(
@@ -162,15 +155,6 @@ def _class_folders(path, categories):
             f" {some(found, 20)}."
         )
     return sorted(set(categories))
-
-
-def _audio_files(folder):
-    return sorted(
-        Path(root) / name
-        for root, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_EXTENSIONS
-    )
 
 
 def _second_level(path, data):
@@ -559,7 +543,7 @@ def fetch_voice_prompts(
     """
     languages = _check_languages(languages)
     home = get_data_home(data_home) / "voice_prompts"
-    missing = [language for language in languages if not _audio_files(home / language)]
+    missing = [language for language in languages if not recordings_in(home / language)]
     if missing:
         if not download_if_missing:
             raise not_there("voice_prompts", [str(home / language) for language in missing])
@@ -569,7 +553,7 @@ def fetch_voice_prompts(
     clips, prompts, target = [], [], []
     for code, language in enumerate(languages):
         folder = home / language
-        for path in _audio_files(folder):
+        for path in recordings_in(folder):
             clips.append(str(path))
             prompts.append(_prompt(path, folder))
             target.append(code)
@@ -610,7 +594,7 @@ def _fetch_voice_prompts(languages, home, progress):
         for language in progress_bar(
             languages, desc="Voice prompts", unit="language", disable=not progress
         ):
-            if _audio_files(home / language):  # another process was faster
+            if recordings_in(home / language):  # another process was faster
                 continue
             try:
                 package = apt.download(_PACKAGE.format(language))
@@ -630,7 +614,7 @@ def _fetch_voice_prompts(languages, home, progress):
 def _keep_speech(unpacked):
     """Folder of the voice in an unpacked package, with nothing but speech left in it."""
     (voice,) = (unpacked / "usr" / "share" / "asterisk" / "sounds").iterdir()
-    for path in _audio_files(voice):
+    for path in recordings_in(voice):
         header_only = path.stat().st_size <= 44
         if header_only or _NOT_SPEECH.fullmatch(_prompt(path, voice)):
             path.unlink()

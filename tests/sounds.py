@@ -37,6 +37,9 @@ def write_av(path, samples, rate, *, container, codec, bit_rate=128_000, options
         stream = output.add_stream(codec, rate=rate)
         stream.layout = layout
         stream.bit_rate = bit_rate
+        formats = [f.name for f in stream.codec_context.codec.audio_formats or ()]
+        best = [f for f in ("fltp", "flt", "s32p", "s32", "s16p", "s16") if f in formats]
+        stream.format = best[0] if best else stream.format
         resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate)
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(samples, dtype=np.float32), format="fltp", layout=layout

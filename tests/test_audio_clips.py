@@ -1,14 +1,18 @@
 """Every form of clip comes in; what is no clip is told how to become one."""
 
+import collections.abc
+import io
 import os
 import pickle
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from scipy import sparse
-from sounds import noise, reason, sine
+from sounds import noise, reason, sine, write_av
 
 from skspeech.audio import (
     AudioError,
@@ -139,6 +143,121 @@ def test_a_torch_tensor_is_a_waveform():
     np.testing.assert_array_equal(load_waveforms([channels_first])[0], waveform)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int16"])
+def test_rows_of_a_tensor_are_clips(dtype):
+    torch = pytest.importorskip("torch")
+    rows = torch.tensor([[0.5, -0.5, 0.25]] * 2).mul(1 if dtype != "int16" else 2**15)
+    rows = rows.to(getattr(torch, dtype))
+    if rows.is_floating_point():
+        rows.requires_grad_()
+    for X in (rows, list(rows), [(row, 16_000) for row in rows]):
+        np.testing.assert_array_equal(load_waveforms(X), [[0.5, -0.5, 0.25]] * 2)
+
+
+class Column(collections.abc.Sequence):
+    """As a data set gives it: neither a list nor an array."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
+
+
+class Decoder:
+    """As torchcodec's."""
+
+    def __init__(self, channels, rate):
+        self.samples = types.SimpleNamespace(data=channels, sample_rate=rate)
+
+    def get_all_samples(self):
+        return self.samples
+
+
+@pytest.mark.parametrize("container", [list, Column, tuple])
+def test_rows_of_a_data_set_are_clips(write, container):
+    samples = noise(0.1, 8000)
+    path = write("a.wav", samples, 8000, subtype="FLOAT")
+    content = Path(path).read_bytes()
+    expected = load_waveforms([path])[0]
+    rows = [
+        {"array": samples, "sampling_rate": 8000, "path": "inside.wav"},
+        {"array": samples.tolist(), "sampling_rate": 8000, "path": None},
+        {"bytes": content, "path": "inside.wav"},
+        {"bytes": content, "path": None},
+        {"bytes": None, "path": path},
+        {"path": path},
+        Decoder(np.stack([samples, samples]), 8000),
+    ]
+    clips = as_clips(container(rows))
+    names = ["inside.wav", "clip 1", "inside.wav", "clip 3", path, path, "clip 6"]
+    assert [clip.name for clip in clips] == names
+    for waveform in load_waveforms(clips):
+        np.testing.assert_allclose(waveform, expected, atol=1e-6)
+
+
+def test_a_data_set_asks_for_its_column():
+    table = types.SimpleNamespace(column_names=["audio", "label"])
+    with pytest.raises(ValueError, match=r"X\['audio'\]"):
+        as_clips(table)
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3", "m4a", "webm"])
+def test_content_and_open_files_are_clips(tmp_path, format):
+    path = tmp_path / "a"
+    if format.isupper():
+        soundfile.write(path, noise(0.5), 16_000, format=format)
+    else:
+        container, codec = {"m4a": ("ipod", "aac"), "webm": ("webm", "libopus")}[format]
+        write_av(path, noise(0.5, 48_000), 48_000, container=container, codec=codec)
+    content = path.read_bytes()
+    with open(path, "rb") as file:
+        clips = as_clips([content, bytearray(content), io.BytesIO(content), file, str(path)])
+    names = ["clip 0", "clip 1", "clip 2", str(path), str(path)]
+    assert [clip.name for clip in clips] == names
+    assert len({clip.key() for clip in clips}) == 1
+    assert len({clip.duration() for clip in clips}) == 1
+    assert len({clip.sampling_rate for clip in clips}) == 1
+    again = pickle.loads(pickle.dumps(clips))
+    for waveform in [*load_waveforms(clips), *load_waveforms(again)]:
+        np.testing.assert_array_equal(waveform, clips[4].load())
+    np.testing.assert_allclose(clips[0].load(0.1, 0.2), clips[4].load(0.1, 0.2))
+
+
+def test_content_that_is_no_audio_says_so():
+    assert "is an HTML page" in reason(b"<html>" + bytes(99))
+
+
+@pytest.mark.parametrize("dtype", [object, str, bytes])
+def test_one_column_of_paths_in_an_array(dtype):
+    clips = as_clips(np.array([["a.wav"], ["b.wav"]], dtype=dtype))
+    assert [clip.name for clip in clips] == ["a.wav", "b.wav"]
+
+
+def test_one_column_of_paths_in_a_table():
+    pd = pytest.importorskip("pandas")
+    clips = as_clips(pd.DataFrame({"path": ["a.wav", "b.wav"]}))
+    assert [clip.name for clip in clips] == ["a.wav", "b.wav"]
+
+
+def test_columns_of_polars_and_pyarrow(write):
+    path = write("a.wav", noise(0.1))
+    pa = pytest.importorskip("pyarrow")
+    row = {"bytes": Path(path).read_bytes(), "path": None}
+    for column in (pa.array([path, path]), pa.chunked_array([[path], [path]]), pa.array([row] * 2)):
+        assert [len(waveform) for waveform in load_waveforms(column)] == [1600] * 2
+    pl = pytest.importorskip("polars")
+    for column in (
+        pl.Series([path, path]),
+        pl.Series([[0.1] * 1600] * 2),
+        pl.DataFrame({"p": [path] * 2}),
+    ):
+        assert [len(waveform) for waveform in load_waveforms(column)] == [1600] * 2
+
+
 @pytest.mark.parametrize("shape", [(1, -1), (-1, 1)])
 def test_one_channel_with_a_second_axis_is_mono(shape):
     waveform = noise(0.1)
@@ -225,6 +344,10 @@ def test_clips_survive_a_pickle(write):
         ((path for path in ["a.wav"]), TypeError, r"generator.* Give list\(X\)"),
         (iter(["a.wav"]), TypeError, r"Give list\(X\)"),
         ({"a": "a.wav"}, TypeError, r"list\(X.values\(\)\)"),
+        ({"audio": [[0.1]], "label": [0]}, TypeError, r"X\['audio'\].*row\['sampling_rate'\]"),
+        ({"array": [0.1], "sampling_rate": 8000}, TypeError, r"write \[X\]"),
+        (io.BytesIO(b"RIFF"), ValueError, r"Write \[file\]"),
+        (b"RIFF\0\0", ValueError, r"Write \[file\]"),
         ({"a": "a.wav"}.values(), TypeError, r"Give list\(X\)"),
         ({"a.wav"}, TypeError, "has no order"),
         (None, TypeError, "NoneType"),
@@ -241,7 +364,7 @@ def test_clips_survive_a_pickle(write):
         (np.zeros((2, 100), dtype=np.uint64), ValueError, "uint64"),
         (sparse.csr_matrix(np.eye(3)), TypeError, "Sparse data was passed"),
         (sparse.dok_array(np.eye(3)), TypeError, "Sparse data was passed"),
-        (np.array([["a.wav"], ["b.wav"]]), ValueError, r"1-D array: X.ravel\(\)"),
+        (np.array([["a.wav", "b.wav"]]), ValueError, r"1-D array: X.ravel\(\)"),
         (np.array(0.5), ValueError, "scalar"),
     ],
     ids=lambda value: repr(value)[:25] if not isinstance(value, type) else value.__name__,
@@ -275,14 +398,18 @@ def test_bad_sampling_rates(rate):
         (np.nan, "is the number nan"),
         (3, "is the number 3"),
         (object(), "is a object"),
-        ({"path": "a.wav"}, "is a dict"),
+        ({"label": 1}, r"is a dict with the keys 'label' and no recording"),
+        ({"bytes": b"", "path": "a.wav"}, r"no recording in them.*row\['sampling_rate'\]"),
+        ({"array": [0.1, 0.2], "sampling_rate": 0}, "sampling_rate=0"),
+        (io.StringIO("text"), "open as text. Open it with mode 'rb'"),
+        (io.BytesIO(b""), "is an empty file"),
         ({0.1, 0.2}, "is a set"),
         (np.array([True, False]), "booleans"),
         ([True, False], "booleans"),
         (np.array([1j]), "complex"),
         (np.array(["a", "b"]), "strings"),
         (["a.wav"], "strings"),
-        (("a.wav", 16_000), "strings"),
+        (("a.wav", 16_000), r"A file knows its own sampling rate.*Pairs are \(waveform, "),
         (np.array([0.1, "x"], dtype=object), "object"),
         (np.array([1], dtype="datetime64[s]"), "datetime64"),
         (np.array([1, 2], dtype=np.uint64), "uint64"),
@@ -301,12 +428,6 @@ def test_items_that_are_no_clips(item, message):
     with pytest.raises(AudioError, match=rf"\[1\] clip 1: .*{message}") as caught:
         as_clips([noise(0.1), item])
     assert [position for position, _, _ in caught.value.failures] == [1]
-
-
-def test_an_open_file_is_no_clip(write):
-    path = write("a.wav", noise(0.1))
-    with open(path, "rb") as file, pytest.raises(AudioError, match=r"soundfile.read\(file\)"):
-        as_clips([file])
 
 
 def test_a_missing_value_in_a_column_of_paths():

@@ -237,9 +237,21 @@ def test_tables_with_holes(text, message, tmp_path):
 
 def test_tables_of_other_bytes(tmp_path):
     path = tmp_path / "table.csv"
-    path.write_bytes(b"path,label\n\xff\xfe,no\n")
-    with pytest.raises(ValueError, match="codec can't decode"):
+    for content, line, what in (
+        (b"path,label\n\xff\xfe,no\n", 2, "0xff, as in Latin-1"),
+        ("path,label\r\na.wav,no\r\nb.wav,für\r\n".encode("cp1252"), 3, "'b.wav,für'"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=rf"table.csv'.* in line {line} .*Save it as UTF-8"
+        ) as e:
+            read_labelled(path)
+        assert what in str(e.value)
+    path.write_text("path,label\na.wav,no\n", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"table.csv' is text in UTF-16. Save it as UTF-8"):
         read_labelled(path)
+    path.write_text("path,label\na.wav,für\n", encoding="utf-8-sig")
+    assert read_labelled(path).labels.tolist() == ["für"]
     path = tmp_path / "table.parquet"
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="can't be read as Parquet"):

@@ -31,23 +31,23 @@ _KEY_LOCKS = tuple(threading.Lock() for _ in range(64))
 
 
 class Clip:
-    """One recording: a path, or a waveform in memory with its sampling rate.
+    """One recording: a path, or what is in memory: a file's content, or a waveform and its rate.
 
     Made by :func:`as_clips`, which checks its input; nothing is decoded before :meth:`load`.
 
     Parameters
     ----------
-    source : str or ndarray of shape (n_samples,)
-        Path of the file, or the waveform.
+    source : str, bytes or ndarray of shape (n_samples,)
+        Path of the file, its content, or the waveform.
     sampling_rate : float or None, default=None
         Samples per second of a waveform (Hz). A file knows its own.
-    position : int or None, default=None
-        Place of the clip in its container; names a clip that has no path.
+    position : int, str or None, default=None
+        Place of the clip in its container, or a name: what a clip without a path is called by.
 
     Attributes
     ----------
     name : str
-        The path, or ``"clip 3"`` for the waveform at position 3.
+        The path, or ``"clip 3"`` for what has none at position 3.
 
     Examples
     --------
@@ -72,6 +72,8 @@ class Clip:
     def name(self):
         if isinstance(self._source, str):
             return self._source
+        if isinstance(self._position, str):
+            return self._position
         return "clip" if self._position is None else f"clip {self._position}"
 
     def __repr__(self):

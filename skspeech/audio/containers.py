@@ -16,8 +16,9 @@ __all__ = ["as_clips"]
 
 FORMS = (
     "Clips are a list of paths, a list of 1-D waveforms, a list of (waveform, sampling_rate), "
-    "or a 2-D array with a clip in each row."
+    "a list of {'array': ..., 'sampling_rate': ...}, or a 2-D array with a clip in each row."
 )
+_LONGEST_PATH = 4096  # bytes; what is longer, or has a null byte in it, is a file's content
 
 
 def as_clips(X, *, sampling_rate=SAMPLING_RATE):
@@ -25,17 +26,28 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
 
     Parameters
     ----------
-    X : list, ndarray, Series, DataFrame or Clips
-        One of
+    X : list, ndarray, Series, DataFrame, tensor or Clips
+        A sequence whose items are any of these, mixed or not:
 
-        - paths (str, bytes or :class:`os.PathLike`);
-        - 1-D waveforms: floats in [-1, 1], or integers, which are scaled by the range of their type
-          (int64, NumPy's default, is taken as holding 16-bit samples);
-        - pairs ``(waveform, sampling_rate)``;
-        - a 2-D array of numbers, a clip in each row;
-        - :class:`Clip` or :class:`Clips`.
+        ============================================ ===========================================
+        item                                         what it is
+        ============================================ ===========================================
+        str, bytes, :class:`os.PathLike`             path of a file
+        bytes, bytearray, an open binary file        the content of a file; bytes are content
+                                                     where they can't be a path
+        1-D array, list of floats, tensor            waveform of floats in [-1, 1], or integers,
+                                                     scaled by the range of their type (int64,
+                                                     NumPy's default, is taken as 16 bits)
+        ``(waveform, sampling_rate)``                waveform with its own rate
+        ``{"array": ..., "sampling_rate": ...}``     the same, as in a Hugging Face data set
+        ``{"bytes": ..., "path": ...}``              content of a file, or its path where there
+                                                     are no bytes
+        an object with ``get_all_samples()``         torchcodec's decoder, as in a newer data set
+        :class:`Clip`                                a clip
+        ============================================ ===========================================
 
-        A list may mix them.
+        Or a 2-D array, tensor or table of numbers with a clip in each row, a table or array with
+        one column of paths, or :class:`Clips`.
     sampling_rate : float, default=16000
         Samples per second (Hz) of waveforms that come without their own rate.
 
@@ -75,6 +87,8 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
 
 
 def _refuse_single_clip(X):
+    if hasattr(X, "read") or _is_content(X):
+        raise ValueError("Expected a sequence of clips, got a single file. Write [file].")
     if isinstance(X, (str, bytes, os.PathLike)):
         raise ValueError(
             f"Expected a sequence of clips, got the single path {printable(os.fsdecode(X))!r}. "
@@ -92,7 +106,7 @@ def _refuse_single_clip(X):
 
 def _refuse_unordered(X):
     if isinstance(X, collections.abc.Mapping):
-        raise TypeError(f"X is a {type(X).__name__}. Give its values: list(X.values()). {FORMS}")
+        raise TypeError(f"X is a {type(X).__name__}. {_what_of_mapping(X)} {FORMS}")
     if isinstance(X, collections.abc.Set):
         raise TypeError(f"X is a {type(X).__name__}, which has no order. Give sorted(X). {FORMS}")
     if isinstance(X, (collections.abc.Iterator, collections.abc.ValuesView)):
@@ -102,15 +116,34 @@ def _refuse_unordered(X):
         )
 
 
+def _what_of_mapping(X):
+    keys = set(X)
+    if keys & {"array", "bytes", "path"}:
+        return "If it is one recording, write [X]."
+    example = next((key for key in ("audio", "path", "file") if key in keys), "audio")
+    return (
+        f"If it is a table, give its column of clips: X[{example!r}], whose rows may be decoded, "
+        "(row['array'], row['sampling_rate']), or paths. If each key names a clip, give "
+        "list(X.values())."
+    )
+
+
 def _from_array_like(X, sampling_rate):
     """A list of items, or already clips where `X` is a 2-D array of numbers."""
+    if hasattr(X, "column_names") and not hasattr(X, "to_numpy"):
+        raise ValueError("X is a data set. Give its column of clips, as in X['audio'].")
     if hasattr(X, "columns"):
         return _from_table(X, sampling_rate)
+    if hasattr(X, "to_pylist"):  # a column of pyarrow
+        return X.to_pylist()
+    X = _off_device(X)
     if not hasattr(X, "__array__"):
         if not isinstance(X, collections.abc.Sequence):
             raise TypeError(f"X is a {type(X).__name__}, no sequence of clips. {FORMS}")
         return list(X)
     X = np.asarray(X)
+    if X.ndim == 2 and X.shape[1] == 1 and X.dtype.kind in "OUST" and _is_path(X.flat[0]):
+        X = X.ravel()
     if X.ndim == 1 and (len(X) == 0 or X.dtype.kind in "OUST"):
         return X.tolist()
     if X.ndim == 1:
@@ -122,6 +155,8 @@ def _from_array_like(X, sampling_rate):
 
 def _from_table(X, sampling_rate):
     if hasattr(X, "columns") and _has_text(X):
+        if len(X.columns) == 1:
+            return np.asarray(X, dtype=object).ravel().tolist()
         raise ValueError("X is a table with text in it. Give its column of paths, as in X['path'].")
     if isinstance(X, np.ndarray) and X.dtype.kind in "UST":
         raise ValueError(
@@ -135,7 +170,19 @@ def _from_table(X, sampling_rate):
 
 def _has_text(table):
     first_row = np.asarray(table.head(1), dtype=object).ravel()
-    return any(isinstance(value, (str, bytes, os.PathLike)) for value in first_row)
+    return any(_is_path(value) for value in first_row)
+
+
+def _is_path(value):
+    return isinstance(value, (str, bytes, os.PathLike))
+
+
+def _off_device(X):
+    """A tensor as NumPy can take it."""
+    if not (hasattr(X, "detach") and hasattr(X, "cpu")):
+        return X
+    X = X.detach().cpu()
+    return X.float() if str(X.dtype) == "torch.bfloat16" else X
 
 
 def _is_array_of_pairs(X):
@@ -175,14 +222,70 @@ def _as_item(item, sampling_rate, position):
     """A path as str, or a Clip; ValueError with a bare reason where it can be neither."""
     if isinstance(item, Clip):
         return item
-    if isinstance(item, (str, bytes, os.PathLike)):
+    if _is_content(item):
+        return _from_content(bytes(item), position)
+    if _is_path(item):
         return str(os.fsdecode(item))
+    if isinstance(item, collections.abc.Mapping):
+        return _from_row(item, sampling_rate, position)
+    if hasattr(item, "get_all_samples"):
+        samples = item.get_all_samples()
+        channels = np.asarray(_off_device(samples.data))
+        item = (channels.mean(axis=0) if channels.ndim == 2 else channels, samples.sample_rate)
+    if hasattr(item, "read"):
+        return _from_file(item, position)
+    if _is_pair(item) and _is_path(item[0]) and isinstance(item[1], numbers.Number):
+        raise ValueError(
+            "is a pair of a path and a number. A file knows its own sampling rate: give the path "
+            "alone. Pairs are (waveform, sampling_rate)."
+        )
     if _looks_like_pair(item):
         item, own_rate = item
         sampling_rate = checked_rate(own_rate)
     elif _looks_like_swapped_pair(item):
         raise ValueError("looks like (sampling_rate, waveform). Write (waveform, sampling_rate).")
     return Clip(_as_waveform(item), sampling_rate, position)
+
+
+def _is_content(item):
+    """Whether it is a file's content and can't be a path."""
+    if isinstance(item, (bytearray, memoryview)):
+        return True
+    return isinstance(item, bytes) and (len(item) > _LONGEST_PATH or b"\0" in item[:_LONGEST_PATH])
+
+
+def _from_content(content, name):
+    if not content:
+        raise ValueError("is an empty file (0 bytes).")
+    return Clip(content, None, name)
+
+
+def _from_file(file, position):
+    content = file.read()
+    if isinstance(content, str):
+        raise ValueError(
+            "is a file that is open as text. Open it with mode 'rb', or give its path."
+        )
+    name = getattr(file, "name", None)
+    return _from_content(bytes(content), name if isinstance(name, str) else position)
+
+
+def _from_row(row, sampling_rate, position):
+    """A clip from a row of a data set."""
+    name = row.get("path")
+    own_name = name if isinstance(name, str) and name else position
+    if row.get("array") is not None:
+        rate = checked_rate(row.get("sampling_rate", sampling_rate))
+        return Clip(_as_waveform(row["array"]), rate, own_name)
+    if row.get("bytes"):
+        return _from_content(bytes(row["bytes"]), own_name)
+    if _is_path(name) and name and row.get("bytes") is None:
+        return str(os.fsdecode(name))
+    raise ValueError(
+        f"is a {type(row).__name__} with the keys {', '.join(map(repr, list(row)[:9]))} and no "
+        "recording in them. Give (row['array'], row['sampling_rate']), the bytes of a file as "
+        "{'bytes': ..., 'path': ...}, or a path."
+    )
 
 
 def _is_pair(item):
@@ -215,10 +318,8 @@ def _as_waveform(item):
         raise ValueError("is a sparse matrix. Give a dense 1-D array.")
     if np.ma.is_masked(item):
         raise ValueError("has masked samples. Fill them first: waveform.filled(0).")
-    if hasattr(item, "read"):
-        raise ValueError("is an open file. Give its path, or the pair soundfile.read(file).")
     try:
-        waveform = np.asarray(item)
+        waveform = np.asarray(_off_device(item))
     except Exception as error:
         raise ValueError(f"cannot become an array ({first_line(error)}).") from error
     _check_kind(item, waveform)

@@ -23,6 +23,8 @@ __all__ = []
 _HEADERLESS = (".gsm", ".vox")
 # A file of more bytes that has no samples by its header is no empty recording.
 _LARGEST_HEADER = 4096
+# A recording with less than this share of what is announced is told of.
+_WORTH_A_NOTE = 0.9
 # Room that is made at first for a recording whose header says nothing of its length.
 _GUESSED_SECONDS = 30.0
 
@@ -133,7 +135,7 @@ def why_not_audio(file, reasons):
     if not head.strip(b"\0"):
         return "begins with zeros only: it was never written to its end, or is not audio."
     if _is_text(head):
-        return f"is a text, not a recording; it begins with {head[:40]!r}."
+        return f"is not audio but text; it begins with {head[:40]!r}."
     return f"is not audio that can be read ({'; '.join(reasons)}); it begins with {head[:16]!r}."
 
 
@@ -175,13 +177,20 @@ def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
             check_duration(left)
         seconds = min(seconds, left)
     blocks = mono_blocks(sound, span.start, span.stop, note)
-    return decode(blocks, span, rate, target, wait_turn, seconds)
+    waveform = decode(blocks, span, rate, target, wait_turn, seconds)
+    is_known = sound.note is None and sound.is_announced
+    if is_known and len(waveform) < _WORTH_A_NOTE * span.n_samples:
+        note(
+            f"lasts {len(waveform) / target:.2f} s, although its header announces "
+            f"{span.n_samples / target:.2f} s: a download or a copy may have broken off."
+        )
+    return waveform
 
 
 def mono_blocks(sound, start, stop, note):
     """Mono float32 blocks of a recording."""
     n_left = MAX_DECODED_SIZE
-    if stop is not None and (stop - start) * sound.channels > n_left:
+    if sound.is_exact and stop is not None and (stop - start) * sound.channels > n_left:
         raise ValueError(
             f"decodes to {stop - start} samples of {sound.channels} channels, too many to read. "
             "Cut it into clips, or give max_duration."

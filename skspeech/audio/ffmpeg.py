@@ -26,7 +26,6 @@ _ABOUT_RIGHT_CONTAINERS = {"asf", "avi", "flv", "matroska"}
 _EXACTLY_SEEKABLE = ("aac", "ac3", "alac", "eac3", "flac", "mp2", "opus", "pcm_")
 _PREROLL = 1.0  # seconds decoded before what is wanted, for decoders to settle
 _FRAMES_AT_ONCE = 64
-_MAX_FAILED_PACKETS = 100  # before the first good one
 
 
 class FFmpegSound:
@@ -40,6 +39,7 @@ class FFmpegSound:
         rate = self._stream.codec_context.sample_rate
         self.sampling_rate = rate if self._first is None else self._first.sample_rate
         self.n_frames, self.is_exact = self._length_in_header()
+        self.is_announced = self.is_exact
 
     def _open(self):
         import av
@@ -57,9 +57,10 @@ class FFmpegSound:
                 raise ValueError(f"no sound in it, only {' and '.join(kinds) or 'nothing'}")
             if self._stream.codec_context is None:
                 raise ValueError("sound in a code that FFmpeg does not know")
-            for stream in self._container.streams:
-                if stream.index != self._stream.index:
-                    stream.discard = "all"
+            with contextlib.suppress(AttributeError):  # before PyAV 18, pictures are read, too
+                for stream in self._container.streams:
+                    if stream.index != self._stream.index:
+                        stream.discard = av.stream.Discard.all
             self._stream.codec_context.thread_count = 1
             self._frames = self._decode()
             self._first = next(self._frames, None)
@@ -167,25 +168,27 @@ class FFmpegSound:
         """Frames, from the first that can be decoded: who joins a stream gets half a one before."""
         import av
 
-        n_done, n_failed = 0, 0
+        n_done, failures, is_gap = 0, [], False
         for packet in self._demuxed():
             try:
-                frames = packet.decode()
+                frames = [frame for frame in packet.decode() if frame.samples]
             except (av.FFmpegError, ValueError) as error:
-                if packet.is_corrupt and n_done:
-                    return  # the file ends within it
-                n_failed += 1
-                if n_done or n_failed > _MAX_FAILED_PACKETS:
-                    raise DamagedError(
-                        n_done / max(1, self._stream.codec_context.sample_rate), message_of(error)
-                    ) from error
+                failures.append(error)
                 continue
+            is_gap = bool(failures and frames and n_done and packet.size)
+            if is_gap:
+                break
             for frame in frames:
-                if frame.samples:
-                    n_done += frame.samples
-                    yield frame
-        if n_failed and not n_done:
+                n_done += frame.samples
+                yield frame
+            if frames and packet.size:
+                failures = []
+        if failures and not n_done:
             raise ValueError("sound that can't be decoded")
+        # The last packet of a file that ends within it can't be decoded either.
+        if is_gap or len(failures) > 1:
+            seconds = n_done / max(1, self._stream.codec_context.sample_rate)
+            raise DamagedError(seconds, message_of(failures[0])) from failures[0]
 
     def _demuxed(self):
         import av
@@ -201,16 +204,21 @@ class FFmpegSound:
 
 def _joined(frames):
     """Blocks of shape (n, channels): FFmpeg's frames are short, and each costs some arithmetic."""
-    shape, waiting = None, []
-    for frame in frames:
-        layout = (frame.layout.nb_channels, frame.format.name)
-        if waiting and (layout != shape or len(waiting) == _FRAMES_AT_ONCE):
-            yield _as_block(waiting, shape[0])
-            waiting = []
-        shape = layout
-        waiting.append(frame.to_ndarray())
+    shape, waiting, damage = None, [], None
+    try:
+        for frame in frames:
+            layout = (frame.layout.nb_channels, frame.format.name)
+            if waiting and (layout != shape or len(waiting) == _FRAMES_AT_ONCE):
+                yield _as_block(waiting, shape[0])
+                waiting = []
+            shape = layout
+            waiting.append(frame.to_ndarray())
+    except DamagedError as error:
+        damage = error
     if waiting:
         yield _as_block(waiting, shape[0])
+    if damage is not None:
+        raise damage
 
 
 def _as_block(arrays, channels):

@@ -21,7 +21,7 @@ _EXACTLY_SEEKABLE = frozenset(
 _ANNOUNCED = re.compile(
     r"^ *(?:data|data size|ssnd) *: (\d+) \(should be (\d+)\)", re.IGNORECASE | re.MULTILINE
 )
-_WORTH_A_NOTE = 0.1  # of what is announced is missing
+_WORTH_A_NOTE = 0.9  # less than this share of what is announced is there
 # After an error the samples before it are read again, so many frames at a time.
 _SMALL_BLOCK = 256
 
@@ -55,6 +55,8 @@ class LibsndfileSound:
         Samples of a channel, from the header; None where that does not say.
     is_exact : bool
         Whether `n_frames` can be relied on.
+    is_announced : bool
+        Whether `n_frames` stands in the header and is no estimate.
     channels : int
         Channels.
     note : str or None
@@ -69,6 +71,7 @@ class LibsndfileSound:
         self.sampling_rate = self._sound.samplerate
         known = self._sound.frames < _UNKNOWN_LENGTH
         self.n_frames = self._sound.frames if known else None
+        self.is_announced = known and not self._sound.subtype.startswith("MPEG")
         self.note = _note_on_length(self._sound.extra_info)
 
     def _open(self):
@@ -147,7 +150,7 @@ def _note_on_length(log):
     if not (match := _ANNOUNCED.search(log)):
         return None
     announced, held = map(int, match.groups())
-    if held >= (1 - _WORTH_A_NOTE) * announced:
+    if held >= _WORTH_A_NOTE * announced:
         return None
     return (
         f"holds {held} of the {announced} bytes that its header announces, as of a recorder that "

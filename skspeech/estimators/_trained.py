@@ -1,5 +1,6 @@
 """What the classifiers share whose networks learn from the clips themselves."""
 
+import functools
 import time
 import warnings
 from abc import abstractmethod
@@ -16,6 +17,7 @@ from skspeech._sklearn import Interval, StrOptions
 from skspeech.audio import as_clips, in_chunks, iter_waveforms, load_waveforms
 from skspeech.estimators._base import ClipClassifier
 from skspeech.estimators._targets import check_targets
+from skspeech.estimators._unreadable import fit_without_unreadable, predict_without_unreadable
 
 __all__ = ["Clips", "TrainedClassifier", "TrainingData"]
 
@@ -205,9 +207,13 @@ class TrainedClassifier(ClipClassifier):
         """
         check_is_fitted(self)
         clips = as_clips(X, sampling_rate=self.sampling_rate)
-        waveforms = iter_waveforms(
-            clips, max_duration=self.max_duration, n_jobs=self.n_jobs, errors=self.errors
-        )
+        if self.errors == "raise":
+            return self._predict_clips(clips)
+        prior = getattr(self, "_prior", np.full(len(self.classes_), 1 / len(self.classes_)))
+        return predict_without_unreadable(self._predict_clips, clips, prior)
+
+    def _predict_clips(self, clips):
+        waveforms = iter_waveforms(clips, max_duration=self.max_duration, n_jobs=self.n_jobs)
         chunks = in_chunks((waveform for _, waveform in waveforms), _CHUNK_SECONDS)
         proba = np.concatenate([self._predict_waveforms(chunk) for chunk in chunks])
         proba = proba.astype(np.float64, copy=False)
@@ -218,7 +224,10 @@ class TrainedClassifier(ClipClassifier):
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: give both of them, or neither.")
         groups = check_groups(groups, len(codes))
-        waveforms = self._decode(X)
+        waveforms, rows = self._decode(X, classes[codes])
+        codes = codes[rows]
+        groups = None if groups is None else groups[rows]
+        self._prior = np.bincount(codes, minlength=len(classes)) / len(codes)
         if X_val is not None:
             valid = self._validation_set(X_val, y_val, classes)
             return TrainingData(Clips(waveforms, codes), valid, "given", rng)
@@ -236,16 +245,16 @@ class TrainedClassifier(ClipClassifier):
         unknown = np.setdiff1d(y_val, classes)
         if len(unknown):
             raise ValueError(f"y_val holds the classes {unknown.tolist()}, which are not in y.")
-        return Clips(self._decode(X_val), np.searchsorted(classes, y_val))
+        waveforms, rows = self._decode(X_val, y_val)
+        return Clips(waveforms, np.searchsorted(classes, y_val[rows]))
 
-    def _decode(self, X):
-        return load_waveforms(
-            X,
-            sampling_rate=self.sampling_rate,
-            max_duration=self.max_duration,
-            n_jobs=self.n_jobs,
-            errors=self.errors,
-        )
+    def _decode(self, X, y):
+        """Waveforms of the clips that can be read, and which these are."""
+        load = functools.partial(load_waveforms, max_duration=self.max_duration, n_jobs=self.n_jobs)
+        clips = as_clips(X, sampling_rate=self.sampling_rate)
+        if self.errors == "raise":
+            return load(clips), slice(None)
+        return fit_without_unreadable(load, clips, y)
 
     def _time_left(self):
         """Seconds until `max_time` is over; infinity where there is no limit."""

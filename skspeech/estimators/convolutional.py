@@ -146,8 +146,9 @@ class MixupCNNClassifier(TrainedClassifier):
     n_jobs : int or None, default=None
         Threads that decode audio.
     errors : {"raise", "warn"}, default="raise"
-        What to do with clips that can't be read: one error that names them all, or one warning and
-        silence in their place.
+        What to do with clips that can't be read: one error that names them all, or one warning.
+        Then `fit` leaves them out with their labels, and is an error only where none is left of a
+        class; the prediction for them is how frequent the classes were.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit.
     callbacks : callable, list of callables or None, default=None

@@ -92,8 +92,9 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     n_jobs : int or None, default=None
         Threads that decode audio.
     errors : {"raise", "warn"}, default="raise"
-        What to do with clips that can't be read: one error that names them all, or one warning and
-        silence in their place.
+        What to do with clips that can't be read: one error that names them all, or one warning.
+        Then `fit` leaves them out with their labels, and is an error only where none is left of a
+        class; the prediction for them is how frequent the classes were.
     warm_start : bool, default=False
         Go on from what the last `fit` has learnt, with the same classes.
     callbacks : callable, list of callables or None, default=None

@@ -16,6 +16,7 @@ from skspeech._labels import check_sample_weight
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from skspeech.estimators._base import ClipClassifier
 from skspeech.estimators._targets import check_targets
+from skspeech.estimators._unreadable import fit_without_unreadable, predict_without_unreadable
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import SpeakerEmbedding
@@ -117,7 +118,8 @@ class _EmbeddingClassifier(ClipClassifier):
         Raises
         ------
         AudioError
-            If clips can't be read. It names every one of them.
+            If clips can't be read and `errors` is not ``"warn"``, or none can of a class. It names
+            every one of them.
         ValueError
             If a parameter, `X`, `y` or `sample_weight` is not as above, `y` holds one class only,
             or all clips of a class have weight 0.
@@ -126,8 +128,11 @@ class _EmbeddingClassifier(ClipClassifier):
         sample_weight = check_sample_weight(sample_weight, len(y))
         pipeline = self.to_pipeline()
         # Not Pipeline.fit, to which sample_weight has another name, depending on metadata routing.
-        features = X
-        for transformer in pipeline[:-1]:
+        features, rows = self._embed(pipeline[0], X, y)
+        y = y[rows]
+        sample_weight = None if sample_weight is None else sample_weight[rows]
+        self._prior = np.unique(y, return_counts=True)[1] / len(y)
+        for transformer in pipeline[1:-1]:
             weighted = sample_weight is not None and has_fit_parameter(transformer, "sample_weight")
             weights = {"sample_weight": sample_weight} if weighted else {}
             features = transformer.fit_transform(features, **weights)
@@ -154,7 +159,8 @@ class _EmbeddingClassifier(ClipClassifier):
             With two classes, one number a clip: above 0 for the second class.
         """
         check_is_fitted(self)
-        return self.pipeline_.decision_function(X)
+        odds = np.log(self._frequencies())
+        return self._predict("decision_function", X, odds[1] - odds[0] if len(odds) == 2 else odds)
 
     def predict_proba(self, X):
         """Predict the probability of each class.
@@ -170,7 +176,29 @@ class _EmbeddingClassifier(ClipClassifier):
             In the order of `classes_`; each row sums to 1.
         """
         check_is_fitted(self)
-        return self.pipeline_.predict_proba(X)
+        return self._predict("predict_proba", X, self._frequencies())
+
+    def _embed(self, extractor, X, y):
+        """Features of the clips that can be read, and which these are."""
+        extractor.fit(X)
+        if not _goes_on(extractor):
+            return extractor.transform(X), slice(None)
+        return fit_without_unreadable(_strict(extractor).fit(X).transform, X, y)
+
+    def _predict(self, method, X, instead):
+        extractor = self.pipeline_[0]
+        if not _goes_on(extractor):
+            return getattr(self.pipeline_, method)(X)
+        strict = _strict(extractor)
+        rest = getattr(self.pipeline_[1:], method)
+        return predict_without_unreadable(
+            lambda clips: rest(strict.fit_transform(clips)), X, instead
+        )
+
+    def _frequencies(self):
+        """The classes' shares of the training data; models of earlier versions don't know them."""
+        n_classes = len(self.classes_)
+        return getattr(self, "_prior", np.full(n_classes, 1 / n_classes))
 
     def _configured_extractor(self):
         extractor = self._default_extractor() if self.extractor is None else clone(self.extractor)
@@ -206,6 +234,20 @@ class _EmbeddingClassifier(ClipClassifier):
         row_scaler = _ROW_SCALERS[self.scaling]
         steps = [] if row_scaler is None else [("row_scaler", clone(row_scaler))]
         return [*steps, ("scaler", ClippedStandardScaler())]
+
+
+def _goes_on(extractor):
+    """Whether clips that can't be read are no error."""
+    return any(getattr(block, "errors", "raise") == "warn" for _, block in _blocks(extractor))
+
+
+def _strict(extractor):
+    """The same extractor, to which they are one."""
+    extractor = clone(extractor)
+    for _, block in _blocks(extractor):
+        if hasattr(block, "errors"):
+            block.set_params(errors="raise")
+    return extractor
 
 
 def _blocks(extractor):
@@ -254,7 +296,10 @@ class SpeakerEmbeddingClassifier(_EmbeddingClassifier):
     n_jobs : int, default=None
         Threads that decode audio. None is the extractor's own setting.
     errors : {"raise", "warn"}, default=None
-        What to do with clips that can't be read. None is the extractor's own setting, ``"raise"``.
+        What to do with clips that can't be read: one error that names them all, or one warning.
+        Then `fit` leaves them out with their labels, and is an error only where none is left of a
+        class; the prediction for them is how frequent the classes were. None is the extractor's own
+        setting, ``"raise"``.
     verbose : int, default=None
         Show a progress bar. None is the extractor's own setting, 0.
 
@@ -381,7 +426,10 @@ class MusicEmbeddingClassifier(_EmbeddingClassifier):
     n_jobs : int, default=None
         Threads that decode audio. None is the extractor's own setting.
     errors : {"raise", "warn"}, default=None
-        What to do with clips that can't be read. None is the extractor's own setting, ``"raise"``.
+        What to do with clips that can't be read: one error that names them all, or one warning.
+        Then `fit` leaves them out with their labels, and is an error only where none is left of a
+        class; the prediction for them is how frequent the classes were. None is the extractor's own
+        setting, ``"raise"``.
     verbose : int, default=None
         Show a progress bar. None is the extractor's own setting, 0.
 

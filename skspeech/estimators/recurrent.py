@@ -119,8 +119,9 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     n_jobs : int or None, default=None
         Threads that decode audio.
     errors : {"raise", "warn"}, default="raise"
-        What to do with clips that can't be read: one error that names them all, or one warning and
-        silence in their place.
+        What to do with clips that can't be read: one error that names them all, or one warning.
+        Then `fit` leaves them out with their labels, and is an error only where none is left of a
+        class; the prediction for them is how frequent the classes were.
     warm_start : bool, default=False
         Go on from what an earlier `fit` has learnt: its snapshots stay in the choice, and networks
         that read the same start from their weights. Give `random_state` a number, so that the same

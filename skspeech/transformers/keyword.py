@@ -7,7 +7,8 @@ import numpy as np
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram, power_to_db, ranges
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers._windowed import STATISTICS, WindowedExtractor, Windows, pool_windows
+from skspeech.transformers._level import DEFAULT_LEVEL, LevelledExtractor
+from skspeech.transformers._windowed import STATISTICS, Windows, pool_windows
 from skspeech.transformers.speaker import choose
 from skspeech.weights import load_weights, weights_key
 
@@ -26,7 +27,7 @@ _FULL_SCALE_DB = 20 * math.log10(32767)
 _MAX_RUN = 64
 
 
-class KeywordEmbedding(WindowedExtractor):
+class KeywordEmbedding(LevelledExtractor):
     """Embed clips with a network that was trained to tell spoken words apart.
 
     It is Google's speech embedding: 20 small convolutions over windows of 0.76 s, one every 0.08 s.
@@ -41,6 +42,10 @@ class KeywordEmbedding(WindowedExtractor):
     pooling : {"mean", "std", "last", "max"} or tuple of these, default=("mean", "std")
         Statistics over the windows of a clip. :meth:`embed` returns the windows themselves, without
         them.
+    level : float or None, default=-20.0
+        Level in decibels of full scale (root mean square) that each clip is brought to, once a
+        constant offset is taken off: quiet and loud recordings get the same features. None leaves
+        clips as they are.
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
@@ -107,7 +112,7 @@ class KeywordEmbedding(WindowedExtractor):
     )
 
     _parameter_constraints: dict = {
-        **WindowedExtractor._parameter_constraints,
+        **LevelledExtractor._parameter_constraints,
         "pooling": ["array-like", StrOptions(set(STATISTICS))],
     }
 
@@ -115,6 +120,7 @@ class KeywordEmbedding(WindowedExtractor):
         self,
         *,
         pooling=("mean", "std"),
+        level=DEFAULT_LEVEL,
         max_duration=None,
         sampling_rate=SAMPLING_RATE,
         batch_size=256,
@@ -125,6 +131,7 @@ class KeywordEmbedding(WindowedExtractor):
         verbose=0,
     ):
         self.pooling = pooling
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.batch_size = batch_size
@@ -159,7 +166,9 @@ class KeywordEmbedding(WindowedExtractor):
         return _WINDOW * frame, _HOP * frame
 
     def _cut(self, waveforms, device):
-        power, firsts = self._spectrogram([np.pad(w, _MARGIN) for w in waveforms], device)
+        power, firsts = self._spectrogram(
+            [np.pad(self._prepare(w), _MARGIN) for w in waveforms], device
+        )
         # As from samples between ±32767: amin is 1e-10 of their power.
         frames = power_to_db(power, firsts, amin=10 ** (-10 - _FULL_SCALE_DB / 10))
         frames = frames.add_(_FULL_SCALE_DB).div_(10.0).add_(2.0)

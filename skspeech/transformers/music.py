@@ -4,7 +4,8 @@ from skspeech._device import computes_bfloat16
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers._windowed import STATISTICS, WindowedExtractor, pool_windows
+from skspeech.transformers._level import DEFAULT_LEVEL, LevelledExtractor
+from skspeech.transformers._windowed import STATISTICS, pool_windows
 from skspeech.transformers.speaker import choose
 from skspeech.weights import load_weights, weights_key
 
@@ -38,7 +39,7 @@ _VGG_FRAMES = 187
 _MAX_POWER = 1e30
 
 
-class MusicEmbedding(WindowedExtractor):
+class MusicEmbedding(LevelledExtractor):
     """Embed clips with a network that was trained to tag music (musicnn, VGG).
 
     Parameters
@@ -59,6 +60,10 @@ class MusicEmbedding(WindowedExtractor):
         that are shorter are repeated to fill it.
     hop : float, default=3.0
         Seconds between the starts of windows. The last window ends with the clip.
+    level : float or None, default=-20.0
+        Level in decibels of full scale (root mean square) that each clip is brought to, once a
+        constant offset is taken off: quiet and loud recordings get the same features. None leaves
+        clips as they are.
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
@@ -114,7 +119,7 @@ class MusicEmbedding(WindowedExtractor):
     _spectrogram = MelSpectrogram(n_fft=512, hop_length=256, n_mels=96)
 
     _parameter_constraints: dict = {
-        **WindowedExtractor._parameter_constraints,
+        **LevelledExtractor._parameter_constraints,
         "model": [StrOptions(set(_WEIGHTS))],
         "layers": ["array-like", StrOptions(set(_LAYERS))],
         "pooling": ["array-like", StrOptions(set(STATISTICS))],
@@ -129,6 +134,7 @@ class MusicEmbedding(WindowedExtractor):
         pooling="mean",
         window=3.0,
         hop=3.0,
+        level=DEFAULT_LEVEL,
         max_duration=None,
         dtype="auto",
         sampling_rate=SAMPLING_RATE,
@@ -144,6 +150,7 @@ class MusicEmbedding(WindowedExtractor):
         self.pooling = pooling
         self.window = window
         self.hop = hop
+        self.level = level
         self.max_duration = max_duration
         self.dtype = dtype
         self.sampling_rate = sampling_rate

@@ -9,12 +9,14 @@ import numpy as np
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers._windowed import STATISTICS, WindowedExtractor
+from skspeech.transformers._level import DEFAULT_LEVEL, LevelledExtractor, at_level
+from skspeech.transformers._windowed import STATISTICS
 from skspeech.weights import load_weights, read_weights, weights_file_key, weights_key
 
 __all__ = ["SpeakerEmbedding"]
 
-# Quieter clips are raised to this level, as in the training of GE2E; louder ones stay as they are.
+# Without a level of their own, quieter clips are raised to this one, as in the training of GE2E;
+# louder ones stay as they are.
 _TARGET_DBFS = -30.0
 
 
@@ -55,7 +57,7 @@ _MODELS = {
 }
 
 
-class SpeakerEmbedding(WindowedExtractor):
+class SpeakerEmbedding(LevelledExtractor):
     """Embed clips with a network that was trained to tell speakers apart.
 
     The output of such a network, ``layers="embedding"``, knows who speaks; the hidden layers below
@@ -84,6 +86,10 @@ class SpeakerEmbedding(WindowedExtractor):
     hop : float or None, default=None
         Seconds between the starts of windows; None is half of what `window` is when it is None. The
         last window ends with the clip.
+    level : float or None, default=-20.0
+        Level in decibels of full scale (root mean square) that each clip is brought to, once a
+        constant offset is taken off: quiet and loud recordings get the same features. None leaves
+        clips as they are.
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
@@ -138,7 +144,7 @@ class SpeakerEmbedding(WindowedExtractor):
     """
 
     _parameter_constraints: dict = {
-        **WindowedExtractor._parameter_constraints,
+        **LevelledExtractor._parameter_constraints,
         "model": [StrOptions(set(_MODELS))],
         "layers": ["array-like", int, StrOptions({"embedding", "all"})],
         "pooling": ["array-like", StrOptions(set(STATISTICS))],
@@ -156,6 +162,7 @@ class SpeakerEmbedding(WindowedExtractor):
         weights=None,
         window=None,
         hop=None,
+        level=DEFAULT_LEVEL,
         max_duration=None,
         sampling_rate=SAMPLING_RATE,
         batch_size=64,
@@ -171,6 +178,7 @@ class SpeakerEmbedding(WindowedExtractor):
         self.weights = weights
         self.window = window
         self.hop = hop
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.batch_size = batch_size
@@ -233,7 +241,9 @@ class SpeakerEmbedding(WindowedExtractor):
         return max(1, round(window * SAMPLING_RATE / self._spectrogram.hop_length))
 
     def _prepare(self, waveform):
-        return raise_volume(waveform, _TARGET_DBFS) if self.model == "ge2e" else waveform
+        if self.level is None and self.model == "ge2e":
+            return raise_volume(waveform, _TARGET_DBFS)
+        return at_level(waveform, self.level)
 
     def _forward(self, network, mel):
         import torch

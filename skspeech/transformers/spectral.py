@@ -7,8 +7,8 @@ import numpy as np
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram, mel_filter_bank, power_to_db
 from skspeech.audio import SAMPLING_RATE, fix_length
+from skspeech.transformers._level import DEFAULT_LEVEL, LevelledExtractor
 from skspeech.transformers._statistics import FRAME_STATISTICS, frame_statistics
-from skspeech.transformers._windowed import WindowedExtractor
 from skspeech.transformers.speaker import choose
 
 __all__ = ["LogMelSpectrogram", "SpectralStatistics"]
@@ -24,13 +24,13 @@ _CHUNK_SECONDS = 60.0
 _DEFINITIONS = "descriptors-1"
 
 
-class _WithoutNetwork(WindowedExtractor):
+class _WithoutNetwork(LevelledExtractor):
     """An extractor that computes with frames of the signal alone: no weights, no windows."""
 
     _parameter_constraints: dict = {
         **{
             name: constraint
-            for name, constraint in WindowedExtractor._parameter_constraints.items()
+            for name, constraint in LevelledExtractor._parameter_constraints.items()
             if name not in ("window", "hop", "batch_size")
         },
         "n_fft": [Interval(Integral, 2, None, closed="left")],
@@ -105,6 +105,10 @@ class SpectralStatistics(_WithoutNetwork):
         Statistics over time. ``"p10"``, ``"p50"`` and ``"p90"`` are percentiles; ``"dct1"`` to
         ``"dct5"`` are the coefficients of a discrete cosine transform, the course of a value from
         the first frame to the last, which tells words apart.
+    level : float or None, default=-20.0
+        Level in decibels of full scale (root mean square) that each clip is brought to, once a
+        constant offset is taken off: quiet and loud recordings get the same features. None leaves
+        clips as they are.
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
@@ -199,6 +203,7 @@ class SpectralStatistics(_WithoutNetwork):
         fmax=500.0,
         frames=("loud", "voiced", "unvoiced"),
         pooling=("mean", "std", "min", "p10", "p50", "p90", "max", "dct1", "dct2", "dct3"),
+        level=DEFAULT_LEVEL,
         max_duration=None,
         sampling_rate=SAMPLING_RATE,
         device="auto",
@@ -215,6 +220,7 @@ class SpectralStatistics(_WithoutNetwork):
         self.fmax = fmax
         self.frames = frames
         self.pooling = pooling
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device
@@ -263,7 +269,7 @@ class SpectralStatistics(_WithoutNetwork):
         from skspeech.transformers._descriptors import cepstrum, delta, describe
 
         logmel, shapes, pitch, counts = describe(
-            waveforms,
+            [self._prepare(waveform) for waveform in waveforms],
             n_fft=self.n_fft,
             hop_length=self.hop_length,
             n_mels=self.n_mels,
@@ -338,6 +344,10 @@ class LogMelSpectrogram(_WithoutNetwork):
         Lowest frequency in Hz.
     fmax : float, default=8000.0
         Highest frequency in Hz.
+    level : float or None, default=-20.0
+        Level in decibels of full scale (root mean square) that each clip is brought to, once a
+        constant offset is taken off: quiet and loud recordings get the same features. None leaves
+        clips as they are.
     sampling_rate : int, default=16000
         Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
         their own.
@@ -397,6 +407,7 @@ class LogMelSpectrogram(_WithoutNetwork):
         hop_length=512,
         fmin=20.0,
         fmax=8000.0,
+        level=DEFAULT_LEVEL,
         sampling_rate=SAMPLING_RATE,
         device="auto",
         memory=None,
@@ -410,6 +421,7 @@ class LogMelSpectrogram(_WithoutNetwork):
         self.hop_length = hop_length
         self.fmin = fmin
         self.fmax = fmax
+        self.level = level
         self.sampling_rate = sampling_rate
         self.device = device
         self.memory = memory
@@ -439,7 +451,8 @@ class LogMelSpectrogram(_WithoutNetwork):
     def _embed_waveforms(self, waveforms, network, device, pooled):
         import torch
 
-        waveforms = [fix_length(waveform, self._n_samples()) for waveform in waveforms]
+        n_samples = self._n_samples()
+        waveforms = [fix_length(self._prepare(waveform), n_samples) for waveform in waveforms]
         with torch.inference_mode():
             power, starts = self._spectrogram(waveforms, device)
             frames = power_to_db(power, starts).cpu().numpy()

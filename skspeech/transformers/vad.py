@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks, iter_waveforms
+from skspeech.transformers._level import DEFAULT_LEVEL, at_level
 from skspeech.transformers._windowed import shared_network
 
 __all__ = ["VoiceActivityTrimmer"]
@@ -40,6 +41,10 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         Seconds that a pause has to last to end a piece of speech.
     padding : float, default=0.1
         Seconds to keep before and after each piece of speech: its onset is quiet.
+    level : float or None, default=-20.0
+        Level in decibels of full scale (root mean square) at which the network hears each clip,
+        once a constant offset is taken off: speech is found in quiet recordings, too. None is the
+        level of the recording. What is returned is never changed in level.
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
@@ -86,6 +91,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         "min_speech": [Interval(Real, 0, None, closed="left")],
         "min_silence": [Interval(Real, 0, None, closed="left")],
         "padding": [Interval(Real, 0, None, closed="left")],
+        "level": [Interval(Real, -60, 0, closed="both"), None],
         "max_duration": [Interval(Real, 0, None, closed="neither"), None],
         "sampling_rate": [Interval(Integral, 1, None, closed="left")],
         "device": "no_validation",
@@ -101,6 +107,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         min_speech=0.1,
         min_silence=0.3,
         padding=0.1,
+        level=DEFAULT_LEVEL,
         max_duration=None,
         sampling_rate=SAMPLING_RATE,
         device="auto",
@@ -112,6 +119,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         self.min_speech = min_speech
         self.min_silence = min_silence
         self.padding = padding
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device
@@ -205,6 +213,9 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self):
         return True
 
+    def __setstate__(self, state):
+        super().__setstate__({"level": None, **state})  # pickled before there was one
+
     def _detect(self, X):
         """Yield each clip's waveform and its segments, in samples."""
         import torch
@@ -218,7 +229,10 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         )
         for waveforms in in_chunks((waveform for _, waveform in decoded), _CHUNK_SECONDS):
             with torch.inference_mode():
-                tensors = [torch.from_numpy(_bounded(w)).to(device) for w in waveforms]
+                tensors = [
+                    torch.from_numpy(_bounded(at_level(w, self.level))).to(device)
+                    for w in waveforms
+                ]
                 probabilities = [p.cpu().numpy() for p in network(tensors)]
             for waveform, probability in zip(waveforms, probabilities, strict=True):
                 yield waveform, self._segments(probability, len(waveform))

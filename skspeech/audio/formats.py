@@ -1,0 +1,119 @@
+"""Which files are recordings, by their names: one table for folders, the command and the guide."""
+
+import collections
+import os
+import warnings
+from pathlib import Path
+
+from skspeech.audio.errors import printable
+
+__all__ = ["AUDIO_EXTENSIONS"]
+
+# What it is, how its files are called, and what decodes it. A file is opened by its content,
+# whatever its name; names only choose files of folders.
+FORMATS = (
+    ("WAV, also Wave64, RF64 and Broadcast Wave", ".wav .wave .w64 .rf64 .bwf", "libsndfile"),
+    ("FLAC", ".flac", "libsndfile"),
+    ("Ogg with Vorbis, Opus or FLAC", ".ogg .oga .opus", "libsndfile"),
+    ("MP3, MP2, MP1", ".mp3 .mp2 .mp1 .mpa .mpga", "libsndfile"),
+    ("AIFF", ".aiff .aif .aifc", "libsndfile"),
+    ("Sun and NeXT audio", ".au .snd", "libsndfile"),
+    ("Core Audio", ".caf", "libsndfile"),
+    ("NIST Sphere", ".sph .nist", "libsndfile"),
+    (
+        "IRCAM, PARIS, Portable Voice, Psion, AVR, HTK",
+        ".ircam .sf .paf .pvf .wve .avr .htk",
+        "libsndfile",
+    ),
+    ("Amiga 8SVX", ".iff .svx .8svx", "libsndfile"),
+    ("Creative Voice", ".voc", "libsndfile"),
+    ("GSM 6.10 and Dialogic ADPCM without a header", ".gsm .vox", "libsndfile, by the name"),
+    ("MPEG-4 with AAC or Apple Lossless", ".m4a .m4b .m4r .mp4 .m4v .mov .f4a .f4v", "FFmpeg"),
+    ("Phones: 3GPP, AMR, QCELP", ".3gp .3gpp .3g2 .3ga .amr .awb .qcp", "FFmpeg"),
+    ("AAC as a stream", ".aac .adts .loas .latm", "FFmpeg"),
+    ("WebM, Matroska", ".webm .weba .mka .mkv", "FFmpeg"),
+    ("Windows Media", ".wma .wmv .asf .xwma", "FFmpeg"),
+    ("Dolby and DTS", ".ac3 .eac3 .ec3 .dts .dtshd .mlp .thd", "FFmpeg"),
+    ("Ogg with Speex or a video", ".spx .ogv .ogx", "FFmpeg"),
+    ("MPEG video and transport streams", ".mpg .mpeg .vob .ts .m2ts .mts", "FFmpeg"),
+    ("AVI, Flash, RealMedia, NUT, MXF, WTV", ".avi .flv .rm .ra .rmvb .nut .mxf .wtv", "FFmpeg"),
+    (
+        "Lossless: WavPack, True Audio, Monkey's Audio, TAK, Shorten",
+        ".wv .tta .ape .tak .shn",
+        "FFmpeg",
+    ),
+    ("Musepack, QOA, SoX, SBC, DSD, ATRAC", ".mpc .qoa .sox .sbc .dsf .oma .aa3", "FFmpeg"),
+)
+
+AUDIO_EXTENSIONS = frozenset(suffix for _, suffixes, _ in FORMATS for suffix in suffixes.split())
+"""Suffixes, in lower case, of the files that are taken from folders."""
+
+# Audio, or what people take for it, that can't be read: no header says what is in it, it is locked,
+# or holds notes or names in the place of sound.
+_NOT_TAKEN = frozenset(
+    (
+        *(".raw", ".pcm", ".sln", ".ul", ".ulaw", ".al", ".alaw", ".g722", ".g726", ".g729"),
+        *(".aa", ".aax", ".aaxc", ".m4p", ".dvf", ".msv", ".ds2", ".dss"),
+        *(".mid", ".midi", ".kar", ".m3u", ".m3u8", ".pls", ".xspf", ".cda", ".wpl"),
+        *(".aup", ".aup3", ".ptx", ".sesx"),
+    )
+)
+# How recordings begin, for files whose names say nothing.
+_SIGNATURES = (
+    *((0, start) for start in (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b".snd")),
+    *((0, start) for start in (b"caff", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"#!AMR")),
+    *((0, start) for start in (b"\x1aE\xdf\xa3", b"0&\xb2u", b"wvpk", b"MAC ", b"TTA1", b"NIST")),
+    (4, b"ftyp"),
+)
+
+
+def recordings_in(folder):
+    """Recordings below a folder, sorted, with a warning of what looks like one and is not taken.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    list of pathlib.Path
+        Files whose suffix is in AUDIO_EXTENSIONS. Hidden ones are left out.
+    """
+    taken, left_out = [], []
+    for root, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            path = Path(root, name)
+            if name.startswith("."):
+                continue
+            if path.suffix.lower() in AUDIO_EXTENSIONS:
+                taken.append(path)
+            elif _looks_like_audio(path):
+                left_out.append(path)
+    if left_out:
+        _warn(folder, sorted(left_out))
+    return sorted(taken)
+
+
+def _looks_like_audio(path):
+    if path.suffix.lower() in _NOT_TAKEN:
+        return True
+    try:
+        if not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except OSError:
+        return False
+    return any(head[place:].startswith(signature) for place, signature in _SIGNATURES)
+
+
+def _warn(folder, left_out):
+    counts = collections.Counter(path.suffix.lower() or "no suffix" for path in left_out)
+    kinds = ", ".join(f"{suffix} ({count})" for suffix, count in counts.most_common(10))
+    files = "1 file that looks" if len(left_out) == 1 else f"{len(left_out)} files that look"
+    warnings.warn(
+        f"{files} like audio by name or content, but can't be taken by that name, left out of "
+        f"{printable(str(folder))!r}: {kinds}, such as {printable(str(left_out[0]))!r}. Rename "
+        "recordings that are called wrongly, and convert others, for example to FLAC.",
+        stacklevel=4,
+    )

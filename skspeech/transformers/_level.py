@@ -1,0 +1,59 @@
+"""One level for all clips: a network hears another sound where a recording is quieter."""
+
+from numbers import Real
+
+import numpy as np
+
+from skspeech._sklearn import Interval
+from skspeech.transformers._windowed import WindowedExtractor
+
+__all__ = ["DEFAULT_LEVEL", "LevelledExtractor", "at_level"]
+
+DEFAULT_LEVEL = -20.0
+"""Decibels of full scale (root mean square) that extractors bring clips to."""
+
+# What is quieter than this below the level is raised no further: it is noise, if it is anything.
+_MAX_GAIN_DB = 60.0
+
+
+def at_level(waveform, level):
+    """Take a constant offset off a waveform, and bring what is left to a level.
+
+    Parameters
+    ----------
+    waveform : ndarray of shape (n_samples,), float32
+    level : float or None
+        Root mean square in decibels of full scale; None leaves the waveform as it is.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), float32
+        Silence stays silence.
+    """
+    if level is None:
+        return waveform
+    centred = waveform - np.float32(waveform.mean(dtype=np.float64))
+    power = float(np.dot(centred, centred)) / len(centred)
+    # What rounding leaves of a constant is no sound.
+    if power <= (1e-6 * float(np.abs(waveform).max())) ** 2:
+        return np.zeros_like(waveform)
+    gain = min(10 ** (level / 20) / np.sqrt(power), 10 ** (_MAX_GAIN_DB / 20))
+    return centred * np.float32(gain)
+
+
+class LevelledExtractor(WindowedExtractor):
+    """An extractor that brings clips to one level first.
+
+    An extractor that was pickled before there was a level leaves them as they are.
+    """
+
+    _parameter_constraints: dict = {
+        **WindowedExtractor._parameter_constraints,
+        "level": [Interval(Real, -60, 0, closed="both"), None],
+    }
+
+    def _prepare(self, waveform):
+        return at_level(waveform, self.level)
+
+    def __setstate__(self, state):
+        super().__setstate__({"level": None, **state})
