@@ -243,7 +243,7 @@ def _whisper_on(kind, paths, original, options):
     )
     rate = 20 * flops / times["matmul"]
     n = len(paths)
-    for name, key, n_layers in [("default layers", "default", 3), ("all layers", "whole", 4)]:
+    for name, key, n_layers in [("default layers", "default", 2), ("all layers", "whole", 4)]:
         achieved = whisper_flops(waveforms, n_layers) / times[key]
         rows.append(
             row(

@@ -572,7 +572,9 @@ def test_what_whispers_encoder_gives_is_what_its_extractor_gives(clips, smart_tu
     network.trunk.load_state_dict({k: smart_turn[k] for k in network.trunk.state_dict()})
     waveforms = [np.resize(clip, n) for clip, n in zip(clips[0], (8_000, 12_345, 16_000))]
     rows, owners = pool(network, waveforms, clf._front_end(), crop=3.0, n_crops=1)
-    expected = WhisperEmbedding(dtype="float32", memory=False).transform(waveforms)
+    expected = WhisperEmbedding(layers=(1, 2, 3), dtype="float32", memory=False).transform(
+        waveforms
+    )
     assert owners.tolist() == [0, 1, 2]
     assert_allclose(rows, expected, rtol=1e-3, atol=1e-3)
 

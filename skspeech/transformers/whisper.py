@@ -50,7 +50,7 @@ _PREFIXES = ("model.encoder.", "encoder.")
 _SMART_TURN = "smart-turn"
 _ENCODERS = {_SMART_TURN: _Encoder("smart-turn", 80, 384, 4, 6, 1536, 400, standardize=True)}
 # Those that are worth reading of the encoders that skspeech knows.
-_LAYERS = {_SMART_TURN: (1, 2, 3)}
+_LAYERS = {_SMART_TURN: (0, 1, 2)}
 
 
 class WhisperEmbedding(WindowedExtractor):
@@ -70,8 +70,8 @@ class WhisperEmbedding(WindowedExtractor):
         Weights are read from safetensors only.
     layers : "all", int, tuple of int or None, default=None
         What to read. 0 is what enters the first layer, 1 and on the layers, -1 the last one. None
-        is 1, 2 and 3 of ``"smart-turn"``, whose last layer is left out and not computed, and all of
-        a published encoder.
+        is 0, 1 and 2 of ``"smart-turn"``, whose upper layers are not computed then, and all of a
+        published encoder.
     pooling : {"mean", "std", "max"} or tuple of these, default=("mean", "std")
         Statistics of each layer over the positions of a window. Over the windows of a clip, all are
         averaged, except ``"max"``, of which the largest is taken.
