@@ -586,9 +586,16 @@ def test_every_network_takes_its_weights_and_tensorflow_is_never_imported(tmp_pa
         from skspeech.transformers.networks.ge2e import GE2E
         from skspeech.transformers.networks.keyword import SpeechEmbedding
         from skspeech.transformers.networks.musicnn import VGG, MusicNN
+        from skspeech.transformers.networks.whisper import WhisperEncoder
         from skspeech.weights import REGISTRY, WeightsNotFoundError, load_weights
 
-        networks = {"ge2e": GE2E, "musicnn": MusicNN, "speech": SpeechEmbedding, "vgg": VGG}
+        networks = {
+            "ge2e": GE2E,
+            "musicnn": MusicNN,
+            "smart": WhisperEncoder,
+            "speech": SpeechEmbedding,
+            "vgg": VGG,
+        }
         for name, entry in REGISTRY.items():
             if entry.optional:
                 continue
