@@ -83,7 +83,7 @@ class WhisperEncoder(nn.Module):
         states = functional.gelu(self.conv1(logmel.to(dtype).transpose(1, 2)))
         if inside is not None:
             states = states * inside[:, None]
-        states = functional.gelu(self.conv2(states)).float().transpose(1, 2)
+        states = functional.gelu(self.conv2(states)).float().transpose(1, 2).contiguous()
         positions = torch.arange(states.shape[1], device=states.device)
         if first is not None:
             positions = positions + first[:, None]
@@ -111,6 +111,14 @@ def scale_power(power, n_frames):
     tensor of shape (n, n_frames, n_mels)
         The decimal logarithm, held at 8 below the loudest of the row, plus 4, divided by 4; with a
         frame more where their number is odd.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skspeech.transformers.networks.whisper import scale_power
+    >>> scale_power(torch.tensor([[[1.0, 1e-4], [1e-9, 0.0]]]), torch.tensor([2]))
+    tensor([[[ 1.,  0.],
+             [-1., -1.]]])
     """
     if power.shape[1] % 2:
         power = functional.pad(power, (0, 0, 0, 1))
