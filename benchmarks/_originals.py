@@ -13,7 +13,7 @@ import numpy as np
 
 from skspeech.weights import fetch_wheel
 
-__all__ = ["OriginalMusicnn", "load_resemblyzer"]
+__all__ = ["OriginalMusicnn", "load_resemblyzer", "load_smart_turn"]
 
 _MUSICNN_FRAMES = 187
 _MUSICNN_NODES = {
@@ -46,6 +46,38 @@ def load_resemblyzer():
         from resemblyzer import VoiceEncoder
         from resemblyzer.audio import normalize_volume
     return VoiceEncoder("cpu", verbose=False), normalize_volume
+
+
+_SMART_TURN = "pipecat/audio/turn/smart_turn"
+
+
+def load_smart_turn(n_threads):
+    """Load smart-turn's graph into ONNX Runtime, and its own front end.
+
+    Returns
+    -------
+    object
+        With two functions: ``logmel(waveform)``, of the last 8 s and what is missing filled up with
+        silence, and ``run(logmel)``.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = n_threads
+    with zipfile.ZipFile(fetch_wheel("smart-turn")) as archive:
+        graph = archive.read(f"{_SMART_TURN}/data/smart-turn-v3.2-cpu.onnx")
+        source = archive.read(f"{_SMART_TURN}/_whisper_features.py").decode()
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    front_end = types.ModuleType("whisper_features")
+    exec(source, front_end.__dict__)  # the wheel's checksum is verified
+
+    def logmel(waveform):
+        padded = np.pad(waveform[-128_000:], (max(0, 128_000 - len(waveform)), 0))
+        return front_end.compute_whisper_log_mel_features(padded, do_normalize=True)[None]
+
+    return types.SimpleNamespace(
+        logmel=logmel, run=lambda x: session.run(None, {"input_features": x})
+    )
 
 
 class OriginalMusicnn:

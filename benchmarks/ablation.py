@@ -106,12 +106,12 @@ LAYERS = {
 # Parts of the names of the columns that are kept of all layers' mean, std and max.
 WHISPER_COLUMNS = {
     "layers 0 to 4, mean and std": ((0, 1, 2, 3, 4), ("mean", "std")),
-    "layers 1 to 4, mean and std": ((1, 2, 3, 4), ("mean", "std")),
-    "layers 1 to 3, mean and std (default)": ((1, 2, 3), ("mean", "std")),
-    "layers 1 and 2, mean and std": ((1, 2), ("mean", "std")),
+    "layers 1 to 3, mean and std": ((1, 2, 3), ("mean", "std")),
     "layers 2 and 3, mean and std": ((2, 3), ("mean", "std")),
-    "layers 1 to 3, mean": ((1, 2, 3), ("mean",)),
-    "layers 1 to 3, mean, std and max": ((1, 2, 3), ("mean", "std", "max")),
+    "layers 0 to 2, mean": ((0, 1, 2), ("mean",)),
+    "layers 0 to 2, mean and std (default)": ((0, 1, 2), ("mean", "std")),
+    "layers 0 to 2, mean, std and max": ((0, 1, 2), ("mean", "std", "max")),
+    "layers 1 and 2, mean and std": ((1, 2), ("mean", "std")),
 }
 WHISPER_SECONDS = 8
 BLOCKS = {

@@ -39,6 +39,12 @@ def emodb_paths():
     return fetch_emodb(data_home=os.environ.get("SKSPEECH_DATA")).data
 
 
+def fsdd_paths():
+    from skspeech.datasets import fetch_fsdd
+
+    return fetch_fsdd(data_home=os.environ.get("SKSPEECH_DATA")).data
+
+
 def ge2e_flops(n_windows, n_frames=160):
     """Multiplications and additions of the network: three LSTM layers and a linear one."""
     per_frame = 2 * 4 * 256 * ((40 + 256) + 2 * (256 + 256))
@@ -190,6 +196,85 @@ def bench_music(options):
             f"{times['ours']:.2f} against {times['network']:.2f} s",
         ),
     ]
+
+
+def whisper_flops(waveforms, n_layers, width=384, n_mels=80):
+    """Of convolutions, products of matrices and attention, on what is the clips' own."""
+    positions = np.array([-(-len(waveform) // 320) for waveform in waveforms])
+    convolutions = 2 * 3 * (2 * n_mels * width + width * width)
+    layer = 2 * (4 * width * width + 2 * width * 4 * width)
+    attention = 4 * width * positions
+    return float(np.sum(positions * (convolutions + n_layers * (layer + attention))))
+
+
+@section
+def bench_whisper(options):
+    """Whisper's encoder against its original graph, and against the matrix-multiply rate."""
+    from _originals import load_smart_turn
+
+    original = load_smart_turn(options.threads)
+    return [
+        *_whisper_on("emodb", emodb_paths()[:200], original, options),
+        *_whisper_on("fsdd", fsdd_paths()[:400], original, options),
+    ]
+
+
+def _whisper_on(kind, paths, original, options):
+    from skspeech import WhisperEmbedding
+    from skspeech.audio import load_waveforms
+
+    multiply, flops = matmul_flops()
+    rows = []
+    waveforms = load_waveforms(paths)
+    inputs = [original.logmel(waveform) for waveform in waveforms]
+    settings = {"memory": False, "device": "cpu"}
+    default = WhisperEmbedding(dtype="float32", **settings)
+    whole = WhisperEmbedding(dtype="float32", layers="all", **settings)
+    auto = WhisperEmbedding(**settings)
+    times = alternate(
+        {
+            "original": lambda: [original.run(logmel) for logmel in inputs],
+            "default": lambda: default.transform(paths),
+            "whole": lambda: whole.transform(paths),
+            "auto": lambda: auto.transform(paths),
+            "matmul": lambda: [multiply() for _ in range(20)],
+        },
+        options.repeats,
+    )
+    rate = 20 * flops / times["matmul"]
+    n = len(paths)
+    for name, key, n_layers in [("default layers", "default", 2), ("all layers", "whole", 4)]:
+        achieved = whisper_flops(waveforms, n_layers) / times[key]
+        rows.append(
+            row(
+                f"Whisper's encoder on {kind}, {name}, paths to features in fp32, against the "
+                "matrix-multiply rate",
+                achieved / rate,
+                ">= 0.6",
+                f"{achieved / 1e9:.0f} against {rate / 1e9:.0f} GFLOP/s; "
+                f"{1e3 * times[key] / n:.1f} ms a clip",
+            )
+        )
+    rows.append(
+        row(
+            f"Whisper's encoder on {kind}, default layers, paths to features, against ONNX "
+            "Runtime running the original graph clip by clip",
+            times["original"] / times["auto"],
+            ">= 5",
+            f"in {auto._precision()} {1e3 * times['auto'] / n:.1f} against "
+            f"{1e3 * times['original'] / n:.1f} ms a clip, for which ONNX Runtime gets "
+            "spectrograms",
+        )
+    )
+    rows.append(
+        row(
+            f"the same in fp32, all layers, on {kind}",
+            times["original"] / times["whole"],
+            "",
+            f"{1e3 * times['whole'] / n:.1f} ms a clip",
+        )
+    )
+    return rows
 
 
 @section

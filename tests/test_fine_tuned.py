@@ -15,13 +15,16 @@ from skspeech.datasets import fetch_fsdd, make_tones
 from skspeech.estimators._augment import change_speed, mask_spectrograms, perturb
 from skspeech.estimators._fine_tuning import (
     Choices,
+    FineTuning,
     Schedule,
     build_network,
     closed_form,
     crop_starts,
     frozen_names,
+    pool,
 )
 from skspeech.estimators._speaker_network import SpeakerNetwork
+from skspeech.estimators._trained import Clips
 from skspeech.transformers.networks.resnetse34l import ResNetSE34L
 from skspeech.transformers.speaker import SpeakerEmbedding
 from skspeech.weights import WeightsError, load_weights
@@ -501,3 +504,81 @@ def test_digits_of_unseen_speakers(data_home):
 
     predicted = clf.predict([bunch.data[i] for i in test])
     assert balanced_accuracy_score(bunch.target[test], predicted) > 0.8
+
+
+# Whisper's encoder
+
+
+@pytest.fixture
+def smart_turn():
+    try:
+        return load_weights("smart-turn")
+    except WeightsError as error:
+        pytest.skip(f"needs pretrained weights: {error}")
+
+
+def learn(freeze, waveforms, codes, pretrained):
+    """Weights of the encoder after two epochs."""
+    clf = FineTunedSpeakerClassifier(model="smart-turn", freeze=freeze, device="cpu", batch_size=8)
+    choices = clf._choices()
+    tuning = FineTuning(
+        "smart-turn",
+        pretrained,
+        clf._front_end(),
+        n_classes=2,
+        class_weight=None,
+        n_crops=1,
+        device=torch.device("cpu"),
+        rng=np.random.RandomState(0),
+    )
+    learning = tuning.train(
+        Clips(waveforms, codes),
+        {},
+        choices,
+        Schedule(2, lambda: np.inf),
+        speed=0.1,
+        warm_up=0,
+    )
+    *_, (loss, network) = learning
+    assert np.isfinite(loss)
+    return {name: x.numpy() for name, x in network.trunk.state_dict().items()}
+
+
+@pytest.mark.parametrize(("freeze", "first"), [(None, "layers.2."), (0.0, "conv1.")])
+def test_whispers_encoder_learns_in_its_last_layer_on_a_cpu(hard, smart_turn, freeze, first):
+    learnt = learn(freeze, hard[0][:16], hard[1][:16], smart_turn)
+    changed = [name for name, x in learnt.items() if not np.array_equal(x, smart_turn[name])]
+    names = list(learnt)
+    begin = next(i for i, name in enumerate(names) if name.startswith(first))
+    assert set(changed) == set(names[begin:])
+
+
+def test_whispers_encoder_predicts_and_is_pickled_with_what_it_has_learnt(hard, smart_turn):
+    X, y = hard
+    settings = {**QUICK, "max_epochs": 1, "device": "cpu"}
+    clf = FineTunedSpeakerClassifier(model="smart-turn", **settings).fit(X[:40], y[:40])
+    expected = clf.predict_proba(X[40:49])
+    assert expected.shape == (9, 2)
+    content = pickle.dumps(clf)
+    assert len(content) < 12_000_000
+    assert_allclose(pickle.loads(content).predict_proba(X[40:49]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_whispers_encoder_gives_is_what_its_extractor_gives(clips, smart_turn):
+    from skspeech import WhisperEmbedding
+
+    clf = FineTunedSpeakerClassifier(model="smart-turn")
+    network = SpeakerNetwork("smart-turn", 2)
+    network.trunk.load_state_dict({k: smart_turn[k] for k in network.trunk.state_dict()})
+    waveforms = [np.resize(clip, n) for clip, n in zip(clips[0], (8_000, 12_345, 16_000))]
+    rows, owners = pool(network, waveforms, clf._front_end(), crop=3.0, n_crops=1)
+    expected = WhisperEmbedding(layers=(1, 2, 3), dtype="float32", memory=False).transform(
+        waveforms
+    )
+    assert owners.tolist() == [0, 1, 2]
+    assert_allclose(rows, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_whispers_encoder_takes_no_file_of_weights(clips):
+    with pytest.raises(ValueError, match="is not accepted with model='smart-turn'"):
+        FineTunedSpeakerClassifier(model="smart-turn", weights="a-file").fit(*clips)

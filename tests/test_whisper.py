@@ -93,9 +93,8 @@ def padded(data_home):
     """Log mel frames of real speech as the original takes them: 8 s, silence on the left."""
     paths = fetch_emodb(data_home=data_home).data[:40:10]
     waveforms = [np.pad(w[-128_000:], (max(0, 128_000 - len(w)), 0)) for w in load_waveforms(paths)]
-    pieces = [whisper._prepared(waveform, standardize=True) for waveform in waveforms]
-    frames, _ = whisper._logmel(pieces, 80, torch.device("cpu"))
-    return frames.view(len(pieces), 800, 80)
+    windows = WhisperEmbedding()._cut(waveforms, torch.device("cpu"))
+    return windows.frames[0].view(len(waveforms), 800, 80)
 
 
 @pytest.fixture
@@ -182,8 +181,7 @@ def test_features_are_statistics_of_the_hidden_states(weights, clips):
     )
     network = WhisperEncoder().eval()
     network.load_state_dict(load_weights("smart-turn"))
-    piece = whisper._prepared(clips[4], standardize=True)
-    frames, _ = whisper._logmel([piece], 80, torch.device("cpu"))
+    frames, _ = extractor._cut([clips[4]], torch.device("cpu")).frames
     with torch.inference_mode():
         states = network(frames[None])
     expected = [

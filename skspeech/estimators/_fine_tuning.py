@@ -1,4 +1,4 @@
-"""How a pretrained speaker network learns from clips: batches, schedule, averages, closed form.
+"""How a pretrained network learns from clips: batches, schedule, averages, closed form.
 
 It imports torch and skorch; the estimator imports it when it is fitted or predicts.
 """
@@ -141,12 +141,15 @@ class FrontEnd:
         What is done to each waveform before.
     fills : bool
         Whether clips shorter than a crop are repeated to fill it; else the crop is shorter.
+    n_dropped : int, default=0
+        Frames at the end of each clip that the trunk does not get.
     """
 
-    def __init__(self, spectrogram, prepare, fills):
+    def __init__(self, spectrogram, prepare, fills, n_dropped=0):
         self.spectrogram = spectrogram
         self.prepare = prepare
         self.fills = fills
+        self.n_dropped = n_dropped
 
     def n_frames(self, seconds):
         """Frames in so many seconds, at least one."""
@@ -156,7 +159,7 @@ class FrontEnd:
         """Spectrograms (n_frames, n_mels) of each waveform."""
         prepared = [self.prepare(waveform) for waveform in waveforms]
         frames, starts = self.spectrogram(prepared)
-        return [frames[begin:end] for begin, end in itertools.pairwise(starts)]
+        return [frames[begin : end - self.n_dropped] for begin, end in itertools.pairwise(starts)]
 
     def stack(self, crops, n_frames):
         """Crops of at most `n_frames` frames in one tensor, and how long each is."""
@@ -262,7 +265,7 @@ class FineTuning:
 
     Parameters
     ----------
-    model : {"ge2e", "resnetse34l"}
+    model : {"ge2e", "resnetse34l", "smart-turn"}
         The trunk.
     pretrained : dict of str to tensor
         Its weights.
@@ -284,6 +287,8 @@ class FineTuning:
         self, model, pretrained, front_end, *, n_classes, class_weight, n_crops, device, rng
     ):
         self.model = model
+        # Whether part of what the trunk gives was made to tell who speaks.
+        self.has_embedding = model != "smart-turn"
         self.pretrained = pretrained
         self.front_end = front_end
         self.n_classes = n_classes
@@ -466,7 +471,7 @@ def build_network(model, n_classes, pretrained, state, choices, device):
         network = SpeakerNetwork(
             model, n_classes, choices.hidden_layers, choices.activation, choices.dropout
         )
-    network.trunk.load_state_dict(pretrained)
+    network.trunk.load_state_dict({name: pretrained[name] for name in network.trunk.state_dict()})
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in state.items()}
     network.load_state_dict(tensors, strict=False)
     return network.to(device).eval()

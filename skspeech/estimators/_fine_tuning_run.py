@@ -103,8 +103,9 @@ class Run:
         self.pass_seconds = time.monotonic() - began
         # The embedding was made to tell who speaks. Where it does as well as all layers do, that is
         # what the classes are about: pitch belongs to the answer, and there is little to learn.
-        scores = [self._try_frozen(features, columns=columns) for columns in ("embedding", "all")]
-        self.about_speakers = scores[0][0] >= scores[1][0]
+        known = ("embedding", "all") if self.tuning.has_embedding else ("all",)
+        scores = [self._try_frozen(features, columns=columns) for columns in known]
+        self.about_speakers = len(known) == 2 and scores[0][0] >= scores[1][0]
         if self.about_speakers:
             self._try_frozen(features, columns="both")
             self.speed = None if self.speed is None else 0.0

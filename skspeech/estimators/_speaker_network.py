@@ -1,18 +1,29 @@
-"""A pretrained speaker network with a head of its own, as torch modules: no files, no network."""
+"""A pretrained network with a head of its own, as torch modules: no files, no network."""
 
 import torch
 from torch import nn
 
 from skspeech.transformers.networks.ge2e import GE2E
 from skspeech.transformers.networks.resnetse34l import ResNetSE34L
+from skspeech.transformers.networks.whisper import WhisperEncoder, scale_power
 
 __all__ = ["SpeakerNetwork", "trunk_class"]
 
 _ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "none": nn.Identity}
-_TRUNKS = {"ge2e": GE2E, "resnetse34l": ResNetSE34L}
 # Features further than this from the training clips' mean, in standard deviations, count as this.
 _CLIP = 5.0
 _TINY = 1e-8
+
+
+class SmartTurn(WhisperEncoder):
+    """Whisper's encoder up to the layer above which nothing is read."""
+
+    def __init__(self):
+        super().__init__(n_layers=3)
+        self.layer_norm = nn.Identity()  # what is normalised is the layer above
+
+
+_TRUNKS = {"ge2e": GE2E, "resnetse34l": ResNetSE34L, "smart-turn": SmartTurn}
 
 
 def trunk_class(model):
@@ -28,7 +39,7 @@ class SpeakerNetwork(nn.Module):
 
     Parameters
     ----------
-    model : {"ge2e", "resnetse34l"}
+    model : {"ge2e", "resnetse34l", "smart-turn"}
         The trunk.
     n_classes : int
         Number of classes.
@@ -97,7 +108,7 @@ class SpeakerNetwork(nn.Module):
         return ((features - self.mean) / self.scale).clamp(-_CLIP, _CLIP)
 
     def pool(self, mel, lengths):
-        """Mean and standard deviation of all layers over time, and the embedding."""
+        """Mean and standard deviation of all layers over time, and the embedding, if any."""
         with torch.autocast(
             mel.device.type, torch.bfloat16, enabled=self.mixed_precision and self.training
         ):
@@ -117,6 +128,9 @@ class SpeakerNetwork(nn.Module):
             states = self.trunk.hidden_states(mel)
             last = states[-1][torch.arange(len(mel), device=mel.device), lengths - 1]
             return [(state, lengths) for state in states], self.trunk.project(last)
+        if isinstance(self.trunk, SmartTurn):
+            states = self.trunk(scale_power(mel, lengths), lengths)[1:]
+            return [(state, (lengths + 1) // 2) for state in states], mel.new_empty(len(mel), 0)
         maps = self.trunk.feature_maps(mel)
         states = [layer.mean(dim=2).transpose(1, 2) for layer in maps]
         counts = [torch.full_like(lengths, state.shape[1]) for state in states]
@@ -127,6 +141,8 @@ def _n_features(trunk):
     """Number of features, and how many of them, the last, are the embedding's."""
     if isinstance(trunk, GE2E):
         return (2 * 3 + 1) * trunk.n_units, trunk.n_units
+    if isinstance(trunk, SmartTurn):
+        return 2 * len(trunk.layers) * trunk.conv1.out_channels, 0
     return 2 * sum(trunk.n_filters) + trunk.n_features, trunk.n_features
 
 

@@ -1,4 +1,4 @@
-"""Approach 6: a pretrained speaker network that learns on from the clips."""
+"""Approach 6: a pretrained network that learns on from the clips."""
 
 import os
 from numbers import Integral, Real
@@ -10,13 +10,14 @@ from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions
 from skspeech.estimators._trained import TrainedClassifier
 from skspeech.transformers.speaker import SpeakerEmbedding
+from skspeech.transformers.whisper import WhisperEmbedding
 from skspeech.weights import WeightsError
 
 __all__ = ["FineTunedSpeakerClassifier"]
 
 
 class FineTunedSpeakerClassifier(TrainedClassifier):
-    """A network that was trained to tell speakers apart learns on from the clips.
+    """A network that was trained to tell speakers apart, or words, learns on from clips.
 
     It reads mean and standard deviation over time of all the network's layers, and its embedding.
     The first answer comes within seconds: discriminant analysis on what the pretrained network
@@ -31,8 +32,9 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
 
     Parameters
     ----------
-    model : {"ge2e", "resnetse34l"}, default="ge2e"
-        The pretrained network, as in :class:`SpeakerEmbedding`.
+    model : {"ge2e", "resnetse34l", "smart-turn"}, default="ge2e"
+        The pretrained network: a speaker network, as in :class:`SpeakerEmbedding`, or the encoder
+        of Whisper, as in :class:`WhisperEmbedding`, which has no embedding of who speaks.
     weights : str, path-like or None, default=None
         A file of weights for ``"resnetse34l"``, as in :class:`SpeakerEmbedding`. None is the
         published file.
@@ -43,14 +45,15 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         What comes after each hidden layer.
     dropout : float in [0, 1), default=0.3
         Share of the features that are set to zero in training.
-    freeze : float in [0, 1], default=0.0
+    freeze : float in [0, 1] or None, default=None
         Share of the network's parameters, from the input on, that stay as they are. With 1, only
-        the head learns.
+        the head learns. None is 0, but of ``"smart-turn"`` on a CPU 0.71, all below its last layer.
     optimizer : {"adamw", "adam", "sgd"}, default="adamw"
         What follows the gradient, clipped to a norm of 1; ``"sgd"`` with momentum 0.9.
-    learning_rate : float, default=0.0005
+    learning_rate : float or None, default=None
         The largest learning rate of the pretrained network. It rises to it, then falls to zero
-        along a cosine by the end of the epochs, or of the time.
+        along a cosine by the end of the epochs, or of the time. None is 0.0005, and 0.0001 of
+        ``"smart-turn"``.
     head_learning_rate : float, default=0.0002
         The same of the head, which starts from a solution and has less far to go.
     warm_up : int, default=1
@@ -132,6 +135,9 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     Wan, L., Wang, Q., Papir, A. and Moreno, I. L. (2018). Generalized end-to-end loss for speaker
     verification. ICASSP. https://arxiv.org/abs/1710.10467
 
+    Radford, A. et al. (2022). Robust speech recognition via large-scale weak supervision.
+    https://arxiv.org/abs/2212.04356
+
     Park, D. S. et al. (2019). SpecAugment: a simple data augmentation method for automatic speech
     recognition. Interspeech. https://arxiv.org/abs/1904.08779
 
@@ -150,14 +156,14 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
 
     _parameter_constraints: dict = {
         **TrainedClassifier._parameter_constraints,
-        "model": [StrOptions({"ge2e", "resnetse34l"})],
+        "model": [StrOptions({"ge2e", "resnetse34l", "smart-turn"})],
         "weights": [str, os.PathLike, None],
         "hidden_layers": ["array-like"],
         "activation": [StrOptions({"tanh", "relu", "none"})],
         "dropout": [Interval(Real, 0, 1, closed="left")],
-        "freeze": [Interval(Real, 0, 1, closed="both")],
+        "freeze": [Interval(Real, 0, 1, closed="both"), None],
         "optimizer": [StrOptions({"adamw", "adam", "sgd"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "head_learning_rate": [Interval(Real, 0, None, closed="neither")],
         "warm_up": [Interval(Integral, 0, None, closed="left")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
@@ -179,9 +185,9 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         hidden_layers=(),
         activation="tanh",
         dropout=0.3,
-        freeze=0.0,
+        freeze=None,
         optimizer="adamw",
-        learning_rate=5e-4,
+        learning_rate=None,
         head_learning_rate=2e-4,
         warm_up=1,
         class_weight="balanced",
@@ -239,6 +245,11 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     def _validate_params(self):
         super()._validate_params()
         self._extractor()._validate_params()
+        if self.weights is not None and self.model == "smart-turn":
+            raise ValueError(
+                f"weights={self.weights!r} is not accepted with model='smart-turn': only "
+                "model='resnetse34l' takes a file of weights. Use weights=None."
+            )
         widths = list(self.hidden_layers)
         if any(not isinstance(width, Integral) or width < 1 for width in widths):
             raise ValueError(
@@ -248,6 +259,8 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
 
     def _extractor(self):
         """What knows the pretrained network: its weights, its spectrogram."""
+        if self.model == "smart-turn":
+            return WhisperEmbedding(dtype="float32")
         return SpeakerEmbedding(self.model, weights=self.weights)
 
     def _make_data(self, X, codes, classes, groups, X_val, y_val):
@@ -314,12 +327,22 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         from skspeech.estimators._fine_tuning import FrontEnd
 
         extractor = self._extractor()
-        return FrontEnd(extractor._spectrogram, extractor._prepare, self.model == "resnetse34l")
+        return FrontEnd(
+            extractor._spectrogram,
+            extractor._prepare,
+            fills=self.model == "resnetse34l",
+            n_dropped=int(self.model == "smart-turn"),
+        )
 
     def _choices(self, **others):
         from skspeech.estimators._fine_tuning import Choices
 
         settings = {name: getattr(self, name) for name in Choices._fields}
+        on_cpu = resolve_device(self.device).type == "cpu"
+        if self.freeze is None:
+            settings["freeze"] = 0.71 if self.model == "smart-turn" and on_cpu else 0.0
+        if self.learning_rate is None:
+            settings["learning_rate"] = 1e-4 if self.model == "smart-turn" else 5e-4
         settings["hidden_layers"] = tuple(int(width) for width in self.hidden_layers)
         return Choices(**{**settings, **others})
 

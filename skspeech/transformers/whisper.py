@@ -50,7 +50,7 @@ _PREFIXES = ("model.encoder.", "encoder.")
 _SMART_TURN = "smart-turn"
 _ENCODERS = {_SMART_TURN: _Encoder("smart-turn", 80, 384, 4, 6, 1536, 400, standardize=True)}
 # Those that are worth reading of the encoders that skspeech knows.
-_LAYERS = {_SMART_TURN: (1, 2, 3)}
+_LAYERS = {_SMART_TURN: (0, 1, 2)}
 
 
 class WhisperEmbedding(WindowedExtractor):
@@ -70,8 +70,8 @@ class WhisperEmbedding(WindowedExtractor):
         Weights are read from safetensors only.
     layers : "all", int, tuple of int or None, default=None
         What to read. 0 is what enters the first layer, 1 and on the layers, -1 the last one. None
-        is 1, 2 and 3 of ``"smart-turn"``, whose last layer is left out and not computed, and all of
-        a published encoder.
+        is 0, 1 and 2 of ``"smart-turn"``, whose upper layers are not computed then, and all of a
+        published encoder.
     pooling : {"mean", "std", "max"} or tuple of these, default=("mean", "std")
         Statistics of each layer over the positions of a window. Over the windows of a clip, all are
         averaged, except ``"max"``, of which the largest is taken.
@@ -256,17 +256,27 @@ class WhisperEmbedding(WindowedExtractor):
         network.load_state_dict(tensors, assign=True)
         return network.to(device).eval().compute_in(getattr(torch, self._precision()))
 
+    @property
+    def _spectrogram(self):
+        n_mels = self._encoder().n_mels
+        return MelSpectrogram(n_fft=400, hop_length=_HOP_LENGTH, n_mels=n_mels, pad_mode="reflect")
+
+    def _prepare(self, piece):
+        """A window's samples, repeated where they are too few, standardised if need be."""
+        if len(piece) < _SHORTEST:
+            piece = np.resize(piece, _SHORTEST)
+        return _standardised(piece) if self._encoder().standardize else piece
+
     def _cut(self, waveforms, device):
         """Log mel frames of all windows, one after another."""
-        encoder = self._encoder()
         size, hop = (max(1, round(s * SAMPLING_RATE)) for s in self._window_and_hop())
         starts = [frame_starts(len(waveform), size, hop) for waveform in waveforms]
         pieces = [
-            _prepared(waveform[start : start + size], encoder.standardize)
+            self._prepare(waveform[start : start + size])
             for waveform, firsts in zip(waveforms, starts, strict=True)
             for start in firsts
         ]
-        frames = _logmel(pieces, encoder.n_mels, device)
+        frames = _logmel(pieces, self._spectrogram, device)
         return Windows(frames, np.concatenate(starts), np.array([len(s) for s in starts]))
 
     def _run(self, network, windows):
@@ -356,26 +366,19 @@ class WhisperEmbedding(WindowedExtractor):
 # -- The front end ---------------------------------------------------------------------------------
 
 
-def _prepared(piece, standardize):
-    """A window's samples, repeated where they are too few, of zero mean and unit variance."""
-    if len(piece) < _SHORTEST:
-        piece = np.resize(piece, _SHORTEST)
-    if not standardize:
-        return piece
+def _standardised(piece):
+    """Of zero mean and unit variance."""
     piece = piece.astype(np.float64)
     return ((piece - piece.mean()) / np.sqrt(piece.var() + 1e-7)).astype(np.float32)
 
 
-def _logmel(pieces, n_mels, device):
+def _logmel(pieces, spectrogram, device):
     """Frames of all pieces, one piece after another, and where each begins; as Whisper scales them.
 
     The decimal logarithm of the power, held at 8 below the loudest of the piece, plus 4, by 4.
     """
     import torch
 
-    spectrogram = MelSpectrogram(
-        n_fft=400, hop_length=_HOP_LENGTH, n_mels=n_mels, pad_mode="reflect"
-    )
     power, firsts = spectrogram(pieces, device)
     counts = np.diff(firsts) - 1  # the last frame, which looks beyond the end, is left out
     kept = torch.from_numpy(ranges(firsts[:-1], counts)).to(power.device)

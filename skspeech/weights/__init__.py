@@ -9,9 +9,9 @@ They are kept in the folder named by the environment variable ``SKSPEECH_CACHE``
 platform's folder for caches.
 """
 
+from skspeech.weights._command import main as main
 from skspeech.weights._common import WeightsError, WeightsNotFoundError
-from skspeech.weights.command import main
-from skspeech.weights.fetching import cache_dir
+from skspeech.weights._fetching import cache_dir
 from skspeech.weights.registry import REGISTRY, Download, Weights, Wheel
 from skspeech.weights.store import (
     fetch_weights,
@@ -34,7 +34,6 @@ __all__ = [
     "fetch_weights",
     "fetch_wheel",
     "load_weights",
-    "main",
     "read_weights",
     "weights_file_key",
     "weights_key",

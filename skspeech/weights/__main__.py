@@ -1,6 +1,6 @@
 import sys
 
-from skspeech.weights.command import main
+from skspeech.weights._command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,13 +1,13 @@
 """The table of pretrained weights: name, source, checksums, licence, citation.
 
-To add weights, add a row here, and to :mod:`skspeech.weights.conversion` a function that turns the
+To add weights, add a row here, and to ``_conversion.py`` a function that turns the
 source's files into named arrays.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from skspeech.weights import conversion
+from skspeech.weights import _conversion
 
 __all__ = ["REGISTRY", "Download", "Weights", "Wheel"]
 
@@ -176,7 +176,7 @@ def _musicnn_weights(name, description, member, index, data, digest):
             "for music audio tagging. ISMIR late-breaking demos. https://arxiv.org/abs/1909.06654"
         ),
         homepage="https://github.com/jordipons/musicnn",
-        convert=conversion.convert_musicnn,
+        convert=_conversion.convert_musicnn,
     )
 
 
@@ -197,7 +197,7 @@ _ENTRIES = [
             "for speaker verification. ICASSP. https://arxiv.org/abs/1710.10467"
         ),
         homepage="https://github.com/resemble-ai/Resemblyzer",
-        convert=conversion.convert_ge2e,
+        convert=_conversion.convert_ge2e,
     ),
     Weights(
         name="resnetse34l",
@@ -211,7 +211,7 @@ _ENTRIES = [
             "Interspeech. https://arxiv.org/abs/2003.11982"
         ),
         homepage="https://github.com/clovaai/voxceleb_trainer",
-        convert=conversion.convert_resnetse34l,
+        convert=_conversion.convert_resnetse34l,
         optional=True,
     ),
     _musicnn_weights(
@@ -263,7 +263,7 @@ _ENTRIES = [
             "with limited and synthesized speech data. ICASSP. https://arxiv.org/abs/2002.01322"
         ),
         homepage="https://www.kaggle.com/models/google/speech-embedding",
-        convert=conversion.convert_speech_embedding,
+        convert=_conversion.convert_speech_embedding,
     ),
     Weights(
         name="smart-turn",
@@ -281,7 +281,7 @@ _ENTRIES = [
             "supervision. https://arxiv.org/abs/2212.04356"
         ),
         homepage="https://github.com/pipecat-ai/smart-turn",
-        convert=conversion.convert_smart_turn,
+        convert=_conversion.convert_smart_turn,
     ),
 ]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from skspeech.weights import registry
 from skspeech.weights._common import WeightsError, readable
-from skspeech.weights.conversion import read_resnetse34l
-from skspeech.weights.fetching import (
+from skspeech.weights._conversion import read_resnetse34l
+from skspeech.weights._fetching import (
     cache_dir,
     gather,
     git_blob_id,

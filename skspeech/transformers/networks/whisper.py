@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["WhisperEncoder"]
+__all__ = ["WhisperEncoder", "scale_power"]
 
 
 class WhisperEncoder(nn.Module):
@@ -83,7 +83,7 @@ class WhisperEncoder(nn.Module):
         states = functional.gelu(self.conv1(logmel.to(dtype).transpose(1, 2)))
         if inside is not None:
             states = states * inside[:, None]
-        states = functional.gelu(self.conv2(states)).float().transpose(1, 2)
+        states = functional.gelu(self.conv2(states)).float().transpose(1, 2).contiguous()
         positions = torch.arange(states.shape[1], device=states.device)
         if first is not None:
             positions = positions + first[:, None]
@@ -95,6 +95,36 @@ class WhisperEncoder(nn.Module):
         if len(every) > len(self.layers):
             every[-1] = self.layer_norm(every[-1])
         return every
+
+
+def scale_power(power, n_frames):
+    """Whisper's logarithm of power mel spectrograms of several clips.
+
+    Parameters
+    ----------
+    power : tensor of shape (n, n_frames, n_mels)
+    n_frames : tensor of int of shape (n,)
+        Frames of each row.
+
+    Returns
+    -------
+    tensor of shape (n, n_frames, n_mels)
+        The decimal logarithm, held at 8 below the loudest of the row, plus 4, divided by 4; with a
+        frame more where their number is odd.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skspeech.transformers.networks.whisper import scale_power
+    >>> scale_power(torch.tensor([[[1.0, 1e-4], [1e-9, 0.0]]]), torch.tensor([2]))
+    tensor([[[ 1.,  0.],
+             [-1., -1.]]])
+    """
+    if power.shape[1] % 2:
+        power = functional.pad(power, (0, 0, 0, 1))
+    outside = torch.arange(power.shape[1], device=power.device) >= n_frames[:, None]
+    logs = power.clamp(min=1e-10).log10().masked_fill(outside[:, :, None], -10.0)
+    return (torch.maximum(logs, logs.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
 
 
 class _Layer(nn.Module):

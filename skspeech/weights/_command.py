@@ -5,7 +5,7 @@ import sys
 
 from skspeech.weights import registry
 from skspeech.weights._common import WeightsError
-from skspeech.weights.fetching import cache_dir
+from skspeech.weights._fetching import cache_dir
 from skspeech.weights.registry import find_weights
 from skspeech.weights.store import fetch_weights, is_intact, weights_path
 
