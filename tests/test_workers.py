@@ -42,6 +42,7 @@ from skspeech.time_budget.state import CandidateState, Job, RunState
 from skspeech.time_budget.workers.here import Work
 from skspeech.time_budget.workers.pools import ExecutorPool
 from skspeech.time_budget.workers.process import WorkerProcess, kill_marked, new_mark
+from skspeech.time_budget.workers.tasks import quiet_fits
 
 TESTS = str(Path(__file__).parent)
 
@@ -337,6 +338,15 @@ def test_two_fits_in_two_threads_leave_no_setting_behind(two_blas_threads):
     assert [set(clf.results_["status"]) for clf in fitted] == [{"ok"}, {"ok"}]
     assert blas_threads() == two_blas_threads
     assert warnings.filters == filters
+
+
+def test_filters_are_taken_back_although_another_thread_saved_them_meanwhile():
+    before = list(warnings.filters)
+    other = warnings.catch_warnings()
+    with quiet_fits():
+        other.__enter__()
+    other.__exit__()
+    assert warnings.filters == before
 
 
 def test_two_fits_in_two_threads_of_a_fresh_process():
