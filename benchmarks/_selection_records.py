@@ -13,7 +13,6 @@ import joblib
 import numpy as np
 from _tasks import TASKS, Split, load_task
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 
 from skspeech import (
@@ -23,7 +22,7 @@ from skspeech import (
     MixupCNNClassifier,
     SpeakerEmbedding,
 )
-from skspeech._budget_splits import make_splits
+from skspeech._folds import stratified_folds
 from skspeech._routing import fit_params_for
 from skspeech._voices import find_voices
 from skspeech.audio import as_clips
@@ -168,15 +167,10 @@ def _trained(max_time, seed):
 
 def _part(split, y, groups, seed):
     """The fold that holds each row out; groups are whole, and every class is trained on."""
-    if groups is None:
-        folds = make_splits("auto", split.X_train, split.y_train, y, None, seed).folds
-    else:
-        n_folds = min(N_FOLDS, len(np.unique(groups)))
-        folder = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        folds = list(folder.split(y, y, groups))
     part = np.full(len(y), -1)
-    for fold, (train, test) in enumerate(folds):
-        part[test[np.isin(y[test], y[train])]] = fold
+    folds = stratified_folds(y, N_FOLDS, groups=groups, random_state=seed)
+    for fold, (_, test) in enumerate(folds):
+        part[test] = fold
     return part
 
 

@@ -91,7 +91,7 @@ def test_ends_early_with_all_candidates_validated():
     assert clf.timing_["total"] < 20
     assert set(clf.results_["status"]) == {"ok"}
     assert not np.isnan(clf.results_["score"]).any()
-    assert clf.best_score_ >= max(clf.results_["score"])
+    assert 0.93 < clf.best_score_ <= 1  # of a choice, so it may be below the luckiest candidate's
     assert clf.results_["weight"].sum() == pytest.approx(1)
     assert clf.score(X, y) > 0.93
     assert isinstance(clf.ensemble_, GeometricMeanVotingClassifier)

@@ -1,9 +1,8 @@
 """One run under a time budget: who works on what now, and which ensemble stands.
 
 A coordinator thread asks the policy what to do and hands it out. It never runs a candidate itself:
-what is quick goes to a thread of this process that can be left behind, everything else to worker
-processes that can be killed, or to the user's executor. Whoever called `fit` waits for the
-coordinator, and returns at the deadline whatever happens.
+what is quick goes to a thread of this process that can be left behind, everything else elsewhere.
+Whoever called `fit` waits for the coordinator, and returns at the deadline whatever happens.
 """
 
 import atexit
@@ -13,10 +12,9 @@ import os
 import queue
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import joblib
@@ -27,17 +25,14 @@ from skspeech._stopping import Stopped
 from skspeech.ensemble.blending import log_probas
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget import policy
+from skspeech.time_budget.elsewhere import Elsewhere
 from skspeech.time_budget.features import SharedFeatures, shared_key, stateless_steps
 from skspeech.time_budget.members import Chooser, build_ensemble
 from skspeech.time_budget.splits import repeat_folds, value_order
 from skspeech.time_budget.state import CandidateState, HeldOut, Job, RunState
 from skspeech.time_budget.workers.here import Work, WorkThread, wait_for_threads
 from skspeech.time_budget.workers.places import runs_here
-from skspeech.time_budget.workers.pools import ExecutorPool, LocalPool, outcome_of
-from skspeech.time_budget.workers.process import WorkerProcess, describe_exit
-from skspeech.time_budget.workers.rows import ExchangeFolder, RowsOfJob
 from skspeech.time_budget.workers.tasks import (
-    Task,
     quiet_fits,
     set_random_states,
     takes_max_time,
@@ -113,12 +108,12 @@ class Session:
         )
         self.floor = min(1e-3, 0.1 / len(classes))
         self._make_candidates = make_candidates
-        self._inbox = queue.Queue()
+        self.inbox = queue.Queue()
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._settled = self._changed = False
-        self._thread = self._work_thread = self._pool = None
-        self._folder = ExchangeFolder()
+        self._thread = self._work_thread = None
+        self.elsewhere = Elsewhere(self)
         self._paused_until = -np.inf
         self._workers_wanted = False
         self._clocks = dict.fromkeys(("embedding", "candidates", "refit", "selection"), 0.0)
@@ -155,12 +150,12 @@ class Session:
     def stop(self):
         """Have the coordinator end soon."""
         self._stop.set()
-        self._inbox.put(("wake",))
+        self.inbox.put(("wake",))
 
     def resume(self):
         """The caller has used the first answer: go on."""
         self._paused_until = -np.inf
-        self._inbox.put(("wake",))
+        self.inbox.put(("wake",))
 
     def close(self):
         """End everything: no process, no file and no changed setting is left."""
@@ -177,9 +172,9 @@ class Session:
         with self._locked(0.2):
             if self.state.here is not None:
                 self.state.here.stopped = True
-            for part in (self._work_thread, self._pool, self._folder):
-                if part is not None:
-                    part.close()
+            if self._work_thread is not None:
+                self._work_thread.close()
+            self.elsewhere.close()
 
     def _tell_unfinished(self):
         self._fail_with_features(self.state.entries)
@@ -221,7 +216,7 @@ class Session:
             self.updates.put(("end", None))
 
     def _prepare(self):
-        self._event("start", n_clips=self.data.n_train, n_classes=len(self.classes))
+        self.event("start", n_clips=self.data.n_train, n_classes=len(self.classes))
         state, sizes = self.state, self.data.sizes()
         self.order = value_order(
             self.data.codes, state.n_train, self.splits.folds, sizes, self.settings.random_state
@@ -276,7 +271,7 @@ class Session:
     def freeze(self):
         """Keep what a continued run needs, and let go of the rest."""
         self.now_at_end = self.now
-        self.data = self.work = self._make_candidates = self._pool = self._work_thread = None
+        self.data = self.work = self._make_candidates = self._work_thread = self.elsewhere = None
         self.chooser.data = self.state.here = None
 
     # ---------------------------------------------------------------- the loop
@@ -285,7 +280,7 @@ class Session:
         while not self._stop.is_set() and self.remaining > 0:
             with self._lock:
                 self._dispatch()
-                idle = not self._is_busy() and self._inbox.empty() and not self._is_paused()
+                idle = not self._is_busy() and self.inbox.empty() and not self._is_paused()
             if idle and not self._settled and self._repeat():
                 continue
             if idle and self._settled:
@@ -296,11 +291,11 @@ class Session:
                 self._receive()
         self._settle()
 
+    def _is_busy(self):
+        return self.state.here is not None or self.elsewhere.is_busy
+
     def _is_paused(self):
         return time.monotonic() < self._paused_until
-
-    def _is_busy(self):
-        return self.state.here is not None or bool(self._pool and self._pool.jobs)
 
     def _settle(self):
         """Choose the members for good, while there is still time to train them on all rows."""
@@ -340,11 +335,11 @@ class Session:
     def _receive(self):
         """Wait for news, take all that is there, and look after who runs."""
         with contextlib.suppress(queue.Empty):
-            message = self._inbox.get(timeout=min(0.1, max(self.remaining, 0.001)))
+            message = self.inbox.get(timeout=min(0.1, max(self.remaining, 0.001)))
             while True:
                 with self._lock:
                     self._handle(message)
-                message = self._inbox.get_nowait()
+                message = self.inbox.get_nowait()
         with self._lock:
             self._watch()
             if self._changed:
@@ -358,7 +353,7 @@ class Session:
         if self._is_paused():
             return
         state.left = self.remaining
-        state.threads_elsewhere = self._pool.threads_in_use if self._pool else 0
+        state.threads_elsewhere = self.elsewhere.threads_in_use
         if state.here is None:
             self._dispatch_here()
         if not self._workers_wanted:
@@ -366,14 +361,14 @@ class Session:
             slow = self.now - self.elapsed_before > 0.25 * self.budget
             self._workers_wanted = state.answered or not answers_here or slow
         if self._workers_wanted:
-            self._dispatch_elsewhere()
+            self.elsewhere.dispatch()
         self._count_busy(self._is_busy())
 
     def _fail_with_features(self, entries):
         for entry in entries:
             error = entry.features.error if entry.features is not None else None
             if error is not None and not (entry.failed or entry.models):
-                self._fail(entry, f"{type(error).__name__}: {error}", "", error)
+                self.fail(entry, f"{type(error).__name__}: {error}", "", error)
 
     def _dispatch_here(self):
         state = self.state
@@ -384,68 +379,17 @@ class Session:
         if n_threads < 1 and job.limit > 2 and state.left > 0.25 * self.budget:
             return
         job.n_threads = max(n_threads, 1)
-        self._mark_started(job)
+        self.mark_started(job)
         self._start_here(job, self.work.run)
 
     def _start_here(self, job, work):
         if self._work_thread is None:
-            self._work_thread = WorkThread(self._inbox)
+            self._work_thread = WorkThread(self.inbox)
         self.state.here = job
         job.started = time.monotonic()
         self._work_thread.start(job, work)
 
-    def _dispatch_elsewhere(self):
-        state = self.state
-        if not any(policy.has_work_elsewhere(state, entry) for entry in state.entries):
-            return
-        if self._pool is None:
-            self._pool = self._make_pool(self.settings.executor)
-        while self._pool.free(state.here is not None) > 0 and self.remaining > 0.3:
-            state.left, state.capacity = self.remaining, self._pool.capacity
-            job = policy.next_elsewhere(state)
-            if job is None:
-                return
-            try:
-                self._start_elsewhere(job)
-            except Exception as error:
-                if self._pool.broken:
-                    self._replace_pool()
-                    continue
-                self._fail(job.entry, f"{type(error).__name__}: {error}", traceback.format_exc())
-
-    def _make_pool(self, executor):
-        if executor is not None:
-            return ExecutorPool(executor, self.settings.n_cores, self._inbox)
-        return LocalPool(self.settings.n_cores, self._inbox, self._folder)
-
-    def _replace_pool(self):
-        """A user's executor is broken: go on with processes of our own, and try again there."""
-        for job in self._pool.abandon():
-            job.entry.running = False
-        self._event("executor broken", remedy="the rest runs in local worker processes")
-        self._pool.close()
-        self._pool = self._make_pool(None)
-
-    def _start_elsewhere(self, job):
-        entry, features = job.entry, job.entry.features
-        shared = features is not None and features.shareable
-        job.level = features.level if shared else self.data.n_total
-        if job.kind == "validate":
-            train, test, job.places = self.work.available(job.folds[0], job.level)
-        else:
-            train, test = self.work.training_rows(job.level), None
-        extras = self.data.extras(train)
-        task = Task(self.work.whole(entry), self.classes, extras, job.max_time)
-        rows = RowsOfJob(self.data, features, train, test, self._folder)
-        self._mark_started(job)
-        try:
-            self._pool.start(job, task, rows, self.remaining)
-        except BaseException:
-            entry.running = False
-            raise
-        self._event("task", candidate=entry.name, kind=job.kind, fold=next(iter(job.folds), None))
-
-    def _mark_started(self, job):
+    def mark_started(self, job):
         entry = job.entry
         entry.running, entry.status = True, "running"
         entry.started = self.now if entry.started is None else entry.started
@@ -457,7 +401,7 @@ class Session:
             self._busy += now - self._busy_since
         self._busy_since = now if busy else None
 
-    def _event(self, event, **details):
+    def event(self, event, **details):
         self.updates.put(("event", {"event": event, "time": round(self.now, 4), **details}))
 
     # ---------------------------------------------------------------- news
@@ -465,10 +409,8 @@ class Session:
     def _handle(self, message):
         if message[0] == "here":
             self._handle_here(*message[1:])
-        elif message[0] == "future":
-            self._handle_future(*message[1:])
-        elif isinstance(message[0], WorkerProcess):
-            self._handle_worker(*message)
+        else:
+            self.elsewhere.handle(message)
 
     def _handle_here(self, job, kind, payload):
         if job.stopped:
@@ -478,12 +420,12 @@ class Session:
             self.state.here = None if kind in ("done", "error") else job
             if kind == "remark" and payload[0] is not None:
                 self.remarks.append(payload[0])
-                self._event("remark", text=payload[0])
+                self.event("remark", text=payload[0])
         elif kind == "embedded":
             features, n_rows, seconds = payload
             self._clocks["embedding"] += seconds
             job.started = time.monotonic()  # slow, but alive: it gets its time anew
-            self._event("embedding", candidate=entry.name, n_rows=n_rows, level=features.level)
+            self.event("embedding", candidate=entry.name, n_rows=n_rows, level=features.level)
         elif kind == "fold":
             number, level, places, outcome = payload
             job.started = time.monotonic()
@@ -496,12 +438,12 @@ class Session:
             level, outcome = payload
             self._take_full(entry, level, outcome, job.kind)
         else:
-            self._end_job(job)
+            self.end_job(job)
             self.state.here = None
             self._note_change(job)
             if kind == "error":
                 error, text = payload
-                self._fail(entry, f"{type(error).__name__}: {error}", text, error)
+                self.fail(entry, f"{type(error).__name__}: {error}", text, error)
 
     def _note_change(self, job):
         """Members are chosen anew after each validation, but only after a whole repeat of it."""
@@ -511,7 +453,7 @@ class Session:
     def _is_repeat(self, job):
         return bool(job.folds) and self.state.folds[job.folds[0]].repeat > 0
 
-    def _end_job(self, job):
+    def end_job(self, job):
         job.completed = True
         entry = job.entry
         entry.running = False
@@ -535,7 +477,7 @@ class Session:
             codes = [self.data.codes[state.folds[n].test[held.places]] for n, held in known]
             logs = np.concatenate([held.logs for _, held in known])
             entry.score = score(np.exp(logs), np.concatenate(codes))
-        self._event(
+        self.event(
             "candidate", candidate=entry.name, fold=number, score=entry.score, final=outcome.final
         )
 
@@ -544,7 +486,7 @@ class Session:
         entry.full_model, entry.full_level = outcome.model, level
         entry.full_time = outcome.fit_time
         if kind != "first":
-            self._event("refit", candidate=entry.name)
+            self.event("refit", candidate=entry.name)
         if not self.state.folds:  # nobody knows who is better
             voting = [e for e in self.state.entries if e.full_model is not None]
             for other in voting:
@@ -554,62 +496,7 @@ class Session:
         if entry.weight > 0:
             self._publish(self.score)
 
-    def _handle_worker(self, worker, message):
-        if not isinstance(self._pool, LocalPool):
-            worker.kill()
-            return
-        kind, job = message["kind"], worker.task
-        if kind == "ready":
-            self._pool.ready(worker)
-        elif kind == "died":
-            self._pool.forget(worker)
-            if job is not None and not job.stopped:
-                self._end_elsewhere(job)
-                self._fail(job.entry, describe_exit(message["returncode"]), worker.log)
-            elif job is None and not message["killed"]:
-                self._pool.deaths += 1
-        elif job is None or job.stopped or message["task_id"] not in (None, id(job)):
-            return
-        elif kind == "started":
-            job.started = time.monotonic()  # imports are not the candidate's fault
-        elif kind == "outcome":
-            with open(message["path"], "rb") as file:
-                payload = file.read()
-            os.remove(message["path"])
-            self._take_outcome(job, outcome_of(job.entry.name, payload, message))
-            if message["final"]:
-                self._end_elsewhere(job)
-        elif kind == "error":
-            self._end_elsewhere(job)
-            text = message["traceback"]
-            if worker.log:
-                text += f"\nPrinted at the end:\n{worker.log}"
-            self._fail(job.entry, message["exception"], text)
-
-    def _handle_future(self, job, future):
-        if job.stopped or job.completed:
-            return
-        if future.cancelled():
-            self._end_elsewhere(job)
-            return
-        error = future.exception()
-        if isinstance(error, BrokenExecutor):
-            # Who of those that ran broke it is not known: all try again, each in its own process.
-            self._note_failure(
-                job.entry, f"{type(error).__name__}: {error}", "The executor's worker died."
-            )
-            if isinstance(self._pool, ExecutorPool):
-                self._replace_pool()
-            return
-        self._end_elsewhere(job)
-        if error is not None:
-            text = "".join(traceback.format_exception(error))
-            self._fail(job.entry, f"{type(error).__name__}: {error}", text, error)
-        else:
-            result = future.result()
-            self._take_outcome(job, outcome_of(job.entry.name, result["model"], result))
-
-    def _take_outcome(self, job, outcome):
+    def take_outcome(self, job, outcome):
         if job.kind == "refit":
             self._take_full(job.entry, job.level, outcome, job.kind)
             return
@@ -617,17 +504,13 @@ class Session:
         self._take_fold(job.entry, job.folds[0], job.level, job.places, outcome)
         self._note_change(job)
 
-    def _end_elsewhere(self, job):
-        self._end_job(job)
-        self._pool.finished(job)
-
-    def _note_failure(self, entry, exception, text, error=None):
+    def note_failure(self, entry, exception, text, error=None):
         entry.failures.append((entry.name, exception, text))
         entry.error = error
-        self._event("failure", candidate=entry.name, exception=exception)
+        self.event("failure", candidate=entry.name, exception=exception)
 
-    def _fail(self, entry, exception, text, error=None):
-        self._note_failure(entry, exception, text, error)
+    def fail(self, entry, exception, text, error=None):
+        self.note_failure(entry, exception, text, error)
         entry.failed, entry.running = True, False
         entry.status, entry.finished = "failed", self.now
 
@@ -639,24 +522,10 @@ class Session:
             job.stopped = True
             self._work_thread.close()  # it ends after what it does now, if it ever does
             self.state.here = self._work_thread = None
-            self._miss(job)
-        if isinstance(self._pool, LocalPool):
-            for worker, reason in self._pool.troubled():
-                job, log = worker.task, worker.log
-                job.stopped = True
-                self._pool.kill(worker)
-                self._end_elsewhere(job)
-                if reason == "time":
-                    self._miss(job)
-                else:
-                    self._fail(job.entry, reason, log)
-        elif self._pool is not None:
-            for job in self._pool.overdue():
-                job.stopped = True
-                self._end_elsewhere(job)
-                self._miss(job)
+            self.miss(job)
+        self.elsewhere.watch()
 
-    def _miss(self, job):
+    def miss(self, job):
         """A job has had its time: its candidate is tried once more, after the others."""
         entry = job.entry
         if entry is None:
@@ -671,7 +540,7 @@ class Session:
                 features.error = TimeoutError("no answer from its first steps")
         entry.status, entry.finished = "timed out", self.now
         seconds = time.monotonic() - job.started
-        self._note_failure(
+        self.note_failure(
             entry, f"TimeoutError: given up after {seconds:.1f} s, its share of the time", ""
         )
 
@@ -705,7 +574,7 @@ class Session:
                 pause = max(PAUSE_SECONDS, PAUSE_SHARE * self.budget)
                 self._paused_until = time.monotonic() + pause
         self.updates.put(("snapshot", ensemble))
-        self._event(
+        self.event(
             "snapshot",
             score=ensemble.score_,
             members={entry.name: round(weight, 4) for entry, weight in members},

@@ -1,0 +1,180 @@
+"""What a run does outside of its own process: in worker processes, or in the user's executor."""
+
+import os
+import time
+import traceback
+from concurrent.futures import BrokenExecutor
+
+from skspeech.time_budget import policy
+from skspeech.time_budget.workers.pools import ExecutorPool, LocalPool, outcome_of
+from skspeech.time_budget.workers.process import WorkerProcess, describe_exit
+from skspeech.time_budget.workers.rows import ExchangeFolder, RowsOfJob
+from skspeech.time_budget.workers.tasks import Task
+
+__all__ = ["Elsewhere"]
+
+
+class Elsewhere:
+    """Hands jobs of a session to a pool, and the pool's news to the session.
+
+    It belongs to the coordinator's thread; only `close` is called from others.
+    """
+
+    def __init__(self, session):
+        self.session = session
+        self.folder = ExchangeFolder()
+        self.pool = None
+
+    @property
+    def is_busy(self):
+        return bool(self.pool and self.pool.jobs)
+
+    @property
+    def threads_in_use(self):
+        return self.pool.threads_in_use if self.pool else 0
+
+    def close(self):
+        """End what runs, and remove the files."""
+        if self.pool is not None:
+            self.pool.close()
+        self.folder.close()
+
+    def dispatch(self):
+        """Start jobs as long as there is room for one."""
+        session, state = self.session, self.session.state
+        if not any(policy.has_work_elsewhere(state, entry) for entry in state.entries):
+            return
+        if self.pool is None:
+            self.pool = self._make_pool(session.settings.executor)
+        while self.pool.free(state.here is not None) > 0 and session.remaining > 0.3:
+            state.left, state.capacity = session.remaining, self.pool.capacity
+            job = policy.next_elsewhere(state)
+            if job is None:
+                return
+            try:
+                self._start(job)
+            except Exception as error:
+                if self.pool.broken:
+                    self._replace_pool()
+                    continue
+                session.fail(job.entry, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+    def _make_pool(self, executor):
+        session = self.session
+        if executor is not None:
+            return ExecutorPool(executor, session.settings.n_cores, session.inbox)
+        return LocalPool(session.settings.n_cores, session.inbox, self.folder)
+
+    def _replace_pool(self):
+        """A user's executor is broken: go on with processes of our own, and try again there."""
+        for job in self.pool.abandon():
+            job.entry.running = False
+        self.session.event("executor broken", remedy="the rest runs in local worker processes")
+        self.pool.close()
+        self.pool = self._make_pool(None)
+
+    def _start(self, job):
+        session, entry, features = self.session, job.entry, job.entry.features
+        data, work = session.data, session.work
+        shared = features is not None and features.shareable
+        job.level = features.level if shared else data.n_total
+        if job.kind == "validate":
+            train, test, job.places = work.available(job.folds[0], job.level)
+        else:
+            train, test = work.training_rows(job.level), None
+        task = Task(work.whole(entry), session.classes, data.extras(train), job.max_time)
+        rows = RowsOfJob(data, features, train, test, self.folder)
+        session.mark_started(job)
+        try:
+            self.pool.start(job, task, rows, session.remaining)
+        except BaseException:
+            entry.running = False
+            raise
+        fold = next(iter(job.folds), None)
+        session.event("task", candidate=entry.name, kind=job.kind, fold=fold)
+
+    def _end(self, job):
+        self.session.end_job(job)
+        self.pool.finished(job)
+
+    # ---------------------------------------------------------------- news
+
+    def handle(self, message):
+        """Take in what a worker or a future says."""
+        if message[0] == "future":
+            self._handle_future(*message[1:])
+        elif isinstance(message[0], WorkerProcess):
+            self._handle_worker(*message)
+
+    def _handle_worker(self, worker, message):
+        if not isinstance(self.pool, LocalPool):
+            worker.kill()
+            return
+        kind, job = message["kind"], worker.task
+        if kind == "ready":
+            self.pool.ready(worker)
+        elif kind == "died":
+            self.pool.forget(worker)
+            if job is not None and not job.stopped:
+                self._end(job)
+                self.session.fail(job.entry, describe_exit(message["returncode"]), worker.log)
+            elif job is None and not message["killed"]:
+                self.pool.deaths += 1
+        elif job is None or job.stopped or message["task_id"] not in (None, id(job)):
+            return
+        elif kind == "started":
+            job.started = time.monotonic()  # imports are not the candidate's fault
+        elif kind == "outcome":
+            with open(message["path"], "rb") as file:
+                payload = file.read()
+            os.remove(message["path"])
+            self.session.take_outcome(job, outcome_of(job.entry.name, payload, message))
+            if message["final"]:
+                self._end(job)
+        elif kind == "error":
+            self._end(job)
+            text = message["traceback"]
+            if worker.log:
+                text += f"\nPrinted at the end:\n{worker.log}"
+            self.session.fail(job.entry, message["exception"], text)
+
+    def _handle_future(self, job, future):
+        if job.stopped or job.completed:
+            return
+        if future.cancelled():
+            self._end(job)
+            return
+        error = future.exception()
+        if isinstance(error, BrokenExecutor):
+            # Who of those that ran broke it is not known: all try again, each in its own process.
+            self.session.note_failure(
+                job.entry, f"{type(error).__name__}: {error}", "The executor's worker died."
+            )
+            if isinstance(self.pool, ExecutorPool):
+                self._replace_pool()
+            return
+        self._end(job)
+        if error is not None:
+            text = "".join(traceback.format_exception(error))
+            self.session.fail(job.entry, f"{type(error).__name__}: {error}", text, error)
+        else:
+            result = future.result()
+            self.session.take_outcome(job, outcome_of(job.entry.name, result["model"], result))
+
+    def watch(self):
+        """Give up what has had its time, or takes too much memory."""
+        if isinstance(self.pool, LocalPool):
+            for worker, reason in self.pool.troubled():
+                job, log = worker.task, worker.log
+                job.stopped = True
+                self.pool.kill(worker)
+                self._end(job)
+                if reason == "time":
+                    self.session.miss(job)
+                else:
+                    self.session.fail(job.entry, reason, log)
+        elif self.pool is not None:
+            for job in self.pool.overdue():
+                job.stopped = True
+                self._end(job)
+                self.session.miss(job)
