@@ -197,8 +197,10 @@ def quiet_fits():
     regression.
 
     Filters of its own are put in front and taken away again, instead of saving and restoring all
-    filters, since other threads may change theirs in the meantime.
+    filters, since other threads may change theirs in the meantime. One that saved all filters
+    meanwhile restores the list in which they were put, so they are taken from that, too.
     """
+    filters = warnings.filters
     mark = f"(?#skspeech {id(object())} {time.monotonic_ns()})"
     many_classes = mark + "The number of unique classes"
     warnings.filterwarnings("ignore", message=mark, category=ConvergenceWarning)
@@ -206,9 +208,10 @@ def quiet_fits():
     try:
         yield
     finally:
-        for entry in list(warnings.filters):
-            if getattr(entry[1], "pattern", None) in (mark, many_classes):
-                warnings.filters.remove(entry)
+        for place in (filters, warnings.filters):
+            for entry in list(place):
+                if getattr(entry[1], "pattern", None) in (mark, many_classes):
+                    place.remove(entry)
 
 
 class PickledClassifier(ClassifierMixin, BaseEstimator):
