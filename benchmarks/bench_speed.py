@@ -10,6 +10,7 @@ Recordings are the 535 clips of emodb (SKSPEECH_DATA, or downloaded).
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -302,14 +303,23 @@ def bench_audio(options):
             resampled.append(f"{folder}/{index}.flac")
             high = librosa.resample(waveform, orig_sr=16_000, target_sr=44_100)
             soundfile.write(resampled[-1], np.clip(high, -1, 1), 44_100)
+        m4a = [write_m4a(f"{folder}/{index}.m4a", path) for index, path in enumerate(resampled)]
+        # librosa reads m4a only where the program ffmpeg is installed.
+        from_m4a = (
+            {"librosa_m4a": lambda: [librosa.load(path, sr=16_000) for path in m4a]}
+            if shutil.which("ffmpeg")
+            else {}
+        )
         times = alternate(
             {
                 "decode": lambda: load_waveforms(paths),
                 "librosa_decode": lambda: [librosa.load(path, sr=16_000) for path in paths],
                 "resample": lambda: load_waveforms(resampled),
                 "librosa_resample": lambda: [librosa.load(p, sr=16_000) for p in resampled],
+                "m4a": lambda: load_waveforms(m4a),
                 "mel": lambda: mel(waveforms),
                 "librosa_mel": librosa_mels,
+                **from_m4a,
             },
             options.repeats,
         )
@@ -323,9 +333,23 @@ def bench_audio(options):
         for what, key, count in [
             ("decoding 16 kHz WAV against librosa.load", "decode", len(paths)),
             ("decoding and resampling 44.1 kHz FLAC against librosa.load", "resample", 100),
+            ("decoding 44.1 kHz m4a against librosa.load with ffmpeg", "m4a", 100),
             ("mel spectrograms against librosa's", "mel", len(paths)),
         ]
+        if f"librosa_{key}" in times
     ]
+
+
+def write_m4a(path, source):
+    """Write a sound file as AAC; its path."""
+    import av
+
+    with av.open(source) as sound, av.open(path, "w", format="ipod") as output:
+        stream = output.add_stream("aac", rate=44_100, layout="mono")
+        for frame in sound.decode(audio=0):
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
 
 
 _START = """

@@ -25,9 +25,9 @@ _MAX_AMPLITUDE = 128.0
 MAX_DECODED_SIZE = 2**33
 BLOCK_SIZE = 2**19  # samples decoded at once, all channels together
 # Channels cancel each other where their mean has less than this share of their power; one channel
-# that sounds among 32 still has more. To see that, every 16th sample will do.
+# that sounds among 32 still has more. To see that, some frames of a block will do.
 _CANCELLED = 0.01
-_PROBED = 16
+_PROBED = 4096
 _RESAMPLING_MARGIN = 256  # samples at the lower rate; the filter's half length is below 100
 
 
@@ -161,12 +161,12 @@ class Mixer:
         # it is found afterwards, and told of in a better way than NumPy's.
         with np.errstate(invalid="ignore", over="ignore"):
             mixed = block @ np.full(channels, 1 / channels, dtype=np.float32)
-            some = block[::_PROBED]
-            powers = np.einsum("ij,ij->j", some, some)
-            power = np.dot(mixed[::_PROBED], mixed[::_PROBED])
-            if not power < _CANCELLED * powers.mean():
+            step = max(1, len(block) // _PROBED)
+            some = np.ascontiguousarray(block[::step])
+            probed = mixed[::step]
+            if not np.dot(probed, probed) < _CANCELLED * np.vdot(some, some) / channels:
                 return mixed
-        self._chosen = int(powers.argmax())
+        self._chosen = int(np.square(some).sum(axis=0).argmax())
         self._note(
             "has channels in opposite phase, which cancel each other when they are mixed: channel "
             f"{self._chosen + 1} of {channels} is used alone. Was a cable or a microphone turned "
