@@ -85,6 +85,14 @@ def test_a_slow_scorer_leaves_a_model_at_the_deadline():
     assert clf.score(X, y) > 0.9
 
 
+def test_a_coordinator_that_is_late_ends_quietly_when_its_run_is_kept():
+    clf = TimeBudgetClassifier(
+        [BAYES, LINEAR], scoring=slow_scorer, time_budget=2.5, warm_start=True
+    )
+    clf.fit(X, y)  # an error in a thread fails the test
+    assert wait_until(lambda: not [t for t in threading.enumerate() if t.name == "skspeech"])
+
+
 class ColdEmbedding(fake.SlowEmbedding):
     """What it imports takes long, the first time."""
 

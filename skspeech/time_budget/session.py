@@ -271,8 +271,7 @@ class Session:
     def freeze(self):
         """Keep what a continued run needs, and let go of the rest."""
         self.now_at_end = self.now
-        self.data = self.work = self._make_candidates = self._work_thread = self.elsewhere = None
-        self.chooser.data = self.state.here = None
+        self.data = self.work = self._make_candidates = self.chooser.data = self.state.here = None
 
     # ---------------------------------------------------------------- the loop
 
