@@ -24,6 +24,7 @@ from skspeech import (
     SpeakerEmbedding,
     TimeBudgetClassifier,
 )
+from skspeech.audio import as_clips
 from skspeech.datasets import make_speech_like
 from skspeech.selection import ProbabilityScore
 from skspeech.time_budget.features import SharedFeatures, row_sizes
@@ -300,6 +301,8 @@ def test_sizes_are_those_of_files_and_pairs_too(tmp_path):
     path.write_bytes(b"x" * 321)
     assert row_sizes([str(path), path, (np.zeros(7), 16_000)]).tolist() == [321, 321, 7]
     assert row_sizes([str(path), tmp_path / "missing"]).tolist() == [1, 1]
+    assert row_sizes(as_clips([str(path), str(path)])).tolist() == [321, 321]
+    assert row_sizes(as_clips([np.zeros(5), np.zeros(9)])).tolist() == [5, 9]
     assert row_sizes(X[:3]).tolist() == [1, 1, 1]
 
 

@@ -4,6 +4,7 @@ import collections.abc
 import copy
 import io
 import numbers
+import os
 import threading
 import warnings
 
@@ -86,6 +87,19 @@ class Clip:
             return self._sampling_rate
         with open_sound(self._source) as sound:
             return sound.sampling_rate
+
+    @property
+    def size(self):
+        """How much there is to read, without opening it: samples of a waveform, or bytes of a file.
+
+        None where that can't be told.
+        """
+        if isinstance(self._source, np.ndarray):
+            return len(self._source)
+        try:
+            return os.stat(self._source).st_size if isinstance(self._source, str) else None
+        except (OSError, ValueError):
+            return None
 
     def duration(self):
         """Length in seconds, from the header; decoded only where the header does not say.

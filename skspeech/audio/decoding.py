@@ -6,7 +6,8 @@ import os
 
 import soundfile
 
-from skspeech.audio import ffmpeg, libsndfile
+import skspeech.audio.ffmpeg as ffmpeg
+import skspeech.audio.libsndfile as libsndfile
 from skspeech.audio.files import open_source
 from skspeech.audio.waveforms import (
     MAX_DECODED_SIZE,

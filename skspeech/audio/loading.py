@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import validate_data
 
+from skspeech._cores import effective_cores
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio.ahead import in_threads
 from skspeech.audio.containers import as_clips
@@ -94,10 +95,7 @@ def _n_threads(n_jobs, n_clips):
     """Threads for so many clips; joblib's own count warns where processes can't be had."""
     if n_jobs == 0:
         raise ValueError("n_jobs=0 has no meaning: give a number of threads, or -1 for all cores.")
-    if n_jobs is None:
-        n_jobs = min(4, joblib.cpu_count())
-    elif n_jobs < 0:
-        n_jobs += 1 + joblib.cpu_count()
+    n_jobs = min(4, joblib.cpu_count()) if n_jobs is None else effective_cores(n_jobs)
     return max(1, min(n_jobs, n_clips))
 
 

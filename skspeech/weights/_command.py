@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from skspeech.weights import registry
+import skspeech.weights.registry as registry
 from skspeech.weights._common import WeightsError
 from skspeech.weights._fetching import cache_dir
 from skspeech.weights.registry import find_weights

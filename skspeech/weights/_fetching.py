@@ -9,8 +9,8 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import skspeech.weights.registry as registry
 from skspeech._download import cause, fetch
-from skspeech.weights import registry
 from skspeech.weights._common import (
     CommandError,
     WeightsError,

@@ -7,7 +7,7 @@ source's files into named arrays.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from skspeech.weights import _conversion
+import skspeech.weights._conversion as _conversion
 
 __all__ = ["REGISTRY", "Download", "Weights", "Wheel"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skspeech.weights import registry
+import skspeech.weights.registry as registry
 from skspeech.weights._common import WeightsError, readable
 from skspeech.weights._conversion import read_resnetse34l
 from skspeech.weights._fetching import (
