@@ -3,11 +3,14 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import soak
 
 
+@pytest.mark.slow
 def test_no_fault_leaves_anything_behind():
     budgets = dict.fromkeys(soak.FAULTS, 0.5) | dict.fromkeys(soak.WORKER_FAULTS, 1.5)
     budgets |= dict.fromkeys(soak.HANGS_HERE, 1.0) | {"cold process": 2.0, "SIGTERM": 2.0}

@@ -35,13 +35,15 @@ def wait_for_threads(seconds):
 
     A library that is interrupted by that in the middle of its work may abort the process. One that
     is interrupted while it is imported nearly always does, and imports end by themselves, so they
-    have half a minute more.
+    have half a minute more, and what follows has these seconds again.
     """
-    end = time.monotonic() + seconds
+    start = time.monotonic()
     for thread in list(_THREADS):
-        thread.join(max(end - time.monotonic(), 0))
-        while _imports(thread) and time.monotonic() < end + 30:
+        end = start + seconds
+        while thread.is_alive() and time.monotonic() < end:
             thread.join(0.1)
+            if _imports(thread):
+                end = min(time.monotonic(), start + 30) + seconds
 
 
 def _imports(thread):
