@@ -86,7 +86,7 @@ class WhisperEmbedding(WindowedExtractor):
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of products of matrices. ``"auto"`` is bfloat16 on a CPU that has instructions for
-        it, else float32. Features differ by about 1 % of their size.
+        it, else float32. Features differ by 0.2 % of their size, and answers do not.
     revision : str or None, default=None
         Branch, tag or commit on the hub; None is the newest.
     local_files_only : bool, default=False
