@@ -703,12 +703,12 @@ def _embed_all(transformer, paths, quiet):
 
 def _extractors():
     """Extractors by the names of this command: ``speaker`` for SpeakerEmbedding, and so on."""
-    from skspeech.transformers._base import BaseExtractor
+    from skspeech.transformers.base import Extractor
     from skspeech.utils import all_estimators
 
     found = {}
     for name, cls in all_estimators("transformer"):
-        if issubclass(cls, BaseExtractor):
+        if issubclass(cls, Extractor):
             words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name.removesuffix("Embedding"))
             found[words.lower()] = cls
     return found

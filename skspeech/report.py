@@ -239,9 +239,9 @@ def _sampling_rate(model):
 
 def _extractors(model):
     from skspeech.persistence import objects_in
-    from skspeech.transformers._base import BaseExtractor
+    from skspeech.transformers.base import Extractor
 
-    return [item for item in objects_in(model) if isinstance(item, BaseExtractor)]
+    return [item for item in objects_in(model) if isinstance(item, Extractor)]
 
 
 # Scores -------------------------------------------------------------------------------------------

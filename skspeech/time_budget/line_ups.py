@@ -24,7 +24,7 @@ from skspeech.estimators.logistic import WideLogisticRegression
 from skspeech.estimators.recurrent import RecurrentAttentionClassifier
 from skspeech.time_budget.candidates import Candidate
 from skspeech.time_budget.workers.tasks import set_random_states
-from skspeech.transformers._base import STATISTICS
+from skspeech.transformers._windowed import STATISTICS
 from skspeech.transformers.keyword import KeywordEmbedding
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
