@@ -98,9 +98,14 @@ def test_what_is_brought_to_a_level():
     np.testing.assert_array_equal(at_level(noise, None), noise)
 
 
-@pytest.mark.parametrize("waveform", [np.zeros(100), np.full(100, 0.3), np.array([0.5])])
+@pytest.mark.parametrize("waveform", [np.zeros(100), np.full(1000, 0.3), np.array([0.0])])
 def test_silence_stays_silence(waveform):
     np.testing.assert_array_equal(at_level(waveform.astype(np.float32), -20.0), 0)
+
+
+def test_the_mean_of_a_few_samples_is_no_offset():
+    brought = at_level(np.array([0.1, 0.2], dtype=np.float32), -20.0)
+    assert brought[1] == pytest.approx(2 * brought[0])
 
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-20, 1e-6])

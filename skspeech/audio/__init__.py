@@ -9,7 +9,7 @@ from skspeech.audio.containers import as_clips
 from skspeech.audio.errors import AudioError
 from skspeech.audio.loading import AudioLoader, iter_waveforms, load_waveforms
 from skspeech.audio.waveforms import MAX_CLIP_DURATION, SAMPLING_RATE
-from skspeech.audio.windows import fix_length, in_chunks, window_starts
+from skspeech.audio.windows import fix_length, in_chunks, window_starts  # noqa: F401
 
 __all__ = [
     "MAX_CLIP_DURATION",
@@ -20,7 +20,6 @@ __all__ = [
     "Clips",
     "as_clips",
     "fix_length",
-    "in_chunks",
     "iter_waveforms",
     "load_waveforms",
     "window_starts",

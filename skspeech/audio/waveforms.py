@@ -166,7 +166,8 @@ class Mixer:
             probed = mixed[::step]
             if not np.dot(probed, probed) < _CANCELLED * np.vdot(some, some) / channels:
                 return mixed
-        self._chosen = int(np.square(some).sum(axis=0).argmax())
+        powers = np.square(some).sum(axis=0)
+        self._chosen = int(np.argmax(powers >= 0.9 * powers.max()))  # the first of equals
         self._note(
             "has channels in opposite phase, which cancel each other when they are mixed: channel "
             f"{self._chosen + 1} of {channels} is used alone. Was a cable or a microphone turned "

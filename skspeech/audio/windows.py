@@ -4,7 +4,7 @@ import numpy as np
 
 from skspeech.audio.waveforms import SAMPLING_RATE
 
-__all__ = ["fix_length", "in_chunks", "window_starts"]
+__all__ = ["fix_length", "window_starts"]
 
 
 def fix_length(waveform, n_samples):

@@ -12,6 +12,8 @@ __all__ = ["DEFAULT_LEVEL", "LevelledExtractor", "at_level"]
 DEFAULT_LEVEL = -20.0
 """Decibels of full scale (root mean square) that extractors bring clips to."""
 
+# Samples of a period of 20 Hz: the mean of fewer is part of the sound.
+_SHORTEST_PERIOD = 800
 # What is quieter than this below the level is raised no further: it is noise, if it is anything.
 _MAX_GAIN_DB = 60.0
 
@@ -32,7 +34,8 @@ def at_level(waveform, level):
     """
     if level is None:
         return waveform
-    centred = waveform - np.float32(waveform.mean(dtype=np.float64))
+    offset = waveform.mean(dtype=np.float64) if len(waveform) >= _SHORTEST_PERIOD else 0.0
+    centred = waveform - np.float32(offset)
     power = float(np.dot(centred, centred)) / len(centred)
     # What rounding leaves of a constant is no sound.
     if power <= (1e-6 * float(np.abs(waveform).max())) ** 2:
