@@ -85,7 +85,7 @@ def original(tmp_path_factory):
 
 
 def assert_agrees(original, waveforms):
-    embeddings = KeywordEmbedding(memory=False).embed(waveforms)
+    embeddings = KeywordEmbedding(level=None, memory=False).embed(waveforms)
     for waveform, embedding in zip(waveforms, embeddings):
         expected = original(waveform)
         assert embedding.shape == expected.shape
@@ -163,7 +163,7 @@ def test_pooled_features_are_those_of_the_windows(weights, clips):
 
 
 def test_windows_are_centred_on_the_clip_every_80_ms(weights, clips):
-    embeddings, centres = KeywordEmbedding().embed(clips, return_timestamps=True)
+    embeddings, centres = KeywordEmbedding(level=None).embed(clips, return_timestamps=True)
     for clip, embedding, centre in zip(clips, embeddings, centres):
         assert_allclose(centre, 0.08 * np.arange(len(embedding)), atol=1e-9)
         end = len(clip) / SAMPLING_RATE
@@ -172,10 +172,10 @@ def test_windows_are_centred_on_the_clip_every_80_ms(weights, clips):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
 def test_neighbours_runs_and_batches_do_not_matter(weights, clips, batch_size, monkeypatch):
-    expected = [KeywordEmbedding(memory=False).embed([clip])[0] for clip in clips]
+    expected = [KeywordEmbedding(level=None, memory=False).embed([clip])[0] for clip in clips]
     assert len(expected[-1]) > keyword._MAX_RUN
     monkeypatch.setattr(keyword, "_MAX_RUN", 5)
-    embeddings = KeywordEmbedding(memory=False, batch_size=batch_size).embed(clips)
+    embeddings = KeywordEmbedding(level=None, memory=False, batch_size=batch_size).embed(clips)
     for embedding, alone in zip(embeddings, expected):
         assert_allclose(embedding, alone, atol=1e-4 * np.abs(alone).max())
 
@@ -190,7 +190,7 @@ def test_frames_are_computed_once(weights, clips, monkeypatch):
         return forward(self, logmel)
 
     monkeypatch.setattr(SpeechEmbedding, "forward", counting)
-    (embedding,) = KeywordEmbedding(memory=False).embed(clips[3:])
+    (embedding,) = KeywordEmbedding(level=None, memory=False).embed(clips[3:])
     assert sum(seen) < 8 * len(embedding) + 3 * 76
 
 
@@ -210,7 +210,7 @@ def test_any_level_gives_finite_features(weights, clips, scale):
 
 
 def test_one_sample_is_a_clip(weights):
-    embeddings = KeywordEmbedding().embed([np.array([0.5], dtype=np.float32)])
+    embeddings = KeywordEmbedding(level=None).embed([np.array([0.5], dtype=np.float32)])
     assert embeddings[0].shape == (1, 96)
     assert np.isfinite(embeddings[0]).all()
 

@@ -186,10 +186,10 @@ def test_embedding_is_that_of_the_whole_chain(checkpoint, path, clips):
     frames, _ = speaker._MODELS[NAME].spectrogram([clips[1]])
     maps, embedding = reference(checkpoint, frames[None, :300])
     expected = functional.normalize(embedding, dim=1)[0]
-    extractor = SpeakerEmbedding(NAME, weights=path, layers="embedding")
+    extractor = SpeakerEmbedding(NAME, weights=path, level=None, layers="embedding")
     np.testing.assert_allclose(extractor.transform([clips[1]])[0], expected, atol=1e-4)
 
-    features = SpeakerEmbedding(NAME, weights=path, layers=3, pooling=("std", "max"))
+    features = SpeakerEmbedding(NAME, weights=path, level=None, layers=3, pooling=("std", "max"))
     states = maps[2].mean(2)[0]
     expected = torch.cat([states.std(1, correction=0), states.amax(1)])
     np.testing.assert_allclose(features.transform([clips[1]])[0], expected, rtol=1e-2, atol=1e-2)
@@ -199,7 +199,7 @@ def test_embedding_is_that_of_the_whole_chain(checkpoint, path, clips):
 
 
 def test_features_and_names(path, clips):
-    extractor = SpeakerEmbedding(NAME, weights=path)
+    extractor = SpeakerEmbedding(NAME, weights=path, level=None)
     features = extractor.fit_transform(clips)
     names = extractor.get_feature_names_out()
     assert features.shape == (4, 2 * sum(WIDTHS.values()) + 512) == (4, len(names))
@@ -211,14 +211,14 @@ def test_features_and_names(path, clips):
 
 
 def test_neighbours_do_not_matter(path, clips):
-    extractor = SpeakerEmbedding(NAME, weights=path, batch_size=3, memory=False)
+    extractor = SpeakerEmbedding(NAME, weights=path, level=None, batch_size=3, memory=False)
     together = extractor.transform(clips)
     alone = np.concatenate([extractor.transform([clip]) for clip in clips])
     np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-3)
 
 
 def test_windows_are_its_own_and_can_be_set(path, clips):
-    extractor = SpeakerEmbedding(NAME, weights=path, layers="embedding")
+    extractor = SpeakerEmbedding(NAME, weights=path, level=None, layers="embedding")
     centres = extractor.embed(clips, return_timestamps=True)[1]
     np.testing.assert_allclose(centres[0], [0.2], atol=1e-6)
     np.testing.assert_allclose(centres[2], [1.5, 2.7], atol=1e-6)
