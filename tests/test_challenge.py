@@ -470,15 +470,28 @@ def test_each_round_waits_for_a_better_snapshot_and_tests_it(make_model, tones):
     assert classifier.closed
 
 
-def test_work_goes_on_while_nobody_calls(make_model, tones):
+def test_the_first_test_is_not_disturbed_and_then_work_goes_on_while_nobody_calls(
+    make_model, tones
+):
     X_train, y_train, X_test, _ = tones
     model = make_model(delays=(0.0, 0.2, 0.2))
     model.train((X_train, one_hot(y_train, 3)), 60)
     time.sleep(1.5)
-    assert len(Anytime.made[0].snapshots) == 3
-    model.train((X_train, one_hot(y_train, 3)), 58)
+    assert len(Anytime.made[0].snapshots) == 1
     model.test(X_test, 58)
-    assert [s.n_predictions for s in Anytime.made[0].snapshots] == [0, 0, 1]
+    time.sleep(1.5)
+    assert len(Anytime.made[0].snapshots) == 3
+    model.train((X_train, one_hot(y_train, 3)), 56)
+    model.test(X_test, 56)
+    assert [s.n_predictions for s in Anytime.made[0].snapshots] == [1, 0, 1]
+
+
+def test_work_goes_on_in_the_end_though_nobody_tests(make_model, tones):
+    X_train, y_train, _, _ = tones
+    model = make_model(delays=(0.0, 0.1))
+    model.train((X_train, one_hot(y_train, 3)), 12)
+    time.sleep(2.5)
+    assert len(Anytime.made[0].snapshots) == 2
 
 
 def test_the_fit_gets_most_of_the_time_and_some_is_left_to_test(make_model, tones):

@@ -781,7 +781,7 @@ def test_what_only_decoding_finds_is_told_too(folder, tmp_path, run):
 def test_no_model_is_no_model_file(folder, tmp_path, run, monkeypatch):
     """Classes' frequencies, which a fit without any result falls back to, are not worth a file."""
     monkeypatch.setattr(
-        "skspeech.candidates.default_candidates",
+        "skspeech.time_budget.line_ups.default_candidates",
         lambda *_, **__: [Candidate("hopeless", _Hopeless())],
     )
     output = tmp_path / "m.skspeech"
