@@ -22,9 +22,10 @@ from skspeech import (
     Candidate,
     GeometricMeanVotingClassifier,
     SpeakerEmbedding,
+    SpectralStatistics,
     TimeBudgetClassifier,
 )
-from skspeech.audio import as_clips
+from skspeech.audio import AudioError, as_clips
 from skspeech.datasets import make_speech_like
 from skspeech.selection import ProbabilityScore
 from skspeech.time_budget.features import SharedFeatures, row_sizes
@@ -363,3 +364,22 @@ def test_voices_stand_in_for_groups_that_nobody_gave():
 def test_other_words_are_no_groups():
     with pytest.raises(ValueError, match="groups"):
         TimeBudgetClassifier([BAYES]).fit(X, y, groups="speakers")
+
+
+def test_bad_clips_are_named_with_advice_that_can_be_followed(tmp_path):
+    clips = [*([np.random.default_rng(0).normal(size=8000) * 0.1] * 10), tmp_path / "no.wav"]
+    candidates = [
+        ("spectra", make_pipeline(SpectralStatistics(), GaussianNB())),
+        Candidate("itself", MixedUp(), where="main"),
+    ]
+    with pytest.raises(AudioError, match=r"(?s)1 of 11 clips .*no\.wav.*leave them out") as caught:
+        TimeBudgetClassifier(candidates, time_budget=20).fit(clips, [0, 1] * 5 + [0])
+    assert "errors=" not in str(caught.value)
+
+
+class MixedUp(fake.Fake):
+    """Embeds the clips itself."""
+
+    def fit(self, X, y):
+        SpectralStatistics().transform(X)
+        return super().fit(X, y)

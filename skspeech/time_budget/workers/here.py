@@ -22,6 +22,7 @@ __all__ = ["Work", "WorkThread", "wait_for_threads"]
 # take about a second.
 WARM_UP_ROWS, FIRST_CHUNK, LARGEST_CHUNK = 4, 32, 4096
 CHUNK_SECONDS = 1.0
+BAD_ROWS_ADVICE = "Repair these clips, or leave them out together with their labels."
 FIRST_LEVEL = 10_000  # rows of the first answer, for candidates without an embedding
 LARGE_PRODUCT = 2e7  # multiply-adds from which linear algebra gains by several threads
 # Seconds of embedding for the first answer. It may take half of that more if it is done then.
@@ -109,9 +110,11 @@ class Work:
 
     def run(self, job, post):
         """Do a job."""
-        {"first": self._first, "validate": self._validate, "refit": self._refit}[job.kind](
-            job, post
-        )
+        do = {"first": self._first, "validate": self._validate, "refit": self._refit}[job.kind]
+        try:
+            do(job, post)
+        except Exception as error:
+            raise _for_the_user(error) from error
 
     def _first(self, job, post):
         seconds = min(FIRST_ANSWER_SECONDS, self.state.budget / 3)
@@ -245,7 +248,7 @@ class Work:
                 for part in self.data.split(np.arange(self.data.n_total)):
                     features.transform(self.data.take(part))
             except type(error) as complete:
-                return complete
+                return _for_the_user(complete)
         return error
 
     def _first_part(self, features, target, spent, seconds):
@@ -260,3 +263,10 @@ class Work:
 
         enough = min(10 * len(self.classes), target, affordable(self.state.budget / 2))
         return max(affordable(seconds), enough, level)
+
+
+def _for_the_user(error):
+    """Where an error lists bad clips, its advice names parameters that only inner parts have."""
+    if hasattr(error, "failures") and hasattr(error, "advice"):
+        return type(error)(error.failures, error.n_clips, BAD_ROWS_ADVICE)
+    return error
