@@ -265,16 +265,19 @@ def test_initializers_are_read_in_both_forms_of_dims(tmp_path):
     tensors = [
         tensor(b"matrix", one_by_one, values.tobytes()),
         tensor(b"vector", packed, values.tobytes()),
-        tensor(b"shape", packed, b"\0" * 48, data_type=7),
+        tensor(b"shape", packed, np.arange(6, dtype="<i8").tobytes(), data_type=7),
+        tensor(b"text", packed, b"\0" * 6, data_type=8),
     ]
     others = field(1, 5, b"\0" * 4) + field(2, 1, b"\0" * 8) + field(3, 0, b"\x80\x01")
     graph = others + b"".join(field(5, 2, t) for t in tensors)
     path = tmp_path / "toy.onnx"
     path.write_bytes(field(1, 0, b"\x08") + field(7, 2, graph))
     read = read_initializers(path)
-    assert list(read) == ["matrix", "vector"]
+    assert list(read) == ["matrix", "vector", "shape"]
     assert_array_equal(read["matrix"], values.reshape(2, 3))
     assert_array_equal(read["vector"], values)
+    assert_array_equal(read["shape"], np.arange(6))
+    assert read["shape"].dtype == np.int64
 
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ValueError, match="not a whole protocol buffer: it ends inside field 7"):
