@@ -1,5 +1,5 @@
 """Where pickles of version 0.1.0 look for what worker processes trained."""
 
-from skspeech.time_budget.workers.tasks import PickledClassifier
+from skspeech._pickled import PickledClassifier
 
 __all__ = ["PickledClassifier"]

@@ -40,7 +40,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import InconsistentVersionWarning
 
-from skspeech.time_budget.workers.tasks import PickledClassifier
+from skspeech._pickled import PickledClassifier
 
 __all__ = [
     "ModelFileError",

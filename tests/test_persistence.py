@@ -41,6 +41,7 @@ from skspeech import (
     SpeakerEmbeddingClassifier,
     TimeBudgetClassifier,
 )
+from skspeech._pickled import PickledClassifier
 from skspeech.datasets import make_speech_like
 from skspeech.persistence import (
     ModelFileError,
@@ -54,7 +55,6 @@ from skspeech.persistence import (
     tensors_from_bytes,
     tensors_to_bytes,
 )
-from skspeech.time_budget.workers.tasks import PickledClassifier
 from skspeech.utils import all_estimators
 
 X, _codes = load_iris(return_X_y=True)
@@ -643,7 +643,7 @@ FORGED = {
     ),
     "another class": _node("ObjectNode", "subprocess.Popen", content=_dict(args=COMMAND)),
     "a pickle in a private class": _object(
-        "skspeech.time_budget.workers.tasks.PickledClassifier",
+        "skspeech._pickled.PickledClassifier",
         payload_=_node("BytesNode", "builtins.bytes", file="a.bin"),
     ),
     "a module of ours that runs": _node("ObjectNode", "skspeech.__main__.main"),

@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 
+from skspeech._pickled import PickledClassifier
 from skspeech._stopping import Stopped
 from skspeech.time_budget.workers.process import (
     WorkerProcess,
@@ -14,7 +15,7 @@ from skspeech.time_budget.workers.process import (
     kill_marked,
     new_mark,
 )
-from skspeech.time_budget.workers.tasks import Outcome, PickledClassifier, executor_task
+from skspeech.time_budget.workers.tasks import Outcome, executor_task
 
 __all__ = ["ExecutorPool", "LocalPool", "outcome_of"]
 

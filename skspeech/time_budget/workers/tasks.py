@@ -2,21 +2,18 @@
 
 import contextlib
 import pickle
-import threading
 import time
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 
 from skspeech._threads import limited_threads
 
 __all__ = [
     "Outcome",
-    "PickledClassifier",
     "Task",
     "checked_proba",
     "dump_model",
@@ -212,71 +209,6 @@ def quiet_fits():
             for entry in list(place):
                 if getattr(entry[1], "pattern", None) in (mark, many_classes):
                     place.remove(entry)
-
-
-class PickledClassifier(ClassifierMixin, BaseEstimator):
-    """A fitted classifier from another process, unpickled when it is first asked.
-
-    So the process that holds the ensemble imports a deep learning library only where it is used.
-
-    Attributes
-    ----------
-    classes_ : ndarray
-        The labels that the classifier knows.
-    """
-
-    @classmethod
-    def from_bytes(cls, payload, classes, description):
-        """Wrap a pickle that came from one of this process's own workers."""
-        self = cls()
-        self.payload_ = payload
-        self.classes_ = np.asarray(classes)
-        self.description_ = description
-        self._lock = threading.Lock()
-        self._model = None
-        return self
-
-    def load(self):
-        """Return the classifier itself.
-
-        Returns
-        -------
-        classifier
-        """
-        with self._lock:
-            if self._model is None:
-                self._model = pickle.loads(self.payload_)
-            return self._model
-
-    def fit(self, X, y):
-        """Refuse: this one is fitted."""
-        raise TypeError("This classifier was trained in a worker process; it cannot be fitted.")
-
-    def predict_proba(self, X):
-        """Predict by the classifier itself."""
-        return self.load().predict_proba(X)
-
-    def predict(self, X):
-        """Predict by the classifier itself."""
-        return self.load().predict(X)
-
-    def __sklearn_is_fitted__(self):
-        return True
-
-    def __repr__(self):
-        return f"PickledClassifier({self.description_})"
-
-    def __getstate__(self):
-        return {
-            "payload_": self.payload_,
-            "classes_": self.classes_,
-            "description_": self.description_,
-        }
-
-    def __setstate__(self, state):
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
-        self._model = None
 
 
 def dump_model(estimator):
