@@ -21,6 +21,7 @@ import joblib
 import numpy as np
 import psutil
 import pytest
+from expected_failures import expected_failures
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
@@ -625,7 +626,9 @@ def test_slow_predictors_are_left_out():
         TimeBudgetClassifier(
             [("linear", LogisticRegression()), ("bayes", GaussianNB())], time_budget=5
         )
-    ]
+    ],
+    expected_failed_checks=lambda e: {name: r.why for name, r in expected_failures(e).items()},
+    xfail_strict=False,
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

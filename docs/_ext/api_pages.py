@@ -16,8 +16,6 @@ _MODULES = [
     "skspeech.metrics",
     "skspeech.audio",
 ]
-# The bare torch modules behind the extractors: read the extractors' pages instead.
-_LEFT_OUT = ("skspeech.transformers.networks", "skspeech.__main__")
 
 _EXAMPLES = [
     "quick_start",
@@ -75,11 +73,11 @@ def _by_kind(module):
 
 
 def _public_modules():
+    """Modules without an underscore. What is public in a package, the package itself says."""
     found = [
         info.name
-        for info in pkgutil.walk_packages(skspeech.__path__, "skspeech.")
-        if not any(part.startswith("_") for part in info.name.split("."))
-        and not info.name.startswith(_LEFT_OUT)
+        for info in pkgutil.iter_modules(skspeech.__path__, "skspeech.")
+        if not info.name.rpartition(".")[2].startswith("_")
     ]
     return _MODULES + sorted(set(found) - set(_MODULES))
 
