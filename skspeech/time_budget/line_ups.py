@@ -235,6 +235,14 @@ def _columns(extractor, parts):
     return np.flatnonzero([any(part in name for part in parts) for name in names])
 
 
+def _spectra(settings):
+    """Of clips as they were recorded: where their level tells something, the spectra know it.
+
+    The networks hear all clips at one level. Held-out clips decide who votes.
+    """
+    return SpectralStatistics(level=None, **settings)
+
+
 def _fast(duration, settings, time_budget):
     """Each network by itself, and the spectrum: they know different things of a clip.
 
@@ -244,7 +252,7 @@ def _fast(duration, settings, time_budget):
     quick = SpeakerEmbedding(max_duration=_QUICK_LOOK, **settings)
     encoder = WhisperEmbedding(**settings)
     speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
-    keyword, spectral = KeywordEmbedding(**settings), SpectralStatistics(**settings)
+    keyword, spectral = KeywordEmbedding(**settings), _spectra(settings)
     smooth = _columns(speaker, ["_mean_", "_std_", "_embedding_"])
     line_up = [
         Candidate("spectral", _discriminant(spectral, _STRONG), where="main", first=True, gain=2.0),
@@ -266,7 +274,7 @@ def _best(duration, settings, time_budget):
     brings less, and for digits and speakers it costs.
     """
     speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
-    keyword, spectral = KeywordEmbedding(**settings), SpectralStatistics(**settings)
+    keyword, spectral = KeywordEmbedding(**settings), _spectra(settings)
     tagger = MusicEmbedding("msd_vgg", layers=("pool2", "pool3"), **settings)
     musicnn = MusicEmbedding(**settings)
     fused = FeatureUnion([("speaker", speaker), ("keyword", keyword), ("spectral", spectral)])
