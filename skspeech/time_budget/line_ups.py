@@ -38,6 +38,9 @@ PRESETS = ("best", "fast", "autospeech2020")
 
 # Clips whose headers are read to learn how long clips are here.
 _N_PROBED = 50
+# Where speakers were recorded at levels of their own, the level tells them apart, so some of the
+# extractors keep it. The others hear all clips at one level; held-out clips decide who votes.
+_AS_RECORDED = {"level": None}
 # Seconds of each clip that tell whose voice it is.
 _VOICE_SECONDS = 5.0
 # Seconds of each clip of a quick look by the speaker network: one window.
@@ -235,24 +238,17 @@ def _columns(extractor, parts):
     return np.flatnonzero([any(part in name for part in parts) for name in names])
 
 
-def _spectra(settings):
-    """Of clips as they were recorded: where their level tells something, the spectra know it.
-
-    The networks hear all clips at one level. Held-out clips decide who votes.
-    """
-    return SpectralStatistics(level=None, **settings)
-
-
 def _fast(duration, settings, time_budget):
     """Each network by itself, and the spectrum: they know different things of a clip.
 
     The spectrum comes first: in a quarter of the time that the speaker network takes for a window,
     it tells most of what can be told.
     """
-    quick = SpeakerEmbedding(max_duration=_QUICK_LOOK, **settings)
+    quick = SpeakerEmbedding(max_duration=_QUICK_LOOK, **_AS_RECORDED, **settings)
     encoder = WhisperEmbedding(**settings)
-    speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
-    keyword, spectral = KeywordEmbedding(**settings), _spectra(settings)
+    speaker = SpeakerEmbedding(pooling=STATISTICS, **_AS_RECORDED, **settings)
+    keyword = KeywordEmbedding(**settings)
+    spectral = SpectralStatistics(**_AS_RECORDED, **settings)
     smooth = _columns(speaker, ["_mean_", "_std_", "_embedding_"])
     line_up = [
         Candidate("spectral", _discriminant(spectral, _STRONG), where="main", first=True, gain=2.0),
@@ -273,8 +269,9 @@ def _best(duration, settings, time_budget):
     The speech encoder is best alone, in the mean of the ensemble: side by side with the others it
     brings less, and for digits and speakers it costs.
     """
-    speaker = SpeakerEmbedding(pooling=STATISTICS, **settings)
-    keyword, spectral = KeywordEmbedding(**settings), _spectra(settings)
+    speaker = SpeakerEmbedding(pooling=STATISTICS, **_AS_RECORDED, **settings)
+    keyword = KeywordEmbedding(**settings)
+    spectral = SpectralStatistics(**_AS_RECORDED, **settings)
     tagger = MusicEmbedding("msd_vgg", layers=("pool2", "pool3"), **settings)
     musicnn = MusicEmbedding(**settings)
     fused = FeatureUnion([("speaker", speaker), ("keyword", keyword), ("spectral", spectral)])
@@ -358,9 +355,10 @@ def _autospeech2020(duration, settings, time_budget):
     for stage, seconds in enumerate([3.0, 5.0, 10.0, 15.0, None]):
         if stage and seconds is not None and seconds >= 2 * duration:
             continue
-        extractors = {"speaker": SpeakerEmbedding(max_duration=seconds, **settings)}
+        crop = {"max_duration": seconds, **_AS_RECORDED, **settings}
+        extractors = {"speaker": SpeakerEmbedding(**crop)}
         if stage:
-            extractors["music"] = MusicEmbedding(max_duration=seconds, **settings)
+            extractors["music"] = MusicEmbedding(**crop)
             extractors["fused"] = FeatureUnion(list(extractors.items()))
         suffix = "all" if seconds is None else f"{seconds:g}s"
         for approach, extractor in extractors.items():
