@@ -232,6 +232,9 @@ class TrainedClassifier(ClipClassifier):
             valid = self._validation_set(X_val, y_val, classes)
             return TrainingData(Clips(waveforms, codes), valid, "given", rng)
         n_folds = max(2, round(1 / self.validation_fraction))
+        rare = np.bincount(codes)[codes] < 3
+        if groups is None and rare.any():  # a network needs every clip of a class that has so few
+            groups = np.where(rare, -1 - codes, np.arange(len(codes)))
         folds = stratified_folds(codes, n_folds, groups=groups, random_state=rng)
         if not folds or len(np.unique(codes[folds[0][1]])) < 2:  # one class is always right
             clips = Clips(waveforms, codes)
