@@ -352,7 +352,6 @@ class Session:
         if self._is_paused():
             return
         state.left = self.remaining
-        state.threads_elsewhere = self.elsewhere.threads_in_use
         if state.here is None:
             self._dispatch_here()
         if not self._workers_wanted:
@@ -374,7 +373,7 @@ class Session:
         job = policy.next_here(state)
         if job is None:
             return
-        n_threads = state.n_cores - state.threads_elsewhere
+        n_threads = state.n_cores - self.elsewhere.threads_in_use
         if n_threads < 1 and job.limit > 2 and state.left > 0.25 * self.budget:
             return
         job.n_threads = max(n_threads, 1)
@@ -483,7 +482,6 @@ class Session:
     def _take_full(self, entry, level, outcome, kind):
         self._clocks["candidates" if kind == "first" else "refit"] += outcome.fit_time
         entry.full_model, entry.full_level = outcome.model, level
-        entry.full_time = outcome.fit_time
         if kind != "first":
             self.event("refit", candidate=entry.name)
         if not self.state.folds:  # nobody knows who is better

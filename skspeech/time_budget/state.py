@@ -69,7 +69,7 @@ class CandidateState:
         By fold.
     final : set of int
         Folds that are trained to the end, and not only to a snapshot.
-    full_model, full_level, full_time
+    full_model, full_level
         The model of all rows.
     score : float
         Of all held-out rows of the first repeat together.
@@ -94,7 +94,7 @@ class CandidateState:
         self.held_out, self.models, self.levels = {}, {}, {}
         self.scores, self.fit_times = {}, {}
         self.final = set()
-        self.full_model, self.full_level, self.full_time = None, 0, None
+        self.full_model, self.full_level = None, 0
         self.score = np.nan
         self.predict_time = np.nan
         self.weight = 0.0
@@ -194,8 +194,6 @@ class RunState:
         Whether there is a first answer.
     here : Job or None
         What this process runs.
-    threads_elsewhere : int
-        Cores that worker processes use.
     capacity : int
         How many jobs can run elsewhere at once.
     unit_costs : dict
@@ -215,7 +213,6 @@ class RunState:
     left: float = np.inf
     answered: bool = False
     here: Job | None = None
-    threads_elsewhere: int = 0
     capacity: int = 1
     unit_costs: dict = field(default_factory=dict)
 
