@@ -140,9 +140,8 @@ def test_other_speeds_help_to_tell_emotions(data_home):
 
     bunch = fetch_emodb(data_home=data_home)
     parts = train_test_split(
-        bunch.data, bunch.target, train_size=200, test_size=120, stratify=bunch.target,
-        random_state=0,
-    )  # fmt: skip
+        bunch.data, bunch.target, train_size=200, stratify=bunch.target, random_state=0
+    )
     X, X_test, y, y_test = parts
     plain = make_pipeline(SpeakerEmbedding(), ShrinkageDiscriminantAnalysis(shrinkage=0.5))
     scores = [

@@ -201,7 +201,7 @@ def test_auto_precision_is_full_on_a_cpu(folder, clips):
     np.testing.assert_array_equal(auto, full)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e3])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 10.0])
 def test_any_level_and_one_sample_give_finite_features(family, folders, clips, scale):
     extractor = TransformersEmbedding(folders(family), pooling=ALL)
     assert np.isfinite(extractor.transform([clips[3] * np.float32(scale), np.array([0.5])])).all()
