@@ -19,12 +19,13 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 
 import skspeech
-from skspeech import Candidate, ShrinkageDiscriminantAnalysis, SpectralStatistics, cli
-from skspeech._cli_inputs import chunks, read_labelled, salvage, split
-from skspeech._cli_report import FitProgress, Scores, console
+from skspeech import Candidate, ShrinkageDiscriminantAnalysis, SpectralStatistics
 from skspeech.audio import AudioError
 from skspeech.candidates import PRESETS
-from skspeech.cli import main
+from skspeech.cli import embed, main, predict, shown
+from skspeech.cli.fit import _fit as fit_command
+from skspeech.cli.inputs import chunks, read_labelled, salvage, split
+from skspeech.cli.shown import FitProgress, Scores, console
 from skspeech.datasets import load_audio_folder, make_speech_like
 
 # A shell's background jobs ignore Ctrl-C, and so would their children.
@@ -114,7 +115,7 @@ def test_help_is_quick_to_import():
 
 
 def test_presets_are_those_that_there_are(run):
-    (preset,) = [option for option in cli._fit.params if option.name == "preset"]
+    (preset,) = [option for option in fit_command.params if option.name == "preset"]
     assert set(preset.type.choices) == set(PRESETS)
 
 
@@ -166,7 +167,7 @@ def test_errors_that_are_no_mistakes_keep_their_traceback(model, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(cli, "_load_classifier", broken)
+    monkeypatch.setattr(predict, "load_classifier", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["predict", model, "a.wav"])
 
@@ -259,7 +260,7 @@ def test_tables_of_other_bytes(tmp_path):
 
 
 def _labelled(labels, groups=None):
-    from skspeech._cli_inputs import Labelled
+    from skspeech.cli.inputs import Labelled
 
     paths = [str(i) for i in range(len(labels))]
     return Labelled(paths, np.array(labels), None if groups is None else np.array(groups))
@@ -515,13 +516,13 @@ def test_scores_of_classes_that_do_not_occur():
     assert scores.log_loss == pytest.approx(np.log(3))
     assert np.isnan(scores.recall[2])
     assert scores.precision[:2].tolist() == [1.0, 0.5]
-    assert json.loads(cli.to_json(scores.as_dict()))["per_class"]["c"]["recall"] is None
+    assert json.loads(shown.to_json(scores.as_dict()))["per_class"]["c"]["recall"] is None
 
 
 def test_many_classes_are_told_by_their_confusions(capsys):
     names = [f"[class {i}]" for i in range(30)]
     scores = Scores(names, names, [names[1], *names[1:]])
-    cli.print_scores(scores, "Test")
+    shown.print_scores(scores, "Test")
     out = capsys.readouterr().out
     assert "[class 0] was said to be [class 1]: 1 times" in out
     assert len(out.splitlines()) < 50
@@ -584,7 +585,7 @@ def test_an_interrupted_embed_goes_on_where_it_was(folder, tmp_path, run, monkey
         return original(self, clips, todo, pooled)
 
     monkeypatch.setattr(SpectralStatistics, "_compute", counted)
-    monkeypatch.setattr(cli, "_CHUNK", 10)
+    monkeypatch.setattr(embed, "CHUNK", 10)
     arguments = ("embed", "spectral-statistics", folder, "-o", output)
     skspeech.cache.clear()  # as in a new process
     status, _, err = run(*arguments)

@@ -1,5 +1,6 @@
 """What the command line shows: how a fit goes on, and what came out."""
 
+import contextlib
 import json
 import math
 import sys
@@ -14,6 +15,7 @@ __all__ = [
     "fit_results",
     "print_fit",
     "print_scores",
+    "progress",
     "to_json",
 ]
 
@@ -35,6 +37,20 @@ def console(stderr=False):
         markup=False,  # labels and paths may hold brackets
         emoji=False,
     )
+
+
+@contextlib.contextmanager
+def progress(title, total, quiet):
+    """A bar on standard error, where that is a terminal; gives a function that moves it on."""
+    out = console(stderr=True)
+    if quiet or not out.is_terminal:
+        yield lambda n: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=out, transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda n: progress.advance(task, n)
 
 
 def to_json(value):

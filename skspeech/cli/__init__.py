@@ -1,0 +1,101 @@
+"""The command ``skspeech``: fit, predict, evaluate, report, embed, weights, benchmark, info.
+
+Results go to standard output, everything else to standard error. The exit status is
+
+====  ==============================================================================
+0     All went well.
+1     Done in part: some clips could not be read, or some weights are not intact.
+2     A mistake in what was asked for, or in the files that it needs; nothing was done.
+130   Interrupted by Ctrl-C. A fit saves the best that it has found by then.
+====  ==============================================================================
+"""
+
+import contextlib
+import io
+import os
+import sys
+import warnings
+
+import click
+
+# Each adds its command to the group.
+from skspeech.cli import benchmark, embed, evaluate, fit, info, predict, report, weights  # noqa: F401
+from skspeech.cli.common import INTERRUPTED, MISTAKE, PARTIAL, say, skspeech
+
+__all__ = ["main"]
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str or None, default=None
+        The arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        The exit status.
+
+    Examples
+    --------
+    >>> from skspeech.cli import main
+    >>> main(["--version"])
+    skspeech 0.1.0
+    0
+    """
+    with _plain_warnings(), _any_file_names():
+        try:
+            status = skspeech.main(args=argv, prog_name="skspeech", standalone_mode=False)
+            sys.stdout.flush()
+            return status or 0
+        except click.exceptions.Abort:
+            say("Interrupted.")
+            return INTERRUPTED
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except SystemExit as end:  # click's way when the output has no reader any more
+            return end.code
+        except BrokenPipeError:  # the same, seen by us
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return PARTIAL
+        except Exception as error:
+            if not _is_a_users(error) or os.environ.get("SKSPEECH_TRACEBACK"):
+                raise
+            say(f"Error: {error}")
+            return MISTAKE
+
+
+def _is_a_users(error):
+    from skspeech.weights import WeightsError
+
+    return isinstance(error, ValueError | OSError | ImportError | WeightsError)
+
+
+@contextlib.contextmanager
+def _plain_warnings():
+    """Warnings without the line of source that they come from."""
+
+    def show(message, category, filename, lineno, file=None, line=None):
+        say(f"Warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+@contextlib.contextmanager
+def _any_file_names():
+    """Read and write names of files as they are, even where they are not in the encoding."""
+    streams = [s for s in (sys.stdin, sys.stdout) if isinstance(s, io.TextIOWrapper)]
+    former = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="surrogateescape")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, former):
+            with contextlib.suppress(OSError):  # nobody reads any more
+                stream.reconfigure(errors=errors)

@@ -1,0 +1,104 @@
+"""What all commands share: the group that they belong to, options, exit statuses."""
+
+import os
+import sys
+
+import click
+
+from skspeech import __version__
+
+__all__ = [
+    "EXIT_STATUS",
+    "INTERRUPTED",
+    "MISTAKE",
+    "PARTIAL",
+    "Commands",
+    "check_output",
+    "columns_options",
+    "device_option",
+    "json_option",
+    "n_jobs_option",
+    "overwrite_option",
+    "quiet_option",
+    "say",
+    "skspeech",
+]
+
+PARTIAL, MISTAKE, INTERRUPTED = 1, 2, 130
+EXIT_STATUS = (
+    "The exit status is 0 if all went well, 1 if only a part could be done, 2 after a mistake in "
+    "what was asked for, and 130 after Ctrl-C."
+)
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def options_of(*options):
+    def decorate(command):
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
+
+
+def _check_device(context, parameter, device):
+    if device is not None:
+        from skspeech._device import resolve_device
+
+        resolve_device(device)  # raises an error that says which there are
+    return device
+
+
+device_option = click.option(
+    "--device",
+    metavar="NAME",
+    callback=_check_device,
+    help="Where networks run: auto, cpu, cuda, cuda:1, mps.",
+)
+n_jobs_option = click.option(
+    "--n-jobs", type=int, metavar="N", help="Processor cores to use; -1 is all of them."
+)
+columns_options = options_of(
+    click.option("--path-column", metavar="NAME", help="The table's column of paths."),
+    click.option("--label-column", metavar="NAME", help="The table's column of labels."),
+)
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace the output if it exists."
+)
+
+
+class Commands(click.Group):
+    """Commands in the order in which one needs them."""
+
+    order = ("fit", "predict", "evaluate", "report", "embed", "weights", "benchmark", "info")
+
+    def list_commands(self, context):
+        return sorted(self.commands, key=lambda name: (*self.order, name).index(name))
+
+
+@click.group(
+    cls=Commands,
+    epilog=EXIT_STATUS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="skspeech %(version)s")
+def skspeech():
+    """Classify audio clips from a small labelled set, under a time budget."""
+
+
+def check_output(output, overwrite):
+    """Find out before the work, not after it."""
+    if output.exists() and not overwrite:
+        raise click.UsageError(f"{output} exists. Name another file, or add --overwrite.")
+    folder = output.parent
+    if not folder.is_dir():
+        raise click.UsageError(f"There is no folder {folder} to write {output.name} to.")
+    if not os.access(folder, os.W_OK):
+        raise click.UsageError(f"The folder {folder} can't be written to.")

@@ -1,0 +1,167 @@
+"""The command ``skspeech embed``."""
+
+import contextlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import click
+import numpy as np
+
+from skspeech.cli.common import (
+    EXIT_STATUS,
+    PARTIAL,
+    check_output,
+    device_option,
+    n_jobs_option,
+    overwrite_option,
+    quiet_option,
+    say,
+    skspeech,
+)
+from skspeech.cli.inputs import iter_paths, salvage
+from skspeech.cli.models import CHUNK
+from skspeech.cli.shown import progress
+
+__all__ = []
+
+
+@skspeech.command("embed", epilog=EXIT_STATUS)
+@click.argument("extractor")
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False),
+    help="The file, which ends in .npz or .parquet.",
+)
+@click.option(
+    "-p",
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the extractor, such as layers=2; values as in JSON.",
+)
+@device_option
+@n_jobs_option
+@overwrite_option
+@quiet_option
+def _embed(extractor, files, output, parameters, device, n_jobs, overwrite, quiet):
+    """Turn FILES into features with an EXTRACTOR, such as speaker or music.
+
+    A row of features a clip, with its path, is written to the output: arrays paths, features and
+    feature_names in an .npz file, or columns in a .parquet file. If the command is interrupted,
+    the same one goes on from there.
+    """
+    output = Path(output)
+    if output.suffix not in (".npz", ".parquet"):
+        raise click.UsageError(f"{output} ends neither in .npz nor in .parquet.")
+    check_output(output, overwrite)
+    write = _npz_writer if output.suffix == ".npz" else _parquet_writer()
+    partial = output.with_name(f".{output.name}.partial")
+    settings = {**dict(map(_parameter, parameters)), "memory": str(partial)}
+    settings |= {k: v for k, v in {"device": device, "n_jobs": n_jobs}.items() if v is not None}
+    transformer = _make_extractor(extractor, settings)
+    paths = list(dict.fromkeys(iter_paths(files)))
+    try:
+        good, rows = _embed_all(transformer, paths, quiet)
+    except KeyboardInterrupt:
+        say("What is done is kept: the same command goes on from there.")
+        raise
+    if not good:
+        raise ValueError(f"None of the {len(paths)} clips could be read.")
+
+    from skspeech.persistence import atomic_writer
+
+    names = [str(name) for name in transformer.get_feature_names_out()]
+    with atomic_writer(output) as file:
+        write(file, good, np.stack(rows), names, repr(transformer.set_params(memory=None)))
+    shutil.rmtree(partial, ignore_errors=True)
+    if not quiet:
+        say(f"{len(good)} of {len(paths)} clips, {len(names)} features each, are in {output}.")
+    return PARTIAL if len(good) < len(paths) else 0
+
+
+def _embed_all(transformer, paths, quiet):
+    """Paths of the good clips, and their rows; bad ones are told about."""
+    good, rows = [], []
+    with progress("Embedding", len(paths), quiet) as advance:
+        for begin in range(0, len(paths), CHUNK):
+            part = paths[begin : begin + CHUNK]
+            for path, row, reason in zip(part, *salvage(transformer.transform, part), strict=True):
+                if reason is None:
+                    good.append(path)
+                    rows.append(row)
+                else:
+                    say(f"{path}: {reason}")
+            advance(len(part))
+    return good, rows
+
+
+def _extractors():
+    """Extractors by the names of this command: ``speaker`` for SpeakerEmbedding, and so on."""
+    from skspeech.transformers.base import Extractor
+    from skspeech.utils import all_estimators
+
+    found = {}
+    for name, cls in all_estimators("transformer"):
+        if issubclass(cls, Extractor):
+            words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name.removesuffix("Embedding"))
+            found[words.lower()] = cls
+    return found
+
+
+def _make_extractor(name, settings):
+    extractors = _extractors()
+    by_class = {cls.__name__: cls for cls in extractors.values()}
+    cls = extractors.get(name) or by_class.get(name)
+    if cls is None:
+        raise click.UsageError(
+            f"There is no extractor {name!r}. The extractors are: {', '.join(extractors)}."
+        )
+    unknown = sorted(settings.keys() - cls._get_param_names())
+    if unknown:
+        raise click.UsageError(
+            f"{cls.__name__} has no parameter {', '.join(unknown)}. It has: "
+            f"{', '.join(cls._get_param_names())}."
+        )
+    return cls(**settings)
+
+
+def _parameter(text):
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"--param {text!r} is not of the form name=value.")
+    with contextlib.suppress(ValueError):  # what is no JSON is text
+        value = json.loads(value)
+    return name.strip(), value
+
+
+def _npz_writer(file, paths, features, names, description):
+    np.savez(
+        file,
+        paths=np.array(paths),
+        features=features,
+        feature_names=np.array(names),
+        extractor=np.array(description),
+    )
+
+
+def _parquet_writer():
+    try:
+        import pandas as pd
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"Writing Parquet needs pandas and pyarrow: pip install 'skspeech[parquet]'. ({error})"
+        ) from None
+
+    def write(file, paths, features, names, description):
+        table = pd.DataFrame(features, columns=names)
+        table.insert(0, "path", paths)
+        table.to_parquet(file, index=False)
+
+    return write

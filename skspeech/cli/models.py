@@ -1,0 +1,65 @@
+"""What commands do with a fitted model: load it, classify clips, score it."""
+
+import numpy as np
+
+from skspeech.cli.common import say
+from skspeech.cli.inputs import salvage
+from skspeech.cli.shown import Scores, progress
+
+__all__ = ["CHUNK", "class_names", "classify", "load_classifier", "score"]
+
+CHUNK = 64  # clips that are predicted or embedded together
+
+
+def load_classifier(path, device=None, n_jobs=None):
+    from skspeech.persistence import load, objects_in
+
+    classifier = load(path)
+    if not hasattr(classifier, "predict") or not hasattr(classifier, "classes_"):
+        raise ValueError(f"{str(path)!r} holds a {type(classifier).__name__}, no classifier.")
+    settings = {"device": device, "n_jobs": n_jobs, "errors": "raise", "verbose": 0}
+    for item in objects_in(classifier):
+        parameters = item.get_params(deep=False) if hasattr(item, "get_params") else {}
+        for name, value in settings.items():
+            if name in parameters and value is not None:
+                setattr(item, name, value)
+    return classifier
+
+
+def class_names(classifier):
+    return [str(label) for label in classifier.classes_]
+
+
+def classify(classifier, paths):
+    """Labels as text, probabilities (None where there are none), and reasons of bad clips."""
+    if not hasattr(classifier, "predict_proba"):
+        labels, reasons = salvage(classifier.predict, paths)
+        labels = [None if label is None else str(label) for label in labels]
+        return labels, [None] * len(paths), reasons
+    proba, reasons = salvage(classifier.predict_proba, paths)
+    names = class_names(classifier)
+    labels = [None if row is None else names[int(np.argmax(row))] for row in proba]
+    return labels, proba, reasons
+
+
+def score(classifier, labelled, quiet):
+    """Scores, or None where no clip can be read; and the bad clips, which are told about."""
+    names = class_names(classifier)
+    labels, predicted, proba, failures = [], [], [], []
+    with progress("Scoring", len(labelled), quiet) as advance:
+        for begin in range(0, len(labelled), CHUNK):
+            part = labelled.take(np.arange(begin, min(begin + CHUNK, len(labelled))))
+            results = zip(part.paths, part.labels, *classify(classifier, part.paths), strict=True)
+            for path, label, said, row, reason in results:
+                if reason is not None:
+                    failures.append({"path": path, "error": reason})
+                    say(f"{path}: {reason}")
+                    continue
+                labels.append(str(label))
+                predicted.append(said)
+                proba.append(row)
+            advance(len(part))
+    if not labels:
+        return None, failures
+    known = None if proba[0] is None else np.array(proba)
+    return Scores(names, labels, predicted, known), failures
