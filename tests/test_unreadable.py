@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import soundfile
 
 from skspeech import (
     FineTunedSpeakerClassifier,
@@ -13,6 +14,7 @@ from skspeech import (
     MusicEmbeddingClassifier,
     SpeakerEmbedding,
     SpeakerEmbeddingClassifier,
+    SpectralStatistics,
 )
 from skspeech.audio import AudioError, as_clips
 from skspeech.datasets import make_speech_like
@@ -120,3 +122,21 @@ def test_the_validation_set_of_a_network_may_hold_bad_clips(speech):
     with pytest.warns(UserWarning, match="1 of 7 clips"):
         classifier.fit(X, y, X_val=[*X[:6], BAD], y_val=[*y[:6], "a"])
     assert classifier.predict_proba(X).shape == (24, 3)
+
+
+def test_what_is_left_of_a_damaged_clip_is_not_remembered_as_the_clip(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 32_000), 16_000)
+    path.write_bytes(path.read_bytes()[:30_000])
+    extractor = SpectralStatistics(errors="warn")
+    with pytest.warns(UserWarning, match="The part before that is used"):
+        assert extractor.transform([path]).any()
+    with pytest.raises(AudioError, match="is damaged"):
+        SpectralStatistics().transform([path])
+
+
+def test_silence_that_is_a_clip_is_remembered(monkeypatch):
+    extractor = SpectralStatistics(errors="warn")
+    extractor.transform([np.zeros(16_000)])
+    monkeypatch.setattr(SpectralStatistics, "_compute", None)
+    extractor.transform([np.zeros(16_000)])

@@ -34,6 +34,7 @@ def iter_waveforms(
     errors="raise",
     prefetch_seconds=300.0,
     target_sampling_rate=SAMPLING_RATE,
+    bad=None,
 ):
     """Decode clips in order, ahead of their use, within bounded memory.
 
@@ -54,6 +55,8 @@ def iter_waveforms(
         Seconds of audio decoded and waiting, at most; a longer clip is let through alone.
     target_sampling_rate : float, default=16000
         Samples per second of the waveforms (Hz).
+    bad : set or None, default=None
+        Where the indices of bad clips are put, each before the clip is yielded.
 
     Yields
     ------
@@ -88,7 +91,8 @@ def iter_waveforms(
         outcomes = (load(clips[index], wait_turn=no_waiting) for index in range(len(clips)))
     else:
         outcomes = in_threads(load, clips, n_threads, prefetch_seconds)
-    return _deliver(clips, outcomes, errors, target_sampling_rate)
+    bad = set() if bad is None else bad
+    return _deliver(clips, outcomes, errors, target_sampling_rate, bad)
 
 
 def _n_threads(n_jobs, n_clips):
@@ -108,15 +112,18 @@ def _attempt(clip, *, max_duration, sampling_rate, wait_turn):
         return error, notes
 
 
-def _deliver(clips, outcomes, errors, sampling_rate):
+def _deliver(clips, outcomes, errors, sampling_rate, bad):
     failures, notes = [], []
     with contextlib.closing(outcomes):
         for index, (outcome, remarks) in enumerate(outcomes):
-            who = clips.position(index), clips[index].name
-            notes.extend((*who, remark) for remark in remarks)
-            if isinstance(outcome, Exception):
+            is_bad = isinstance(outcome, Exception)
+            if is_bad or remarks:
+                who = clips.position(index), clips[index].name
+                notes.extend((*who, remark) for remark in remarks)
+            if is_bad:
                 outcome, reason = _instead(outcome, sampling_rate, errors)
                 failures.append((*who, reason))
+                bad.add(index)
             if failures and errors == "raise":
                 continue
             if index == len(clips) - 1:

@@ -177,11 +177,18 @@ class Mixer:
 
 
 def as_float(samples):
-    """Float32 samples, integers scaled by the range of their type to [-1, 1)."""
+    """Float32 samples, integers scaled by the range of their type to [-1, 1).
+
+    ValueError where floats are no samples of audio.
+    """
     dtype = samples.dtype
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
-            return np.ascontiguousarray(samples, dtype=np.float32)
+            samples = np.ascontiguousarray(samples, dtype=np.float32)
+        # A maximum is NaN where a sample is, so one comparison finds all that is wrong.
+        if samples.size and not max(samples.max(), -samples.min()) <= _MAX_AMPLITUDE:
+            raise ValueError(_why_not_usable(samples))
+        return samples
     if dtype.itemsize == 8:
         _check_16_bit(samples)
         half = 2**15
@@ -228,7 +235,7 @@ def decode(blocks, span, rate, target, wait_turn, seconds):
     """
     wait_turn(seconds)
     ends = _Ends()
-    chunks = _resample(_checked(ends.watch(blocks), wait_turn), rate, target)
+    chunks = _resample(ends.watch(blocks, wait_turn), rate, target)
     waveform = _gather(chunks, span, round(seconds * target), target)
     if span.n_samples is None:
         whole = length_at(target, span.start + ends.n_frames, rate)
@@ -254,23 +261,14 @@ class _Ends:
         self.n_frames = 0
         self.damage = None
 
-    def watch(self, blocks):
+    def watch(self, blocks, wait_turn):
         try:
             for block in blocks:
                 self.n_frames += len(block)
                 yield block
+                wait_turn(0)
         except DamagedError as damage:
             self.damage = damage
-
-
-def _checked(blocks, wait_turn):
-    """The blocks, once each is known to hold usable samples."""
-    for block in blocks:
-        # A maximum is NaN where a sample is, so one comparison finds all that is wrong.
-        if not max(block.max(), -block.min()) <= _MAX_AMPLITUDE:
-            raise ValueError(_why_not_usable(block))
-        yield block
-        wait_turn(0)
 
 
 def _why_not_usable(block):

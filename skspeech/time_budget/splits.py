@@ -146,11 +146,12 @@ def _as_rows(rows, n_rows):
 def judging_parts(state, numbers, units, random_state):
     """Number of the part that each held-out row belongs to, for cross-fitted scores.
 
-    The parts are the folds (`numbers`). A single fold is cut into some parts, with units whole.
+    The parts are the folds (`numbers`) of the first validation, with the same units of the others.
+    A single fold is cut into some parts, with units whole.
     """
+    _, places, units = np.unique(units, return_index=True, return_inverse=True)
     if len(state.folds_of(0)) > 1:
-        return numbers
-    _, units = np.unique(units, return_inverse=True)
+        return numbers[places][units]
     n_units = units.max() + 1
     part_of_unit = check_random_state(random_state).permutation(n_units) % N_JUDGING_PARTS
     return part_of_unit[units]

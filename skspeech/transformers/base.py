@@ -313,10 +313,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         n_threads = self._n_threads()
 
         def embed(chunk):
-            indices, waveforms = chunk
-            # A clip that could not be read was replaced by silence: that must not be found again as
-            # its embedding.
-            reusable = [self.errors == "raise" or waveform.any() for waveform in waveforms]
+            indices, waveforms, reusable = chunk
             return indices, embed_waveforms(waveforms), reusable
 
         progress = progress_bar(
@@ -331,8 +328,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         first = list(itertools.islice(chunks, n_chunks))
         if len(first) < n_chunks:
             # Few clips: all of them at once, with a thread for each batch.
-            indices, waveforms = (list(itertools.chain(*parts)) for parts in zip(*first))
-            first, n_threads = [(indices, waveforms)], 1
+            first, n_threads = [[list(itertools.chain(*parts)) for parts in zip(*first)]], 1
         # Many: a chunk in a thread, so that one's spectrograms are computed beside another's
         # network.
         for result in map_in_threads(embed, itertools.chain(first, chunks), n_threads):
@@ -341,30 +337,37 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         progress.close()
 
     def _chunks(self, clips, todo, max_seconds):
-        """Group decoded clips: enough to fill some batches, few enough to bound the memory."""
+        """Group decoded clips: enough to fill some batches, few enough to bound the memory.
+
+        Yields (indices, waveforms, reusable). What took the place of a clip that can't be read, or
+        is all that is left of it, must not be found again as that clip's embedding.
+        """
         shortest = self._shortest()
         sampling_rate = self._target_sampling_rate()
-        indices, waveforms, seconds = [], [], 0.0
+        indices, waveforms, reusable, seconds = [], [], [], 0.0
+        bad = set()
         decoded = iter_waveforms(
             clips[todo],
             max_duration=self.max_duration,
             n_jobs=self.n_jobs,
             errors=self.errors,
             target_sampling_rate=sampling_rate,
+            bad=bad,
         )
         try:
             for position, waveform in decoded:
                 indices.append(todo[position])
                 waveforms.append(waveform)
+                reusable.append(position not in bad)
                 seconds += max(len(waveform) / sampling_rate, shortest)
                 if seconds >= max_seconds:
-                    yield indices, waveforms
-                    indices, waveforms, seconds = [], [], 0.0
+                    yield indices, waveforms, reusable
+                    indices, waveforms, reusable, seconds = [], [], [], 0.0
         except AudioError as error:
             # Count the caller's clips, not just those that were not in the cache.
             raise AudioError(error.failures, len(clips), error.advice) from None
         if indices:
-            yield indices, waveforms
+            yield indices, waveforms, reusable
 
 
 class _Rows:
