@@ -77,6 +77,7 @@ _SETTINGS = {
     "TimeBudgetClassifier": lambda clips: {
         "candidates": _members(clips),
         "time_budget": 60,
+        "cv": 3,  # an int, so that time which is left over is not used for further folds
         "n_jobs": 1,
     },
 }
