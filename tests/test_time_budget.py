@@ -229,6 +229,15 @@ def test_events_go_to_callbacks_and_the_log(tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_log_on_a_full_disk_ends_no_run():
+    clf = TimeBudgetClassifier([BAYES], time_budget=20, log_file="/dev/full")
+    with pytest.warns(UserWarning, match="can't be written any more") as caught:
+        clf.fit(X, y)
+    assert len(caught) == 1
+    assert clf.score(X, y) > 0.9
+
+
 def test_verbose_prints_lines(capsys):
     TimeBudgetClassifier([BAYES], time_budget=20, verbose=2).fit(X, y)
     out = capsys.readouterr().out

@@ -1,7 +1,5 @@
 """The estimator: parameters in, results out. What happens in between is the session's."""
 
-import contextlib
-import json
 import os
 import time
 import warnings
@@ -22,7 +20,14 @@ from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.ensemble.selection import RULES
 from skspeech.time_budget import inputs
 from skspeech.time_budget.candidates import as_candidate, check_candidates, gather_candidates
-from skspeech.time_budget.results import ResultsMixin, collect, describe, fall_back, follow
+from skspeech.time_budget.results import (
+    EventLog,
+    ResultsMixin,
+    collect,
+    describe,
+    fall_back,
+    follow,
+)
 
 __all__ = ["TimeBudgetClassifier"]
 
@@ -436,7 +441,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         """Hand out what the session finds, keep its books, and see that it ends in time."""
         session.begin()
         try:
-            with self._open_log() as log:
+            with EventLog(self.log_file) as log:
                 try:
                     for snapshot in follow(session, lambda event: self._tell(event, log)):
                         self.ensemble_ = snapshot
@@ -464,20 +469,13 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
             )
 
     def _tell(self, event, log):
-        if log is not None:
-            log.write(json.dumps(event, default=str) + "\n")
-            log.flush()
+        log.write(event)
         callbacks = self.callbacks or []
         for callback in [callbacks] if callable(callbacks) else callbacks:
             callback(event)
         line = describe(event, self.verbose) if self.verbose else None
         if line:
             print(f"[TimeBudgetClassifier] {event['time']:6.1f} s  {line}")
-
-    def _open_log(self):
-        if self.log_file is None:
-            return contextlib.nullcontext()
-        return open(self.log_file, "a", encoding="utf-8")
 
     def _make_candidates(self, X, y, n_cores, seed):
         """The list of candidates; called by the coordinator, within the time."""

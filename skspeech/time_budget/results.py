@@ -1,6 +1,7 @@
 """What a run gave: followed while it lasts, and kept as plain arrays afterwards."""
 
 import contextlib
+import json
 import queue
 import time
 import warnings
@@ -11,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skspeech.ensemble import GeometricMeanVotingClassifier
 
-__all__ = ["ResultsMixin", "collect", "describe", "fall_back", "follow"]
+__all__ = ["EventLog", "ResultsMixin", "collect", "describe", "fall_back", "follow"]
 
 
 class ResultsMixin:
@@ -223,6 +224,37 @@ def fall_back(classifier, session):
     )
     ensemble.time_, ensemble.score_ = session.now, float("nan")
     return ensemble
+
+
+class EventLog:
+    """A file to which events are appended; a run goes on without it where it can't be written."""
+
+    def __init__(self, path):
+        self._path = path
+        # Unbuffered, so that closing it has nothing left to write.
+        self._file = None if path is None else open(path, "ab", buffering=0)  # noqa: SIM115
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, event):
+        if self._file is None:
+            return
+        try:
+            self._file.write(json.dumps(event, default=str).encode() + b"\n")
+        except OSError as error:
+            self._file.close()
+            self._file = None
+            warnings.warn(
+                f"log_file={self._path!r} can't be written any more ({error}), so the run goes on "
+                "without it. Free the disk, or name another file.",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def describe(event, verbose):
