@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import scipy.linalg  # noqa: F401 - loads a library of linear algebra
+from threadpoolctl import ThreadpoolController
+
+from skspeech._threads import loaded
 
 
 def _recordings():
@@ -38,3 +42,22 @@ def write(tmp_path):
         return str(path)
 
     return write
+
+
+_LIBRARIES = ThreadpoolController()  # to look for them anew takes some milliseconds
+
+
+def _threads():
+    """How many threads each numerical library may use, as far as it is loaded."""
+    torch = loaded("torch")
+    own = {} if torch is None else {"torch": torch.get_num_threads()}
+    return own | {info["filepath"]: info["num_threads"] for info in _LIBRARIES.info()}
+
+
+@pytest.fixture(autouse=True)
+def _threads_are_set_back():
+    """Whoever changes them changes what all later tests compute, and how fast."""
+    before = _threads()
+    yield
+    after = _threads()
+    assert {**after, **before} == after

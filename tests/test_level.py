@@ -115,7 +115,6 @@ def test_next_to_nothing_is_not_made_loud(scale):
 
 
 def test_speech_is_found_at_any_level_and_returned_at_its_own(speech):
-    pytest.importorskip("silero_vad", reason="needs skspeech[vad]")
     padded = [np.pad(clip, 8000) for clip in speech]
     trimmer = VoiceActivityTrimmer()
     expected = trimmer.detect(padded)

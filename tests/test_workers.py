@@ -322,12 +322,15 @@ class Waits(fake.SlowEmbedding):
 
 def test_blas_has_its_threads_although_a_thread_was_left_behind(two_blas_threads, monkeypatch):
     monkeypatch.setattr(Waits, "end", threading.Event())
+    before = set(threading.enumerate())
     clf = TimeBudgetClassifier([("waits", make_pipeline(Waits(), GaussianNB()))], time_budget=1)
     with pytest.warns(UserWarning, match="frequencies"):
         clf.fit(X, y)
     assert blas_threads() == two_blas_threads
     Waits.end.set()
-    assert wait_until(lambda: not [t for t in threading.enumerate() if "skspeech" in t.name])
+    assert wait_until(
+        lambda: not {t for t in threading.enumerate() if "skspeech" in t.name} - before
+    )
 
 
 def test_two_fits_in_two_threads_leave_no_setting_behind(two_blas_threads):
