@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import click
 import numpy as np
 import pytest
 import soundfile
@@ -25,6 +26,7 @@ from skspeech.candidates import PRESETS
 from skspeech.cli import embed, main, predict, shown
 from skspeech.cli.fit import _fit as fit_command
 from skspeech.cli.inputs import chunks, read_labelled, salvage, split
+from skspeech.cli.quantities import SECONDS
 from skspeech.cli.shown import FitProgress, Scores, console
 from skspeech.datasets import load_audio_folder, make_speech_like
 
@@ -125,7 +127,11 @@ def test_presets_are_those_that_there_are(run):
         ("frobnicate", "No such command"),
         ("fit missing -o m.skspeech", "'missing' does not exist"),
         ("fit . -o m.skspeech --time-budget -1", "--time-budget"),
-        ("fit . -o m.skspeech --test-size 1.5", "--test-size"),
+        ("fit . -o m.skspeech --test-size 1.5", "'--test-size': '1.5' is not a number between"),
+        ("fit . -o m.skspeech --test-size nan", "'--test-size': 'nan' is not a number between"),
+        ("fit . -o m.skspeech --time-budget nan", "'nan' is not between 0 s and a year"),
+        ("fit . -o m.skspeech --time-budget soon", "hours, minutes and seconds: 90, 90s, 2m"),
+        ("benchmark . --time-budget nan", "'nan' is not between 0 s and a year"),
         ("fit . -o no/such/folder/m.skspeech", "There is no folder"),
         ("fit note.txt -o m.skspeech", "neither a folder nor a table"),
         ("fit empty -o m.skspeech", "has no sub-folders"),
@@ -178,6 +184,34 @@ def test_tracebacks_of_mistakes_can_be_had(monkeypatch):
         main(["info", __file__])
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *((text, 90.0) for text in ("90", "90s", "90 s", "1m30s", "1.5m", "1min 30sec", "0.025h")),
+        *((text, 5400.0) for text in ("1h30m", "1H 30M", "5.4e3", 5400)),
+        ("2m", 120.0),
+    ],
+)
+def test_times_as_people_write_them(text, seconds):
+    assert SECONDS.convert(text, None, None) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["nan", "inf", "0", "0m", "-5", "-2m", "", "s", "1h30", "2 days", "1m2h", "1e300"]
+)
+def test_what_is_no_time(text):
+    with pytest.raises(click.BadParameter):
+        SECONDS.convert(text, None, None)
+
+
+def test_an_output_that_can_not_be_written_is_told_before_the_work(folder, tmp_path, run):
+    name = "m" * 250  # too long with what the unfinished file is called
+    status, _, err = run("fit", folder, "-o", tmp_path / name)
+    assert status == 2
+    assert "can't be written: File name too long" in " ".join(err.split())
+    assert sorted(tmp_path.iterdir()) == [folder]
+
+
 # -- Labelled data ---------------------------------------------------------------------------------
 
 
@@ -225,8 +259,9 @@ def test_columns_are_found_by_name(tmp_path):
     [
         ("path,label\na.wav,\nb.wav,no\n,\nc.wav,\n", "2 rows of .* no 'label', first row 2"),
         ("path,label\na.wav,no\nb,c.wav,no\n", "2 columns, but not in line 3"),
-        ("path,label\n", "has no rows"),
-        ("", "no column 'path'"),
+        ("path,label\n", "table.csv' is empty below its header"),
+        ("", "table.csv' is empty. Its first line has to name the columns"),
+        ("\n \n", "table.csv' is empty"),
     ],
 )
 def test_tables_with_holes(text, message, tmp_path):

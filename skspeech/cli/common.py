@@ -1,7 +1,7 @@
 """What all commands share: the group that they belong to, options, exit statuses."""
 
-import os
 import sys
+import tempfile
 
 import click
 
@@ -24,6 +24,7 @@ __all__ = [
     "skspeech",
 ]
 
+_TRIED_BYTES = 1 << 20  # a megabyte, as small models have it
 PARTIAL, MISTAKE, INTERRUPTED = 1, 2, 130
 EXIT_STATUS = (
     "The exit status is 0 if all went well, 1 if only a part could be done, 2 after a mistake in "
@@ -100,5 +101,9 @@ def check_output(output, overwrite):
     folder = output.parent
     if not folder.is_dir():
         raise click.UsageError(f"There is no folder {folder} to write {output.name} to.")
-    if not os.access(folder, os.W_OK):
-        raise click.UsageError(f"The folder {folder} can't be written to.")
+    try:  # rights say little of a disk that is full, or can only be read
+        name = {"prefix": f".{output.name}.", "suffix": ".unfinished"}
+        with tempfile.NamedTemporaryFile(dir=folder, **name) as file:
+            file.write(bytes(_TRIED_BYTES))
+    except OSError as error:
+        raise click.UsageError(f"{output} can't be written: {error.strerror}.") from None

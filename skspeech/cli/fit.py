@@ -24,6 +24,7 @@ from skspeech.cli.common import (
 )
 from skspeech.cli.inputs import check_clips, read_labelled, split
 from skspeech.cli.models import score
+from skspeech.cli.quantities import SECONDS, SHARE
 from skspeech.cli.shown import FitProgress, fit_results, print_fit, print_scores, to_json
 
 __all__ = []
@@ -36,11 +37,11 @@ __all__ = []
 )
 @click.option(
     "--time-budget",
-    type=click.FloatRange(0, min_open=True),
-    default=60.0,
+    type=SECONDS,
+    default="60s",
     show_default=True,
-    metavar="SECONDS",
-    help="Seconds that training may take.",
+    metavar="TIME",
+    help="How long training may take, such as 90s, 2m or 1h30m; a bare number is seconds.",
 )
 @click.option(
     "--preset",
@@ -51,7 +52,7 @@ __all__ = []
 )
 @click.option(
     "--test-size",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=SHARE,
     metavar="SHARE",
     help="Share of the clips to hold out and score the model on, such as 0.2.",
 )

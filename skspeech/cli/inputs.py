@@ -30,6 +30,7 @@ _NAMES = {
     "label": ("label", "class", "target"),
     "group": ("group", "groups", "speaker", "speaker_id"),
 }
+_HEADER = "Its first line has to name the columns, such as: path,label"
 _TABLES = {".csv", ".tsv", ".parquet", ".pq"}
 
 
@@ -123,6 +124,8 @@ def _read_table(path):
         reader = csv.reader(file, delimiter=delimiter)
         try:
             names = next(reader, [])
+            if not any(name.strip() for name in names):
+                raise ValueError(f"The table {str(path)!r} is empty. {_HEADER}")
             rows, lines = [], []
             for row in reader:
                 if any(cell.strip() for cell in row):
@@ -198,7 +201,9 @@ def _find_column(key, name, columns, path):
 
 def _check_complete(found, chosen, lines, path):
     if not found["path"]:
-        raise ValueError(f"{str(path)!r} has no rows.")
+        raise ValueError(
+            f"The table {str(path)!r} is empty below its header. It needs a row for each clip."
+        )
     for key, values in found.items():
         missing = [line for line, value in zip(lines, values) if not value]
         if missing:
