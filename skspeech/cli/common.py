@@ -16,6 +16,7 @@ __all__ = [
     "check_output",
     "columns_options",
     "device_option",
+    "groups_option",
     "json_option",
     "n_jobs_option",
     "overwrite_option",
@@ -69,6 +70,14 @@ n_jobs_option = click.option(
 columns_options = options_of(
     click.option("--path-column", metavar="NAME", help="The table's column of paths."),
     click.option("--label-column", metavar="NAME", help="The table's column of labels."),
+)
+groups_option = click.option(
+    "--groups",
+    default="auto",
+    show_default=True,
+    metavar="COLUMN",
+    help="The table's column of what must not be on both sides of a split, such as speakers; "
+    "auto, or none.",
 )
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace the output if it exists."
