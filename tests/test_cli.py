@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -772,6 +773,32 @@ def test_benchmark(tmp_path, capfd):
     assert (tmp_path / "score" / "scores.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        (("PIP_INDEX_URL", "http://127.0.0.1:9/simple"), "index can't be reached (Connection ref"),
+        (("PIP_NO_INDEX", "1"), "No matching distribution found for"),
+    ],
+)
+def test_missing_weights_are_told_once_and_before_anything_is_decoded(
+    setting, reason, folder, tmp_path, run, monkeypatch
+):
+    monkeypatch.setenv("SKSPEECH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(*setting)
+    monkeypatch.setattr("skspeech.weights._fetching._copy_installed", lambda *_: False)
+    monkeypatch.setattr("skspeech.audio.clips.Clip.load", lambda *_, **__: pytest.fail("decoded"))
+    status, out, err = run(*_fit(folder, tmp_path / "m.skspeech", "-q"))
+    assert (status, out) == (1, "")
+    assert err.startswith(
+        "Error: The pretrained weights ge2e, smart-turn, speech-embedding are not on this machine "
+    )
+    assert reason in err
+    assert "    skspeech weights fetch ge2e smart-turn speech-embedding\n" in err
+    assert "WARNING" not in err
+    assert len(err.splitlines()) == 5
+    assert not (tmp_path / "m.skspeech").exists()
+
+
 # -- fit -------------------------------------------------------------------------------------------
 
 
@@ -828,6 +855,48 @@ def test_bad_clips_in_the_training_data(folder, tmp_path, run, quick_line_up):
         assert f"1 of 37 clips can't be read:\n  {damaged}: holds samples" in err
         assert "errors=" not in err
         assert len(skspeech.load(output).predict([next(folder.rglob("02.wav"))])) == 1
+
+
+@pytest.mark.filterwarnings("default::UserWarning")  # a class of one clip can't be held out
+def test_what_is_doubtful_is_told_before_training(folder, tmp_path, run, quick_line_up):
+    output = tmp_path / "m.skspeech"
+    assert "Before training" not in run(*_fit(folder, output))[2]
+    one = next(folder.rglob("00.wav"))
+    label = one.parents[1]
+    label.rename(label.with_name("others"))
+    (folder / "other" / "speaker 9").mkdir(parents=True)
+    shutil.copy(folder / "others" / one.relative_to(label), folder / "other" / "speaker 9")
+    for more, told in ((), True), (("-q",), False):
+        status, out, err = run(*_fit(folder, output, "--json", "--overwrite", *more))
+        assert status == 0
+        kinds = [finding["kind"] for finding in json.loads(out)["audit"]]
+        assert kinds == ["contradiction", "similar-names", "few-clips", "uneven"]
+        assert ("Before training:\n  - 2 clips are the same sound under" in err) == told
+        assert ("The names of the classes 'other' (1), 'others' (12) differ by" in err) == told
+
+    output.unlink()
+    status, out, err = run(*_fit(folder, output, "--strict"))
+    assert (status, out) == (2, "")
+    assert "Error: Before training:\n  - 2 clips are the same sound" in err
+    assert "Nothing was trained, because of --strict" in err
+    assert not output.exists()
+
+
+def test_no_groups_is_told_unless_there_are_none(folder, tmp_path, run, quick_line_up):
+    table = tmp_path / "table.csv"
+    clips = load_audio_folder(folder)
+    rows = [f"{path},{clips.target_names[code]}" for path, code in zip(clips.data, clips.target)]
+    table.write_text("\n".join(["path,label", *rows]))
+    assert "  - No groups are given." in run(*_fit(table, tmp_path / "1.skspeech"))[2]
+    status, _, err = run(*_fit(table, tmp_path / "2.skspeech", "--groups", "none", "--strict"))
+    assert status == 0
+    assert "Before training" not in err
+    _bad_clip(folder)
+    with open(table, "a") as file:
+        file.write(f"\n{next(folder.rglob('000.wav'))},{clips.target_names[0]}")
+    status, _, err = run(*_fit(table, tmp_path / "3.skspeech", "--groups", "none", "--strict"))
+    assert status == 2
+    assert "1 of 37 clips can't be read" in err
 
 
 def test_no_clip_that_can_be_read(folder, tmp_path, run):

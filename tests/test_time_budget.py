@@ -34,9 +34,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skspeech import Candidate, GeometricMeanVotingClassifier, TimeBudgetClassifier
+from skspeech import (
+    Candidate,
+    GeometricMeanVotingClassifier,
+    SpectralStatistics,
+    TimeBudgetClassifier,
+)
 from skspeech._cores import effective_cores
 from skspeech._stopping import Stopped
+from skspeech.datasets import make_tones
 from skspeech.time_budget.workers.pools import LocalPool
 from skspeech.time_budget.workers.process import WorkerProcess
 from skspeech.time_budget.workers.rows import ExchangeFolder
@@ -227,6 +233,21 @@ def test_events_go_to_callbacks_and_the_log(tmp_path, capsys):
     assert [line["event"] for line in lines] == [event["event"] for event in events]
     assert {"start", "candidate", "snapshot"} <= {event["event"] for event in events}
     assert capsys.readouterr() == ("", "")
+
+
+def test_verbose_tells_of_the_data_first(capsys, monkeypatch):
+    line_up = [Candidate("spectral", make_pipeline(SpectralStatistics(), GaussianNB()))]
+    monkeypatch.setattr(
+        "skspeech.time_budget.line_ups.default_candidates", lambda *_, **__: line_up
+    )
+    clips = make_tones(12, n_classes=2, duration=0.2, random_state=0)
+    labels = np.repeat(["high", "low"], [9, 3])
+    for verbose, groups in ((0, None), (1, None), (1, np.arange(12) % 3)):
+        TimeBudgetClassifier(time_budget=10, verbose=verbose).fit(clips.data, labels, groups)
+        lines = capsys.readouterr().out.splitlines()
+        told = [line.split("] ", 1)[1][:12] for line in lines if "ensemble" not in line]
+        expected = ["1 class has ", *(["No groups ar"] if groups is None else [])]
+        assert told == (expected if verbose else [])
 
 
 def test_verbose_prints_lines(capsys):

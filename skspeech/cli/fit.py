@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from skspeech.cli.audited import audited
 from skspeech.cli.common import (
     EXIT_STATUS,
     INTERRUPTED,
@@ -24,6 +25,7 @@ from skspeech.cli.common import (
 from skspeech.cli.inputs import read_labelled, split
 from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import score
+from skspeech.cli.pretrained import fetch_what_is_missing
 from skspeech.cli.quantities import SECONDS, SHARE
 from skspeech.cli.readable import leave_out_bad
 from skspeech.cli.saving import save_somewhere
@@ -70,6 +72,9 @@ __all__ = []
 )
 @click.option("--log-file", type=click.Path(dir_okay=False), help="Append each event as JSON.")
 @click.option("--skip-bad", is_flag=True, hidden=True)  # what is done now without it
+@click.option(
+    "--strict", is_flag=True, help="Do not train where something is wrong or doubtful in the data."
+)
 @overwrite_option
 @quiet_option
 @json_option
@@ -78,6 +83,9 @@ def _fit(data, output, **options):
 
     DATA is a folder with a sub-folder a class (in it, maybe one a speaker), or a table: CSV, TSV or
     Parquet with the columns path and label, and maybe group. Paths are relative to the table.
+
+    What is doubtful in the data is told first: small classes, names that differ by a letter, the
+    same sound twice, silence, clipping, missing groups. With --strict, it is an error.
 
     With --test-size, clips are held out, and the model is scored on them: that is the number to
     believe. It has not learnt from these clips. Ctrl-C saves the best model so far and scores it;
@@ -91,7 +99,12 @@ def _fit(data, output, **options):
         label_column=options["label_column"],
         groups=options["groups"],
     )
+    fetch_what_is_missing(labelled, options)
     labelled, n_bad = leave_out_bad(labelled, n_jobs=options["n_jobs"])
+    findings = audited(labelled, options, n_bad)
+    if any(finding.kind == "unreadable" for finding in findings):  # as only decoding tells
+        labelled, n_more = leave_out_bad(labelled, thorough=True, n_jobs=options["n_jobs"])
+        n_bad += n_more
     train, test = labelled, None
     if options["test_size"] is not None:
         train, test = split(labelled, options["test_size"], options["seed"])
@@ -114,6 +127,7 @@ def _fit(data, output, **options):
             **fit_results(classifier),
             "interrupted": interrupts.count > 0,
             "n_skipped": n_bad,
+            "audit": [{"kind": f.kind, "message": f.message} for f in findings],
         }
         scores = None
         try:
