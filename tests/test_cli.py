@@ -28,6 +28,7 @@ from skspeech import Candidate, ShrinkageDiscriminantAnalysis, SpectralStatistic
 from skspeech.audio import AudioError
 from skspeech.candidates import PRESETS
 from skspeech.cli import embed, main, predict, shown
+from skspeech.cli.audited import audited
 from skspeech.cli.fit import _fit as fit_command
 from skspeech.cli.inputs import chunks, read_labelled, salvage, split
 from skspeech.cli.quantities import SECONDS
@@ -851,30 +852,33 @@ def test_bad_clips_in_the_training_data(folder, tmp_path, run, quick_line_up):
         status, out, err = run(*_fit(folder, output, "--json", *more))
         assert status == 1
         assert json.loads(out)["n_skipped"] == 2
+        assert [finding["kind"] for finding in json.loads(out)["audit"]] == ["unreadable"]
         assert f"1 of 38 clips can't be read:\n  {bad}: is not audio" in err
         assert f"1 of 37 clips can't be read:\n  {damaged}: holds samples" in err
         assert "errors=" not in err
         assert len(skspeech.load(output).predict([next(folder.rglob("02.wav"))])) == 1
 
 
-@pytest.mark.filterwarnings("default::UserWarning")  # a class of one clip can't be held out
-def test_what_is_doubtful_is_told_before_training(folder, tmp_path, run, quick_line_up):
-    output = tmp_path / "m.skspeech"
-    assert "Before training" not in run(*_fit(folder, output))[2]
+def test_what_is_doubtful_is_told_before_training(folder, tmp_path, run, capsys, monkeypatch):
+    options = {"groups": "auto", "n_jobs": None, "quiet": False, "strict": False}
+    assert audited(read_labelled(folder), options, 0) == []
+    assert capsys.readouterr().err == ""
     one = next(folder.rglob("00.wav"))
     label = one.parents[1]
     label.rename(label.with_name("others"))
     (folder / "other" / "speaker 9").mkdir(parents=True)
     shutil.copy(folder / "others" / one.relative_to(label), folder / "other" / "speaker 9")
-    for more, told in ((), True), (("-q",), False):
-        status, out, err = run(*_fit(folder, output, "--json", "--overwrite", *more))
-        assert status == 0
-        kinds = [finding["kind"] for finding in json.loads(out)["audit"]]
-        assert kinds == ["contradiction", "similar-names", "few-clips", "uneven"]
-        assert ("Before training:\n  - 2 clips are the same sound under" in err) == told
-        assert ("The names of the classes 'other' (1), 'others' (12) differ by" in err) == told
+    findings = audited(read_labelled(folder), options, 0)
+    kinds = [finding.kind for finding in findings]
+    assert kinds == ["contradiction", "similar-names", "few-clips", "uneven"]
+    err = capsys.readouterr().err
+    assert "Before training:\n  - 2 clips are the same sound under" in err
+    assert "The names of the classes 'other' (1), 'others' (12) differ by" in err
+    assert audited(read_labelled(folder), {**options, "quiet": True}, 0) == findings
+    assert capsys.readouterr().err == ""
 
-    output.unlink()
+    monkeypatch.setattr("skspeech.TimeBudgetClassifier.fit", lambda *_: pytest.fail("trained"))
+    output = tmp_path / "m.skspeech"
     status, out, err = run(*_fit(folder, output, "--strict"))
     assert (status, out) == (2, "")
     assert "Error: Before training:\n  - 2 clips are the same sound" in err
@@ -882,21 +886,16 @@ def test_what_is_doubtful_is_told_before_training(folder, tmp_path, run, quick_l
     assert not output.exists()
 
 
-def test_no_groups_is_told_unless_there_are_none(folder, tmp_path, run, quick_line_up):
-    table = tmp_path / "table.csv"
-    clips = load_audio_folder(folder)
-    rows = [f"{path},{clips.target_names[code]}" for path, code in zip(clips.data, clips.target)]
-    table.write_text("\n".join(["path,label", *rows]))
-    assert "  - No groups are given." in run(*_fit(table, tmp_path / "1.skspeech"))[2]
-    status, _, err = run(*_fit(table, tmp_path / "2.skspeech", "--groups", "none", "--strict"))
-    assert status == 0
-    assert "Before training" not in err
-    _bad_clip(folder)
-    with open(table, "a") as file:
-        file.write(f"\n{next(folder.rglob('000.wav'))},{clips.target_names[0]}")
-    status, _, err = run(*_fit(table, tmp_path / "3.skspeech", "--groups", "none", "--strict"))
-    assert status == 2
-    assert "1 of 37 clips can't be read" in err
+def test_no_groups_is_told_unless_there_are_none(folder, capsys):
+    options = {"groups": "auto", "n_jobs": None, "quiet": False, "strict": False}
+    labelled = read_labelled(folder, groups="none")
+    (finding,) = audited(labelled, options, 0)
+    assert finding.kind == "no-groups"
+    assert "  - No groups are given." in capsys.readouterr().err
+    strict = {**options, "groups": "none", "strict": True}
+    assert audited(labelled, strict, 0) == []
+    with pytest.raises(ValueError, match=r"^Nothing was trained, because of --strict"):
+        audited(labelled, strict, 1)  # a clip that can't be read is doubtful, too
 
 
 def test_no_clip_that_can_be_read(folder, tmp_path, run):

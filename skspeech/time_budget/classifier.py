@@ -467,7 +467,10 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         if session.ensemble is None:
             self.ensemble_ = fall_back(self, session)
             yield self.ensemble_
-        elif session.error is not None:
+            return
+        for text in session.left_out:
+            warnings.warn(text, UserWarning, stacklevel=3)
+        if session.error is not None:
             warnings.warn(
                 f"The scheduler stopped early by an error, {session.error!r}; the ensemble is the "
                 "best one until then. Please report this.",
