@@ -257,7 +257,11 @@ def test_weights_that_can_not_be_had_are_one_failure(others, tmp_path, monkeypat
     candidates = [
         Candidate("keyword", make_pipeline(KeywordEmbedding(), lda), where="main"),
         Candidate("speaker", make_pipeline(SpeakerEmbedding(), lda), where="main"),
-        *([Candidate("spectral", make_pipeline(SpectralStatistics(), lda))] if others else []),
+        *(
+            [Candidate("spectral", make_pipeline(SpectralStatistics(), lda), where="main")]
+            if others
+            else []
+        ),
     ]
     clips = make_tones(12, n_classes=2, duration=0.2, random_state=0)
     classifier = TimeBudgetClassifier(candidates, time_budget=120)
@@ -272,6 +276,17 @@ def test_weights_that_can_not_be_had_are_one_failure(others, tmp_path, monkeypat
         with pytest.raises(WeightsNotFoundError, match=both):
             classifier.fit(clips.data, clips.target)
     assert len(tried) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_log_file_on_a_full_disk_does_not_cost_the_model():
+    classifier = TimeBudgetClassifier([BAYES], time_budget=60, log_file="/dev/full")
+    with pytest.warns(
+        UserWarning, match=r"log_file='/dev/full' can't be written: No space"
+    ) as told:
+        classifier.fit(X, y)
+    assert len(told) == 1
+    assert classifier.score(X, y) > 0.9
 
 
 def test_verbose_tells_of_the_data_first(capsys, monkeypatch):

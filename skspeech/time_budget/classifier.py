@@ -479,9 +479,19 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
             )
 
     def _tell(self, event, log):
-        if log is not None:
-            log.write(json.dumps(event, default=str) + "\n")
-            log.flush()
+        if log is not None and not log.closed:
+            try:
+                log.write(json.dumps(event, default=str) + "\n")
+                log.flush()
+            except OSError as error:  # a full disk costs the log, not the model
+                with contextlib.suppress(OSError):
+                    log.close()
+                warnings.warn(
+                    f"log_file={self.log_file!r} can't be written: {error.strerror}. The training "
+                    "goes on without it.",
+                    UserWarning,
+                    stacklevel=4,
+                )
         callbacks = self.callbacks or []
         for callback in [callbacks] if callable(callbacks) else callbacks:
             callback(event)
