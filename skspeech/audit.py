@@ -188,14 +188,20 @@ def _similar_names(y, groups):
 
 
 def _plain_names(values):
-    """The different names among labels or groups, each with what is left without its dress."""
+    """The different names among labels or groups, each with its plain form."""
     if values is None or values.dtype.kind not in "OU":
         return {}
     names = sorted({str(v) for v in values if isinstance(v, str) and any(map(str.isalpha, v))})
     if len(names) > _MAX_COMPARED_NAMES:
         return {}
-    normal = {name: unicodedata.normalize("NFKC", name).casefold() for name in names}
-    return {name: re.sub(r"[\s_-]+", "", text) for name, text in normal.items()}
+    return {name: _plain(name) for name in names}
+
+
+def _plain(name):
+    """A name without capitals and hyphens; numbers stay apart: 1-12 is not 11-2."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    between = " " if any(map(str.isdigit, text)) else ""
+    return re.sub(r"[\s_-]+", between, text).strip()
 
 
 def _are_a_letter_apart(one, other):

@@ -55,6 +55,7 @@ def test_few_clips_and_uneven_classes():
         ("Happy", "happy", "only in capitals"),
         ("happy", "happy ", "only in capitals, spaces"),
         ("very_happy", "Very-Happy", "only in capitals, spaces or hyphens"),
+        ("Room_1", "room 1", "only in capitals, spaces or hyphens"),
         ("f\u00fcr", "fu\u0308r", "only in"),  # as two systems write the same name
         # What is not the same in two ways, and what differs by more than a slip.
         ("go", "no", None),
@@ -64,6 +65,7 @@ def test_few_clips_and_uneven_classes():
         ("speaker 1", "speaker 11", None),
         ("take 1a", "take 1b", None),
         ("C", "C++", None),
+        ("room 1-12", "room 11-2", None),
         ("male", "female", None),
         ("happy", "unhappy", None),
         ("abcd", "abdce", None),

@@ -796,7 +796,7 @@ def test_missing_weights_are_told_once_and_before_anything_is_decoded(
     assert reason in err
     assert "    skspeech weights fetch ge2e smart-turn speech-embedding\n" in err
     assert "WARNING" not in err
-    assert len(err.splitlines()) == 5
+    assert len(err.splitlines()) == 4
     assert not (tmp_path / "m.skspeech").exists()
 
 

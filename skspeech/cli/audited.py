@@ -4,6 +4,11 @@ from skspeech.cli.common import say
 
 __all__ = ["audited"]
 
+_ADVICE = {
+    "no-groups": " Put each speaker's clips into a folder inside of the class, or name a table's "
+    "column by --groups; --groups none says that there are none.",
+}
+
 
 def audited(labelled, options, n_bad):
     """Look at labelled clips, and tell what is doubtful; an error where that was asked for.
@@ -25,7 +30,7 @@ def audited(labelled, options, n_bad):
     findings = audit(labelled.paths, labelled.labels, labelled.groups, n_jobs=options["n_jobs"])
     if options["groups"] == "none":  # it is known that there are none
         findings = [finding for finding in findings if finding.kind != "no-groups"]
-    lines = [f"  - {finding.message}" for finding in findings]
+    lines = [f"  - {f.message}{_ADVICE.get(f.kind, '')}" for f in findings]
     if options["strict"] and (findings or n_bad):
         told = ["Before training:", *lines] if findings else []
         raise ValueError("\n".join([*told, "Nothing was trained, because of --strict."]))

@@ -1,7 +1,5 @@
 """Weights that a training needs are fetched before it begins, or missed before it begins."""
 
-import click
-
 __all__ = ["fetch_what_is_missing"]
 
 
@@ -16,12 +14,11 @@ def fetch_what_is_missing(labelled, options):
 
     Raises
     ------
-    ClickException
+    WeightsError
         If some can't be had.
     """
     from skspeech.time_budget.line_ups import default_candidates
     from skspeech.time_budget.pretrained import needed_weights
-    from skspeech.weights import WeightsError
     from skspeech.weights.store import fetch_missing_weights
 
     line_up = default_candidates(
@@ -31,7 +28,4 @@ def fetch_what_is_missing(labelled, options):
         time_budget=options["time_budget"],
     )
     names = needed_weights([candidate.estimator for candidate in line_up])
-    try:
-        fetch_missing_weights(names, progress=not options["quiet"])
-    except WeightsError as error:
-        raise click.ClickException(f"{error}\nNothing was trained.") from None
+    fetch_missing_weights(names, progress=not options["quiet"])
