@@ -7,15 +7,12 @@ import joblib
 import numpy as np
 from sklearn.preprocessing import StandardScaler, normalize
 
+from skspeech.audio.measuring import CLIPPED_SHARE, SILENT_DB, measure
+
 __all__ = ["Finding", "Part", "find_problems", "near_duplicates", "voices_in_common"]
 
-# Seconds of a clip that its level is measured on, and clips of each part that are decoded for it.
-_MEASURED_SECONDS = 60.0
-MAX_MEASURED = 2_000
+MAX_MEASURED = 2_000  # clips of each part that are decoded
 
-_SILENT_DB = -60.0  # a peak below this is no recording of anything
-_CLIPPED_SHARE = 5e-4  # of the samples; a few clipped ones are not heard
-_PLATEAU = 3  # samples in a row at the very peak: a wave passes through its peak, clipping rests
 _SHORT_SECONDS = 0.1
 _LEVEL_GAP_DB = 10.0
 _IMBALANCE = 5.0
@@ -87,7 +84,7 @@ class Part:
         n_measured = min(len(clips), MAX_MEASURED)
         self.measured = np.unique(np.linspace(0, len(clips) - 1, n_measured).astype(int))
         rows = joblib.Parallel(n_jobs=n_jobs or min(4, joblib.cpu_count()), prefer="threads")(
-            joblib.delayed(_measure)(clips[int(index)]) for index in self.measured
+            joblib.delayed(measure)(clips[int(index)]) for index in self.measured
         )
         self.facts = {name: np.array([row[name] for row in rows]) for name in rows[0]}
         self._folder = _common_folder(clips)
@@ -112,40 +109,6 @@ def _common_folder(clips):
     except ValueError:  # absolute and relative paths
         return ""
     return os.path.join(folder, "") if folder else ""
-
-
-def _measure(clip):
-    try:
-        waveform = clip.load(_MEASURED_SECONDS, sampling_rate=clip.sampling_rate)
-        peak = float(np.abs(waveform).max())
-        return {
-            "duration": clip.duration(),
-            "peak": _decibels(peak),
-            "level": _decibels(float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))),
-            "clipped": _clipped_share(waveform, peak),
-            "key": clip.key(),
-            "problem": "",
-        }
-    except (OSError, ValueError) as error:
-        unknown = dict.fromkeys(("duration", "peak", "level", "clipped"), np.nan)
-        return {**unknown, "key": "", "problem": str(error)}
-
-
-def _decibels(amplitude):
-    return 20 * np.log10(max(amplitude, 1e-10))
-
-
-def _clipped_share(waveform, peak):
-    """Share of samples on plateaus at the peak, at the file's own rate: resampling rounds them."""
-    if peak < 0.5:
-        return 0.0
-    n_clipped = 0
-    for side in (waveform, -waveform):
-        at_limit = np.r_[False, side >= max(side.max(), 0.5) * (1 - 1e-4), False]
-        edges = np.flatnonzero(at_limit[1:] != at_limit[:-1]).reshape(-1, 2)
-        lengths = edges[:, 1] - edges[:, 0]
-        n_clipped += lengths[lengths >= _PLATEAU].sum()
-    return n_clipped / len(waveform)
 
 
 # What is wrong ------------------------------------------------------------------------------------
@@ -208,14 +171,14 @@ def _bad_clips(part):
         ),
         (
             "caution",
-            readable & (facts["peak"] < _SILENT_DB),
+            readable & (facts["peak"] < SILENT_DB),
             "silent",
-            f"Their peak is below {_SILENT_DB:g} dB of full scale. Whatever is said of them is a "
+            f"Their peak is below {SILENT_DB:g} dB of full scale. Whatever is said of them is a "
             "guess. Remove them, or look for a fault of the recording.",
         ),
         (
             "caution",
-            readable & (facts["clipped"] > _CLIPPED_SHARE),
+            readable & (facts["clipped"] > CLIPPED_SHARE),
             "clipped",
             "Their waveform is cut off at its peaks, which sounds distorted. Record at a lower "
             "level where you can; if only one class is clipped, the model may learn that.",
@@ -341,7 +304,7 @@ def near_duplicates(test, train, E_test, E_train, skip):
     similarity[skip | ~test.is_readable | ~train.is_readable[nearest]] = -np.inf
     pairs = []
     for i in np.argsort(-similarity, kind="stable")[:_MAX_COMPARED]:
-        if not np.isfinite(similarity[i]) or test.facts["peak"][i] < _SILENT_DB:
+        if not np.isfinite(similarity[i]) or test.facts["peak"][i] < SILENT_DB:
             continue
         one, other = test.measured[i], train.measured[nearest[i]]
         correlation = _best_correlation(test.clips[int(one)], train.clips[int(other)])

@@ -34,12 +34,23 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skspeech import Candidate, GeometricMeanVotingClassifier, TimeBudgetClassifier
+from skspeech import (
+    Candidate,
+    GeometricMeanVotingClassifier,
+    KeywordEmbedding,
+    ShrinkageDiscriminantAnalysis,
+    SpeakerEmbedding,
+    SpectralStatistics,
+    TimeBudgetClassifier,
+)
 from skspeech._cores import effective_cores
 from skspeech._stopping import Stopped
+from skspeech.datasets import make_tones
 from skspeech.time_budget.workers.pools import LocalPool
 from skspeech.time_budget.workers.process import WorkerProcess
 from skspeech.time_budget.workers.rows import ExchangeFolder
+from skspeech.weights import WeightsNotFoundError
+from skspeech.weights._common import CommandError
 
 X, y = load_iris(return_X_y=True)
 X_digits, y_digits = load_digits(return_X_y=True)
@@ -236,6 +247,59 @@ def test_a_log_on_a_full_disk_ends_no_run():
         clf.fit(X, y)
     assert len(caught) == 1
     assert clf.score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_weights_that_can_not_be_had_are_one_failure(others, tmp_path, monkeypatch):
+    monkeypatch.setenv("SKSPEECH_CACHE", str(tmp_path))
+    monkeypatch.setattr("skspeech.weights._fetching._copy_installed", lambda *_: False)
+    tried = []
+
+    def no_network(command, **options):
+        tried.append(command)
+        raise CommandError(
+            "WARNING: Retrying (Retry(total=1)) ...\nERROR: No matching distribution"
+        )
+
+    monkeypatch.setattr("skspeech.weights._fetching.run", no_network)
+    lda = ShrinkageDiscriminantAnalysis()
+    candidates = [
+        Candidate("keyword", make_pipeline(KeywordEmbedding(), lda), where="main"),
+        Candidate("speaker", make_pipeline(SpeakerEmbedding(), lda), where="main"),
+        *(
+            [Candidate("spectral", make_pipeline(SpectralStatistics(), lda), where="main")]
+            if others
+            else []
+        ),
+    ]
+    clips = make_tones(12, n_classes=2, duration=0.2, random_state=0)
+    classifier = TimeBudgetClassifier(candidates, time_budget=120)
+    both = r"ge2e, speech-embedding are not on this machine(?s:.*)index can't be reached\."
+    if others:
+        with pytest.warns(UserWarning, match=r"^2 of 3 candidates are left out: .* " + both):
+            classifier.fit(clips.data, clips.target)
+        (failure,) = classifier.failures_
+        assert set(failure[0].split(", ")) == {"keyword", "speaker"}
+        assert classifier.results_["status"].tolist() == ["failed", "failed", "ok"]
+    else:
+        with pytest.raises(WeightsNotFoundError, match=both):
+            classifier.fit(clips.data, clips.target)
+    assert len(tried) == 1
+
+
+def test_verbose_tells_of_the_data_first(capsys, monkeypatch):
+    line_up = [Candidate("spectral", make_pipeline(SpectralStatistics(), GaussianNB()))]
+    monkeypatch.setattr(
+        "skspeech.time_budget.line_ups.default_candidates", lambda *_, **__: line_up
+    )
+    clips = make_tones(12, n_classes=2, duration=0.2, random_state=0)
+    labels = np.repeat(["high", "low"], [9, 3])
+    for verbose, groups in ((0, None), (1, None), (1, np.arange(12) % 3)):
+        TimeBudgetClassifier(time_budget=10, verbose=verbose).fit(clips.data, labels, groups)
+        lines = capsys.readouterr().out.splitlines()
+        told = [line.split("] ", 1)[1][:12] for line in lines if "ensemble" not in line]
+        expected = ["1 class has ", *(["No groups ar"] if groups is None else [])]
+        assert told == (expected if verbose else [])
 
 
 def test_verbose_prints_lines(capsys):

@@ -4,7 +4,7 @@ Results go to standard output, everything else to standard error. The exit statu
 
 ====  ==============================================================================
 0     All went well.
-1     Done in part: some clips could not be read, or some weights are not intact.
+1     Done in part: some clips could not be read, or weights could not be had.
 2     A mistake in what was asked for, or in the files that it needs; nothing was done.
 130   Interrupted by Ctrl-C. A fit saves the best that it has found by then.
 ====  ==============================================================================
@@ -64,14 +64,28 @@ def main(argv=None):
         except Exception as error:
             if not _is_a_users(error) or os.environ.get("SKSPEECH_TRACEBACK"):
                 raise
-            say(f"Error: {error}")
-            return MISTAKE
+            say(f"Error: {_in_our_words(error)}")
+            return PARTIAL if _is_for_want_of_weights(error) else MISTAKE
 
 
 def _is_a_users(error):
     from skspeech.weights import WeightsError
 
     return isinstance(error, ValueError | OSError | ImportError | WeightsError)
+
+
+def _is_for_want_of_weights(error):
+    from skspeech.weights import WeightsNotFoundError
+
+    return isinstance(error, WeightsNotFoundError)
+
+
+def _in_our_words(error):
+    """What an error says, with nothing in it that only Python users can do."""
+    from skspeech.audio import AudioError
+    from skspeech.cli.readable import bad_clips
+
+    return bad_clips(error.failures, error.n_clips) if isinstance(error, AudioError) else error
 
 
 @contextlib.contextmanager

@@ -263,6 +263,9 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
             return WhisperEmbedding(dtype="float32")
         return SpeakerEmbedding(self.model, weights=self.weights)
 
+    def _weights_name(self):
+        return self._extractor()._weights_name()
+
     def _make_data(self, X, codes, classes, groups, X_val, y_val):
         self._class_weights = self._weights_of(classes)
         return super()._make_data(X, codes, classes, groups, X_val, y_val)

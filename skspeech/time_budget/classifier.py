@@ -31,6 +31,7 @@ from skspeech.time_budget.results import (
 
 __all__ = ["TimeBudgetClassifier"]
 
+AUDIT_SECONDS = 0.5  # that a look at the sounds may take of the budget
 VOICE_SHARE = 0.25  # of the budget, in which voices have to be told apart
 
 
@@ -98,7 +99,8 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
     random_state : int, RandomState instance or None, default=None
         Seed of the splits, and of candidates whose own `random_state` is None.
     verbose : int, default=0
-        1 prints a line for each better ensemble, 2 also one for each validated candidate.
+        1 prints what :func:`skspeech.audit.audit` finds in the data, and a line for each better
+        ensemble; 2 also one for each validated candidate.
 
     Attributes
     ----------
@@ -355,6 +357,8 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         n_cores = effective_cores(self.n_jobs)
         if by_voice:
             groups = self._group_by_voice(X, y, n_cores, start)
+        if self.verbose:
+            self._print_audit(X, y, groups)
         state = getattr(self, "_state", None) if self.warm_start else None
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         splits = fingerprint = None
@@ -412,6 +416,14 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         session.fingerprint = fingerprint
         return session
 
+    def _print_audit(self, X, y, groups):
+        """Say what is doubtful in the data before they are trained on."""
+        from skspeech.audit import audit
+
+        clips = X if "auto" in self.candidates else None  # who knows what others take
+        for finding in audit(clips, y, groups, max_seconds=AUDIT_SECONDS, n_jobs=self.n_jobs):
+            print(f"[TimeBudgetClassifier] {finding.message}")
+
     def _group_by_voice(self, X, y, n_cores, start):
         from skspeech.time_budget.line_ups import group_by_voice
 
@@ -460,7 +472,10 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         if session.ensemble is None:
             self.ensemble_ = fall_back(self, session)
             yield self.ensemble_
-        elif session.error is not None:
+            return
+        for text in session.left_out:
+            warnings.warn(text, UserWarning, stacklevel=3)
+        if session.error is not None:
             warnings.warn(
                 f"The scheduler stopped early by an error, {session.error!r}; the ensemble is the "
                 "best one until then. Please report this.",

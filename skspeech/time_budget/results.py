@@ -199,7 +199,7 @@ def fall_back(classifier, session):
     if session.error is not None:
         raise session.error
     entries = session.state.entries
-    broken = [e for e in entries if e.failures and not e.misses]
+    broken = [e for e in entries if (e.failures or e.error is not None) and not e.misses]
     if entries and len(broken) == len(entries):
         errors = [e.error for e in broken if e.error is not None]
         if len(errors) == len(broken) and len({(type(e), str(e)) for e in errors}) == 1:

@@ -28,6 +28,7 @@ from skspeech.time_budget import policy
 from skspeech.time_budget.elsewhere import Elsewhere
 from skspeech.time_budget.features import SharedFeatures, shared_key, stateless_steps
 from skspeech.time_budget.members import Chooser, build_ensemble
+from skspeech.time_budget.pretrained import needed_weights
 from skspeech.time_budget.splits import repeat_folds, value_order
 from skspeech.time_budget.state import CandidateState, HeldOut, Job, RunState
 from skspeech.time_budget.workers.here import Work, WorkThread, wait_for_threads
@@ -37,6 +38,8 @@ from skspeech.time_budget.workers.tasks import (
     set_random_states,
     takes_max_time,
 )
+from skspeech.weights import WeightsNotFoundError
+from skspeech.weights.store import missing_weights, tell_missing
 
 __all__ = ["Session", "Settings"]
 
@@ -94,6 +97,7 @@ class Session:
         self.updates = queue.SimpleQueue()
         self.ensemble, self.score, self.curve = None, np.nan, []
         self.remarks = []
+        self.left_out = []  # why some candidates could not even be tried
         self.error = self.ended = None
         self.elapsed_before = 0.0
         self.state = RunState(
@@ -507,9 +511,35 @@ class Session:
         self.event("failure", candidate=entry.name, exception=exception)
 
     def fail(self, entry, exception, text, error=None):
+        if isinstance(error, WeightsNotFoundError) and error.reason:
+            self._fail_without_weights(entry, error)
+            return
         self.note_failure(entry, exception, text, error)
+        self._mark_failed(entry)
+
+    def _mark_failed(self, entry):
         entry.failed, entry.running = True, False
         entry.status, entry.finished = "failed", self.now
+
+    def _fail_without_weights(self, entry, error):
+        """What one candidate can't fetch, others can't either: one failure stands for all."""
+        lacking = {}
+        for other in self.state.entries:
+            missing = missing_weights(needed_weights([other.candidate.estimator]))
+            is_idle = not (other.failed or other.running or other.models)
+            if other is entry or (missing and is_idle):
+                lacking[other] = missing
+        weights = sorted(set().union(*lacking.values()))
+        error = WeightsNotFoundError(tell_missing(weights, error.reason), error.reason)
+        names = ", ".join(other.name for other in lacking)
+        self.left_out.append(
+            f"{len(lacking)} of {len(self.state.entries)} candidates are left out: {names}. {error}"
+        )
+        entry.failures.append((names, f"WeightsNotFoundError: {error}", ""))
+        self.event("failure", candidate=names, exception=f"WeightsNotFoundError: {error}")
+        for other in lacking:
+            other.error = error
+            self._mark_failed(other)
 
     # ---------------------------------------------------------------- watching
 

@@ -148,6 +148,9 @@ class KeywordEmbedding(LevelledExtractor):
     def _statistics(self):
         return choose("pooling", self.pooling, STATISTICS)
 
+    def _weights_name(self):
+        return _WEIGHTS
+
     def _network_id(self):
         return weights_key(_WEIGHTS)
 

@@ -185,8 +185,11 @@ class MusicEmbedding(LevelledExtractor):
     def _statistics(self):
         return choose("pooling", self.pooling, STATISTICS)
 
+    def _weights_name(self):
+        return _WEIGHTS[self.model]
+
     def _network_id(self):
-        return weights_key(_WEIGHTS[self.model])
+        return weights_key(self._weights_name())
 
     def _auto_precision(self, device):
         return "bfloat16" if device.type == "cpu" and computes_bfloat16(device) else "float32"
@@ -200,7 +203,7 @@ class MusicEmbedding(LevelledExtractor):
             network = VGG(pools=MSD_POOLS if self.model == "msd_vgg" else MTT_POOLS)
         else:
             network = MusicNN()
-        network.load_state_dict(load_weights(_WEIGHTS[self.model]))
+        network.load_state_dict(load_weights(self._weights_name()))
         return network.to(device).eval().fold(getattr(torch, self._precision()))
 
     def _frames_per_window(self):

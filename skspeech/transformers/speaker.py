@@ -217,6 +217,9 @@ class SpeakerEmbedding(LevelledExtractor):
     def _spectrogram(self):
         return _MODELS[self.model].spectrogram
 
+    def _weights_name(self):
+        return self.model if self.weights is None else None
+
     def _network_id(self):
         if self.weights is not None:
             return weights_file_key(self.model, self.weights)

@@ -224,6 +224,9 @@ class WhisperEmbedding(WindowedExtractor):
     def _shortest(self):
         return _SHORTEST / SAMPLING_RATE
 
+    def _weights_name(self):
+        return self.model if self.model in _ENCODERS else None
+
     def _network_id(self):
         if self.model in _ENCODERS:
             return weights_key(self.model)

