@@ -281,15 +281,18 @@ def test_held_out_groups_are_nowhere_else():
     train, test = split(data, 0.25, seed=0)
     assert set(train.groups.tolist()).isdisjoint(test.groups.tolist())
     assert 10 <= len(test) <= 20
-    with pytest.raises(ValueError, match=r"2 groups, too few to hold out 0\.2"):
-        split(_labelled(["a", "b"] * 10, ["x", "y"] * 10), 0.2, seed=0)
-    with pytest.raises(ValueError, match=r"all clips of '.' would be held out"):
-        split(_labelled(["a", "b"] * 10, ["x", "y"] * 10), 0.5, seed=0)
+    tied = _labelled(["a", "b"] * 10, ["x", "y"] * 10)
+    with pytest.raises(
+        ValueError, match=r"all clips of each class are in one group.*--groups none"
+    ):
+        split(tied, 0.5, seed=0)
 
 
-def test_too_few_to_hold_out():
-    with pytest.raises(ValueError, match=r"too few to hold out 0\.9"):
-        split(_labelled(["a", "a", "b", "b"]), 0.9, seed=0)
+def test_a_class_of_one_clip_is_not_held_out_and_others_leave_one_to_learn_from():
+    train, test = split(_labelled(["a", "a", "b", "b", "c"]), 0.9, seed=0)
+    assert sorted(test.labels) == ["a", "b"]
+    with pytest.raises(ValueError, match=r"each class has one clip only\. Leave --test-size out\."):
+        split(_labelled(["a", "b"]), 0.5, seed=0)
 
 
 # -- Clips as they come ----------------------------------------------------------------------------
