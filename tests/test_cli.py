@@ -289,7 +289,7 @@ def test_held_out_groups_are_nowhere_else():
 
 
 def test_a_class_of_one_clip_is_not_held_out_and_others_leave_one_to_learn_from():
-    train, test = split(_labelled(["a", "a", "b", "b", "c"]), 0.9, seed=0)
+    _, test = split(_labelled(["a", "a", "b", "b", "c"]), 0.9, seed=0)
     assert sorted(test.labels) == ["a", "b"]
     with pytest.raises(ValueError, match=r"each class has one clip only\. Leave --test-size out\."):
         split(_labelled(["a", "b"]), 0.5, seed=0)
