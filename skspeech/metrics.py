@@ -187,12 +187,28 @@ def scores_by_group(y_true, y_pred, groups):
     >>> scores_by_group(["no", "yes", "no", "yes"], ["no", "no", "no", "yes"], groups)
     {'ann': 0.5, 'bob': 1.0}
     """
+    names, _, counts, hits = counts_by_group(y_true, y_pred, groups)
+    recalls = np.divide(hits, counts, where=counts > 0, out=np.full(counts.shape, np.nan))
+    return dict(zip(names.tolist(), np.nanmean(recalls, axis=1).tolist()))
+
+
+def counts_by_group(y_true, y_pred, groups):
+    """Count clips, and those that were recognised, by group and class.
+
+    Returns
+    -------
+    groups, classes : ndarray
+        Names of rows and columns.
+    counts, hits : ndarray of shape (n_groups, n_classes)
+    """
     y_true, y_pred, groups = _as_columns(y_true, y_pred, groups)
-    scores = {}
-    for group in np.unique(groups):
-        own = groups == group
-        scores[group.item()] = float(balanced_accuracy_over_time(y_true[own], [y_pred[own]])[0])
-    return scores
+    names, rows = np.unique(groups, return_inverse=True)
+    classes, columns = np.unique(y_true, return_inverse=True)
+    counts = np.zeros((len(names), len(classes)), dtype=int)
+    hits = counts.copy()
+    np.add.at(counts, (rows, columns), 1)
+    np.add.at(hits, (rows, columns), np.asarray(y_true == y_pred, dtype=int))
+    return names, classes, counts, hits
 
 
 def score_interval(y_true, y_pred, groups=None, *, n_new=1, confidence=CONFIDENCE):

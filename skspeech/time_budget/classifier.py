@@ -339,6 +339,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         from skspeech.time_budget.splits import make_splits
 
         start = time.monotonic()
+        self.__dict__.pop("training_keys_", None)  # of a model file, which this no longer is
         X = inputs.check_rows(self, X, reset=True)
         by_voice = isinstance(groups, str)
         y, groups, sample_weight, classes, codes = inputs.check_targets(
