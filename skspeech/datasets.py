@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ._download import Apt, locked, not_there, run, some, verified_files
 from ._progress import progress_bar
 from ._sklearn import Interval, StrOptions, validate_params
 from ._synthesis import WORDS, draw_speaker, say
-from .audio.formats import AUDIO_EXTENSIONS, recordings_in
+from .audio.formats import AUDIO_EXTENSIONS, is_hidden, recordings_in
 
 __all__ = [
     "fetch_emodb",
@@ -59,8 +60,9 @@ def load_audio_folder(path, *, categories=None, description=None, return_X_y=Fal
                                        speaker_1/
                                            c.wav
 
-    Nothing is decoded. Hidden files and files that are not audio by their extension are left out;
-    of those that look like audio all the same, a warning tells.
+    Nothing is decoded. Hidden files and folders, ``__MACOSX`` and files that are not audio by their
+    extension are left out; of those that look like audio all the same, and of sub-folders without
+    any clip, a warning tells.
 
     Parameters
     ----------
@@ -97,8 +99,8 @@ def load_audio_folder(path, *, categories=None, description=None, return_X_y=Fal
     NotADirectoryError
         If `path` is no folder.
     ValueError
-        If there are no sub-folders, a class has no clips, or only some clips are in a second
-        level.
+        If there are no sub-folders, no class or one of `categories` has no clips, or only some
+        clips are in a second level; with ``return_X_y=True`` the levels don't matter.
 
     Examples
     --------
@@ -121,11 +123,18 @@ def load_audio_folder(path, *, categories=None, description=None, return_X_y=Fal
     target_names = _class_folders(path, categories)
     clips_of = {name: recordings_in(path / name) for name in target_names}
     empty = [name for name, clips in clips_of.items() if not clips]
-    if empty:
+    if empty and (categories is not None or len(empty) == len(target_names)):
         raise ValueError(
             f"No audio files in {some(empty)} of {str(path)!r}. Each class needs files that end"
             f" in one of: {' '.join(sorted(AUDIO_EXTENSIONS))}."
         )
+    if empty:
+        warnings.warn(
+            f"Sub-folders of {str(path)!r} without audio files are no classes, and are left out:"
+            f" {some(empty)}.",
+            stacklevel=3,
+        )
+    target_names = [name for name in target_names if clips_of[name]]
     data = [str(clip) for name in target_names for clip in clips_of[name]]
     target = np.repeat(np.arange(len(target_names)), [len(clips_of[n]) for n in target_names])
     if return_X_y:
@@ -134,13 +143,13 @@ def load_audio_folder(path, *, categories=None, description=None, return_X_y=Fal
         data=data,
         target=target,
         target_names=target_names,
-        groups=_second_level(path, data),
+        groups=second_level(path, data),
         DESCR=description or f"Clips of the folder {str(path)!r}, one sub-folder a class.",
     )
 
 
 def _class_folders(path, categories):
-    found = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found = sorted(p.name for p in path.iterdir() if p.is_dir() and not is_hidden(p.name))
     if categories is None:
         if not found:
             raise ValueError(
@@ -157,7 +166,7 @@ def _class_folders(path, categories):
     return sorted(set(categories))
 
 
-def _second_level(path, data):
+def second_level(path, data):
     """The folder below the class of each clip, or None where clips lie in the class itself."""
     parts = [Path(clip).relative_to(path).parts for clip in data]
     grouped = [len(p) > 2 for p in parts]

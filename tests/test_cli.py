@@ -1,6 +1,8 @@
 """The command line, as a person and as a script use it."""
 
 import csv
+import errno
+import importlib
 import io
 import json
 import os
@@ -10,8 +12,10 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
+import click
 import numpy as np
 import pytest
 import soundfile
@@ -25,6 +29,7 @@ from skspeech.candidates import PRESETS
 from skspeech.cli import embed, main, predict, shown
 from skspeech.cli.fit import _fit as fit_command
 from skspeech.cli.inputs import chunks, read_labelled, salvage, split
+from skspeech.cli.quantities import SECONDS
 from skspeech.cli.shown import FitProgress, Scores, console
 from skspeech.datasets import load_audio_folder, make_speech_like
 
@@ -35,6 +40,7 @@ INTERRUPTIBLE = [
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "from skspeech.cli import main; sys.exit(main())",
 ]
+fit_module = importlib.import_module("skspeech.cli.fit")
 COMMAND = [sys.executable, "-m", "skspeech"]
 
 
@@ -125,7 +131,11 @@ def test_presets_are_those_that_there_are(run):
         ("frobnicate", "No such command"),
         ("fit missing -o m.skspeech", "'missing' does not exist"),
         ("fit . -o m.skspeech --time-budget -1", "--time-budget"),
-        ("fit . -o m.skspeech --test-size 1.5", "--test-size"),
+        ("fit . -o m.skspeech --test-size 1.5", "'--test-size': '1.5' is not a number between"),
+        ("fit . -o m.skspeech --test-size nan", "'--test-size': 'nan' is not a number between"),
+        ("fit . -o m.skspeech --time-budget nan", "'nan' is not between 0 s and a year"),
+        ("fit . -o m.skspeech --time-budget soon", "hours, minutes and seconds: 90, 90s, 2m"),
+        ("benchmark . --time-budget nan", "'nan' is not between 0 s and a year"),
         ("fit . -o no/such/folder/m.skspeech", "There is no folder"),
         ("fit note.txt -o m.skspeech", "neither a folder nor a table"),
         ("fit empty -o m.skspeech", "has no sub-folders"),
@@ -178,6 +188,34 @@ def test_tracebacks_of_mistakes_can_be_had(monkeypatch):
         main(["info", __file__])
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *((text, 90.0) for text in ("90", "90s", "90 s", "1m30s", "1.5m", "1min 30sec", "0.025h")),
+        *((text, 5400.0) for text in ("1h30m", "1H 30M", "5.4e3", 5400)),
+        ("2m", 120.0),
+    ],
+)
+def test_times_as_people_write_them(text, seconds):
+    assert SECONDS.convert(text, None, None) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["nan", "inf", "0", "0m", "-5", "-2m", "", "s", "1h30", "2 days", "1m2h", "1e300"]
+)
+def test_what_is_no_time(text):
+    with pytest.raises(click.BadParameter):
+        SECONDS.convert(text, None, None)
+
+
+def test_an_output_that_can_not_be_written_is_told_before_the_work(folder, tmp_path, run):
+    name = "m" * 250  # too long with what the unfinished file is called
+    status, _, err = run("fit", folder, "-o", tmp_path / name)
+    assert status == 2
+    assert "can't be written: File name too long" in " ".join(err.split())
+    assert sorted(tmp_path.iterdir()) == [folder]
+
+
 # -- Labelled data ---------------------------------------------------------------------------------
 
 
@@ -225,8 +263,9 @@ def test_columns_are_found_by_name(tmp_path):
     [
         ("path,label\na.wav,\nb.wav,no\n,\nc.wav,\n", "2 rows of .* no 'label', first row 2"),
         ("path,label\na.wav,no\nb,c.wav,no\n", "2 columns, but not in line 3"),
-        ("path,label\n", "has no rows"),
-        ("", "no column 'path'"),
+        ("path,label\n", "table.csv' is empty below its header"),
+        ("", "table.csv' is empty. Its first line has to name the columns"),
+        ("\n \n", "table.csv' is empty"),
     ],
 )
 def test_tables_with_holes(text, message, tmp_path):
@@ -504,6 +543,29 @@ def test_report(model, folder, run, tmp_path):
     assert "--overwrite" in err
 
 
+def test_a_report_goes_on_without_bad_clips(model, folder, run, tmp_path):
+    bad = _bad_clip(folder)
+    page = tmp_path / "report.html"
+    status, _, err = run("report", model, folder, "-o", page, "--train", folder)
+    assert status == 1
+    assert err.count(f"1 of 37 clips can't be read:\n  {bad}: is not audio") == 2
+    assert page.exists()
+
+
+def test_folders_of_mixed_depth(model, folder, run, tmp_path, quick_line_up):
+    loose = next(folder.rglob("00.wav"))
+    loose.rename(loose.parents[1] / "loose.wav")
+    status, _, err = run(*_fit(folder, tmp_path / "m.skspeech"))
+    assert status == 2
+    assert "loose.wav" in err
+    assert "go on without groups: --groups none" in err
+    assert run(*_fit(folder, tmp_path / "m.skspeech", "--groups", "none"))[0] == 0
+    assert run("evaluate", model, folder)[0] == 0
+    page = tmp_path / "page.html"
+    assert run("report", model, folder, "-o", page)[0] == 2
+    assert run("report", model, folder, "-o", page, "--groups", "none")[0] == 0
+
+
 def test_evaluate_tells_bad_clips(model, folder, run):
     bad = _bad_clip(folder)
     status, out, err = run("evaluate", model, folder, "--json")
@@ -755,30 +817,48 @@ def test_what_fit_prints(folder, tmp_path, run):
     assert re.search(r"The model is in .*m\.skspeech \(0\.\d MB\)\.", out)
 
 
-@pytest.mark.network
-def test_bad_clips_in_the_training_data(folder, tmp_path, run):
-    bad = str(_bad_clip(folder))
-    output = tmp_path / "m.skspeech"
-    status, out, err = run(*_fit(folder, output))
-    assert (status, out) == (2, "")
-    assert f"] {bad}: is not audio" in err
-    assert "--skip-bad goes on without them" in err
-    assert not output.exists()
-    status, out, err = run(*_fit(folder, output, "--skip-bad", "--json"))
-    assert status == 1
-    assert json.loads(out)["n_skipped"] == 1
-    assert f"Left out {bad}" in err
-    assert output.exists()
-
-
-@pytest.mark.network
-def test_what_only_decoding_finds_is_told_too(folder, tmp_path, run):
+def test_bad_clips_in_the_training_data(folder, tmp_path, run, quick_line_up):
+    """Whatever way they are bad, and with the old option that asked for it or without."""
     bad = _bad_clip(folder)
-    soundfile.write(bad, np.full(8000, np.nan, dtype=np.float32), 16_000, subtype="FLOAT")
-    status, _, err = run(*_fit(folder, tmp_path / "m.skspeech", "-q"))
-    assert status == 2
-    assert str(bad) in err
-    assert not (tmp_path / "m.skspeech").exists()
+    damaged = bad.with_name("001.wav")  # what only decoding finds
+    soundfile.write(damaged, np.full(8000, np.nan, dtype=np.float32), 16_000, subtype="FLOAT")
+    for n, more in enumerate([(), ("--skip-bad",)]):
+        output = tmp_path / f"m{n}.skspeech"
+        status, out, err = run(*_fit(folder, output, "--json", *more))
+        assert status == 1
+        assert json.loads(out)["n_skipped"] == 2
+        assert f"1 of 38 clips can't be read:\n  {bad}: is not audio" in err
+        assert f"1 of 37 clips can't be read:\n  {damaged}: holds samples" in err
+        assert "errors=" not in err
+        assert len(skspeech.load(output).predict([next(folder.rglob("02.wav"))])) == 1
+
+
+def test_no_clip_that_can_be_read(folder, tmp_path, run):
+    for path in folder.rglob("*.wav"):
+        path.write_text("no sound at all")
+    status, out, err = run(*_fit(folder, tmp_path / "m.skspeech"))
+    assert (status, out) == (2, "")
+    assert "36 of 36 clips can't be read" in err
+    assert "... and 16 more" in err
+
+
+def test_advice_about_bad_clips_is_in_the_words_of_the_command(model, run, monkeypatch):
+    def unreadable(*_, **__):
+        raise AudioError([(3, "a.wav", "is not audio.")], 9, "Or errors='warn'.")
+
+    monkeypatch.setattr(predict, "load_classifier", unreadable)
+    status, _, err = run("predict", model, "a.wav")
+    assert (status, err) == (2, "Error: 1 of 9 clips can't be read:\n  a.wav: is not audio.\n")
+
+
+@pytest.fixture
+def quick_line_up(monkeypatch):
+    """One candidate that needs no weights."""
+    pipeline = make_pipeline(SpectralStatistics(), ShrinkageDiscriminantAnalysis())
+    monkeypatch.setattr(
+        "skspeech.time_budget.line_ups.default_candidates",
+        lambda *_, **__: [Candidate("quick", pipeline, where="main", first=True)],
+    )
 
 
 @pytest.mark.filterwarnings("default::UserWarning")
@@ -833,6 +913,90 @@ def test_an_interrupt_before_there_is_anything(folder, tmp_path, run, monkeypatc
     assert not (tmp_path / "m.skspeech").exists()
 
 
+def _fails_in(folder, monkeypatch, *, everywhere=False):
+    """Saving finds no space left on the disk of a folder."""
+    original = skspeech.persistence.save
+
+    def save(model, path):
+        if everywhere or path.parent == folder:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return original(model, path)
+
+    monkeypatch.setattr(skspeech.persistence, "save", save)
+
+
+def test_a_full_disk_at_the_end(folder, tmp_path, run, quick_line_up, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    (tmp_path / "elsewhere").mkdir()
+    output = tmp_path / "m.skspeech"
+    _fails_in(tmp_path, monkeypatch)
+    status, out, err = run(*_fit(folder, output, "--test-size", "0.25"))
+    assert status == 1
+    assert "Held out: 9 clips; balanced accuracy" in out
+    assert f"The model can't be saved as {output}: No space left on device." in err
+    (saved,) = (tmp_path / "elsewhere").rglob("m.skspeech")
+    assert f"It is saved as {saved} instead" in err
+    assert f"The model is in {saved}" in out
+    assert len(skspeech.load(saved).classes_) == 3
+
+    _fails_in(tmp_path, monkeypatch, everywhere=True)
+    status, out, err = run(*_fit(folder, output, "--test-size", "0.25", "--json"))
+    assert status == 1
+    assert "no model is saved" in err
+    assert json.loads(out)["model"] is None
+    assert json.loads(out)["held_out"]["n_clips"] == 9
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_scores_what_there_is_and_a_second_one_gives_up(
+    times, folder, tmp_path, run, quick_line_up, monkeypatch
+):
+    pressed = []
+
+    def press_at_the_first_answer(self, event):
+        if event["event"] == "interrupted":
+            original(self, event)
+        if event["event"] in ("snapshot", "interrupted") and len(pressed) < times:
+            pressed.append(event["event"])
+            signal.raise_signal(signal.SIGINT)
+
+    original = FitProgress.__call__
+    monkeypatch.setattr(FitProgress, "__call__", press_at_the_first_answer)
+    output = tmp_path / "m.skspeech"
+    status, out, err = run(*_fit(folder, output, "--test-size", "0.25", "-q"))
+    assert status == 130
+    assert "press Ctrl-C again to give up" in err
+    if times == 1:
+        assert "Held out: 9 clips; balanced accuracy" in out
+        assert f"the best model so far is in {output}" in err
+        assert len(skspeech.load(output).classes_) == 3
+    else:
+        assert pressed == ["snapshot", "interrupted"]
+        assert out == ""
+        assert err.endswith("Interrupted.\n")
+        assert not output.exists()
+
+
+@pytest.mark.parametrize("phase", ["saving", "scoring"])
+def test_ctrl_c_after_the_training(phase, folder, tmp_path, run, quick_line_up, monkeypatch):
+    """What is being saved is saved, and a model that is saved need not be scored."""
+    module = skspeech.persistence if phase == "saving" else fit_module
+    name = "save" if phase == "saving" else "score"
+    original = getattr(module, name)
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, name, interrupted)
+    output = tmp_path / "m.skspeech"
+    status, out, err = run(*_fit(folder, output, "--test-size", "0.25", "-q"))
+    assert status == 130
+    assert len(skspeech.load(output).classes_) == 3
+    assert ("Held out" in out) == (phase == "saving")
+    assert ("was not scored" in err) == (phase == "scoring")
+
+
 # -- Progress --------------------------------------------------------------------------------------
 
 EVENTS = [
@@ -855,9 +1019,8 @@ def test_progress_in_lines(capsys):
         "[   3.0 s] balanced accuracy 0.750: speaker, words",
         "[   4.0 s] music failed: ValueError: [no] sound",
     ]
-    assert not progress.interrupted
     progress({"event": "interrupted", "time": 5.0})
-    assert progress.interrupted
+    assert "press Ctrl-C again to give up" in capsys.readouterr().err
 
 
 def test_quiet_progress(capsys):

@@ -93,11 +93,25 @@ def test_folder_without_classes(tmp_path):
         load_audio_folder(tmp_path)
 
 
-def test_class_without_clips(tmp_path):
-    _write(tmp_path, "a/1.wav")
+def test_folders_that_are_no_classes(tmp_path):
+    _write(tmp_path, "a/1.wav", "__MACOSX/a/1.wav", "a/__MACOSX/2.wav", "a/.trash/3.wav")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "1.txt").write_text("no audio")
+    with pytest.warns(UserWarning, match=r"without audio files .* left out: 'b', 'notes'\.$"):
+        bunch = load_audio_folder(tmp_path)
+    assert bunch.data == [str(tmp_path / "a" / "1.wav")]
+    assert bunch.target_names == ["a"]
+    assert bunch.groups is None
+
+
+def test_no_class_has_clips_or_a_wanted_one_has_none(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(ValueError, match=r"No audio files in 'b' .*\.wav"):
         load_audio_folder(tmp_path)
+    _write(tmp_path, "a/1.wav")
+    with pytest.raises(ValueError, match=r"No audio files in 'b' .*\.wav"):
+        load_audio_folder(tmp_path, categories=["a", "b"])
 
 
 def test_wrong_types_are_named():

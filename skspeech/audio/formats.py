@@ -77,13 +77,14 @@ def recordings_in(folder):
     Returns
     -------
     list of pathlib.Path
-        Files whose suffix is in AUDIO_EXTENSIONS. Hidden ones are left out.
+        Files whose suffix is in AUDIO_EXTENSIONS. Hidden ones and hidden folders are left out.
     """
     taken, left_out = [], []
-    for root, _, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not is_hidden(name)]
         for name in names:
             path = Path(root, name)
-            if name.startswith("."):
+            if is_hidden(name):
                 continue
             if path.suffix.lower() in AUDIO_EXTENSIONS:
                 taken.append(path)
@@ -92,6 +93,11 @@ def recordings_in(folder):
     if left_out:
         _warn(folder, sorted(left_out))
     return sorted(taken)
+
+
+def is_hidden(name):
+    """Whether a file or folder is hidden, or what macOS adds to an archive."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _looks_like_audio(path):

@@ -64,7 +64,7 @@ def main(argv=None):
         except Exception as error:
             if not _is_a_users(error) or os.environ.get("SKSPEECH_TRACEBACK"):
                 raise
-            say(f"Error: {error}")
+            say(f"Error: {_in_our_words(error)}")
             return MISTAKE
 
 
@@ -72,6 +72,14 @@ def _is_a_users(error):
     from skspeech.weights import WeightsError
 
     return isinstance(error, ValueError | OSError | ImportError | WeightsError)
+
+
+def _in_our_words(error):
+    """What an error says, with nothing in it that only Python users can do."""
+    from skspeech.audio import AudioError
+    from skspeech.cli.readable import bad_clips
+
+    return bad_clips(error.failures, error.n_clips) if isinstance(error, AudioError) else error
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import sys
 import click
 
 from skspeech.cli.common import EXIT_STATUS, PARTIAL, json_option, quiet_option, say, skspeech
+from skspeech.cli.quantities import SECONDS
 from skspeech.cli.shown import to_json
 
 __all__ = []
@@ -21,9 +22,9 @@ __all__ = []
 )
 @click.option(
     "--time-budget",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    help="Seconds; without it, what the data set says.",
+    type=SECONDS,
+    metavar="TIME",
+    help="Such as 90s, 2m or 1h30m; without it, what the data set says.",
 )
 @click.option(
     "--output-dir",

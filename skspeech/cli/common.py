@@ -1,7 +1,7 @@
 """What all commands share: the group that they belong to, options, exit statuses."""
 
-import os
 import sys
+import tempfile
 
 import click
 
@@ -16,6 +16,7 @@ __all__ = [
     "check_output",
     "columns_options",
     "device_option",
+    "groups_option",
     "json_option",
     "n_jobs_option",
     "overwrite_option",
@@ -24,6 +25,7 @@ __all__ = [
     "skspeech",
 ]
 
+_TRIED_BYTES = 1 << 20  # a megabyte, as small models have it
 PARTIAL, MISTAKE, INTERRUPTED = 1, 2, 130
 EXIT_STATUS = (
     "The exit status is 0 if all went well, 1 if only a part could be done, 2 after a mistake in "
@@ -69,6 +71,14 @@ columns_options = options_of(
     click.option("--path-column", metavar="NAME", help="The table's column of paths."),
     click.option("--label-column", metavar="NAME", help="The table's column of labels."),
 )
+groups_option = click.option(
+    "--groups",
+    default="auto",
+    show_default=True,
+    metavar="COLUMN",
+    help="The table's column of what must not be on both sides of a split, such as speakers; "
+    "auto, or none.",
+)
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace the output if it exists."
 )
@@ -100,5 +110,9 @@ def check_output(output, overwrite):
     folder = output.parent
     if not folder.is_dir():
         raise click.UsageError(f"There is no folder {folder} to write {output.name} to.")
-    if not os.access(folder, os.W_OK):
-        raise click.UsageError(f"The folder {folder} can't be written to.")
+    try:  # rights say little of a disk that is full, or can only be read
+        name = {"prefix": f".{output.name}.", "suffix": ".unfinished"}
+        with tempfile.NamedTemporaryFile(dir=folder, **name) as file:
+            file.write(bytes(_TRIED_BYTES))
+    except OSError as error:
+        raise click.UsageError(f"{output} can't be written: {error.strerror}.") from None

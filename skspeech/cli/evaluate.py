@@ -34,7 +34,9 @@ def _evaluate(model, data, path_column, label_column, device, n_jobs, quiet, as_
 
     The score is honest where the model has neither heard these clips nor these speakers.
     """
-    labelled = read_labelled(data, path_column=path_column, label_column=label_column)
+    labelled = read_labelled(
+        data, path_column=path_column, label_column=label_column, groups="none"
+    )
     classifier = load_classifier(model, device, n_jobs)
     unknown = sorted(set(labelled.labels.tolist()) - set(class_names(classifier)))
     if unknown:

@@ -1,8 +1,6 @@
 """The command ``skspeech fit``."""
 
-import contextlib
-import signal
-import threading
+import time
 from pathlib import Path
 
 import click
@@ -15,6 +13,7 @@ from skspeech.cli.common import (
     check_output,
     columns_options,
     device_option,
+    groups_option,
     json_option,
     n_jobs_option,
     overwrite_option,
@@ -22,8 +21,12 @@ from skspeech.cli.common import (
     say,
     skspeech,
 )
-from skspeech.cli.inputs import check_clips, read_labelled, split
+from skspeech.cli.inputs import read_labelled, split
+from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import score
+from skspeech.cli.quantities import SECONDS, SHARE
+from skspeech.cli.readable import leave_out_bad
+from skspeech.cli.saving import save_somewhere
 from skspeech.cli.shown import FitProgress, fit_results, print_fit, print_scores, to_json
 
 __all__ = []
@@ -36,11 +39,11 @@ __all__ = []
 )
 @click.option(
     "--time-budget",
-    type=click.FloatRange(0, min_open=True),
-    default=60.0,
+    type=SECONDS,
+    default="60s",
     show_default=True,
-    metavar="SECONDS",
-    help="Seconds that training may take.",
+    metavar="TIME",
+    help="How long training may take, such as 90s, 2m or 1h30m; a bare number is seconds.",
 )
 @click.option(
     "--preset",
@@ -51,18 +54,11 @@ __all__ = []
 )
 @click.option(
     "--test-size",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=SHARE,
     metavar="SHARE",
     help="Share of the clips to hold out and score the model on, such as 0.2.",
 )
-@click.option(
-    "--groups",
-    default="auto",
-    show_default=True,
-    metavar="COLUMN",
-    help="The table's column of what must not be on both sides of a split, such as speakers; "
-    "auto, or none.",
-)
+@groups_option
 @columns_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is random.")
 @device_option
@@ -73,7 +69,7 @@ __all__ = []
     help="Folder that keeps embeddings for later runs.",
 )
 @click.option("--log-file", type=click.Path(dir_okay=False), help="Append each event as JSON.")
-@click.option("--skip-bad", is_flag=True, help="Go on without clips that can't be read.")
+@click.option("--skip-bad", is_flag=True, hidden=True)  # what is done now without it
 @overwrite_option
 @quiet_option
 @json_option
@@ -84,7 +80,8 @@ def _fit(data, output, **options):
     Parquet with the columns path and label, and maybe group. Paths are relative to the table.
 
     With --test-size, clips are held out, and the model is scored on them: that is the number to
-    believe. It has not learnt from these clips. Ctrl-C saves the best model so far.
+    believe. It has not learnt from these clips. Ctrl-C saves the best model so far and scores it;
+    a second Ctrl-C gives up.
     """
     output = Path(output)
     check_output(output, options["overwrite"])
@@ -94,52 +91,51 @@ def _fit(data, output, **options):
         label_column=options["label_column"],
         groups=options["groups"],
     )
-    labelled, n_bad = _without_bad(labelled, options["skip_bad"], options["n_jobs"])
+    labelled, n_bad = leave_out_bad(labelled, n_jobs=options["n_jobs"])
     train, test = labelled, None
     if options["test_size"] is not None:
         train, test = split(labelled, options["test_size"], options["seed"])
     if not options["quiet"]:
         say(_described(train, test))
 
-    classifier, interrupted = _train(train, options)
-    if [name for name, _ in classifier.ensemble_.estimators] == ["prior"]:
-        reasons = sorted({reason for _, reason, _ in classifier.failures_})
-        raise ValueError(
-            "\n".join([*reasons, "So no model was trained, and none is saved. More time may help."])
-        )
-
-    from skspeech.persistence import save
-
-    save(classifier, output)
-    if interrupted:
-        say(f"Interrupted: the best model so far is in {output}.")
-        return INTERRUPTED
-    results = {"model": str(output), **fit_results(classifier), "n_skipped": n_bad}
-    scores = None
-    if test is not None:
-        scores, failures = score(classifier, test, options["quiet"])
-        n_bad += len(failures)
-        results["held_out"] = scores.as_dict() if scores else None
+    with Interrupts() as interrupts:
+        classifier, n_more = _train(train, options, interrupts)
+        n_bad += n_more
+        if [name for name, _ in classifier.ensemble_.estimators] == ["prior"]:
+            reasons = sorted({reason for _, reason, _ in classifier.failures_})
+            advice = "So no model was trained, and none is saved. More time may help."
+            raise ValueError("\n".join([*reasons, advice]))
+        with interrupts.saving():
+            saved = save_somewhere(classifier, output)
+        if interrupts.count and saved is not None:
+            say(f"Interrupted: the best model so far is in {saved}.")
+        results = {
+            "model": saved and str(saved),
+            **fit_results(classifier),
+            "interrupted": interrupts.count > 0,
+            "n_skipped": n_bad,
+        }
+        scores = None
+        try:
+            if test is not None:
+                if interrupts.count:
+                    say("Scoring it on the held-out clips; press Ctrl-C again to leave that out.")
+                scores, failures = score(classifier, test, options["quiet"])
+                n_bad += len(failures)
+                results["held_out"] = scores.as_dict() if scores else None
+        except KeyboardInterrupt:
+            say("The model was not scored on the held-out clips.")
     if options["as_json"]:
         click.echo(to_json(results))
     else:
         print_fit(results)
         if scores is not None:
             print_scores(scores, "Held out")
-        click.echo(f"The model is in {output} ({output.stat().st_size / 1e6:.1f} MB).")
-    return PARTIAL if n_bad else 0
-
-
-def _without_bad(labelled, skip, n_jobs):
-    from skspeech.audio import AudioError
-
-    good, failures = check_clips(labelled, thorough=skip, n_jobs=n_jobs)
-    if failures and (not skip or not len(good)):
-        advice = "Repair them or leave them out; --skip-bad goes on without them."
-        raise AudioError(failures, len(labelled), advice)
-    for _, path, reason in failures:
-        say(f"Left out {path}: {reason}")
-    return good, len(failures)
+        if saved is not None:
+            click.echo(f"The model is in {saved} ({saved.stat().st_size / 1e6:.1f} MB).")
+    if interrupts.count:
+        return INTERRUPTED
+    return PARTIAL if n_bad or saved != output else 0
 
 
 def _described(train, test):
@@ -150,46 +146,52 @@ def _described(train, test):
     return text + (f"; {len(test)} more are held out." if test is not None else ".")
 
 
-def _train(train, options):
-    """The fitted classifier, and whether it was interrupted."""
-    from skspeech.audio import AudioError
+def _train(train, options, interrupts):
+    """The fitted classifier, and how many clips turned out to be bad while it was trained."""
     from skspeech.time_budget import TimeBudgetClassifier
 
-    with FitProgress(options["time_budget"], options["quiet"]) as progress, _until_terminated():
-        classifier = TimeBudgetClassifier(
-            time_budget=options["time_budget"],
-            preset=options["preset"],
-            n_jobs=options["n_jobs"],
-            device=options["device"] or "auto",
-            memory=options["memory"],
-            callbacks=progress,
-            log_file=options["log_file"],
-            random_state=options["seed"],
-        )
-        try:
-            classifier.fit(train.paths, train.labels, train.groups)
-        except KeyboardInterrupt:
-            if not hasattr(classifier, "ensemble_"):
-                say("Nothing was trained yet, so nothing is saved.")
-                raise
-            progress.interrupted = True
-        except ValueError as error:
-            if isinstance(error.__cause__, AudioError):  # all candidates fail by the same clips
-                bad = error.__cause__
-                advice = "--skip-bad goes on without them."
-                raise AudioError(bad.failures, bad.n_clips, advice) from None
-            raise
-    return classifier, progress.interrupted
+    start, budget, n_bad = time.monotonic(), options["time_budget"], 0
+    watch = _BadClipsWatch()
+    while True:
+        with FitProgress(budget, options["quiet"]) as progress:
+            classifier = TimeBudgetClassifier(
+                time_budget=budget,
+                preset=options["preset"],
+                n_jobs=options["n_jobs"],
+                device=options["device"] or "auto",
+                memory=options["memory"],
+                callbacks=[progress, watch],
+                log_file=options["log_file"],
+                random_state=options["seed"],
+            )
+            try:
+                classifier.fit(train.paths, train.labels, train.groups)
+                return classifier, n_bad
+            except KeyboardInterrupt:
+                if interrupts.count > 1:
+                    raise
+                if not hasattr(classifier, "ensemble_"):
+                    say("Nothing was trained yet, so nothing is saved.")
+                    raise
+                return classifier, n_bad
+            except _BadClips:
+                pass
+        train, n_more = leave_out_bad(train, thorough=True, n_jobs=options["n_jobs"])
+        n_bad += n_more
+        watch.wanted = False  # once is enough: what is bad now, only some candidates can't take
+        budget = max(start + budget - time.monotonic(), budget / 10)
 
 
-@contextlib.contextmanager
-def _until_terminated():
-    """Take a request to terminate, as batch systems send it, for Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
+class _BadClips(Exception):
+    """A candidate met clips that can't be read, which only decoding could tell."""
+
+
+class _BadClipsWatch:
+    """A callback that ends a training which has to begin anew without some clips."""
+
+    wanted = True
+
+    def __call__(self, event):
+        is_failure = event["event"] == "failure"
+        if self.wanted and is_failure and event["exception"].startswith("AudioError: "):
+            raise _BadClips

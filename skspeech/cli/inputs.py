@@ -7,7 +7,6 @@ import itertools
 import queue
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from skspeech._download import some
 
 __all__ = [
     "Labelled",
-    "check_clips",
     "chunks",
     "iter_paths",
     "read_labelled",
@@ -30,6 +28,7 @@ _NAMES = {
     "label": ("label", "class", "target"),
     "group": ("group", "groups", "speaker", "speaker_id"),
 }
+_HEADER = "Its first line has to name the columns, such as: path,label"
 _TABLES = {".csv", ".tsv", ".parquet", ".pq"}
 
 
@@ -94,7 +93,7 @@ def read_labelled(data, *, path_column=None, label_column=None, groups="auto"):
 
 
 def _read_folder(folder, path_column, label_column, groups):
-    from skspeech.datasets import load_audio_folder
+    from skspeech.datasets import load_audio_folder, second_level
 
     named = [name for name in (path_column, label_column) if name]
     named += [groups] if groups not in ("auto", "none") else []
@@ -103,9 +102,14 @@ def _read_folder(folder, path_column, label_column, groups):
             f"{str(folder)!r} is a folder, which has no columns such as {some(named)}. Its "
             "sub-folders are the classes, and theirs the groups."
         )
-    clips = load_audio_folder(folder)
-    labels = np.array(clips.target_names)[clips.target]
-    return Labelled(clips.data, labels, None if groups == "none" else clips.groups)
+    paths, _ = load_audio_folder(folder, return_X_y=True)
+    labels = np.array([Path(path).relative_to(folder).parts[0] for path in paths])
+    if groups == "none":
+        return Labelled(paths, labels, None)
+    try:
+        return Labelled(paths, labels, second_level(folder, paths))
+    except ValueError as error:
+        raise ValueError(f"{error} Or go on without groups: --groups none.") from None
 
 
 def _read_table(path):
@@ -123,6 +127,8 @@ def _read_table(path):
         reader = csv.reader(file, delimiter=delimiter)
         try:
             names = next(reader, [])
+            if not any(name.strip() for name in names):
+                raise ValueError(f"The table {str(path)!r} is empty. {_HEADER}")
             rows, lines = [], []
             for row in reader:
                 if any(cell.strip() for cell in row):
@@ -198,7 +204,9 @@ def _find_column(key, name, columns, path):
 
 def _check_complete(found, chosen, lines, path):
     if not found["path"]:
-        raise ValueError(f"{str(path)!r} has no rows.")
+        raise ValueError(
+            f"The table {str(path)!r} is empty below its header. It needs a row for each clip."
+        )
     for key, values in found.items():
         missing = [line for line, value in zip(lines, values) if not value]
         if missing:
@@ -206,45 +214,6 @@ def _check_complete(found, chosen, lines, path):
                 f"{len(missing)} rows of {str(path)!r} have no {chosen[key]!r}, first row "
                 f"{missing[0]}. Fill them in, or leave these rows out."
             )
-
-
-def check_clips(data, *, thorough=False, n_jobs=None):
-    """Find clips that can't be used.
-
-    Parameters
-    ----------
-    data : Labelled
-    thorough : bool, default=False
-        Decode every clip; otherwise headers are read, which takes next to no time.
-    n_jobs : int or None, default=None
-        Threads that read.
-
-    Returns
-    -------
-    good : Labelled
-    failures : list of (int, str, str)
-        Position, path and reason.
-    """
-    from skspeech.audio import as_clips
-
-    clips = as_clips(data.paths)
-
-    def reason(index):
-        try:
-            if thorough:
-                clips[index].load()
-            else:
-                clips[index].duration()
-        except (OSError, ValueError) as error:
-            return str(error)
-        return None
-
-    n_threads = n_jobs if n_jobs and n_jobs > 0 else 4
-    with ThreadPoolExecutor(n_threads) as pool:
-        reasons = list(pool.map(reason, range(len(clips))))
-    failures = [(i, data.paths[i], text) for i, text in enumerate(reasons) if text is not None]
-    good = np.flatnonzero([text is None for text in reasons])
-    return data.take(good), failures
 
 
 def split(data, test_size, seed):

@@ -6,9 +6,11 @@ import click
 
 from skspeech.cli.common import (
     EXIT_STATUS,
+    PARTIAL,
     check_output,
     columns_options,
     device_option,
+    groups_option,
     n_jobs_option,
     overwrite_option,
     quiet_option,
@@ -17,6 +19,7 @@ from skspeech.cli.common import (
 )
 from skspeech.cli.inputs import read_labelled
 from skspeech.cli.models import load_classifier
+from skspeech.cli.readable import leave_out_bad
 
 __all__ = []
 
@@ -38,11 +41,12 @@ __all__ = []
 )
 @overwrite_option
 @columns_options
+@groups_option
 @device_option
 @n_jobs_option
 @quiet_option
 def _report(
-    model, data, output, train, overwrite, path_column, label_column, device, n_jobs, quiet
+    model, data, output, train, overwrite, path_column, label_column, groups, device, n_jobs, quiet
 ):
     """Write one HTML page on how a MODEL does on DATA, clips with labels as for fit.
 
@@ -52,11 +56,13 @@ def _report(
     from skspeech.report import write_report
 
     check_output(output, overwrite)
-    columns = {"path_column": path_column, "label_column": label_column}
-    test = read_labelled(data, **columns)
+    columns = {"path_column": path_column, "label_column": label_column, "groups": groups}
+    test, n_bad = leave_out_bad(read_labelled(data, **columns), thorough=True, n_jobs=n_jobs)
     heard = {}
     if train is not None:
         known = read_labelled(train, **columns)
+        known, n_more = leave_out_bad(known, thorough=True, n_jobs=n_jobs)
+        n_bad += n_more
         heard = {"X_train": known.paths, "y_train": known.labels, "groups_train": known.groups}
     classifier = load_classifier(model, device, n_jobs)
     write_report(
@@ -70,3 +76,4 @@ def _report(
     )
     if not quiet:
         say(f"The report is in {output}.")
+    return PARTIAL if n_bad else 0

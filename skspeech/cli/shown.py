@@ -8,6 +8,9 @@ import time
 
 import numpy as np
 
+from skspeech.cli.common import say
+from skspeech.cli.interrupts import SAVING
+
 __all__ = [
     "FitProgress",
     "Scores",
@@ -86,13 +89,12 @@ class FitProgress:
     time_budget : float
         Seconds.
     quiet : bool
-        Show nothing; only `interrupted` is kept.
+        Show nothing but what an interrupt does.
     """
 
     def __init__(self, time_budget, quiet):
         self.time_budget = time_budget
         self.quiet = quiet
-        self.interrupted = False
         self._console = console(stderr=True)
         self._start = time.monotonic()
         self._running = {}
@@ -115,7 +117,8 @@ class FitProgress:
     def __call__(self, event):
         kind, name = event["event"], event.get("candidate")
         if kind == "interrupted":
-            self.interrupted = True
+            self.__exit__()  # what is shown in place would write over it
+            say(SAVING)
         elif kind == "task":
             self._running[name] = "last training" if event["fold"] is None else "training"
         elif kind == "embedding":
