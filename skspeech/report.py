@@ -426,7 +426,12 @@ def _leaderboard(model, test, classes, true):
         order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
         keys = ("name", "score", "weight", "mean_fit_time", "predict_time", "status")
         rows = [{key: _plain(results[key][i]) for key in keys} for i in order]
-        return {"kind": "candidates", "rows": rows, "failures": list(model.failures_)}
+        kept = {row["name"] for row in rows if row["status"] == "kept as validated"}
+        failures = [
+            (name, "is kept as validated" if name in kept else "failed", *what)
+            for name, *what in model.failures_
+        ]
+        return {"kind": "candidates", "rows": rows, "failures": failures}
     ensemble = getattr(model, "ensemble_", model)
     if not isinstance(ensemble, GeometricMeanVotingClassifier):
         return None

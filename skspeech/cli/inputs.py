@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import itertools
+import os
 import queue
 import sys
 import threading
@@ -13,13 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from skspeech._download import some
+from skspeech.cli.common import check_output
 
 __all__ = [
     "Labelled",
+    "check_split_folder",
     "chunks",
     "iter_paths",
     "read_labelled",
     "salvage",
+    "save_split",
     "split",
 ]
 
@@ -236,6 +240,25 @@ def split(data, test_size, seed):
         )
         raise ValueError(f"Nothing can be held out, because {reason}. {advice}.")
     return data.take(train), data.take(test)
+
+
+def check_split_folder(folder, overwrite):
+    """Find out before the work whether the tables of a split can be written there."""
+    folder.mkdir(exist_ok=True)
+    for part in ("train", "test"):
+        check_output(folder / f"{part}.csv", overwrite)
+
+
+def save_split(folder, **parts):
+    """Write a table for each part, as `read_labelled` reads it."""
+    for name, part in parts.items():
+        with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            columns = {"path": list(map(os.path.abspath, part.paths)), "label": part.labels}
+            if part.groups is not None:
+                columns["group"] = part.groups
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values()))
 
 
 # -- Clips -----------------------------------------------------------------------------------------
