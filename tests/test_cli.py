@@ -1005,7 +1005,7 @@ def test_from_a_folder_to_predictions(folder, tmp_path, run):
 def test_what_fit_prints(folder, tmp_path, run):
     status, out, err = run(*_fit(folder, tmp_path / "m.skspeech", "--test-size", "0.25"))
     assert status == 0
-    assert "27 clips of 3 classes in 3 groups; 9 more are held out." in err
+    assert "27 clips of 3 classes in 3 groups; 9 more are held out, the group 'speaker" in err
     assert re.search(r"^\[ +\d+\.\d s\] balanced accuracy \d\.\d+: \S+", err, re.M)
     assert re.search(r"candidate +balanced accuracy +weight", out)
     assert "Held out: 9 clips; balanced accuracy" in out
