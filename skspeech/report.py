@@ -160,19 +160,19 @@ def write_report(
     heard = np.zeros(len(clips), dtype=bool)
     if not is_cross_validated:
         heard = _heard(model, clips, train)
-    heard_score = _heard_score(y_test[heard], classes[proba[heard].argmax(axis=1)])
-    if heard.any() and not heard.all():
+    apart = _scored_apart(heard, y_test, classes[proba.argmax(axis=1)])
+    if apart is not None and not apart["all"]:
         clips, y_test, proba = clips[~heard], y_test[~heard], proba[~heard]
         groups_test = None if groups_test is None else groups_test[~heard]
     test = Part("test", clips, y_test, groups_test)
     page = template.render(
         title=title or f"Report: {type(model).__name__}",
-        **_describe(model, classes, proba, test, train, heard_score, is_cross_validated),
+        **_describe(model, classes, proba, test, train, apart, is_cross_validated),
     )
     return _write(page, path)
 
 
-def _describe(model, classes, proba, test, train, heard, is_cross_validated):
+def _describe(model, classes, proba, test, train, apart, is_cross_validated):
     """Everything that the template shows."""
     from skspeech._report_drawings import class_colors
 
@@ -190,11 +190,10 @@ def _describe(model, classes, proba, test, train, heard, is_cross_validated):
         embeddings if train is not None else None,
         _voice_embeddings(model, test, train),
     )
-    heard_all = heard is not None and heard["n"] == len(test.clips)
-    if heard is not None and not (heard_all and train is not None):
-        findings.insert(0, _heard_finding(heard, heard_all))
+    if apart is not None and not (apart["all"] and train is not None):
+        findings.insert(0, _heard_finding(apart))
     return {
-        "summary": _summary(run, confusion, true, predicted, test, train, heard, heard_all),
+        "summary": _summary(run, confusion, true, predicted, test, train, apart),
         "by_group": _by_group(test, classes[predicted]),
         "findings": findings,
         "learning_curve": _learning_curve(run),
@@ -276,20 +275,22 @@ def _heard(model, clips, train):
     return heard
 
 
-def _heard_score(true, predicted):
-    if not len(true):
+def _scored_apart(heard, true, predicted):
+    """How the model does on clips that it was trained on; None where there are none."""
+    if not heard.any():
         return None
+    true, predicted = true[heard], predicted[heard]
     recalls = [np.mean(predicted[true == label] == label) for label in np.unique(true)]
-    return {"n": len(true), "score": float(np.mean(recalls))}
+    return {"n": len(true), "all": bool(heard.all()), "score": float(np.mean(recalls))}
 
 
-def _heard_finding(heard, heard_all):
+def _heard_finding(heard):
     one = heard["n"] == 1
     title = f"{heard['n']:,} test clip{' is' if one else 's are'} also in the training part"
     text = (
         "All scores on this page are of clips that the model was trained on. They say nothing of "
         "new clips: test with others."
-        if heard_all
+        if heard["all"]
         else "They are left out of this page: the model has seen them, and its balanced accuracy "
         f"on them, {heard['score']:.1%}, says nothing of new clips."
     )
@@ -311,11 +312,11 @@ def _extractors(model):
 # Scores -------------------------------------------------------------------------------------------
 
 
-def _summary(run, confusion, true, predicted, test, train, heard, heard_all):
+def _summary(run, confusion, true, predicted, test, train, heard):
     present = confusion.sum(axis=1) > 0
     recalls = np.diag(confusion)[present] / confusion.sum(axis=1)[present]
     interval = score_interval(true, predicted, test.groups)
-    if heard_all:
+    if heard is not None and heard["all"]:
         interval = ScoreInterval(np.nan, np.nan, "no measure of what it does with new clips")
     best = getattr(run, "best_score_", np.nan)
     return {
@@ -323,7 +324,6 @@ def _summary(run, confusion, true, predicted, test, train, heard, heard_all):
         "interval": interval,
         "confidence": CONFIDENCE,
         "heard": heard,
-        "heard_all": heard_all,
         "accuracy": float(np.diag(confusion).sum() / confusion.sum()),
         "chance": 1 / int(present.sum()),
         "n_classes": len(confusion),

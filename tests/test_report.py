@@ -284,14 +284,14 @@ def test_clips_that_the_model_was_trained_on_are_scored_apart(speech, tmp_path, 
     model = make_pipeline(features(), GaussianNB()).fit(X_train, y_train)
     model = skspeech.load(skspeech.save(model, tmp_path / "m", training_clips=X_train))
     score = balanced_accuracy_score(y, model.predict(X))
-    told = balanced_accuracy_score(y_train[:20], model.predict(X_train[:20]))
+    told = balanced_accuracy_score(y_train[: len(X)], model.predict(X_train[: len(X)]))
     known = {"X_train": X_train, "y_train": y_train}
     for options in ({}, known):
-        page = write(model, X=[*X, *X_train[:20]], y=[*y, *y_train[:20]], **options)
+        page = write(model, X=[*X, *X_train[: len(X)]], y=[*y, *y_train[: len(X)]], **options)
         assert f"{len(X)} test clips" in page.text
         assert f"{100 * score:.1f} % 9 times of 10" in page.text
-        assert f"On 20 clips that it was trained on {100 * told:.1f} %" in page.text
-        assert "20 test clips are also in the training part" in page.text
+        assert f"On {len(X)} clips that it was trained on {100 * told:.1f} %" in page.text
+        assert f"{len(X)} test clips are also in the training part" in page.text
     for options in ({}, known):
         page = write(model, X=X_train, y=y_train, **options)
         assert "Balanced accuracy on clips that it was trained on" in page.text
