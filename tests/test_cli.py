@@ -830,7 +830,8 @@ def test_fit_says_which_groups_were_held_out_and_what_each_scores(quick, crowd, 
     for group in told.groups():
         assert group != "speaker 1"
         assert re.search(rf"^ *{group} +9 +[01]\.\d+ ", out, re.M)
-    assert "There is no honest interval: only 2 groups; cross-validate scores all groups." in out
+    assert "There is no honest interval: only 2 groups." in out
+    assert "cross-validate scores all groups, each of them once." in out
     lines = err.splitlines()
     standing = [re.sub(r"^\[.*?\] ", "", line) for line in lines if "balanced accuracy" in line]
     assert len(standing) == len(set(standing))  # a line is told once
@@ -856,7 +857,7 @@ def test_a_split_is_saved_and_the_model_knows_its_training_clips(quick, crowd, t
     assert (status, scores["n_trained_on"], scores["trained_on"]) == (0, 0, None)
     assert {key: scores[key] for key in held_out} == held_out
 
-    for path in crowd.rglob("*.wav"):  # whatever clips are called
+    for path in list(crowd.rglob("*.wav")):  # whatever clips are called
         path.rename(path.with_name(f"renamed {path.name}"))
     try:
         scores = json.loads(run("evaluate", output, crowd, "--json")[1])
@@ -870,7 +871,7 @@ def test_a_split_is_saved_and_the_model_knows_its_training_clips(quick, crowd, t
         assert f"The model was trained on {len(train)} of these 54 clips." in err
         assert f"{len(train)} test clips are also in the training part" in page.read_text()
     finally:
-        for path in crowd.rglob("*.wav"):
+        for path in list(crowd.rglob("*.wav")):
             path.rename(path.with_name(path.name.removeprefix("renamed ")))
 
     scores = json.loads(run("evaluate", output, folder / "train.csv", "--json")[1])  # nothing new

@@ -104,14 +104,14 @@ def _cross_validate(data, folds, output, **options):
                 break
             if not options["quiet"]:
                 say(f"Fold {number} of {len(parts)}: {text}")
-    scores = done.scores()
+    scores, interrupted = done.scores(), done.n_folds < len(parts)
     if scores is None:
-        if interrupts.count:
+        if interrupted:
             say("Interrupted before a fold was done.")
             return INTERRUPTED
         raise ValueError("None of the held-out clips could be read.")
     n_bad += done.n_bad
-    results = {"n_folds": done.n_folds, "interrupted": interrupts.count > 0, **scores.as_dict()}
+    results = {"n_folds": done.n_folds, "interrupted": interrupted, **scores.as_dict()}
     if output is not None:
         done.write_report(output, f"{Path(data).name}, cross-validated")
         results["report"] = str(output)
@@ -121,7 +121,7 @@ def _cross_validate(data, folds, output, **options):
         print_scores(scores, f"{done.n_folds} folds")
         if output is not None:
             click.echo(f"The report is in {output}.")
-    if interrupts.count:
+    if interrupted:
         say(f"Interrupted: the scores are those of {done.n_folds} of {len(parts)} folds.")
         return INTERRUPTED
     return PARTIAL if n_bad else 0

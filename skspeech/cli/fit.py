@@ -160,6 +160,8 @@ def _fit(data, output, **options):
         print_fit(results)
         if scores is not None:
             print_scores(scores, "Held out")
+            if not scores.interval:
+                click.echo("cross-validate scores all groups, each of them once.")
             remark = remark_on_validation(results["validation_score"], scores)
             if remark:
                 click.echo(remark)

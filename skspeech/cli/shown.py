@@ -358,7 +358,7 @@ def print_scores(scores, title, brief=False):
 
 def _interval_text(interval):
     if not interval:
-        return f"There is {interval.meaning}; cross-validate scores all groups."
+        return f"There is {interval.meaning}."
     return f"9 times of 10 it is {interval.low:.3f} to {interval.high:.3f} {interval.meaning}."
 
 
