@@ -821,6 +821,7 @@ def _quick_fit(folder, output, *more):
     return ["fit", folder, "-o", output, "--time-budget", "10", *more]
 
 
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
 def test_fit_says_which_groups_were_held_out_and_what_each_scores(quick, crowd, tmp_path, run):
     command = _quick_fit(crowd, tmp_path / "m.skspeech", "--test-size", "0.3")
     status, out, err = run(*command)
@@ -842,6 +843,7 @@ def test_fit_says_which_groups_were_held_out_and_what_each_scores(quick, crowd, 
     assert len(others) > 1
 
 
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
 def test_a_split_is_saved_and_the_model_knows_its_training_clips(quick, crowd, tmp_path, run):
     output, folder = tmp_path / "m.skspeech", tmp_path / "split"
     command = _quick_fit(crowd, output, "--test-size", "0.3", "--save-split", folder, "--json")
@@ -883,6 +885,7 @@ def test_a_file_that_does_not_know_its_training_clips_says_so(model, folder, run
     assert "does not say which clips it was trained on" in run("evaluate", model, folder)[1]
 
 
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
 def test_the_final_model_is_trained_on_everything(quick, crowd, tmp_path, run):
     output = tmp_path / "m.skspeech"
     status, out, err = run(*_quick_fit(crowd, output, "--test-size", "0.3", "--refit-all"))
@@ -902,6 +905,7 @@ def test_what_is_about_held_out_clips_needs_some(option, folder, tmp_path, run):
     assert f"{option[0]} needs --test-size" in err
 
 
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
 def test_cross_validation_scores_each_group_once(quick, crowd, tmp_path, run):
     page = tmp_path / "page.html"
     command = ["cross-validate", crowd, "--time-budget", "10"]
@@ -929,6 +933,7 @@ def test_cross_validation_scores_each_group_once(quick, crowd, tmp_path, run):
     assert re.search(r"2 folds: 54 clips; balanced accuracy .*9 times of 10 it is", out, re.S)
 
 
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
 def test_cross_validation_that_is_interrupted_tells_what_is_done(quick, crowd, run, monkeypatch):
     done = []
 
