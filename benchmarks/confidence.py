@@ -70,7 +70,7 @@ class Speakers:
         key = tuple(sorted(trained_on))
         if key not in self._answers:
             own = np.isin(self.groups, key)
-            model = ShrinkageDiscriminantAnalysis().fit(self.X[own], self.y[own], self.groups[own])
+            model = ShrinkageDiscriminantAnalysis().fit(self.X[own], self.y[own])
             self._answers[key] = model.predict(self.X)
         return self._answers[key]
 
