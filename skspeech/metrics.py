@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 __all__ = [
-    "ScoreInterval",
     "area_under_learning_curve",
     "balanced_accuracy_over_time",
     "score_interval",
