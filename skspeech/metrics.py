@@ -246,8 +246,7 @@ def score_interval(y_true, y_pred, groups=None, *, n_new=1, confidence=CONFIDENC
     Notes
     -----
     A percentile bootstrap over groups is for their mean, and too narrow even for that with few
-    groups: with 8 speakers, two new ones confirm it half of the time
-    (``benchmarks/results/confidence.md``).
+    groups: with 8 speakers, most new ones are outside (``benchmarks/results/confidence.md``).
 
     References
     ----------

@@ -818,7 +818,7 @@ def crowd(tmp_path_factory):
 
 
 def _quick_fit(folder, output, *more):
-    return ["fit", folder, "-o", output, "--time-budget", "10", *more]
+    return ["fit", folder, "-o", output, "--time-budget", "60", *more]
 
 
 @pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
@@ -908,7 +908,7 @@ def test_what_is_about_held_out_clips_needs_some(option, folder, tmp_path, run):
 @pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
 def test_cross_validation_scores_each_group_once(quick, crowd, tmp_path, run):
     page = tmp_path / "page.html"
-    command = ["cross-validate", crowd, "--time-budget", "10"]
+    command = ["cross-validate", crowd, "--time-budget", "60"]
     status, out, err = run(*command, "--json", "-o", page)
     results = json.loads(out)
     assert status == 0
@@ -919,7 +919,7 @@ def test_cross_validation_scores_each_group_once(quick, crowd, tmp_path, run):
     interval = results["interval"]
     assert interval["low"] <= np.mean(scores) <= interval["high"]
     assert interval["meaning"] == "for a new group, from 5 of them"
-    assert "5 trainings of up to 10 s each; 45 of 54 clips are held out once." in err
+    assert "5 trainings of up to 60 s each; 45 of 54 clips are held out once." in err
     assert "Not scored, because they have only one group: rare." in err
     assert (
         len(re.findall(r"^Fold \d of 5: balanced accuracy \d\.\d+ of 9 clips of", err, re.M)) == 5
@@ -944,7 +944,7 @@ def test_cross_validation_that_is_interrupted_tells_what_is_done(quick, crowd, r
         return _train(*arguments)
 
     monkeypatch.setattr("skspeech.cli.cross_validate._train", train)
-    status, out, _ = run("cross-validate", crowd, "--time-budget", "10")
+    status, out, _ = run("cross-validate", crowd, "--time-budget", "60")
     assert status == 130
     assert "2 folds: 18 clips" in out
 
