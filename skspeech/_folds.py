@@ -3,7 +3,10 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-__all__ = ["stratified_folds", "why_no_fold"]
+__all__ = ["hold_out", "stratified_folds", "why_no_fold"]
+
+N_DRAWS = 400  # random orders of the groups that are tried for one part to hold out
+_MAX_CELLS = 2e8  # draws times groups times classes: about two seconds
 
 
 def stratified_folds(codes, n_splits, *, groups=None, random_state=None):
@@ -56,6 +59,52 @@ def stratified_folds(codes, n_splits, *, groups=None, random_state=None):
         size = len(codes) / n_splits
         folds.sort(key=lambda fold: (-len(np.unique(codes[fold[1]])), abs(len(fold[1]) - size)))
     return [(train, test) for train, test in folds if len(test)]
+
+
+def hold_out(codes, size, *, groups=None, random_state=None):
+    """Choose one part to hold out, which is as much like the whole as can be.
+
+    No group is split, and every class stays in training. Of many random choices of groups, the one
+    counts that holds most classes out, and whose shares of each class, and of all rows, are nearest
+    to `size`. Where groups are few or large, the part may be larger or smaller than that. A class
+    of one row, or of one group, is never held out.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples,)
+        Class of each row, as a number.
+    size : float
+        Share of the rows to hold out, between 0 and 1.
+    groups : array-like of shape (n_samples,), default=None
+        Rows with the same value stay on one side. None: each row is a group of its own.
+    random_state : int, RandomState or None, default=None
+        Where the choices come from.
+
+    Returns
+    -------
+    train, test : ndarray of int
+        Sorted positions of rows; `why_no_fold` says why `test` is empty.
+
+    Examples
+    --------
+    >>> from skspeech._folds import hold_out
+    >>> train, test = hold_out([0, 1, 0, 1, 0, 1], 0.3, groups=[4, 4, 5, 5, 6, 6], random_state=0)
+    >>> len(train), len(test)
+    (4, 2)
+    """
+    codes = np.unique(codes, return_inverse=True)[1]
+    rng = check_random_state(random_state)
+    if groups is not None:
+        groups = np.unique(groups, return_inverse=True)[1]
+    if groups is None or groups.max() + 1 == len(codes):
+        in_test = np.zeros(len(codes), dtype=bool)
+        for code in range(codes.max() + 1):
+            rows = rng.permutation(np.flatnonzero(codes == code))
+            if len(rows) > 1:
+                in_test[rows[: np.clip(round(size * len(rows)), 1, len(rows) - 1)]] = True
+    else:
+        in_test = _draw_groups(codes, groups, size, rng)[groups]
+    return np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
 
 def why_no_fold(codes, groups=None):
@@ -136,6 +185,38 @@ def _spread_groups(codes, groups, n_splits, rng):
         n_rows[k] += sizes[g]
         fold_of[g] = k
     return fold_of[groups]
+
+
+def _draw_groups(codes, groups, size, rng):
+    """Which groups to hold out: the best of many draws, each of which takes what brings it nearer.
+
+    All draws go on at once, a group each in each step.
+    """
+    n_groups, n_classes = groups.max() + 1, codes.max() + 1
+    counts = np.zeros((n_groups, n_classes))
+    np.add.at(counts, (groups, codes), 1)
+    # Shares of each class that a group has, and of all rows, which count as much as one class.
+    shares = np.column_stack([counts / counts.sum(axis=0), counts.sum(axis=1) / len(codes)])
+    has, groups_of_class = counts > 0, (counts > 0).sum(axis=0)
+
+    def distance(held):
+        missing = (held[:, :-1] == 0) & (groups_of_class > 1)
+        return ((held - size) ** 2).sum(axis=1) + (n_classes + 1) * missing.sum(axis=1)
+
+    n_draws = int(np.clip(_MAX_CELLS / counts.size, 10, N_DRAWS))
+    orders = rng.uniform(size=(n_draws, n_groups)).argsort(axis=1)
+    taken = np.zeros((n_draws, n_groups), dtype=bool)
+    held, n_held = np.zeros((n_draws, n_classes + 1)), np.zeros((n_draws, n_classes), dtype=int)
+    best = distance(held)
+    for group in orders.T:
+        with_it = distance(held + shares[group])
+        leaves_some = (~has[group] | (n_held + 1 < groups_of_class)).all(axis=1)
+        rows = np.flatnonzero(leaves_some & (with_it < best))
+        taken[rows, group[rows]] = True
+        held[rows] += shares[group[rows]]
+        n_held[rows] += has[group[rows]]
+        best[rows] = with_it[rows]
+    return taken[best.argmin()]
 
 
 def _pairs_and_tied(codes, groups):

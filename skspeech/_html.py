@@ -23,7 +23,7 @@ def leaderboard_html(results, headline, *, max_rows=12):
     headline : str
         Text above the table.
     max_rows : int, default=12
-        Candidates to show, the best first; the rest is counted.
+        Candidates to show, the best first, and all that vote; the rest is counted.
 
     Returns
     -------
@@ -33,7 +33,8 @@ def leaderboard_html(results, headline, *, max_rows=12):
     scores = np.asarray(results["score"], dtype=float)
     order = np.argsort(-np.where(np.isnan(scores), -np.inf, scores), kind="stable")
     rows = [_row("th", _HEAD, weight=1.0)]
-    for i in order[:max_rows]:
+    members = [i for i in order[max_rows:] if results["weight"][i] > 0]
+    for i in [*order[:max_rows], *members]:
         weight = results["weight"][i]
         cells = (
             results["name"][i],
@@ -43,7 +44,7 @@ def leaderboard_html(results, headline, *, max_rows=12):
             results["status"][i],
         )
         rows.append(_row("td", cells, weight))
-    n_more = len(order) - max_rows
+    n_more = len(order) - max_rows - len(members)
     more = f"<div>{n_more} more in <code>leaderboard()</code></div>" if n_more > 0 else ""
     return (
         f'<div class="skspeech-leaderboard"><div>{escape(headline)}</div>'

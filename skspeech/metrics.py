@@ -1,10 +1,20 @@
-"""Scores of anytime learning: how good the answers are, and how early they come."""
+"""Scores: how good answers are, how early they come, and what a score says of new clips."""
 
-from numbers import Real
+from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["area_under_learning_curve", "balanced_accuracy_over_time"]
+__all__ = [
+    "area_under_learning_curve",
+    "balanced_accuracy_over_time",
+    "score_interval",
+    "scores_by_group",
+]
+
+# Figures that are printed are confirmed by new groups 9 times of 10: benchmarks/confidence.py.
+CONFIDENCE = 0.9
+MIN_GROUPS = 5  # fewer say too little of how much groups differ
 
 
 def area_under_learning_curve(times, scores, time_budget, t0=60.0):
@@ -127,6 +137,183 @@ def balanced_accuracy_over_time(y_true, predictions, *, classes=None):
             for i, prediction in enumerate(predictions)
         ]
     )
+
+
+class ScoreInterval(NamedTuple):
+    """What a score is between, and in what sense.
+
+    Attributes
+    ----------
+    low, high : float
+        Limits of the balanced accuracy; NaN where there can be none.
+    meaning : str
+        What the limits are for, or why there are none, in a few words.
+    """
+
+    low: float
+    high: float
+    meaning: str
+
+    def __bool__(self):
+        return bool(np.isfinite(self.low))
+
+
+def scores_by_group(y_true, y_pred, groups):
+    """Balanced accuracy of the clips of each group, over the classes that the group has.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_clips,)
+        True labels.
+    y_pred : array-like of shape (n_clips,)
+        Predicted labels.
+    groups : array-like of shape (n_clips,)
+        Group of each clip, such as its speaker.
+
+    Returns
+    -------
+    dict
+        The score of each group, in sorted order.
+
+    See Also
+    --------
+    score_interval : What new groups will score.
+
+    Examples
+    --------
+    >>> from skspeech.metrics import scores_by_group
+    >>> groups = ["ann", "ann", "bob", "bob"]
+    >>> scores_by_group(["no", "yes", "no", "yes"], ["no", "no", "no", "yes"], groups)
+    {'ann': 0.5, 'bob': 1.0}
+    """
+    names, _, counts, hits = counts_by_group(y_true, y_pred, groups)
+    recalls = np.divide(hits, counts, where=counts > 0, out=np.full(counts.shape, np.nan))
+    return dict(zip(names.tolist(), np.nanmean(recalls, axis=1).tolist()))
+
+
+def counts_by_group(y_true, y_pred, groups):
+    """Count clips, and those that were recognised, by group and class.
+
+    Returns
+    -------
+    groups, classes : ndarray
+        Names of rows and columns.
+    counts, hits : ndarray of shape (n_groups, n_classes)
+    """
+    y_true, y_pred, groups = _as_columns(y_true, y_pred, groups)
+    names, rows = np.unique(groups, return_inverse=True)
+    classes, columns = np.unique(y_true, return_inverse=True)
+    counts = np.zeros((len(names), len(classes)), dtype=int)
+    hits = counts.copy()
+    np.add.at(counts, (rows, columns), 1)
+    np.add.at(hits, (rows, columns), np.asarray(y_true == y_pred, dtype=int))
+    return names, classes, counts, hits
+
+
+def score_interval(y_true, y_pred, groups=None, *, n_new=1, confidence=CONFIDENCE):
+    r"""Limits between which the balanced accuracy of new clips will be.
+
+    With groups, such as speakers, the limits are for groups that nobody has heard yet: groups
+    differ far more than chance among their clips explains. If :math:`m` and :math:`s` are mean and
+    standard deviation of the scores of :math:`n` groups, new ones are in
+    :math:`m \pm t_{n - 1} \, s \sqrt{1 / n + 1 / n_\mathrm{new}}` [1]_. Fewer than five groups say
+    too little, and there are no limits. Without groups, clips are taken as independent of one
+    another, and Wilson's limits of each class's recall are put together [2]_; limits for groups are
+    never closer than these.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_clips,)
+        True labels of clips that the model was not trained on.
+    y_pred : array-like of shape (n_clips,)
+        Predicted labels.
+    groups : array-like of shape (n_clips,), default=None
+        Group of each clip, none of which the model was trained on. None: clips are independent.
+    n_new : int or numpy.inf, default=1
+        For the mean score of so many new groups; infinity is for the mean of all that there are.
+    confidence : float, default=0.9
+        How often the limits should hold.
+
+    Returns
+    -------
+    ScoreInterval
+        The named tuple (low, high, meaning); it is false where there are no limits.
+
+    See Also
+    --------
+    scores_by_group : The scores that this is made of.
+
+    Notes
+    -----
+    A percentile bootstrap over groups is for their mean, and too narrow even for that with few
+    groups: with 8 speakers, most new ones are outside (``benchmarks/results/confidence.md``).
+
+    References
+    ----------
+    .. [1] G. J. Hahn, W. Q. Meeker, "Statistical intervals: a guide for practitioners", Wiley,
+           1991.
+    .. [2] G. Y. Zou, A. Donner, "Construction of confidence limits about effect measures: a general
+           approach", Statistics in Medicine 27, 2008.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skspeech.metrics import score_interval
+    >>> y_true, groups = np.tile(["no", "yes"], 30), np.repeat(np.arange(6), 10)
+    >>> y_pred = np.where(np.arange(60) % 9 == 0, "no", y_true)
+    >>> interval = score_interval(y_true, y_pred, groups)
+    >>> round(interval.low, 2), round(interval.high, 2), interval.meaning
+    (0.83, 1.0, 'for a new group, from 6 of them')
+    >>> score_interval(y_true, y_pred, groups // 3).meaning
+    'no honest interval: only 2 groups'
+    """
+    is_number = n_new == np.inf or isinstance(n_new, Integral)
+    if not (is_number and n_new >= 1):
+        raise ValueError(f"n_new={n_new!r} must be a whole number of new groups, or infinity.")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence!r} must be between 0 and 1.")
+    limits = _limits_of_clips(*_as_columns(y_true, y_pred), confidence)
+    if groups is None:
+        return ScoreInterval(*limits, "for clips like these, taken as independent")
+    scores = list(scores_by_group(y_true, y_pred, groups).values())
+    n = len(scores)
+    if n < MIN_GROUPS:
+        few = f"only {n} group{'' if n == 1 else 's'}"
+        return ScoreInterval(np.nan, np.nan, f"no honest interval: {few}")
+    from scipy.stats import t
+
+    half = t.ppf((1 + confidence) / 2, n - 1) * np.std(scores, ddof=1) * np.sqrt(1 / n + 1 / n_new)
+    low = max(0.0, min(np.mean(scores) - half, limits[0]))  # groups may be equal by chance
+    high = min(1.0, max(np.mean(scores) + half, limits[1]))
+    new = {1: "a new group", np.inf: "the mean of all groups"}.get(n_new, f"{n_new} new groups")
+    return ScoreInterval(float(low), float(high), f"for {new}, from {n} of them")
+
+
+def wilson_limits(k, n, confidence=CONFIDENCE):
+    """Limits of a share, of which `k` out of `n` were seen."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(int(k), int(n)).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _limits_of_clips(y_true, y_pred, confidence):
+    """Limits of a mean of recalls, from Wilson's limits of each: squared distances add up."""
+    hits = [y_pred[y_true == label] == label for label in np.unique(y_true)]
+    recalls = np.array([hit.mean() for hit in hits])
+    low, high = np.array([wilson_limits(hit.sum(), len(hit), confidence) for hit in hits]).T
+    down, up = (np.linalg.norm(d) / len(hits) for d in (recalls - low, high - recalls))
+    return max(0.0, float(recalls.mean() - down)), min(1.0, float(recalls.mean() + up))
+
+
+def _as_columns(*columns):
+    from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+    check_consistent_length(*columns)
+    columns = [column_or_1d(column) for column in columns]
+    if not len(columns[0]):
+        raise ValueError("There are no clips to score.")
+    return columns
 
 
 def check_curve(times, scores):

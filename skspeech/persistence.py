@@ -117,7 +117,7 @@ class ModelVersionWarning(UserWarning):
 # -- What callers use ------------------------------------------------------------------------------
 
 
-def save(model, path):
+def save(model, path, *, training_clips=None):
     """Save a model to a file that anyone can load without running code from it.
 
     The file is written beside its place and then moved there: a save that is interrupted leaves
@@ -134,6 +134,9 @@ def save(model, path):
         scikit-learn, or a Pipeline of them.
     path : str or path-like
         The file, such as ``"model.skspeech"``. One that exists is replaced.
+    training_clips : sequence of clips, default=None
+        What the model was trained on. The file keeps a number for the content of each, by which
+        reports and ``skspeech evaluate`` tell a score on these clips from one on new clips.
 
     Returns
     -------
@@ -171,6 +174,10 @@ def save(model, path):
     if not isinstance(model, BaseEstimator):
         raise TypeError(f"model={model!r} is not an estimator of skspeech or scikit-learn.")
     model = _storable_copy(model)
+    if training_clips is not None:
+        from skspeech._heard import ATTRIBUTE, clip_keys
+
+        setattr(model, ATTRIBUTE, np.unique(clip_keys(training_clips)))
     networks = _network_ids(model)
     content = _dump(_fold(model))
     _tell_untrusted(model, content)

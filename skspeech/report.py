@@ -14,21 +14,28 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from skspeech._report_checks import MAX_MEASURED, Part, find_problems
+from skspeech._heard import clip_keys, was_trained_on
+from skspeech._report_checks import MAX_MEASURED, Finding, Part, find_problems
 from skspeech.audio import SAMPLING_RATE, as_clips
 from skspeech.ensemble import GeometricMeanVotingClassifier
+from skspeech.metrics import (
+    CONFIDENCE,
+    ScoreInterval,
+    counts_by_group,
+    score_interval,
+    scores_by_group,
+    wilson_limits,
+)
 
 __all__ = ["write_report"]
 
-_CONFIDENCE = 0.95
-_N_DRAWS = 4_000
-_MIN_GROUPS = 5  # fewer say too little of how much groups differ
 _N_MISTAKES = 12
 _SOUND_SECONDS = 8.0
 _MAX_MAPPED = 800
 _MIN_MAPPED = 10
 _MAX_MATRIX = 30  # classes of a confusion matrix that still fits on a page
 _MAX_CONFUSIONS = 15
+_MAX_GROUP_CLASSES = 12  # of a table of groups and classes
 _LIBRARIES = ("skspeech", "scikit-learn", "numpy", "torch")
 
 
@@ -43,14 +50,15 @@ def write_report(
     groups_train=None,
     groups_test=None,
     title=None,
+    proba=None,
 ):
     """Write one self-contained HTML page about a fitted classifier and the data.
 
-    It shows the score with a confidence interval, the learning curve and the leaderboard of a
-    :class:`~skspeech.TimeBudgetClassifier`, the confusion matrix, scores per class, the worst
-    mistakes to listen to, a map of the clips, their lengths and levels, and warns of what makes a
-    score untrustworthy: clips that are in both parts, speakers that are, silent and clipped
-    recordings, unequal classes.
+    It shows the score, what new clips will score, and the score of each group; the learning curve
+    and the leaderboard of a :class:`~skspeech.TimeBudgetClassifier`; the confusion matrix, scores
+    per class, the worst mistakes to listen to, a map of the clips, their lengths and levels. It
+    warns of what makes a score untrustworthy: clips that are in both parts, speakers that are,
+    silent and clipped recordings, unequal classes.
 
     Parameters
     ----------
@@ -69,10 +77,13 @@ def write_report(
     groups_train : array-like of shape (n_train,), default=None
         Speakers, or whatever else must not be in both parts.
     groups_test : array-like of shape (n_test,), default=None
-        The same of the test clips. With five or more groups, the confidence interval of the score
-        is that for new groups.
+        The same of the test clips. They are scored one by one, and with five or more of them the
+        page says what a new group will score.
     title : str, default=None
         Heading of the page; None is the name of the model's class.
+    proba : array-like of shape (n_test, n_classes), default=None
+        What was predicted for the test clips, by models like this one that were not trained on
+        them, as in cross-validation. None asks the model itself.
 
     Returns
     -------
@@ -92,9 +103,12 @@ def write_report(
 
     Notes
     -----
-    Confidence intervals are at 95 %. Those of a class's recall and precision are Wilson's [1]_.
-    That of the balanced accuracy is a bootstrap over groups where there are five or more. Else it
-    is made of Wilson's limits of each recall [2]_, and takes clips as independent of one another.
+    Intervals hold 9 times of 10. That of the score is :func:`skspeech.metrics.score_interval`;
+    those of a class's recall and precision are Wilson's [1]_.
+
+    Test clips that the model was trained on, as `X_train` or the model's file tell, are scored
+    apart: the score of the others is the one to believe. If it was trained on all of them, the page
+    says so.
 
     Which clips occur in both parts is found by content, and, for copies in another format or at
     another level, by correlating the waveforms of clips with similar embeddings. Where no groups
@@ -105,8 +119,6 @@ def write_report(
     ----------
     .. [1] E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
            Journal of the American Statistical Association 22, 1927.
-    .. [2] G. Y. Zou, A. Donner, "Construction of confidence limits about effect measures: a general
-           approach", Statistics in Medicine 27, 2008.
 
     Examples
     --------
@@ -136,21 +148,31 @@ def write_report(
     y_test = _checked_labels("X_test and y_test", X_test, y_test, groups_test)
     classes = _all_classes(model, y_test)
     rate = _sampling_rate(model)
-    test = Part("test", as_clips(X_test, sampling_rate=rate), y_test, _as_array(groups_test))
+    clips = as_clips(X_test, sampling_rate=rate)
+    groups_test = _as_array(groups_test)
     train = None
     if X_train is not None:
         y_train = _checked_labels("X_train and y_train", X_train, y_train, groups_train)
-        clips = as_clips(X_train, sampling_rate=rate)
-        train = Part("training", clips, y_train, _as_array(groups_train))
-    proba = _aligned_proba(model, X_test, classes)
+        train_clips = as_clips(X_train, sampling_rate=rate)
+        train = Part("training", train_clips, y_train, _as_array(groups_train))
+    is_cross_validated = proba is not None
+    proba = _aligned_proba(model, X_test, classes, proba)
+    heard = np.zeros(len(clips), dtype=bool)
+    if not is_cross_validated:
+        heard = _heard(model, clips, train)
+    apart = _scored_apart(heard, y_test, classes[proba.argmax(axis=1)])
+    if apart is not None and not apart["all"]:
+        clips, y_test, proba = clips[~heard], y_test[~heard], proba[~heard]
+        groups_test = None if groups_test is None else groups_test[~heard]
+    test = Part("test", clips, y_test, groups_test)
     page = template.render(
         title=title or f"Report: {type(model).__name__}",
-        **_describe(model, classes, proba, test, train),
+        **_describe(model, classes, proba, test, train, apart, is_cross_validated),
     )
     return _write(page, path)
 
 
-def _describe(model, classes, proba, test, train):
+def _describe(model, classes, proba, test, train, apart, is_cross_validated):
     """Everything that the template shows."""
     from skspeech._report_drawings import class_colors
 
@@ -159,17 +181,23 @@ def _describe(model, classes, proba, test, train):
     confusion = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(confusion, (true, predicted), 1)
     embeddings, embedding_name = _embed(model, test, train)
+    # What is known of one of the models says nothing of the others that predicted in its place.
+    run = None if is_cross_validated else model
+    findings = find_problems(
+        test,
+        train,
+        model.classes_,
+        embeddings if train is not None else None,
+        _voice_embeddings(model, test, train),
+    )
+    if apart is not None and not (apart["all"] and train is not None):
+        findings.insert(0, _heard_finding(apart))
     return {
-        "summary": _summary(model, confusion, true, predicted, test, train),
-        "findings": find_problems(
-            test,
-            train,
-            model.classes_,
-            embeddings if train is not None else None,
-            _voice_embeddings(model, test, train),
-        ),
-        "learning_curve": _learning_curve(model),
-        "leaderboard": _leaderboard(model, test, classes, true),
+        "summary": _summary(run, confusion, true, predicted, test, train, apart),
+        "by_group": _by_group(test, classes[predicted]),
+        "findings": findings,
+        "learning_curve": _learning_curve(run),
+        "leaderboard": None if run is None else _leaderboard(model, test, classes, true),
         "confusion": _confusion(confusion, classes),
         "per_class": _per_class(confusion, classes, train),
         "mistakes": _worst_mistakes(proba, true, predicted, classes, test),
@@ -177,7 +205,7 @@ def _describe(model, classes, proba, test, train):
         "colors": class_colors(len(classes)),
         "classes": [str(label) for label in classes],
         "statistics": _statistics(test, train),
-        "colophon": _colophon(model),
+        "colophon": _colophon(model, run),
     }
 
 
@@ -226,10 +254,47 @@ def _all_classes(model, y_test):
     return np.union1d(known, y_test)
 
 
-def _aligned_proba(model, X, classes):
+def _aligned_proba(model, X, classes, given=None):
+    shape = (len(X), len(model.classes_))
+    if given is not None and np.shape(given) != shape:
+        raise ValueError(
+            f"proba has shape {np.shape(given)}; for these clips it should be {shape}."
+        )
     proba = np.zeros((len(X), len(classes)))
-    proba[:, np.searchsorted(classes, model.classes_)] = model.predict_proba(X)
+    known = np.searchsorted(classes, model.classes_)
+    proba[:, known] = model.predict_proba(X) if given is None else given
     return proba
+
+
+def _heard(model, clips, train):
+    """Which test clips the model was trained on, by its file or by the training part."""
+    heard = was_trained_on(model, clips)
+    if train is not None:
+        keys = clip_keys(clips)
+        heard |= np.isin(keys, clip_keys(train.clips)) & (keys != 0)
+    return heard
+
+
+def _scored_apart(heard, true, predicted):
+    """How the model does on clips that it was trained on; None where there are none."""
+    if not heard.any():
+        return None
+    true, predicted = true[heard], predicted[heard]
+    recalls = [np.mean(predicted[true == label] == label) for label in np.unique(true)]
+    return {"n": len(true), "all": bool(heard.all()), "score": float(np.mean(recalls))}
+
+
+def _heard_finding(heard):
+    one = heard["n"] == 1
+    title = f"{heard['n']:,} test clip{' is' if one else 's are'} also in the training part"
+    text = (
+        "All scores on this page are of clips that the model was trained on. They say nothing of "
+        "new clips: test with others."
+        if heard["all"]
+        else "They are left out of this page: the model has seen them, and its balanced accuracy "
+        f"on them, {heard['score']:.1%}, says nothing of new clips."
+    )
+    return Finding("serious", title, text)
 
 
 def _sampling_rate(model):
@@ -247,16 +312,18 @@ def _extractors(model):
 # Scores -------------------------------------------------------------------------------------------
 
 
-def _summary(model, confusion, true, predicted, test, train):
+def _summary(run, confusion, true, predicted, test, train, heard):
     present = confusion.sum(axis=1) > 0
     recalls = np.diag(confusion)[present] / confusion.sum(axis=1)[present]
-    low, high, method = _score_interval(confusion, true, predicted, test.groups)
-    seconds = getattr(model, "timing_", {}).get("total")
-    best = getattr(model, "best_score_", np.nan)
+    interval = score_interval(true, predicted, test.groups)
+    if heard is not None and heard["all"]:
+        interval = ScoreInterval(np.nan, np.nan, "no measure of what it does with new clips")
+    best = getattr(run, "best_score_", np.nan)
     return {
         "balanced_accuracy": float(recalls.mean()),
-        "interval": (low, high),
-        "interval_method": method,
+        "interval": interval,
+        "confidence": CONFIDENCE,
+        "heard": heard,
         "accuracy": float(np.diag(confusion).sum() / confusion.sum()),
         "chance": 1 / int(present.sum()),
         "n_classes": len(confusion),
@@ -264,45 +331,30 @@ def _summary(model, confusion, true, predicted, test, train):
         "n_train": None if train is None else len(train.clips),
         "n_groups": None if test.groups is None else len(np.unique(test.groups)),
         "validated": None if not np.isfinite(best) else float(best),
-        "scoring": getattr(model, "scoring", None),
-        "fit_seconds": seconds,
+        "scoring": getattr(run, "scoring", None),
+        "fit_seconds": getattr(run, "timing_", {}).get("total"),
     }
 
 
-def _score_interval(confusion, true, predicted, groups):
-    """Limits of the balanced accuracy, and how they were found."""
-    rng = np.random.default_rng(0)
-    tail = (1 - _CONFIDENCE) / 2
-    n_groups = 0 if groups is None else len(np.unique(groups))
-    if n_groups >= _MIN_GROUPS:
-        draws = _bootstrap_groups(true, predicted, groups, len(confusion), rng)
-        low, high = np.nanquantile(draws, [tail, 1 - tail])
-        return float(low), float(high), f"for new groups: bootstrap over {n_groups} of them"
-    return (*_mean_interval(confusion), "for clips like these, taken as independent")
-
-
-def _mean_interval(confusion):
-    """Limits of a mean of shares, from Wilson's limits of each: squared distances add up."""
-    shares = [_share(row[i], row.sum()) for i, row in enumerate(confusion) if row.any()]
-    value, low, high = (
-        np.array([share[key] for share in shares]) for key in ("value", "low", "high")
-    )
-    down, up = (np.linalg.norm(d) / len(shares) for d in (value - low, high - value))
-    return max(0.0, float(value.mean() - down)), min(1.0, float(value.mean() + up))
-
-
-def _bootstrap_groups(true, predicted, groups, n_classes, rng):
-    """Balanced accuracy of samples of groups, drawn with replacement."""
-    _, group = np.unique(groups, return_inverse=True)
-    shape = (group.max() + 1, n_classes)
-    totals, hits = np.zeros(shape), np.zeros(shape)
-    np.add.at(totals, (group, true), 1)
-    np.add.at(hits, (group, true), true == predicted)
-    weights = rng.multinomial(len(totals), np.full(len(totals), 1 / len(totals)), size=_N_DRAWS)
-    drawn = weights @ totals
-    # Classes that none of the drawn groups has do not count.
-    recalls = np.divide(weights @ hits, drawn, out=np.full(drawn.shape, np.nan), where=drawn > 0)
-    return np.nanmean(recalls, axis=1)
+def _by_group(test, predicted):
+    """A row for each group: clips, score, and the recall of each class where these are few."""
+    if test.groups is None:
+        return None
+    scores = scores_by_group(test.labels, predicted, test.groups)
+    _, labels, counts, hits = counts_by_group(test.labels, predicted, test.groups)
+    shows_classes = 1 < len(labels) <= _MAX_GROUP_CLASSES
+    return {
+        "classes": [str(label) for label in labels] if shows_classes else [],
+        "rows": [
+            {
+                "name": str(name),
+                "n": int(n.sum()),
+                "score": score,
+                "recalls": [k / m if m else None for k, m in zip(hit, n)] if shows_classes else [],
+            }
+            for (name, score), n, hit in zip(scores.items(), counts, hits)
+        ],
+    }
 
 
 def _per_class(confusion, classes, train):
@@ -329,12 +381,10 @@ def _per_class(confusion, classes, train):
 
 def _share(k, n):
     """A share with Wilson's interval; None where there is nothing to take a share of."""
-    from scipy.stats import binomtest
-
     if n == 0:
         return None
-    interval = binomtest(int(k), int(n)).proportion_ci(_CONFIDENCE, method="wilson")
-    return {"value": float(k / n), "low": float(interval.low), "high": float(interval.high)}
+    low, high = wilson_limits(k, n)
+    return {"value": float(k / n), "low": low, "high": high}
 
 
 def _confusion(confusion, classes):
@@ -376,7 +426,12 @@ def _leaderboard(model, test, classes, true):
         order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
         keys = ("name", "score", "weight", "mean_fit_time", "predict_time", "status")
         rows = [{key: _plain(results[key][i]) for key in keys} for i in order]
-        return {"kind": "candidates", "rows": rows, "failures": list(model.failures_)}
+        kept = {row["name"] for row in rows if row["status"] == "kept as validated"}
+        failures = [
+            (name, "is kept as validated" if name in kept else "failed", *what)
+            for name, *what in model.failures_
+        ]
+        return {"kind": "candidates", "rows": rows, "failures": failures}
     ensemble = getattr(model, "ensemble_", model)
     if not isinstance(ensemble, GeometricMeanVotingClassifier):
         return None
@@ -606,7 +661,7 @@ def _quantiles(values):
 # The page -----------------------------------------------------------------------------------------
 
 
-def _colophon(model):
+def _colophon(model, run):
     versions = {}
     for library in _LIBRARIES:
         try:
@@ -618,7 +673,7 @@ def _colophon(model):
         "python": platform.python_version(),
         "versions": versions,
         "model": repr(model),
-        "summary": model.summary() if hasattr(model, "results_") else None,
+        "summary": run.summary() if hasattr(run, "results_") else None,
     }
 
 

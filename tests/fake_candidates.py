@@ -42,6 +42,15 @@ class Logistic(Fake):
         return self
 
 
+class FailsOnAllRows(Logistic):
+    """Can be validated on a part of the rows, and not be trained on all 150."""
+
+    def fit(self, X, y):
+        if len(X) == 150:
+            raise ValueError("too many rows")
+        return super().fit(X, y)
+
+
 class Sleeper(Fake):
     def misbehave(self, X, y):
         time.sleep(3600)

@@ -30,6 +30,7 @@ from skspeech.candidates import PRESETS
 from skspeech.cli import embed, main, predict, shown
 from skspeech.cli.audited import audited
 from skspeech.cli.fit import _fit as fit_command
+from skspeech.cli.fit import _train
 from skspeech.cli.inputs import chunks, read_labelled, salvage, split
 from skspeech.cli.quantities import SECONDS
 from skspeech.cli.shown import FitProgress, Scores, console
@@ -98,10 +99,20 @@ def _bad_clip(folder):
 def test_help_names_every_command(run):
     status, out, _ = run("--help")
     assert status == 0
-    commands = ["fit", "predict", "evaluate", "report", "embed", "weights", "benchmark", "info"]
-    assert [line.split()[0] for line in out.splitlines() if re.match(r"  [a-z]+  ", line)] == (
-        commands
-    )
+    commands = [
+        "fit",
+        "cross-validate",
+        "predict",
+        "evaluate",
+        "report",
+        "embed",
+        "weights",
+        "benchmark",
+        "info",
+    ]
+    assert [
+        line.split()[0] for line in out.splitlines() if re.match(r"  [a-z][a-z-]*  ", line)
+    ] == (commands)
     for command in commands:
         status, out, _ = run(command, "--help")
         assert status == 0
@@ -322,15 +333,18 @@ def test_held_out_groups_are_nowhere_else():
     train, test = split(data, 0.25, seed=0)
     assert set(train.groups.tolist()).isdisjoint(test.groups.tolist())
     assert 10 <= len(test) <= 20
-    with pytest.raises(ValueError, match=r"2 groups, too few to hold out 0\.2"):
-        split(_labelled(["a", "b"] * 10, ["x", "y"] * 10), 0.2, seed=0)
-    with pytest.raises(ValueError, match=r"all clips of '.' would be held out"):
-        split(_labelled(["a", "b"] * 10, ["x", "y"] * 10), 0.5, seed=0)
+    tied = _labelled(["a", "b"] * 10, ["x", "y"] * 10)
+    with pytest.raises(
+        ValueError, match=r"all clips of each class are in one group.*--groups none"
+    ):
+        split(tied, 0.5, seed=0)
 
 
-def test_too_few_to_hold_out():
-    with pytest.raises(ValueError, match=r"too few to hold out 0\.9"):
-        split(_labelled(["a", "a", "b", "b"]), 0.9, seed=0)
+def test_a_class_of_one_clip_is_not_held_out_and_others_leave_one_to_learn_from():
+    _, test = split(_labelled(["a", "a", "b", "b", "c"]), 0.9, seed=0)
+    assert sorted(test.labels) == ["a", "b"]
+    with pytest.raises(ValueError, match=r"each class has one clip only\. Leave --test-size out\."):
+        split(_labelled(["a", "b"]), 0.5, seed=0)
 
 
 # -- Clips as they come ----------------------------------------------------------------------------
@@ -807,6 +821,196 @@ def _fit(folder, output, *more):
     return ["fit", folder, "-o", output, "--time-budget", "20", "--preset", "fast", *more]
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """The line-up is one candidate, which needs no network."""
+
+    def candidates(*_, **__):
+        model = make_pipeline(SpectralStatistics(n_jobs=1), ShrinkageDiscriminantAnalysis())
+        return [Candidate("spectra", model)]
+
+    monkeypatch.setattr("skspeech.time_budget.line_ups.default_candidates", candidates)
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """Clips of three words by six speakers; one more word is said by the first speaker only."""
+    words = make_speech_like(54, n_classes=3, n_speakers=6, duration=0.5, random_state=0)
+    root = tmp_path_factory.mktemp("crowd") / "clips"
+    for i, (waveform, code, speaker) in enumerate(zip(words.data, words.target, words.groups)):
+        label = "rare" if speaker == "speaker 1" and i % 3 == 0 else words.target_names[code]
+        place = root / label / speaker
+        place.mkdir(parents=True, exist_ok=True)
+        soundfile.write(place / f"{i:02}.wav", waveform, 16_000)
+    return root
+
+
+def _quick_fit(folder, output, *more):
+    return ["fit", folder, "-o", output, "--time-budget", "60", *more]
+
+
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
+def test_fit_says_which_groups_were_held_out_and_what_each_scores(quick, crowd, tmp_path, run):
+    command = _quick_fit(crowd, tmp_path / "m.skspeech", "--test-size", "0.3")
+    status, out, err = run(*command)
+    assert status == 0
+    told = re.search(r"more are held out, the groups '(speaker \d)', '(speaker \d)'\.", err)
+    assert "Not of 'rare': there is only one group to learn from." in err
+    for group in told.groups():
+        assert group != "speaker 1"
+        assert re.search(rf"^ *{group} +9 +[01]\.\d+ ", out, re.M)
+    assert "There is no honest interval: only 2 groups." in out
+    assert "cross-validate scores all groups, each of them once." in out
+    lines = err.splitlines()
+    standing = [re.sub(r"^\[.*?\] ", "", line) for line in lines if "balanced accuracy" in line]
+    assert len(standing) == len(set(standing))  # a line is told once
+    others = {
+        re.search(r"the groups (.*)\.", run(*command, "--overwrite", "--seed", seed)[2]).group(1)
+        for seed in (1, 2, 3)
+    }
+    assert len(others) > 1
+
+
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
+def test_a_split_is_saved_and_the_model_knows_its_training_clips(quick, crowd, tmp_path, run):
+    output, folder = tmp_path / "m.skspeech", tmp_path / "split"
+    command = _quick_fit(crowd, output, "--test-size", "0.3", "--save-split", folder, "--json")
+    status, out, err = run(*command)
+    held_out = json.loads(out)["held_out"]
+    assert status == 0
+    train, test = (read_labelled(folder / f"{part}.csv") for part in ("train", "test"))
+    assert len(train) + len(test) == 54
+    assert set(train.groups.tolist()).isdisjoint(test.groups.tolist())
+
+    status, out, _ = run("evaluate", output, folder / "test.csv", "--json")
+    scores = json.loads(out)
+    assert (status, scores["n_trained_on"], scores["trained_on"]) == (0, 0, None)
+    assert {key: scores[key] for key in held_out} == held_out
+
+    for path in list(crowd.rglob("*.wav")):  # whatever clips are called
+        path.rename(path.with_name(f"renamed {path.name}"))
+    try:
+        scores = json.loads(run("evaluate", output, crowd, "--json")[1])
+        assert (scores["n_trained_on"], scores["trained_on"]["n_clips"]) == (len(train), len(train))
+        assert scores["balanced_accuracy"] == held_out["balanced_accuracy"]
+        _, out, _ = run("evaluate", output, crowd)
+        assert f"The model was trained on {len(train)} of these 54 clips." in out
+        assert "Clips that it was trained on, which say nothing of new ones: " in out
+        page = tmp_path / "page.html"
+        _, _, err = run("report", output, crowd, "-o", page)
+        assert f"The model was trained on {len(train)} of these 54 clips." in err
+        assert f"{len(train)} test clips are also in the training part" in page.read_text()
+    finally:
+        for path in list(crowd.rglob("*.wav")):
+            path.rename(path.with_name(path.name.removeprefix("renamed ")))
+
+    scores = json.loads(run("evaluate", output, folder / "train.csv", "--json")[1])  # nothing new
+    assert (scores["n_clips"], scores["balanced_accuracy"]) == (0, None)
+    assert run(*command)[0] == 2  # nothing is overwritten
+
+
+def test_a_file_that_does_not_know_its_training_clips_says_so(model, folder, run):
+    assert "does not say which clips it was trained on" in run("evaluate", model, folder)[1]
+
+
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
+def test_the_final_model_is_trained_on_everything(quick, crowd, tmp_path, run):
+    output = tmp_path / "m.skspeech"
+    status, out, err = run(*_quick_fit(crowd, output, "--test-size", "0.3", "--refit-all"))
+    assert status == 0
+    assert "Training again, on all 54 clips." in err
+    assert re.search(
+        r"trained on all 54 clips; the scores above are of the one that .* on \d+ ", out
+    )
+    _, out, _ = run("evaluate", output, crowd)
+    assert "The model was trained on 54 of these 54 clips." in out
+
+
+@pytest.mark.parametrize("option", [["--refit-all"], ["--save-split", "folder"]])
+def test_what_is_about_held_out_clips_needs_some(option, folder, tmp_path, run):
+    status, _, err = run("fit", folder, "-o", tmp_path / "m.skspeech", *option)
+    assert status == 2
+    assert f"{option[0]} needs --test-size" in err
+
+
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
+def test_cross_validation_scores_each_group_once(quick, crowd, tmp_path, run):
+    page = tmp_path / "page.html"
+    command = ["cross-validate", crowd, "--time-budget", "60"]
+    status, out, err = run(*command, "--json", "-o", page)
+    results = json.loads(out)
+    assert status == 0
+    # The first speaker has all clips of a word, which could not be learnt without him.
+    assert (results["n_folds"], results["n_clips"]) == (5, 45)
+    assert list(results["per_group"]) == [f"speaker {i}" for i in range(2, 7)]
+    scores = [row["balanced_accuracy"] for row in results["per_group"].values()]
+    interval = results["interval"]
+    assert interval["low"] <= np.mean(scores) <= interval["high"]
+    assert interval["meaning"] == "for a new group, from 5 of them"
+    assert "5 trainings of up to 60 s each; 45 of 54 clips are held out once." in err
+    assert "Not scored, because they have only one group: rare." in err
+    assert (
+        len(re.findall(r"^Fold \d of 5: balanced accuracy \d\.\d+ of 9 clips of", err, re.M)) == 5
+    )
+    text = page.read_text()
+    assert "Scores per group" in text
+    assert "Leaderboard" not in text
+
+    status, out, _ = run(*command, "-q", "--groups", "none", "--folds", "2")
+    assert status == 0
+    assert re.search(r"2 folds: 54 clips; balanced accuracy .*9 times of 10 it is", out, re.S)
+
+
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
+def test_cross_validation_that_is_interrupted_tells_what_is_done(quick, crowd, run, monkeypatch):
+    done = []
+
+    def train(*arguments):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return _train(*arguments)
+
+    monkeypatch.setattr("skspeech.cli.cross_validate._train", train)
+    status, out, _ = run("cross-validate", crowd, "--time-budget", "60")
+    assert status == 130
+    assert "2 folds: 18 clips" in out
+
+
+def test_validation_that_promised_more_is_remarked_on():
+    labels = ["a", "b"] * 10
+    scores = Scores(["a", "b"], labels, ["a"] * 20)
+    assert "Validation said 0.950, the held-out clips say 0.500: clips are few" in (
+        shown.remark_on_validation(0.95, scores)
+    )
+    assert shown.remark_on_validation(0.55, scores) == ""
+    assert shown.remark_on_validation(float("nan"), scores) == ""
+    in_groups = Scores(["a", "b"], labels, ["a"] * 20, None, ["x", "x", "y", "y"] * 5)
+    assert "groups differ" in shown.remark_on_validation(0.95, in_groups)
+
+
+def test_every_member_is_on_the_board(capsys):
+    row = {"status": "ok", "mean_fit_time": 1.0, "predict_time": 0.001}
+    board = [
+        {"name": f"candidate {i}", "score": 0.9 - i / 100, "weight": float(i == 17), **row}
+        for i in range(20)
+    ]
+    board[17]["status"] = "kept as validated"
+    failures = [
+        {"name": "candidate 17", "error": "TimeoutError: late", "kept": True},
+        {"name": "candidate 19", "error": "ValueError: no", "kept": False},
+    ]
+    shown.print_fit(
+        {"leaderboard": board, "failures": failures, "seconds": 1.0, "validation_score": 0.9}
+    )
+    out = capsys.readouterr().out
+    assert "candidate 17" in out.split("…")[0]
+    assert "candidate 16" not in out
+    assert "… and 7 more, which do not vote." in out
+    assert "candidate 17 is kept as validated: TimeoutError: late" in out
+    assert "candidate 19 failed: ValueError: no" in out
+
+
 @pytest.mark.network
 def test_from_a_folder_to_predictions(folder, tmp_path, run):
     output = tmp_path / "model.skspeech"
@@ -835,7 +1039,7 @@ def test_from_a_folder_to_predictions(folder, tmp_path, run):
 def test_what_fit_prints(folder, tmp_path, run):
     status, out, err = run(*_fit(folder, tmp_path / "m.skspeech", "--test-size", "0.25"))
     assert status == 0
-    assert "27 clips of 3 classes in 3 groups; 9 more are held out." in err
+    assert "27 clips of 3 classes in 3 groups; 9 more are held out, the group 'speaker" in err
     assert re.search(r"^\[ +\d+\.\d s\] balanced accuracy \d\.\d+: \S+", err, re.M)
     assert re.search(r"candidate +balanced accuracy +weight", out)
     assert "Held out: 9 clips; balanced accuracy" in out
@@ -1070,6 +1274,7 @@ EVENTS = [
     {"event": "embedding", "time": 1.0, "candidate": "words", "n_rows": 5, "level": 5},
     {"event": "snapshot", "time": 2.0, "score": float("nan"), "members": {"speaker": 1.0}},
     {"event": "snapshot", "time": 3.0, "score": 0.75, "members": {"speaker": 0.5, "words": 0.5}},
+    {"event": "snapshot", "time": 3.5, "score": 0.75, "members": {"speaker": 0.5, "words": 0.5}},
     {"event": "candidate", "time": 3.0, "candidate": "words", "fold": 0, "score": 1, "final": True},
     {"event": "failure", "time": 4.0, "candidate": "music", "exception": "ValueError: [no] sound"},
 ]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skspeech._folds import stratified_folds, why_no_fold
+from skspeech._folds import hold_out, stratified_folds, why_no_fold
 
 
 def check_folds(folds, codes, groups=None):
@@ -131,3 +131,49 @@ def test_the_reason_is_told(codes, groups, reason):
 def test_folds_are_at_least_two():
     with pytest.raises(ValueError, match="n_splits=1 is not accepted"):
         stratified_folds([0, 0, 1, 1], 1)
+
+
+# One part ----------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=100)
+@given(rows, st.floats(0.05, 0.95), st.integers(0, 3), st.booleans())
+def test_one_part_of_any_rows_in_any_groups(rows, size, seed, grouped):
+    codes, groups = np.array(rows).T
+    groups = groups if grouped else None
+    train, test = hold_out(codes, size, groups=groups, random_state=seed)
+    assert bool(why_no_fold(codes, groups)) == (not len(test))
+    check_folds([(train, test)] if len(test) else [], codes, groups)
+
+
+def test_the_part_is_like_the_whole_where_groups_are_uneven():
+    """As when a phone's folder has speakers who say some words far more often than others."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(16), 20)
+        codes = np.concatenate([rng.choice(4, 20, p=rng.dirichlet(np.ones(4))) for _ in range(16)])
+        _, test = hold_out(codes, 0.25, groups=groups, random_state=seed)
+        np.testing.assert_allclose(np.bincount(codes[test]) / np.bincount(codes), 0.25, atol=0.07)
+
+
+def test_every_class_is_held_out_where_speakers_have_one_class_each():
+    codes = np.repeat(np.arange(6), 12)
+    groups = np.repeat(np.arange(18), 4)
+    for size in (0.05, 0.3):
+        _, test = hold_out(codes, size, groups=groups, random_state=0)
+        assert np.bincount(codes[test], minlength=6).tolist() == [4] * 6
+
+
+def test_the_seed_decides_on_the_part():
+    codes, groups = np.tile([0, 1], 30), np.repeat(np.arange(20), 3)
+    for group_of in (None, groups):
+        tests = [hold_out(codes, 0.2, groups=group_of, random_state=s)[1] for s in (0, 0, 1, 2, 3)]
+        assert tests[0].tolist() == tests[1].tolist()
+        assert len({tuple(test) for test in tests}) > 2
+
+
+def test_many_groups_take_no_longer_than_one_waits():
+    rng = np.random.default_rng(0)
+    groups, codes = rng.integers(0, 3000, 20_000), rng.integers(0, 50, 20_000)
+    _, test = hold_out(codes, 0.2, groups=groups, random_state=0)
+    np.testing.assert_allclose(np.bincount(codes[test]) / np.bincount(codes), 0.2, atol=0.05)

@@ -72,3 +72,7 @@ def test_unscored_candidates_come_last_and_the_rest_is_counted():
     assert rows[-1] == ["c0", "–", "", "–", "ok"]
     assert "more in" not in html
     assert "3 more in" in leaderboard_html(results, "")
+    results["weight"][2] = 0.5  # the last but one votes: it is shown among the first
+    html = leaderboard_html(results, "")
+    assert _cells(html)[-1][0] == "c2"
+    assert "2 more in" in html

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from skspeech.metrics import area_under_learning_curve, balanced_accuracy_over_time
+from skspeech.metrics import (
+    area_under_learning_curve,
+    balanced_accuracy_over_time,
+    score_interval,
+    scores_by_group,
+    wilson_limits,
+)
 
 
 def step_area_by_quadrature(times, scores, time_budget, t0):
@@ -117,3 +123,119 @@ def test_no_predictions_give_no_scores():
 def test_bad_predictions_are_named(y_true, predictions, classes, message):
     with pytest.raises(ValueError, match=message):
         balanced_accuracy_over_time(y_true, predictions, classes=classes)
+
+
+# -- What a score says of new clips ----------------------------------------------------------------
+
+
+def recall_by_hand(y_true, y_pred, label):
+    own = [i for i in range(len(y_true)) if y_true[i] == label]
+    return sum(y_pred[i] == label for i in own) / len(own)
+
+
+def score_by_hand(y_true, y_pred):
+    labels = sorted(set(y_true))
+    return sum(recall_by_hand(y_true, y_pred, label) for label in labels) / len(labels)
+
+
+def answers(rng, skill, n_clips):
+    """Clips of three classes, of which a share is recognised."""
+    y_true = rng.integers(0, 3, n_clips)
+    return y_true, np.where(rng.random(n_clips) < skill, y_true, (y_true + 1) % 3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_by_group_are_those_of_a_slow_reference(seed):
+    rng = np.random.default_rng(seed)
+    y_true, y_pred = answers(rng, 0.6, 60)
+    groups = rng.choice(["cid", "ann", "bob"], 60)
+    expected = {}
+    for group in ["ann", "bob", "cid"]:
+        own = [i for i in range(60) if groups[i] == group]
+        expected[group] = score_by_hand([y_true[i] for i in own], [y_pred[i] for i in own])
+    found = scores_by_group(y_true, y_pred, groups)
+    assert list(found) == list(expected)
+    assert found == pytest.approx(expected)
+
+
+def test_limits_for_new_groups_are_those_of_the_t_distribution():
+    # Scores 0.2, 0.4, 0.6, 0.8, 1.0: mean 0.6, deviation 0.1 ** 0.5; t(0.95, 4) = 2.132.
+    y_true = np.zeros(50, dtype=int)
+    y_pred = np.concatenate([[0] * n + [1] * (10 - n) for n in (2, 4, 6, 8, 10)])
+    groups = np.repeat(list("abcde"), 10)
+    half = 2.13185 * 0.1**0.5
+    for n_new, expected in [(1, half * 1.2**0.5), (5, half * 0.4**0.5), (np.inf, half * 0.2**0.5)]:
+        low, high, meaning = score_interval(y_true, y_pred, groups, n_new=n_new)
+        assert low == pytest.approx(max(0, 0.6 - expected), abs=1e-4)
+        assert high == pytest.approx(min(1, 0.6 + expected), abs=1e-4)
+        assert meaning.endswith("from 5 of them")
+
+
+def test_new_groups_are_between_the_limits_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    inside = {1: [], np.inf: []}
+    for _ in range(300):
+        skills = np.clip(rng.normal(0.7, 0.12, 9), 0, 1)
+        y_true, y_pred = np.concatenate([answers(rng, skill, 40) for skill in skills], axis=1)
+        groups = np.repeat(np.arange(9), 40)
+        new = groups == 8
+        score = scores_by_group(y_true[new], y_pred[new], groups[new])[8]
+        for n_new, truth in [(1, score), (np.inf, 0.7)]:
+            low, high, _ = score_interval(y_true[~new], y_pred[~new], groups[~new], n_new=n_new)
+            inside[n_new].append(low <= truth <= high)
+    for hits in inside.values():
+        assert 0.86 <= np.mean(hits) <= 0.94
+
+
+def test_limits_without_groups_hold_for_independent_clips():
+    rng = np.random.default_rng(0)
+    recalls, y_true = np.array([0.95, 0.8, 0.6]), np.repeat([0, 1, 2], 25)
+    hits = 0
+    for _ in range(400):
+        y_pred = np.where(rng.random(75) < recalls[y_true], y_true, (y_true + 1) % 3)
+        low, high, meaning = score_interval(y_true, y_pred)
+        hits += low <= recalls.mean() <= high
+    assert 0.86 <= hits / 400 <= 0.94
+    assert "independent" in meaning
+
+
+def test_groups_that_are_equal_by_chance_leave_a_doubt():
+    y_true, groups = np.tile(["a", "b"], 50), np.repeat(np.arange(5), 20)
+    low, high, _ = score_interval(y_true, y_true, groups)
+    assert 0.9 < low < 0.99
+    assert high == 1
+
+
+def test_few_groups_give_no_limits_and_say_so():
+    y_true, groups = np.tile(["a", "b"], 50), np.arange(100) % 4
+    interval = score_interval(y_true, y_true, groups)
+    assert not interval
+    assert interval.meaning == "no honest interval: only 4 groups"
+    assert score_interval(y_true, y_true)
+
+
+def test_wilson_s_limits():
+    # Newcombe 1998 gives such limits to four places; these are by the closed formula.
+    z, n, p = 1.959964, 10, 0.8
+    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    expected = (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+    np.testing.assert_allclose(wilson_limits(8, 10, 0.95), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_new": 0}, "n_new=0 must be"),
+        ({"n_new": 1.5}, "n_new=1.5 must be"),
+        ({"confidence": 90}, "confidence=90 must be"),
+        ({"groups": [1]}, "inconsistent numbers of samples"),
+    ],
+)
+def test_what_can_t_be_an_interval_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        score_interval(["a", "b"], ["a", "b"], **options)
+
+
+def test_no_clips_have_no_score():
+    with pytest.raises(ValueError, match="no clips"):
+        score_interval([], [])

@@ -41,6 +41,7 @@ from skspeech import (
     SpeakerEmbeddingClassifier,
     TimeBudgetClassifier,
 )
+from skspeech._heard import was_trained_on
 from skspeech._pickled import PickledClassifier
 from skspeech.datasets import make_speech_like
 from skspeech.persistence import (
@@ -131,6 +132,23 @@ def test_every_estimator_can_be_saved(name, cls, path):
     loaded = load(path)
     assert type(loaded) is cls
     assert repr(loaded) == repr(estimator)
+
+
+@pytest.mark.parametrize("name", ["time budget", "pipeline"])
+def test_a_model_file_knows_the_training_clips(name, path):
+    clips = list(np.random.default_rng(0).normal(size=(4, 800)).astype(np.float32))
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    if name == "time budget":
+        model = TimeBudgetClassifier(_members(), time_budget=10)
+    save(model.fit(X, y), path, training_clips=clips[:2])
+    assert not was_trained_on(model, clips).any()  # the file says it, and the model is as it was
+    loaded = load(path)
+    assert was_trained_on(loaded, clips).tolist() == [True, True, False, False]
+    assert not was_trained_on(loaded, ["missing.wav"]).any()
+    save(loaded, path)
+    assert was_trained_on(load(path), clips).sum() == 2
+    if name == "time budget":
+        assert not was_trained_on(loaded.fit(X, y), clips).any()  # it has forgotten them
 
 
 def test_saving_changes_nothing_in_the_model(path):

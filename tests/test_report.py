@@ -16,6 +16,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 
+import skspeech
 from skspeech import GeometricMeanVotingClassifier, SpectralStatistics, TimeBudgetClassifier
 from skspeech import report as report_module
 from skspeech._report_checks import Part, _best_correlation, find_problems, voices_in_common
@@ -29,6 +30,7 @@ from skspeech._report_drawings import (
 )
 from skspeech.audio import as_clips
 from skspeech.datasets import make_speech_like
+from skspeech.metrics import score_interval, scores_by_group, wilson_limits
 from skspeech.report import write_report
 
 RATE = 16_000
@@ -138,7 +140,7 @@ def test_a_run_under_a_time_budget_is_told_in_full(classifier, speech, write):
         title="Words",
     )
     score = balanced_accuracy_score(y, classifier.predict(X))
-    assert f"{100 * score:.1f} % 95 % confidence:" in page.text
+    assert f"{100 * score:.1f} % no honest interval: only 3 groups" in page.text
     assert f"{len(X)} test clips of 3 groups, {len(X_train)} training clips, 4 classes" in page.text
     for heading in ("Learning curve", "Leaderboard", "Scores per class", "Confusion matrix"):
         assert heading in page.text
@@ -259,44 +261,54 @@ def test_integer_labels_and_object_labels_do(speech, write):
 # Figures ------------------------------------------------------------------------------------------
 
 
-def test_intervals_are_wilson_s():
-    share = report_module._share(8, 10)
-    # Newcombe 1998 gives such limits to four places; these are by the closed formula.
-    z, n, p = 1.959964, 10, 0.8
-    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    expected = (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
-    np.testing.assert_allclose([share["low"], share["high"]], expected, rtol=1e-5)
+def test_a_share_has_wilson_s_limits():
+    low, high = wilson_limits(8, 10)
+    assert report_module._share(8, 10) == {"value": 0.8, "low": low, "high": high}
     assert report_module._share(0, 0) is None
 
 
-def test_the_interval_of_the_score_covers_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    recalls, n_clips, n_repeats = np.array([0.95, 0.8, 0.6]), 25, 400
-    covered = 0
-    for _ in range(n_repeats):
-        hits = rng.binomial(n_clips, recalls)
-        confusion = np.diag(hits)
-        confusion[np.arange(3), [1, 2, 0]] = n_clips - hits
-        low, high = report_module._mean_interval(confusion)
-        covered += low <= recalls.mean() <= high
-    assert 0.92 <= covered / n_repeats <= 0.985
+def test_limits_are_for_new_groups_and_every_group_is_told(ensemble, speech, write):
+    X, y, _ = speech[1]
+    groups = np.array([f"speaker {i % 6}" for i in range(len(X))])
+    page = write(groups_test=groups)
+    low, high, meaning = score_interval(y, ensemble.predict(X), groups)
+    assert f"9 times of 10 it is between {100 * low:.1f} and {100 * high:.1f} %" in page.text
+    assert meaning in page.text
+    for name, score in scores_by_group(y, ensemble.predict(X), groups).items():
+        assert f"{name} {np.sum(groups == name)} {100 * score:.0f} %" in page.text
+    assert "Scores per group" not in write().text
 
 
-def test_the_interval_for_new_groups_is_wider_where_groups_differ():
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.arange(10), 20)
-    true = np.tile([0, 1], 100)
-    # Half of the speakers are never understood.
-    predicted = np.where(groups < 5, true, 1 - true)
-    confusion = np.array([[50, 50], [50, 50]])
-    by_group = report_module._score_interval(confusion, true, predicted, groups)
-    by_clip = report_module._score_interval(confusion, true, predicted, None)
-    assert by_group[1] - by_group[0] > 2 * (by_clip[1] - by_clip[0])
-    assert "10" in by_group[2]
-    few = report_module._score_interval(confusion, true, predicted, groups // 5)
-    assert few[2] == by_clip[2]
-    draws = report_module._bootstrap_groups(true, predicted, groups, 2, rng)
-    assert abs(draws.mean() - 0.5) < 0.02
+def test_clips_that_the_model_was_trained_on_are_scored_apart(speech, tmp_path, write):
+    (X_train, y_train, _), (X, y, _) = speech
+    model = make_pipeline(features(), GaussianNB()).fit(X_train, y_train)
+    model = skspeech.load(skspeech.save(model, tmp_path / "m", training_clips=X_train))
+    score = balanced_accuracy_score(y, model.predict(X))
+    told = balanced_accuracy_score(y_train[: len(X)], model.predict(X_train[: len(X)]))
+    known = {"X_train": X_train, "y_train": y_train}
+    for options in ({}, known):
+        page = write(model, X=[*X, *X_train[: len(X)]], y=[*y, *y_train[: len(X)]], **options)
+        assert f"{len(X)} test clips" in page.text
+        assert f"{100 * score:.1f} % 9 times of 10" in page.text
+        assert f"On {len(X)} clips that it was trained on {100 * told:.1f} %" in page.text
+        assert f"{len(X)} test clips are also in the training part" in page.text
+    for options in ({}, known):
+        page = write(model, X=X_train, y=y_train, **options)
+        assert "Balanced accuracy on clips that it was trained on" in page.text
+        assert "times of 10" not in page.text
+        assert page.text.count("also in the training part") == 1
+
+
+def test_predictions_of_other_models_are_taken_as_they_are(classifier, speech, write):
+    X, y, _ = speech[1]
+    proba = np.full((len(X), 4), 0.1)
+    proba[np.arange(len(X)), np.searchsorted(classifier.classes_, y)] = 0.7
+    page = write(classifier, proba=proba)
+    assert "Balanced accuracy on the test clips 100.0 %" in page.text
+    for of_this_model_alone in ("Learning curve", "Leaderboard", "In validation", "Training took"):
+        assert of_this_model_alone not in page.text
+    with pytest.raises(ValueError, match=r"proba has shape \(3, 4\)"):
+        write(classifier, proba=proba[:3])
 
 
 # Warnings about the data --------------------------------------------------------------------------

@@ -354,6 +354,32 @@ def test_a_bad_candidate_costs_only_itself(name, survivor):
     assert len(failure(survivor, name)) < 20_000
 
 
+def test_a_member_without_its_last_training_is_kept_as_validated(capsys):
+    told = []
+    clf = TimeBudgetClassifier(
+        [BAYES, ("shy", fake.FailsOnAllRows())],
+        time_budget=60,
+        random_state=0,
+        callbacks=told.append,
+        verbose=1,
+    )
+    clf.fit(X, y)
+    own = list(clf.results_["name"]).index("shy")
+    assert clf.results_["weight"][own] > 0
+    assert clf.results_["status"][own] == "kept as validated"
+    assert [e["kept"] for e in told if e["event"] == "failure"] == [True]
+    line = "shy is kept as validated: ValueError: too many rows"
+    assert line in clf.summary()
+    assert line in capsys.readouterr().out
+
+
+def test_a_score_that_fell_is_explained():
+    clf = TimeBudgetClassifier([BAYES], time_budget=20, random_state=0).fit(X, y)
+    assert "fell" not in clf.summary()
+    clf.learning_curve_ = {"time": np.arange(3.0), "score": np.array([np.nan, 0.844, 0.823])}
+    assert "The score fell from 0.844 to 0.823: members are chosen by the log loss" in clf.summary()
+
+
 def test_the_ensemble_is_good_in_spite_of_bad_candidates(survivor):
     assert survivor.score(X, y) > 0.93
     assert survivor.best_score_ > 0.93

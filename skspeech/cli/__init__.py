@@ -1,4 +1,4 @@
-"""The command ``skspeech``: fit, predict, evaluate, report, embed, weights, benchmark, info.
+"""The command ``skspeech``, and what it does with mistakes.
 
 Results go to standard output, everything else to standard error. The exit status is
 
@@ -19,7 +19,17 @@ import warnings
 import click
 
 # Each adds its command to the group.
-from skspeech.cli import benchmark, embed, evaluate, fit, info, predict, report, weights  # noqa: F401
+from skspeech.cli import (  # noqa: F401
+    benchmark,
+    cross_validate,
+    embed,
+    evaluate,
+    fit,
+    info,
+    predict,
+    report,
+    weights,
+)
 from skspeech.cli.common import INTERRUPTED, MISTAKE, PARTIAL, say, skspeech
 
 __all__ = ["main"]

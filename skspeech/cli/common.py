@@ -87,7 +87,17 @@ overwrite_option = click.option(
 class Commands(click.Group):
     """Commands in the order in which one needs them."""
 
-    order = ("fit", "predict", "evaluate", "report", "embed", "weights", "benchmark", "info")
+    order = (
+        "fit",
+        "cross-validate",
+        "predict",
+        "evaluate",
+        "report",
+        "embed",
+        "weights",
+        "benchmark",
+        "info",
+    )
 
     def list_commands(self, context):
         return sorted(self.commands, key=lambda name: (*self.order, name).index(name))

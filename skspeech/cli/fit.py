@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from skspeech._download import some
 from skspeech.cli.audited import audited
 from skspeech.cli.common import (
     EXIT_STATUS,
@@ -22,14 +23,21 @@ from skspeech.cli.common import (
     say,
     skspeech,
 )
-from skspeech.cli.inputs import read_labelled, split
+from skspeech.cli.inputs import check_split_folder, read_labelled, save_split, split
 from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import score
 from skspeech.cli.pretrained import fetch_what_is_missing
 from skspeech.cli.quantities import SECONDS, SHARE
 from skspeech.cli.readable import leave_out_bad
 from skspeech.cli.saving import save_somewhere
-from skspeech.cli.shown import FitProgress, fit_results, print_fit, print_scores, to_json
+from skspeech.cli.shown import (
+    FitProgress,
+    fit_results,
+    print_fit,
+    print_scores,
+    remark_on_validation,
+    to_json,
+)
 
 __all__ = []
 
@@ -60,6 +68,17 @@ __all__ = []
     metavar="SHARE",
     help="Share of the clips to hold out and score the model on, such as 0.2.",
 )
+@click.option(
+    "--save-split",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write train.csv and test.csv there: which clips were held out, for evaluate and report.",
+)
+@click.option(
+    "--refit-all",
+    is_flag=True,
+    help="Train once more afterwards, for as long again, on all clips, held-out ones too.",
+)
 @groups_option
 @columns_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is random.")
@@ -88,11 +107,16 @@ def _fit(data, output, **options):
     same sound twice, silence, clipping, missing groups. With --strict, it is an error.
 
     With --test-size, clips are held out, and the model is scored on them: that is the number to
-    believe. It has not learnt from these clips. Ctrl-C saves the best model so far and scores it;
-    a second Ctrl-C gives up.
+    believe. It has not learnt from these clips; with --refit-all, the model that is saved has.
+    Ctrl-C saves the best model so far and scores it; a second Ctrl-C gives up.
     """
     output = Path(output)
     check_output(output, options["overwrite"])
+    for name in ("save_split", "refit_all"):
+        if options[name] and options["test_size"] is None:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --test-size.")
+    if options["save_split"]:
+        check_split_folder(options["save_split"], options["overwrite"])
     labelled = read_labelled(
         data,
         path_column=options["path_column"],
@@ -108,18 +132,20 @@ def _fit(data, output, **options):
     train, test = labelled, None
     if options["test_size"] is not None:
         train, test = split(labelled, options["test_size"], options["seed"])
+        if options["save_split"]:
+            save_split(options["save_split"], train=train, test=test)
     if not options["quiet"]:
         say(_described(train, test))
 
     with Interrupts() as interrupts:
         classifier, n_more = _train(train, options, interrupts)
         n_bad += n_more
-        if [name for name, _ in classifier.ensemble_.estimators] == ["prior"]:
+        if _is_prior(classifier):
             reasons = sorted({reason for _, reason, _ in classifier.failures_})
             advice = "So no model was trained, and none is saved. More time may help."
             raise ValueError("\n".join([*reasons, advice]))
         with interrupts.saving():
-            saved = save_somewhere(classifier, output)
+            saved = save_somewhere(classifier, output, train.paths)
         if interrupts.count and saved is not None:
             say(f"Interrupted: the best model so far is in {saved}.")
         results = {
@@ -139,14 +165,27 @@ def _fit(data, output, **options):
                 results["held_out"] = scores.as_dict() if scores else None
         except KeyboardInterrupt:
             say("The model was not scored on the held-out clips.")
+        results["refitted"] = False
+        if options["refit_all"] and saved is not None and not interrupts.count:
+            results["refitted"] = _refit(labelled, saved, options, interrupts)
     if options["as_json"]:
         click.echo(to_json(results))
     else:
         print_fit(results)
         if scores is not None:
             print_scores(scores, "Held out")
+            if not scores.interval:
+                click.echo("cross-validate scores all groups, each of them once.")
+            remark = remark_on_validation(results["validation_score"], scores)
+            if remark:
+                click.echo(remark)
         if saved is not None:
             click.echo(f"The model is in {saved} ({saved.stat().st_size / 1e6:.1f} MB).")
+        if results["refitted"]:
+            click.echo(
+                f"It is trained on all {len(labelled)} clips; the scores above are of the one that "
+                f"was trained on {len(train)} of them."
+            )
     if interrupts.count:
         return INTERRUPTED
     return PARTIAL if n_bad or saved != output else 0
@@ -157,7 +196,36 @@ def _described(train, test):
     text = f"{len(train)} clips of {n_classes} classes"
     if train.groups is not None:
         text += f" in {len(np.unique(train.groups))} groups"
-    return text + (f"; {len(test)} more are held out." if test is not None else ".")
+    if test is None:
+        return f"{text}."
+    text += f"; {len(test)} more are held out"
+    unit = "clip"
+    if test.groups is not None:
+        unit, names = "group", np.unique(test.groups)
+        text += f", the group{'s' if len(names) > 1 else ''} {some(names, 12)}"
+    never = np.setdiff1d(train.labels, test.labels)
+    if len(never):
+        text += f". Not of {some(never, 12)}: there is only one {unit} to learn from"
+    return f"{text}."
+
+
+def _is_prior(classifier):
+    return [name for name, _ in classifier.ensemble_.estimators] == ["prior"]
+
+
+def _refit(labelled, saved, options, interrupts):
+    """Train on all clips, and save that in the place of what was scored; whether it was done."""
+    if not options["quiet"]:
+        say(f"Training again, on all {len(labelled)} clips.")
+    try:
+        classifier, _ = _train(labelled, options, interrupts)
+    except KeyboardInterrupt:
+        classifier = None
+    if interrupts.count or _is_prior(classifier):
+        say(f"The model of all clips is not ready; {saved} holds the one that was scored.")
+        return False
+    with interrupts.saving():
+        return save_somewhere(classifier, saved, labelled.paths) == saved
 
 
 def _train(train, options, interrupts):

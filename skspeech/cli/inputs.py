@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import itertools
+import os
 import queue
 import sys
 import threading
@@ -13,13 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from skspeech._download import some
+from skspeech.cli.common import check_output
 
 __all__ = [
     "Labelled",
+    "check_split_folder",
     "chunks",
     "iter_paths",
     "read_labelled",
     "salvage",
+    "save_split",
     "split",
 ]
 
@@ -217,45 +221,44 @@ def _check_complete(found, chosen, lines, path):
 
 
 def split(data, test_size, seed):
-    """Hold clips out: stratified, and no group on both sides where there are groups.
+    """Hold clips out: shares of all classes as wanted, and no group on both sides.
 
-    Classes, or groups, of which there is only one stay in the training part.
+    Classes of which there is only one clip, or one group, stay in the training part.
 
     Returns
     -------
     train, test : Labelled
     """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
+    from skspeech._folds import hold_out, why_no_fold
 
-    if data.groups is not None:
-        n_splits = max(2, round(1 / test_size))
-        if len(np.unique(data.groups)) < n_splits:
-            raise ValueError(
-                f"There are {len(np.unique(data.groups))} groups, too few to hold out "
-                f"{test_size:g} of them. Raise --test-size, or use --groups none."
-            )
-        splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
-        train, test = next(splitter.split(data.paths, data.labels, data.groups))
-    else:
-        labels, codes, counts = np.unique(data.labels, return_inverse=True, return_counts=True)
-        common = np.flatnonzero(counts[codes] > 1)
-        n_test = max(round(test_size * len(common)), int(np.sum(counts > 1)))
-        if len(common) - n_test < np.sum(counts > 1):
-            raise ValueError(
-                f"{len(data)} clips of {len(labels)} classes are too few to hold out "
-                f"{test_size:g} of them. Lower --test-size, or leave it out."
-            )
-        splitter = StratifiedShuffleSplit(1, test_size=n_test, random_state=seed)
-        _, test = next(splitter.split(common, codes[common]))
-        test = np.sort(common[test])
-        train = np.setdiff1d(np.arange(len(data)), test)
-    missing = np.setdiff1d(data.labels[test], data.labels[train])
-    if len(missing):
-        raise ValueError(
-            f"With these groups, all clips of {some(missing)} would be held out. Use another "
-            "--seed, a smaller --test-size, or --groups none."
+    codes = np.unique(data.labels, return_inverse=True)[1]
+    train, test = hold_out(codes, test_size, groups=data.groups, random_state=seed)
+    if not len(test):
+        reason = why_no_fold(codes, data.groups)
+        advice = "Leave --test-size out" + (
+            ", or use --groups none" if data.groups is not None else ""
         )
+        raise ValueError(f"Nothing can be held out, because {reason}. {advice}.")
     return data.take(train), data.take(test)
+
+
+def check_split_folder(folder, overwrite):
+    """Find out before the work whether the tables of a split can be written there."""
+    folder.mkdir(exist_ok=True)
+    for part in ("train", "test"):
+        check_output(folder / f"{part}.csv", overwrite)
+
+
+def save_split(folder, **parts):
+    """Write a table for each part, as `read_labelled` reads it."""
+    for name, part in parts.items():
+        with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            columns = {"path": list(map(os.path.abspath, part.paths)), "label": part.labels}
+            if part.groups is not None:
+                columns["group"] = part.groups
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values()))
 
 
 # -- Clips -----------------------------------------------------------------------------------------

@@ -45,21 +45,25 @@ def classify(classifier, paths):
 def score(classifier, labelled, quiet):
     """Scores, or None where no clip can be read; and the bad clips, which are told about."""
     names = class_names(classifier)
-    labels, predicted, proba, failures = [], [], [], []
+    labels, predicted, proba, groups, failures = [], [], [], [], []
     with progress("Scoring", len(labelled), quiet) as advance:
         for begin in range(0, len(labelled), CHUNK):
             part = labelled.take(np.arange(begin, min(begin + CHUNK, len(labelled))))
-            results = zip(part.paths, part.labels, *classify(classifier, part.paths), strict=True)
-            for path, label, said, row, reason in results:
+            of_clips = part.groups if part.groups is not None else [None] * len(part)
+            answers = classify(classifier, part.paths)
+            results = zip(part.paths, part.labels, of_clips, *answers, strict=True)
+            for path, label, group, said, row, reason in results:
                 if reason is not None:
                     failures.append({"path": path, "error": reason})
                     say(f"{path}: {reason}")
                     continue
                 labels.append(str(label))
                 predicted.append(said)
+                groups.append(group)
                 proba.append(row)
             advance(len(part))
     if not labels:
         return None, failures
     known = None if proba[0] is None else np.array(proba)
-    return Scores(names, labels, predicted, known), failures
+    groups = None if labelled.groups is None else groups
+    return Scores(names, labels, predicted, known, groups), failures

@@ -50,9 +50,11 @@ def _report(
 ):
     """Write one HTML page on how a MODEL does on DATA, clips with labels as for fit.
 
-    Scores with confidence intervals, the worst mistakes to listen to, a map of the clips, and
-    warnings of what makes a score untrustworthy.
+    Scores and what new groups will score, the worst mistakes to listen to, a map of the clips, and
+    warnings of what makes a score untrustworthy. Clips that the model was trained on are known by
+    their content, and are left out where there are others.
     """
+    from skspeech._heard import was_trained_on
     from skspeech.report import write_report
 
     check_output(output, overwrite)
@@ -65,6 +67,9 @@ def _report(
         n_bad += n_more
         heard = {"X_train": known.paths, "y_train": known.labels, "groups_train": known.groups}
     classifier = load_classifier(model, device, n_jobs)
+    n_heard = int(was_trained_on(classifier, test.paths).sum())
+    if n_heard and not quiet:
+        say(f"The model was trained on {n_heard} of these {len(test)} clips.")
     write_report(
         classifier,
         test.paths,

@@ -8,7 +8,7 @@ from skspeech.cli.common import say
 __all__ = ["save_somewhere"]
 
 
-def save_somewhere(model, output):
+def save_somewhere(model, output, training_clips):
     """Save a model, in the folder for temporary files where the place that was named fails.
 
     Parameters
@@ -17,6 +17,8 @@ def save_somewhere(model, output):
         Fitted.
     output : pathlib.Path
         The file that was asked for.
+    training_clips : list of str
+        What it was trained on.
 
     Returns
     -------
@@ -26,11 +28,12 @@ def save_somewhere(model, output):
     from skspeech.persistence import save
 
     try:
-        return save(model, output)
+        return save(model, output, training_clips=training_clips)
     except OSError as error:
         say(f"The model can't be saved as {output}: {_reason(error)}.")
     try:
-        elsewhere = save(model, Path(tempfile.mkdtemp(prefix="skspeech-")) / output.name)
+        elsewhere = Path(tempfile.mkdtemp(prefix="skspeech-")) / output.name
+        save(model, elsewhere, training_clips=training_clips)
     except OSError as error:
         say(f"Nor in the folder for temporary files: {_reason(error)}. So no model is saved.")
         return None

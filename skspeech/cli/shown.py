@@ -19,11 +19,14 @@ __all__ = [
     "print_fit",
     "print_scores",
     "progress",
+    "remark_on_validation",
     "to_json",
 ]
 
 _MAX_LISTED = 12  # candidates, or classes of a confusion matrix
 _MAX_MATRIX = 16
+_MAX_GROUPS, _MAX_GROUP_CLASSES = 40, 8  # of a table of groups and classes
+_GAP = 0.1  # between validation and test that is worth a remark where there are no limits
 
 
 def console(stderr=False):
@@ -99,7 +102,7 @@ class FitProgress:
         self._start = time.monotonic()
         self._running = {}
         self._score, self._members = None, ()
-        self._n_done, self._news = 0, ""
+        self._n_done, self._news, self._standing = 0, "", ""
         self._live = None
 
     def __enter__(self):
@@ -134,9 +137,14 @@ class FitProgress:
             self._score, self._members = event["score"], tuple(event["members"])
             news = f"{_score_text(self._score)}: {', '.join(self._members)}"
         elif kind == "failure":
-            news = f"{event['candidate']} failed: {event['exception']}"
+            how = "is kept as validated" if event.get("kept") else "failed"
+            news = f"{event['candidate']} {how}: {event['exception']}"
         else:
             return
+        if kind == "snapshot":
+            if news == self._standing:  # one of its members was trained on all clips
+                return
+            self._standing = news
         if self._live is None and not self.quiet:
             print(f"[{event['time']:6.1f} s] {news}", file=sys.stderr, flush=True)
         elif kind == "failure":
@@ -178,13 +186,17 @@ def fit_results(classifier):
     """
     results = classifier.results_
     order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
+    kept = set(results["name"][results["status"] == "kept as validated"])
     names = ("name", "status", "score", "weight", "mean_fit_time", "predict_time")
     return {
         "validation_score": classifier.best_score_,
         "seconds": classifier.timing_["total"],
         "classes": classifier.classes_,
         "leaderboard": [{name: results[name][i] for name in names} for i in order],
-        "failures": [{"name": name, "error": error} for name, error, _ in classifier.failures_],
+        "failures": [
+            {"name": name, "error": error, "kept": name in kept}
+            for name, error, _ in classifier.failures_
+        ],
     }
 
 
@@ -200,10 +212,11 @@ def print_fit(results):
         f"{len(board)} candidates in {results['seconds']:.1f} s; the ensemble has {n_members} of "
         f"them, {_score_text(score)}" + ("." if math.isnan(score) else " in validation.")
     )
+    n_more = sum(row["weight"] == 0 for row in board[_MAX_LISTED:])
     table = Table("candidate", box=_box())
     for heading in ("balanced accuracy", "weight", "training s", "ms a clip", "status"):
         table.add_column(heading, justify="left" if heading == "status" else "right")
-    for row in board[:_MAX_LISTED]:
+    for row in [*board[:_MAX_LISTED], *(r for r in board[_MAX_LISTED:] if r["weight"] > 0)]:
         table.add_row(
             row["name"],
             _number(row["score"], "{:.3f}"),
@@ -213,10 +226,11 @@ def print_fit(results):
             row["status"],
         )
     out.print(table)
-    if len(board) > _MAX_LISTED:
-        out.print(f"… and {len(board) - _MAX_LISTED} more.")
+    if n_more:
+        out.print(f"… and {n_more} more, which do not vote.")
     for failure in results["failures"]:
-        out.print(f"{failure['name']} failed: {failure['error']}")
+        how = "is kept as validated" if failure["kept"] else "failed"
+        out.print(f"{failure['name']} {how}: {failure['error']}")
 
 
 def _number(value, form):
@@ -243,11 +257,26 @@ class Scores:
         What is right, and what was said.
     proba : ndarray of shape (n_clips, n_classes) or None
         Probabilities, where the model has them.
+    groups : list or None
+        Group of each clip, where there are some.
     """
 
-    def __init__(self, classes, labels, predicted, proba=None):
+    def __init__(self, classes, labels, predicted, proba=None, groups=None):
         from sklearn.metrics import confusion_matrix
 
+        from skspeech.metrics import counts_by_group, score_interval, scores_by_group
+
+        self.interval = score_interval(labels, predicted, groups)
+        self.by_group = {}
+        if groups is not None:
+            names, own, counts, hits = counts_by_group(labels, predicted, groups)
+            scores = scores_by_group(labels, predicted, groups)
+            for name, n, hit in zip(names.tolist(), counts, hits):
+                self.by_group[str(name)] = {
+                    "n_clips": int(n.sum()),
+                    "balanced_accuracy": scores[name],
+                    "recall": {str(c): k / m for c, k, m in zip(own, hit, n) if m},
+                }
         self.classes = list(classes)
         self.matrix = confusion_matrix(labels, predicted, labels=self.classes)
         hits, self.support = np.diag(self.matrix), self.matrix.sum(axis=1)
@@ -280,6 +309,7 @@ class Scores:
         return {
             "n_clips": int(self.matrix.sum()),
             "balanced_accuracy": self.balanced_accuracy,
+            "interval": self.interval._asdict(),
             "accuracy": self.accuracy,
             "log_loss": self.log_loss,
             "classes": self.classes,
@@ -288,6 +318,7 @@ class Scores:
                 label: {name: column[i] for name, column in columns.items()}
                 for i, label in enumerate(self.classes)
             },
+            "per_group": self.by_group,
         }
 
 
@@ -295,8 +326,8 @@ def _nan(like):
     return np.full(len(like), np.nan)
 
 
-def print_scores(scores, title):
-    """Print scores by class, and who is taken for whom."""
+def print_scores(scores, title, brief=False):
+    """Print scores by class and group, and who is taken for whom; or a single line."""
     from rich.table import Table
 
     out = console()
@@ -305,6 +336,11 @@ def print_scores(scores, title):
         f"{title}: {scores.matrix.sum()} clips; balanced accuracy {scores.balanced_accuracy:.3f}, "
         f"accuracy {scores.accuracy:.3f}{loss}."
     )
+    if brief:
+        return
+    out.print(_interval_text(scores.interval))
+    if scores.by_group:
+        _print_groups(scores, out)
     table = Table("class", box=_box())
     for heading in ("clips", "recall", "precision", "F1"):
         table.add_column(heading, justify="right")
@@ -318,6 +354,56 @@ def print_scores(scores, title):
         out.print(_matrix(scores))
     else:
         _print_confusions(scores, out)
+
+
+def _interval_text(interval):
+    if not interval:
+        return f"There is {interval.meaning}."
+    return f"9 times of 10 it is {interval.low:.3f} to {interval.high:.3f} {interval.meaning}."
+
+
+def _print_groups(scores, out):
+    from rich.table import Table
+
+    labels = [label for label, n in zip(scores.classes, scores.support) if n]
+    labels = labels if len(labels) <= _MAX_GROUP_CLASSES else []
+    table = Table("group", box=_box())
+    for heading in ("clips", "balanced accuracy", *labels):
+        table.add_column(heading, justify="right")
+    for name, row in list(scores.by_group.items())[:_MAX_GROUPS]:
+        recalls = (row["recall"].get(label, math.nan) for label in labels)
+        cells = (_number(value, "{:.3f}") for value in (row["balanced_accuracy"], *recalls))
+        table.add_row(name, str(row["n_clips"]), *cells)
+    out.print(table)
+    if len(scores.by_group) > _MAX_GROUPS:
+        out.print(f"… and {len(scores.by_group) - _MAX_GROUPS} more groups.")
+
+
+def remark_on_validation(validated, scores):
+    """Say which of two scores to believe, where they differ.
+
+    Parameters
+    ----------
+    validated : float
+        Score in validation; NaN where there was none.
+    scores : Scores
+        On held-out clips.
+
+    Returns
+    -------
+    str
+        Empty where they agree.
+    """
+    gap, interval = scores.balanced_accuracy - validated, scores.interval
+    if math.isnan(gap) or (
+        interval.low <= validated <= interval.high if interval else abs(gap) <= _GAP
+    ):
+        return ""
+    why = "groups differ more than it could tell" if scores.by_group else "clips are few"
+    return (
+        f"Validation said {validated:.3f}, the held-out clips say {scores.balanced_accuracy:.3f}: "
+        f"{why}. Believe neither before cross-validate has scored all clips."
+    )
 
 
 def _matrix(scores):

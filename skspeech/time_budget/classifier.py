@@ -114,14 +114,15 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         be validated.
     results_ : dict of str to ndarray
         One row for each candidate, like ``cv_results_``: ``name``, ``status`` (``"ok"``,
-        ``"failed"``, ``"timed out"``, ``"stopped"`` at the end, ``"not started"``),
+        ``"failed"``, ``"timed out"``, ``"stopped"`` at the end, ``"not started"``, and ``"kept as
+        validated"`` for a member that could not be trained on all rows),
         ``mean_test_score``, ``std_test_score``, ``split0_test_score`` and so on,
         ``rank_test_score``, ``score`` (of all held-out rows together), ``weight``,
         ``mean_fit_time``, ``predict_time`` (seconds per clip), ``started`` and ``finished``.
     learning_curve_ : dict of str to ndarray
         ``time`` (seconds since the call of `fit`) and ``score`` of each ensemble, as `best_score_`.
         A first answer that came before any validation has the score that its own candidate got
-        later, or NaN.
+        later, or NaN. Members are chosen by the log loss, so it may fall by chance.
     failures_ : list of (str, str, str)
         Name of the candidate, exception, traceback or what was printed last.
     remarks_ : list of str
@@ -261,7 +262,11 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         return self
 
     def iter_fit(self, X, y, groups=None, *, sample_weight=None):
-        """Train, and yield the ensemble each time it is better.
+        """Train, and yield the ensemble each time another one takes its place.
+
+        It does so when its log loss on held-out rows is lower beyond chance, and when a member was
+        trained on more rows; the last choice of members rests on all that is known. As the log loss
+        decides, ``score_`` may fall by as much as chance may bring.
 
         The clock starts with the call. After the first snapshot nothing computes until the next one
         is asked for, or a tenth of the budget is over, so that the first predictions come soon.
@@ -346,6 +351,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstim
         from skspeech.time_budget.splits import make_splits
 
         start = time.monotonic()
+        self.__dict__.pop("training_keys_", None)  # of a model file, which this no longer is
         X = inputs.check_rows(self, X, reset=True)
         by_voice = isinstance(groups, str)
         y, groups, sample_weight, classes, codes = inputs.check_targets(

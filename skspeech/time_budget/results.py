@@ -78,7 +78,17 @@ class ResultsMixin:
         times = self.learning_curve_["time"]
         if len(times):
             lines.append(f"First answer after {times[0]:.1f} s, last one after {times[-1]:.1f} s.")
-        lines += [f"{name} failed: {exception}" for name, exception, _ in self.failures_]
+        scores = self.learning_curve_["score"]
+        best = np.max(scores, initial=-np.inf, where=~np.isnan(scores))
+        if len(scores) and best > scores[-1] + 0.001:
+            lines.append(
+                f"The score fell from {best:.3f} to {scores[-1]:.3f}: members are chosen by the "
+                "log loss of the held-out rows, which says more than a score of so few."
+            )
+        kept = set(results["name"][results["status"] == "kept as validated"])
+        for name, exception, _ in self.failures_:
+            how = "is kept as validated" if name in kept else "failed"
+            lines.append(f"{name} {how}: {exception}")
         lines += self.remarks_
         return "\n".join(lines)
 
@@ -265,7 +275,8 @@ def describe(event, verbose):
         score = "not validated yet" if np.isnan(event["score"]) else f"score {event['score']:.4f}"
         return f"ensemble: {score}; {members}"
     if kind == "failure":
-        return f"{event['candidate']} failed: {event['exception']}"
+        how = "is kept as validated" if event.get("kept") else "failed"
+        return f"{event['candidate']} {how}: {event['exception']}"
     if kind == "remark":
         return event["text"]
     if kind == "interrupted":

@@ -183,7 +183,9 @@ class Session:
     def _tell_unfinished(self):
         self._fail_with_features(self.state.entries)
         for entry in self.state.entries:
-            if entry.status == "waiting":
+            if self._is_kept(entry) and entry.status not in ("ok", "waiting"):
+                entry.status = "kept as validated"
+            elif entry.status == "waiting":
                 entry.status = "not started"
             elif entry.status == "running":
                 entry.status = "stopped"
@@ -508,7 +510,12 @@ class Session:
     def note_failure(self, entry, exception, text, error=None):
         entry.failures.append((entry.name, exception, text))
         entry.error = error
-        self.event("failure", candidate=entry.name, exception=exception)
+        kept = self._is_kept(entry)
+        self.event("failure", candidate=entry.name, exception=exception, kept=kept)
+
+    def _is_kept(self, entry):
+        """Whether it votes by the models of its folds, whatever comes of its last training."""
+        return self._settled and entry.weight > 0 and bool(entry.models) and not entry.is_refitted
 
     def fail(self, entry, exception, text, error=None):
         if isinstance(error, WeightsNotFoundError) and error.reason:

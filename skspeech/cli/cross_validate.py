@@ -1,0 +1,192 @@
+"""The command ``skspeech cross-validate``."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from skspeech.cli.common import (
+    EXIT_STATUS,
+    INTERRUPTED,
+    PARTIAL,
+    check_output,
+    columns_options,
+    device_option,
+    groups_option,
+    json_option,
+    n_jobs_option,
+    overwrite_option,
+    quiet_option,
+    say,
+    skspeech,
+)
+from skspeech.cli.fit import _fit, _is_prior, _train
+from skspeech.cli.inputs import read_labelled
+from skspeech.cli.interrupts import Interrupts
+from skspeech.cli.models import classify
+from skspeech.cli.readable import leave_out_bad
+from skspeech.cli.shown import Scores, print_scores, to_json
+
+__all__ = []
+
+_MAX_LEFT_OUT, _N_FOLDS = 10, 5
+
+
+def _as_fit_does(*names):
+    """Options of `fit`, which each of the trainings takes."""
+
+    def decorate(command):
+        command.params += [option for option in _fit.params if option.name in names]
+        return command
+
+    return decorate
+
+
+@_as_fit_does("time_budget", "preset", "seed", "memory")
+@skspeech.command("cross-validate", epilog=EXIT_STATUS)
+@click.argument("data", type=click.Path(exists=True))
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    metavar="K",
+    help=f"Trainings; without it, each group is left out once, up to {_MAX_LEFT_OUT} of them, and "
+    f"without groups there are {_N_FOLDS}.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="An HTML file for the report over all folds.",
+)
+@groups_option
+@columns_options
+@device_option
+@n_jobs_option
+@overwrite_option
+@quiet_option
+@json_option
+def _cross_validate(data, folds, output, **options):
+    """Score on all of DATA how well models trained on it do: the number to believe of a small set.
+
+    The clips are held out part by part, with whole groups where there are some, and a model that
+    was trained on the others, as fit does it, is scored on them. --time-budget is for each
+    training. No model is saved: fit trains one on everything.
+    """
+    from skspeech._folds import stratified_folds, why_no_fold
+
+    if output is not None:
+        check_output(output, options["overwrite"])
+    columns = {name: options[name] for name in ("path_column", "label_column", "groups")}
+    labelled, n_bad = leave_out_bad(read_labelled(data, **columns), n_jobs=options["n_jobs"])
+    names, codes = np.unique(labelled.labels, return_inverse=True)
+    if folds is None:
+        n_groups = 0 if labelled.groups is None else len(np.unique(labelled.groups))
+        folds = max(2, min(n_groups, _MAX_LEFT_OUT)) if n_groups else _N_FOLDS
+    parts = stratified_folds(codes, folds, groups=labelled.groups, random_state=options["seed"])
+    if not parts:
+        raise ValueError(f"Nothing can be held out, because {why_no_fold(codes, labelled.groups)}.")
+    if not options["quiet"]:
+        _announce(labelled, parts, options["time_budget"])
+
+    done = _Answers(labelled, names.tolist())
+    with Interrupts() as interrupts:
+        for number, (train, test) in enumerate(parts, 1):
+            try:
+                classifier, _ = _train(
+                    labelled.take(train), {**options, "log_file": None}, interrupts
+                )
+                if interrupts.count:
+                    break
+                if _is_prior(classifier):
+                    raise ValueError("No model was trained. More time may help.")
+                text = done.add(classifier, test)
+            except KeyboardInterrupt:
+                break
+            if not options["quiet"]:
+                say(f"Fold {number} of {len(parts)}: {text}")
+    scores, interrupted = done.scores(), done.n_folds < len(parts)
+    if scores is None:
+        if interrupted:
+            say("Interrupted before a fold was done.")
+            return INTERRUPTED
+        raise ValueError("None of the held-out clips could be read.")
+    n_bad += done.n_bad
+    results = {"n_folds": done.n_folds, "interrupted": interrupted, **scores.as_dict()}
+    if output is not None:
+        done.write_report(output, f"{Path(data).name}, cross-validated")
+        results["report"] = str(output)
+    if options["as_json"]:
+        click.echo(to_json(results))
+    else:
+        print_scores(scores, f"{done.n_folds} folds")
+        if output is not None:
+            click.echo(f"The report is in {output}.")
+    if interrupted:
+        say(f"Interrupted: the scores are those of {done.n_folds} of {len(parts)} folds.")
+        return INTERRUPTED
+    return PARTIAL if n_bad else 0
+
+
+def _announce(labelled, parts, seconds):
+    held_out = np.concatenate([test for _, test in parts])
+    text = (
+        f"{len(parts)} trainings of up to {seconds:g} s each; {len(held_out)} of {len(labelled)} "
+    )
+    say(text + "clips are held out once.")
+    never = np.setdiff1d(labelled.labels, labelled.labels[held_out])
+    if len(never):
+        unit = "clip" if labelled.groups is None else "group"
+        say(f"Not scored, because they have only one {unit}: {', '.join(map(str, never))}.")
+
+
+class _Answers:
+    """What models said of clips that they were not trained on."""
+
+    def __init__(self, labelled, names):
+        self.labelled, self.names = labelled, names
+        self.n_folds = self.n_bad = 0
+        self._rows, self._proba = [], []
+        self._classifier = None
+
+    def add(self, classifier, test):
+        """Take in what a model says of a fold; gives its score in words."""
+        part = self.labelled.take(test)
+        labels, proba, reasons = classify(classifier, part.paths)
+        good = [i for i, reason in enumerate(reasons) if reason is None]
+        for path, reason in zip(part.paths, reasons):
+            if reason is not None:
+                say(f"{path}: {reason}")
+        self.n_bad += len(part) - len(good)
+        self.n_folds += 1
+        if not good:
+            return "no clip could be read."
+        self._classifier = classifier
+        self._rows += [test[i] for i in good]
+        self._proba += [proba[i] for i in good]
+        own = Scores(self.names, part.labels[good].tolist(), [labels[i] for i in good])
+        groups = "" if part.groups is None else f" of {', '.join(np.unique(part.groups)[:5])}"
+        return f"balanced accuracy {own.balanced_accuracy:.3f} of {len(good)} clips{groups}."
+
+    def scores(self):
+        """Scores of all folds together; None where there are none."""
+        if not self._rows:
+            return None
+        part = self.labelled.take(self._rows)
+        proba = np.array(self._proba)
+        said = [self.names[i] for i in proba.argmax(axis=1)]
+        groups = None if part.groups is None else part.groups.tolist()
+        return Scores(self.names, part.labels.tolist(), said, proba, groups)
+
+    def write_report(self, output, title):
+        from skspeech.report import write_report
+
+        part = self.labelled.take(self._rows)
+        write_report(
+            self._classifier,
+            part.paths,
+            part.labels,
+            output,
+            groups_test=part.groups,
+            title=title,
+            proba=self._proba,
+        )
