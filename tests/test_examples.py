@@ -116,7 +116,7 @@ def test_readme_runs_from_top_to_bottom(tmp_path):
     assert "candidates" in printed[1]
     score = next(line for line in printed if re.fullmatch(r"\d\.\d+", line))
     assert float(score) > 1 / 4
-    assert printed[-1] == f"[{clips.target[0]}]"
+    assert printed[-1] == f"['{said}']"
 
 
 def test_bring_your_own_extractor(tmp_path):
