@@ -83,7 +83,7 @@ def files(clips, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tiny_encoder(tmp_path_factory):
-    pytest.importorskip("transformers", reason="pip install 'skspeech[transformers]'")
+    pytest.importorskip("transformers", reason="needs skspeech[transformers]")
     return save_tiny("wavlm-layer", tmp_path_factory.mktemp("wavlm"))
 
 

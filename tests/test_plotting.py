@@ -241,7 +241,7 @@ def test_leaderboard_from_estimator(leaderboard):
 def test_a_missing_matplotlib_names_the_install_command(monkeypatch, leaderboard):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"pip install skspeech\[plot\]"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[plot\]'"):
         LearningCurveDisplay.from_curves({"a": ([1], [0.5])}, time_budget=60)
     with pytest.raises(ImportError, match="LeaderboardDisplay needs matplotlib"):
         LeaderboardDisplay(leaderboard).plot()
