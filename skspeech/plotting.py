@@ -246,7 +246,7 @@ class LearningCurveDisplay:
         """Show the whole of 0 to 1, and whatever lies outside."""
         scores = np.concatenate([scores for _, scores in self.curves.values()])
         low, high = min(0.0, scores.min(initial=0)), max(1.0, scores.max(initial=1))
-        ax.set_ylim(low, high)
+        ax.set_ylim(low if low == 0 else low - 0.02, high if high == 1 else high + 0.02)
 
 
 class LeaderboardDisplay:

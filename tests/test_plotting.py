@@ -146,6 +146,11 @@ def test_times_are_labelled_in_words():
     assert {"1 min", "10 min", "30 min"} <= set(labels)
 
 
+def test_the_score_axis_ends_at_1():
+    ax = LearningCurveDisplay.from_curves({"a": ([1], [1.0])}, time_budget=60).ax_
+    assert ax.get_ylim() == (0, 1)
+
+
 def test_scores_outside_zero_to_one_stay_in_sight():
     ax = LearningCurveDisplay.from_curves({"a": ([1], [-0.5])}, time_budget=60).ax_
     assert ax.get_ylim()[0] < -0.5
