@@ -69,6 +69,6 @@ $(PY):
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf docs/_build docs/api docs/auto_examples docs/notebooks
+	rm -rf docs/_build docs/api docs/auto_examples docs/notebooks docs/thumbnails
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

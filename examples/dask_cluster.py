@@ -9,6 +9,8 @@ cluster of two processes on this machine; with the address of a real one, nothin
 It needs ``pip install '.[distributed]'``.
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/leaderboard.png"
+
 import os
 
 import numpy as np
