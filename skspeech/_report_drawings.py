@@ -212,7 +212,7 @@ def draw_map(points, codes, colors, is_test, is_wrong, titles):
         ax.set_axis_off()
 
     svg = _draw(draw, "Map of the clips", size=(6.0, 6.0))
-    link = r'<a xlink:href="clip:(\d+)">(.*?)</a>'
+    link = r'<a xlink:href="clip:(\d+)"[^>]*>(.*?)</a>'
     return Markup(re.sub(link, lambda m: _titled(m[2], titles[int(m[1])]), svg, flags=re.DOTALL))
 
 
