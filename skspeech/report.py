@@ -360,7 +360,7 @@ def _confusion(confusion, classes):
     ]
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     longest = min(16, max(len(str(label)) for label in classes))
-    width = 7 * longest + 16 + (8 + 7 * len(str(confusion.max()))) * len(classes)
+    width = 7 * longest + 16 + max(23, 8 + 7 * len(str(confusion.max()))) * len(classes)
     fits = width <= _MAX_MATRIX
     rows = [
         [{"n": int(n), "share": float(share)} for n, share in zip(*row)]
