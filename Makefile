@@ -1,5 +1,7 @@
 # make demo   classify real recordings and print a held-out score
 # make test   linter, formatter, tests and doctests
+# make release-check   build the last commit, install it into an empty environment, run README's
+#             first snippet; takes minutes
 # make docs   the documentation, into docs/_build/html; SPHINXOPTS="-D plot_gallery=1" also runs the
 #             examples, for their pictures
 #
@@ -18,7 +20,7 @@ RECENT := import sys; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	if $$p -c '$(RECENT)' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: bench clean demo docs format install lint test weights
+.PHONY: bench clean demo docs format install lint release-check test weights
 .DELETE_ON_ERROR:
 
 demo: weights
@@ -37,6 +39,9 @@ format: install
 
 bench: weights
 	@for script in $(BENCH); do echo "== $$script"; $(PY) "$$script" || exit 1; done
+
+release-check:
+	PYTHON="$(PYTHON)" bash .ci/release-check
 
 docs: install
 	$(PY) -m sphinx -W --keep-going -q -b html $(SPHINXOPTS) docs docs/_build/html
@@ -64,6 +69,6 @@ $(PY):
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf docs/_build docs/api docs/auto_examples docs/notebooks
+	rm -rf docs/_build docs/api docs/auto_examples docs/notebooks docs/thumbnails
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """Sphinx: the user guide, the examples, and the reference from the docstrings.
 
-The examples are not run by default, as the tests do that. With their outputs and pictures:
+The examples are not run by default, as the tests do that. With their outputs:
 ``make docs SPHINXOPTS="-D plot_gallery=1"``.
 """
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS / "_ext"))
+
+from thumbnails import write_thumbnails  # noqa: E402
 
 import skspeech  # noqa: E402
 
@@ -24,11 +26,12 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "numpydoc",
+    "sphinx_click",
     "sphinx_gallery.gen_gallery",
     "myst_nb",
     "api_pages",
 ]
-exclude_patterns = ["_build", "_ext", "_templates", "auto_examples/**.ipynb", "**.py"]
+exclude_patterns = ["_build", "_ext", "_templates", "thumbnails", "auto_examples/**.ipynb", "**.py"]
 templates_path = ["_templates"]
 html_theme = "furo"
 html_title = f"skspeech {version}"
@@ -43,7 +46,8 @@ numpydoc_show_class_members = False
 numpydoc_use_plots = False
 default_role = "literal"
 
-# The examples
+# The examples. As they are not run, pictures of the notebooks stand for them in the gallery.
+write_thumbnails(DOCS.parent / "examples" / "notebooks", DOCS / "thumbnails")
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["auto_examples"],
@@ -53,7 +57,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "remove_config_comments": True,
-    "default_thumb_file": None,
+    "default_thumb_file": str(DOCS / "thumbnails" / "waveform.png"),
 }
 
 # The notebooks are shown with the outputs that are in them.

@@ -8,6 +8,8 @@ learning curve: soon *and* good. This script makes a data set in the challenge's
 entries run by its protocol, and compares their curves.
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/learning_curve.png"
+
 import os
 import tempfile
 from pathlib import Path

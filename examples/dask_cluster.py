@@ -6,8 +6,10 @@ Candidates that take long to train can train elsewhere. :class:`~skspeech.TimeBu
 takes any :class:`concurrent.futures.Executor`, and a Dask client has one. This script starts a
 cluster of two processes on this machine; with the address of a real one, nothing else changes.
 
-It needs ``pip install skspeech[distributed]``.
+It needs ``pip install '.[distributed]'``.
 """
+
+# sphinx_gallery_thumbnail_path = "thumbnails/leaderboard.png"
 
 import os
 

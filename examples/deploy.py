@@ -8,10 +8,14 @@ out as JSON. It uses nothing but the standard library, asks its own service a fe
 stops it.
 """
 
+import contextlib
 import io
 import json
+import socket
 import tempfile
 import threading
+import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +26,7 @@ import soundfile
 
 import skspeech
 from skspeech import SpeakerEmbeddingClassifier
+from skspeech.audio import SAMPLING_RATE, as_clips
 from skspeech.datasets import make_speech_like
 
 # %%
@@ -55,37 +60,99 @@ model.predict_proba(X_new[:1])
 # %%
 # The service
 # -----------
-# The body of a request is the content of a sound file. What can't be read is the asker's mistake,
-# and gets the reason with a status of 400; so does what is too large. One fitted model serves all
-# threads.
+# The body of a request is the content of a sound file, of any kind that skspeech reads. What can't
+# be read is the asker's mistake, and gets the reason with a status of 400. What can be read but
+# says little, such as silence, gets an answer with remarks. One fitted model serves all threads.
 
 MAX_BYTES = 10_000_000
 MAX_SECONDS = 60
+MIN_SECONDS = 0.1
+SILENCE = 1e-4  # the largest sample: 80 dB below full scale
+
+decoding = threading.Lock()
+
+
+def hear(content):
+    """The waveform in a sound file, and what is to be said of it."""
+    # A bytearray is always content, where bytes may be a path, of a file that is nobody's business.
+    # Warnings are caught for all threads at once, so one file is decoded at a time.
+    with decoding, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        waveform = as_clips([bytearray(content)])[0].load(max_duration=MAX_SECONDS)
+    remarks = [str(warning.message) for warning in caught]
+    seconds = len(waveform) / SAMPLING_RATE
+    if seconds < MIN_SECONDS:
+        remarks.append(f"The recording lasts {1000 * seconds:.2g} ms: too short to say anything.")
+    if seconds >= MAX_SECONDS:
+        remarks.append(f"Only the first {MAX_SECONDS} s were listened to.")
+    if abs(waveform).max() < SILENCE:
+        remarks.append("The recording is silent: the label is no more than a guess.")
+    return waveform, remarks
+
+
+def classify(content):
+    waveform, remarks = hear(content)
+    (row,) = model.predict_proba([waveform])
+    probabilities = dict(zip(model.classes_.tolist(), (round(float(p), 4) for p in row)))
+    label = max(probabilities, key=probabilities.get)
+    return {"label": label, "probabilities": probabilities, "remarks": remarks}
+
+
+# %%
+# Whoever writes to an open port writes anything. The size of a body is asked for, and checked,
+# before it is read; who stops in the middle costs no more than a thread for some seconds.
+
+
+class Refused(Exception):
+    """A status, and the reason for it."""
 
 
 class Service(BaseHTTPRequestHandler):
-    def do_POST(self):
-        size = int(self.headers.get("Content-Length", 0))
-        if not 0 < size <= MAX_BYTES:
-            self.answer(413, {"error": f"Send 1 to {MAX_BYTES} bytes."})
-            return
-        try:
-            probabilities = self.classify(self.rfile.read(size))
-        except ValueError as error:
-            self.answer(400, {"error": str(error)})
-            return
-        label = max(probabilities, key=probabilities.get)
-        self.answer(200, {"label": label, "probabilities": probabilities})
+    timeout = 30  # seconds to wait for the next byte
 
-    def classify(self, content):
+    def handle(self):
+        with contextlib.suppress(OSError):  # the asker is gone
+            super().handle()
+
+    def do_POST(self):
         try:
-            with soundfile.SoundFile(io.BytesIO(content)) as sound:
-                waveform = sound.read(MAX_SECONDS * sound.samplerate, always_2d=True).mean(axis=1)
-                rate = sound.samplerate
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"This is no sound file: {error.error_string}") from error
-        (row,) = model.predict_proba([(waveform, rate)])
-        return dict(zip(model.classes_.tolist(), (round(float(p), 4) for p in row)))
+            content = self.body()
+        except Refused as refused:
+            self.refuse(*refused.args)
+            return
+        try:
+            self.answer(200, classify(content))
+        except (OSError, ValueError) as error:
+            self.answer(400, {"error": f"The recording {error}"})
+
+    def body(self):
+        if "Transfer-Encoding" in self.headers:
+            raise Refused(411, "Send the body in one piece, with its size in Content-Length.")
+        size = ", ".join(self.headers.get_all("Content-Length", []))
+        if not size:
+            raise Refused(411, "Send the size of the body in Content-Length.")
+        if not (size.isascii() and size.isdigit()):
+            raise Refused(400, "Content-Length has to be one number, of bytes.")
+        if len(size) > len(str(MAX_BYTES)) or int(size) > MAX_BYTES:
+            raise Refused(413, f"Send {MAX_BYTES} bytes at most.")
+        if int(size) == 0:
+            raise Refused(400, "The body is empty.")
+        try:
+            content = self.rfile.read(int(size))
+        except TimeoutError:
+            raise Refused(408, "The rest of the body did not come.") from None
+        if len(content) < int(size):
+            raise Refused(400, f"The body ended after {len(content)} of {size} bytes.")
+        return content
+
+    def refuse(self, status, reason):
+        self.answer(status, {"error": reason})
+        # A connection that is closed with bytes unread is reset, and who still sends them never
+        # sees the answer. So listen for a while.
+        self.connection.shutdown(socket.SHUT_WR)
+        end = time.monotonic() + self.timeout
+        while time.monotonic() < end and self.rfile.read1(65536):
+            pass
 
     def answer(self, status, content):
         body = json.dumps(content).encode()
@@ -137,13 +204,16 @@ n_right = sum(answer["label"] == label for answer, label in zip(answers, y_new))
 print(f"{n_right} of {len(answers)} right")
 
 # %%
-# And what is no sound gets told so.
+# Silence has to be something, too, but the answer says what it is worth. What is no sound, or too
+# much of it, gets told so.
 
-try:
-    ask(b"not a sound file")
-except HTTPError as error:
-    print(error.code, json.load(error)["error"])
-    error.close()
+print(ask(as_wav(0 * X_new[0]))["remarks"])
+for content in (b"not a sound file", bytes(MAX_BYTES + 1)):
+    try:
+        ask(content)
+    except HTTPError as error:
+        print(error.code, json.load(error)["error"])
+        error.close()
 
 # %%
 # The end

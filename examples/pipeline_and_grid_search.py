@@ -7,6 +7,8 @@ scikit-learn has for tables follows them in a Pipeline, and everything that tune
 them. This script builds a Pipeline, searches its parameters, and looks at what it found.
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/confusion.png"
+
 import os
 import time
 

@@ -7,6 +7,8 @@ This script scores one classifier twice, with and without that in mind, and then
 mistakes that remain.
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/leaderboard.png"
+
 import os
 
 import matplotlib.pyplot as plt

@@ -7,6 +7,8 @@ parameter. It gives a first ensemble within seconds, makes it better for as long
 and comes back on time. This script watches it at work.
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/learning_curve.png"
+
 import os
 
 import matplotlib.pyplot as plt

@@ -10,6 +10,8 @@ prints the balanced accuracy on speakers that were kept out, and how long everyt
     python examples/quick_start.py --data voice-prompts --n-clips 300
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/confusion.png"
+
 import argparse
 import time
 from contextlib import contextmanager

@@ -1,11 +1,13 @@
 """Pictures and sounds of a report, as text that stands inside of the page.
 
-Drawings are SVG whose colours are the page's, so they suit a light and a dark screen alike.
+matplotlib draws them as SVG. Their colours are then made the page's, so they suit a light and a
+dark screen alike.
 """
 
 import base64
+import colorsys
 import io
-import math
+import re
 
 import numpy as np
 from markupsafe import Markup
@@ -23,8 +25,35 @@ __all__ = [
 
 # Okabe and Ito's colours, which most colour-blind people can tell apart, on white and on black.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b59f00", "#8a6fdf")
-_WIDTH, _HEIGHT = 480, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 24, 12, 40
+# What is drawn in these colours gets the page's, which differ on a dark screen.
+_QUIET, _LINE, _CARD, _INK, _ACCENT = "#010101", "#020202", "#030303", "#040404", "#050505"
+_OF_PAGE = {
+    _QUIET: "var(--quiet)",
+    _LINE: "var(--line)",
+    _CARD: "var(--card)",
+    _INK: "var(--ink)",
+    _ACCENT: "rgb(var(--accent))",
+}
+_PART_COLORS = (_ACCENT, "#d08700")
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text, in the page's font
+    "svg.hashsalt": "skspeech",
+    "font.size": 11,
+    "font.sans-serif": ["system-ui", "DejaVu Sans"],
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.edgecolor": _QUIET,
+    "axes.labelcolor": _QUIET,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": _QUIET,
+    "xtick.color": _QUIET,
+    "ytick.color": _QUIET,
+    "grid.color": _LINE,
+    "grid.alpha": 1.0,
+    "legend.frameon": False,
+}
 
 
 def class_colors(n_classes):
@@ -32,59 +61,41 @@ def class_colors(n_classes):
     if n_classes <= len(_COLORS):
         return list(_COLORS[:n_classes])
     # Neighbours on the wheel get different lightness.
-    return [f"hsl({360 * i / n_classes:.0f} 65% {(42, 56, 68)[i % 3]}%)" for i in range(n_classes)]
+    wheel = [
+        colorsys.hls_to_rgb(i / n_classes, (0.42, 0.56, 0.68)[i % 3], 0.65)
+        for i in range(n_classes)
+    ]
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in color) for color in wheel]
 
 
-class _Plot:
-    """Axes of a drawing: they map values to places and collect the elements."""
+def _draw(draw, label, size=(5.0, 3.0)):
+    """Let `draw` draw on new axes, and give the SVG element; `size` is in inches.
 
-    def __init__(self, x_limits, y_limits, label, x_scale=lambda x: x):
-        self._x_limits = [x_scale(x) for x in x_limits]
-        self._y_limits = y_limits
-        self._x_scale = x_scale
-        self._label = label
-        self.elements = []
+    A page as narrow as a phone shows five inches at about nine tenths of the size of its text.
+    """
+    from matplotlib import style
+    from matplotlib.figure import Figure
 
-    def x(self, value):
-        low, high = self._x_limits
-        share = (self._x_scale(value) - low) / ((high - low) or 1)
-        return round(_LEFT + share * (_WIDTH - _LEFT - _RIGHT), 1)
-
-    def y(self, value):
-        low, high = self._y_limits
-        share = (value - low) / ((high - low) or 1)
-        return round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM), 1)
-
-    def add(self, element, *values):
-        self.elements.append(Markup(element).format(*values))
-
-    def frame(self, x_ticks, y_ticks, x_name, y_name):
-        """Draw axes; ticks are (value, text)."""
-        bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-        for value, text in y_ticks:
-            y = self.y(value)
-            self.add('<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>', _LEFT, y, right, y)
-            self.add('<text x="{}" y="{}" text-anchor="end">{}</text>', _LEFT - 6, y + 4, text)
-        for value, text in x_ticks:
-            x = self.x(value)
-            self.add(
-                '<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/>', x, bottom, x, bottom + 4
-            )
-            self.add('<text x="{}" y="{}" text-anchor="middle">{}</text>', x, bottom + 17, text)
-        self.add(
-            '<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/>', _LEFT, bottom, right, bottom
-        )
-        middle = (_LEFT + right) / 2
-        self.add('<text x="{}" y="{}" text-anchor="middle">{}</text>', middle, _HEIGHT - 4, x_name)
-        self.add('<text x="{}" y="{}">{}</text>', _LEFT + 4, _TOP + 4, y_name)
-
-    def render(self):
-        svg = '<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
-        content = Markup("").join(self.elements)
-        return Markup(svg).format(_WIDTH, _HEIGHT, self._label, content)
+    file = io.StringIO()
+    with style.context(["default", _STYLE]):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.subplots())
+        figure.savefig(file, format="svg")
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(
+        r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL
+    )
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # names that all drawings share
+    view = re.search(r'viewBox="[^"]*"', svg)[0]
+    opening = Markup('<svg class="plot" {} role="img" aria-label="{}">').format(Markup(view), label)
+    svg = re.sub(r"<svg.*?>", lambda _: opening, svg, count=1, flags=re.DOTALL)
+    for color, of_page in _OF_PAGE.items():
+        svg = svg.replace(color, of_page)
+    return Markup(svg.strip())
 
 
-def draw_learning_curve(times, scores, time_budget, score_name, *, t0=60.0):
+def draw_learning_curve(times, scores, time_budget, score_name):
     """Score of the best ensemble against time, on the axis of the learning curve's area.
 
     Parameters
@@ -92,53 +103,29 @@ def draw_learning_curve(times, scores, time_budget, score_name, *, t0=60.0):
     times, scores : ndarray of shape (n_answers,)
         Seconds, and scores; those that are NaN are left out.
     time_budget : float
-        Where the axis ends.
+        Where the axis ends, if no answer is later.
     score_name : str
-    t0 : float, default=60.0
-        Time scale, in seconds.
 
     Returns
     -------
     Markup
     """
-    from skspeech.plotting import _format_seconds, _time_ticks
+    from skspeech.plotting import LearningCurveDisplay
 
     known = np.isfinite(scores)
-    times, scores = times[known], scores[known]
-    end = max(time_budget, times.max())
-    low, high = min(0.0, scores.min()), max(1.0, scores.max())
-    plot = _Plot((0, end), (low, high), "Learning curve", x_scale=lambda t: math.log1p(t / t0))
-    plot.frame(
-        [(t, _format_seconds(t)) for t in _time_ticks(end, t0)],
-        _even_ticks(low, high),
-        "Time since the start (log scale)",
-        score_name,
+    display = LearningCurveDisplay(
+        {"area under the curve": (times[known], scores[known])},
+        time_budget=max(time_budget, times[known].max()),
+        score_name=score_name,
     )
-    path = [f"M{plot.x(times[0])} {plot.y(scores[0])}"]
-    for time, score in zip(times[1:], scores[1:]):
-        path.append(f"H{plot.x(time)}V{plot.y(score)}")
-    path.append(f"H{plot.x(end)}")
-    plot.add('<path class="curve" d="{}"/>', "".join(path))
-    for time, score in zip(times, scores):
-        plot.add(
-            '<circle class="answer" cx="{}" cy="{}" r="3.5"><title>{}</title></circle>',
-            plot.x(time),
-            plot.y(score),
-            f"{score:.3f} after {time:.1f} s",
-        )
-    return plot.render()
-
-
-def _even_ticks(low, high, n=5):
-    """Round numbers from `low` to `high`, with the text that tells them apart."""
-    step = 10 ** math.floor(math.log10((high - low) or 1)) / 10
-    step = next(s for m in (1, 2, 2.5, 5, 10, 20, 50, 100) if (high - low) / (s := m * step) <= n)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [(i * step, f"{i * step:.6g}") for i in range(first, last + 1)]
+    return _draw(
+        lambda ax: display.plot(ax, line_kwargs={"color": _ACCENT, "linewidth": 2}),
+        "Learning curve",
+    )
 
 
 def draw_histogram(parts, name, *, log=False, n_bins=30):
-    """Outlined shares of clips by some quantity, a line for each part.
+    """Shares of clips by some quantity, an outline for each part.
 
     Parameters
     ----------
@@ -165,30 +152,34 @@ def draw_histogram(parts, name, *, log=False, n_bins=30):
         low, high = low / margin, high * margin
     elif high - low < 1:
         low, high = low - 1, high + 1
-    make_edges = np.geomspace if log else np.linspace
-    edges = make_edges(low, high, n_bins + 1)
+    edges = (np.geomspace if log else np.linspace)(low, high, n_bins + 1)
     edges[[0, -1]] = low, high  # as rounding may have it otherwise
-    shares = {part: np.histogram(values, edges)[0] / len(values) for part, values in parts.items()}
-    top = max(share.max() for share in shares.values())
-    plot = _Plot((low, high), (0, top), f"Distribution of {name}", math.log if log else float)
-    ticks = _log_ticks(low, high) if log else _even_ticks(low, high, 8)
-    percents = [(value / 100, f"{text} %") for value, text in _even_ticks(0, 100 * top, 4)]
-    plot.frame(ticks, percents, name, "Share of clips")
-    for i, (part, share) in enumerate(shares.items()):
-        steps = "".join(f"H{plot.x(edges[k])}V{plot.y(value)}" for k, value in enumerate(share))
-        path = f"M{plot.x(edges[0])} {plot.y(0)}{steps}H{plot.x(edges[-1])}V{plot.y(0)}Z"
-        plot.add('<path class="bars part{}" d="{}"><title>{}</title></path>', i, path, part)
-    return plot.render()
+
+    def draw(ax):
+        from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
+
+        for color, (part, values) in zip(_PART_COLORS, parts.items()):
+            shares = np.histogram(values, edges)[0] / len(values)
+            ax.stairs(shares, edges, color=color, alpha=0.25, fill=True)
+            ax.stairs(shares, edges, color=color, label=part)
+        if log:
+            ax.set_xscale("log")
+            decades = np.log10(high / low)
+            few = LogLocator(subs=(1,) if decades > 3 else (1, 2, 5))
+            ax.xaxis.set_major_locator(few if decades > 1 else MaxNLocator(6))
+            ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            ax.minorticks_off()
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+        ax.set(xlabel=name, ylabel="Share of clips", xlim=(low, high), ylim=(0, None))
+        ax.grid(axis="y")
+        if len(parts) > 1:
+            ax.legend()
+
+    return _draw(draw, f"Distribution of {name}")
 
 
-def _log_ticks(low, high):
-    candidates = [m * 10.0**e for e in range(-3, 6) for m in (1, 2, 5)]
-    inside = [(t, f"{t:g}") for t in candidates if low <= t <= high]
-    ends = [(low, f"{low:.3g}"), (high, f"{high:.3g}")]
-    return inside if len(inside) >= 3 else [ends[0], *inside, ends[1]]
-
-
-def draw_map(points, codes, is_test, is_wrong, titles):
+def draw_map(points, codes, colors, is_test, is_wrong, titles):
     """A point a clip: its colour is the class; training clips are faint, mistakes have a ring.
 
     Parameters
@@ -196,6 +187,8 @@ def draw_map(points, codes, is_test, is_wrong, titles):
     points : ndarray of shape (n, 2)
     codes : ndarray of int of shape (n,)
         Class, which chooses the colour.
+    colors : list of str
+        Of the classes.
     is_test, is_wrong : ndarray of bool of shape (n,)
     titles : list of str
         What is shown when the pointer rests on a point.
@@ -204,20 +197,27 @@ def draw_map(points, codes, is_test, is_wrong, titles):
     -------
     Markup
     """
-    low, high = points.min(axis=0), points.max(axis=0)
-    scaled = (points - low) / np.maximum(high - low, 1e-12)
-    size, margin = 560, 12
-    places = np.round(margin + scaled * (size - 2 * margin), 1)
-    elements = []
-    for i in np.argsort(is_test, kind="stable"):  # test clips on top
-        kind = ("train", "test")[int(is_test[i])] + (" wrong" if is_wrong[i] else "")
-        elements.append(
-            Markup(
-                '<circle class="{} k{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>'
-            ).format(kind, codes[i], *places[i], 4.5 if is_test[i] else 3, titles[i])
+
+    def draw(ax):
+        order = np.argsort(is_test, kind="stable")  # test clips on top
+        ax.scatter(
+            *points[order].T,
+            s=np.where(is_test, 40, 18)[order],
+            c=[(colors[codes[i]], 1 if is_test[i] else 0.35) for i in order],
+            edgecolors=[_INK if is_wrong[i] else _CARD for i in order],
+            linewidths=np.where(is_wrong, 1.5, 0.5)[order],
+            urls=[f"clip:{i}" for i in order],
+            clip_on=False,
         )
-    svg = '<svg class="map" viewBox="0 0 {} {}" role="img" aria-label="Map of the clips">{}</svg>'
-    return Markup(svg).format(size, size, Markup("").join(elements))
+        ax.set_axis_off()
+
+    svg = _draw(draw, "Map of the clips", size=(6.0, 6.0))
+    link = r'<a xlink:href="clip:(\d+)"[^>]*>(.*?)</a>'
+    return Markup(re.sub(link, lambda m: _titled(m[2], titles[int(m[1])]), svg, flags=re.DOTALL))
+
+
+def _titled(element, title):
+    return Markup("<g><title>{}</title>{}</g>").format(title, Markup(element))
 
 
 # Sound --------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from skspeech._extras import how_to_install
+
 __all__ = ["Model", "load_autospeech", "run_local_test", "save_autospeech"]
 
 logger = logging.getLogger(__name__)
@@ -721,8 +723,8 @@ def main(argv=None):
     if not result.success:
         print("The model failed; its answers up to then are scored.", file=sys.stderr)
     if result.figure is None:
-        print("No picture without matplotlib: `pip install skspeech[plot]`.", file=sys.stderr)
-    print(f"ALC: {result.alc:.4f}")
+        print(f"No picture without matplotlib: {how_to_install('plot')}", file=sys.stderr)
+    print(f"ALC: {result.alc:.4f} (area under the learning curve: 1 is all right at once)")
     return 0 if result.success else 1
 
 

@@ -39,12 +39,13 @@ __all__ = [
     {
         "path": [str, os.PathLike],
         "categories": ["array-like", None],
+        "target": [StrOptions({"index", "name"})],
         "description": [str, None],
         "return_X_y": ["boolean"],
     },
     prefer_skip_nested_validation=True,
 )
-def load_audio_folder(path, *, categories=None, description=None, return_X_y=False):
+def load_audio_folder(path, *, categories=None, target="index", description=None, return_X_y=False):
     """List the clips of a folder that has one sub-folder a class.
 
     The layout is that of :func:`sklearn.datasets.load_files`, with an optional second level that
@@ -70,6 +71,9 @@ def load_audio_folder(path, *, categories=None, description=None, return_X_y=Fal
         The folder that holds one sub-folder a class.
     categories : array-like of str or None, default=None
         Names of the sub-folders to read; None reads all of them.
+    target : {"index", "name"}, default="index"
+        What `target` holds: the index of each clip's class, as :func:`sklearn.datasets.load_files`
+        has it, or the class's name, which a classifier then predicts.
     description : str or None, default=None
         Text for ``DESCR``.
     return_X_y : bool, default=False
@@ -82,8 +86,8 @@ def load_audio_folder(path, *, categories=None, description=None, return_X_y=Fal
 
         data : list of str
             Paths of the clips, sorted within each class.
-        target : ndarray of shape (n_clips,), dtype int
-            Index of each clip's class in `target_names`.
+        target : ndarray of shape (n_clips,), dtype int or str
+            Index of each clip's class in `target_names`, or with ``target="name"`` its name.
         target_names : list of str
             Names of the classes: the sub-folders, sorted.
         groups : ndarray of shape (n_clips,), dtype str, or None
@@ -114,6 +118,8 @@ def load_audio_folder(path, *, categories=None, description=None, return_X_y=Fal
     >>> clips = load_audio_folder(folder)
     >>> clips.target_names, clips.target, clips.groups
     (['no', 'yes'], array([0, 1]), array(['anna', 'anna'], dtype='<U4'))
+    >>> load_audio_folder(folder, target="name").target.tolist()
+    ['no', 'yes']
     """
     path = Path(path)
     if not path.is_dir():
@@ -136,12 +142,13 @@ def load_audio_folder(path, *, categories=None, description=None, return_X_y=Fal
         )
     target_names = [name for name in target_names if clips_of[name]]
     data = [str(clip) for name in target_names for clip in clips_of[name]]
-    target = np.repeat(np.arange(len(target_names)), [len(clips_of[n]) for n in target_names])
+    labels = target_names if target == "name" else np.arange(len(target_names))
+    y = np.repeat(labels, [len(clips_of[name]) for name in target_names])
     if return_X_y:
-        return data, target
+        return data, y
     return Bunch(
         data=data,
-        target=target,
+        target=y,
         target_names=target_names,
         groups=second_level(path, data),
         DESCR=description or f"Clips of the folder {str(path)!r}, one sub-folder a class.",

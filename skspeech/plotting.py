@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from skspeech._extras import how_to_install
 from skspeech.metrics import area_under_learning_curve, check_curve, check_positive
 
 __all__ = ["LeaderboardDisplay", "LearningCurveDisplay"]
@@ -204,6 +205,7 @@ class LearningCurveDisplay:
                 # The corners at the start and at the end are not answers.
                 "markevery": slice(1, -1),
                 "zorder": 3,
+                "clip_on": False,  # a score of 1 is on the frame
             } | (line_kwargs or {})
             lines += ax.plot(x, y, **style)
             if fill:
@@ -241,10 +243,10 @@ class LearningCurveDisplay:
         ax.set_xticks([], minor=True)
 
     def _fit_score_axis(self, ax):
-        """Show the whole of 0 to 1, a little more, and whatever lies outside."""
+        """Show the whole of 0 to 1, and whatever lies outside."""
         scores = np.concatenate([scores for _, scores in self.curves.values()])
         low, high = min(0.0, scores.min(initial=0)), max(1.0, scores.max(initial=1))
-        ax.set_ylim(low if low == 0 else low - 0.02, high + 0.02)
+        ax.set_ylim(low if low == 0 else low - 0.02, high if high == 1 else high + 0.02)
 
 
 class LeaderboardDisplay:
@@ -403,8 +405,8 @@ def _import_pyplot(caller):
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            f"{caller} needs matplotlib, which is not installed. Install it with "
-            "`pip install skspeech[plot]`."
+            f"{caller} needs matplotlib, which is not installed. Install it: "
+            f"{how_to_install('plot')}"
         ) from error
     return plt
 

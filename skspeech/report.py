@@ -8,12 +8,14 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import warnings
 from pathlib import Path
 
 import numpy as np
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
+from skspeech._extras import how_to_install
 from skspeech._heard import clip_keys, was_trained_on
 from skspeech._report_checks import MAX_MEASURED, Finding, Part, find_problems
 from skspeech.audio import SAMPLING_RATE, as_clips
@@ -33,7 +35,7 @@ _N_MISTAKES = 12
 _SOUND_SECONDS = 8.0
 _MAX_MAPPED = 800
 _MIN_MAPPED = 10
-_MAX_MATRIX = 30  # classes of a confusion matrix that still fits on a page
+_MAX_MATRIX = 990  # pixels that a confusion matrix may be wide
 _MAX_CONFUSIONS = 15
 _MAX_GROUP_CLASSES = 12  # of a table of groups and classes
 _LIBRARIES = ("skspeech", "scikit-learn", "numpy", "torch")
@@ -218,8 +220,8 @@ def _template():
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"A report needs {error.name}, which is not installed. Install it with "
-            "`pip install skspeech[report]`."
+            f"A report needs {error.name}, which is not installed. Install it: "
+            f"{how_to_install('report')}"
         ) from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("skspeech"),
@@ -228,7 +230,17 @@ def _template():
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     return environment.get_template("report.html")
+
+
+def _breakable(text):
+    """A name that a narrow page may break where a reader would, or where it is very long."""
+    from markupsafe import Markup, escape
+
+    text = re.sub(r"[-_/+@](?=\w)|[.,](?=[^\W\d])", "\\g<0>\u200b", str(text))
+    text = re.sub(r"[^\s\u200b]{16}(?=[^\s\u200b])", "\\g<0>\u200b", text)
+    return Markup(str(escape(text)).replace("\u200b", "<wbr>"))
 
 
 def _as_array(values):
@@ -397,12 +409,14 @@ def _confusion(confusion, classes):
         if wrong[i, j]
     ]
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    fits = len(classes) <= _MAX_MATRIX
+    longest = min(16, max(len(str(label)) for label in classes))
+    width = 7 * longest + 16 + max(23, 8 + 7 * len(str(confusion.max()))) * len(classes)
+    fits = width <= _MAX_MATRIX
     rows = [
         [{"n": int(n), "share": float(share)} for n, share in zip(*row)]
         for row in zip(confusion, shares)
     ]
-    return {"rows": rows if fits else None, "pairs": pairs[:_MAX_CONFUSIONS]}
+    return {"rows": rows if fits else None, "width": width, "pairs": pairs[:_MAX_CONFUSIONS]}
 
 
 # The run ------------------------------------------------------------------------------------------
@@ -562,7 +576,7 @@ def _voice_embeddings(model, test, train):
 
 def _map(embeddings, embedding_name, classes, true, predicted, test, train):
     """Where clips lie among one another, in two dimensions."""
-    from skspeech._report_drawings import draw_map
+    from skspeech._report_drawings import class_colors, draw_map
 
     if embeddings is None:
         return None
@@ -589,7 +603,14 @@ def _map(embeddings, embedding_name, classes, true, predicted, test, train):
         return None
     points, method = _flatten(np.stack(rows))
     return {
-        "drawing": draw_map(points, codes, np.array(is_test), np.array(is_wrong), titles),
+        "drawing": draw_map(
+            points,
+            codes,
+            class_colors(len(classes)),
+            np.array(is_test),
+            np.array(is_wrong),
+            titles,
+        ),
         "features": embedding_name,
         "method": method,
         "n": len(rows),

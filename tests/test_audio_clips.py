@@ -237,10 +237,48 @@ def test_one_column_of_paths_in_an_array(dtype):
     assert [clip.name for clip in clips] == ["a.wav", "b.wav"]
 
 
-def test_one_column_of_paths_in_a_table():
+@pytest.mark.parametrize("dtype", [object, "string", "category"])
+def test_one_column_of_paths_in_a_table(dtype):
     pd = pytest.importorskip("pandas")
-    clips = as_clips(pd.DataFrame({"path": ["a.wav", "b.wav"]}))
+    clips = as_clips(pd.DataFrame({"path": ["a.wav", "b.wav"]}, dtype=dtype))
     assert [clip.name for clip in clips] == ["a.wav", "b.wav"]
+
+
+@pytest.mark.parametrize("table", [False, True], ids=["array", "table"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        Path,
+        lambda path: noise(0.1),
+        lambda path: (noise(0.1), 16_000),
+        lambda path: {"array": noise(0.1), "sampling_rate": 16_000},
+        lambda path: Clip(path),
+    ],
+    ids=["path", "waveform", "pair", "row", "clip"],
+)
+def test_one_column_of_anything_that_is_a_clip(write, make, table):
+    path = write("a.wav", noise(0.1), subtype="FLOAT")
+    column = np.empty((2, 1), dtype=object)
+    column[:, 0] = [make(path), make(path)]
+    if table:
+        column = pytest.importorskip("pandas").DataFrame({"clip": column[:, 0]})
+    for waveform in load_waveforms(column):
+        np.testing.assert_array_equal(waveform, noise(0.1))
+
+
+@pytest.mark.parametrize("column", [[None, "a.wav"], ["a.wav", None]])
+def test_a_path_missing_from_a_column_is_named(column):
+    pd = pytest.importorskip("pandas")
+    for X in (np.array(column, dtype=object)[:, None], pd.DataFrame({"path": column})):
+        with pytest.raises(AudioError, match=rf"1 of 2 .*\s+\[{column.index(None)}\] clip"):
+            as_clips(X)
+
+
+def test_a_table_of_numbers_that_are_missing_says_so():
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"0": [0.5, None], "1": pd.array([1, None], dtype="Int64")})
+    with pytest.raises(ValueError, match="contains NaN"):
+        as_clips(table)
 
 
 def test_columns_of_polars_and_pyarrow(write):
@@ -340,7 +378,7 @@ def test_clips_survive_a_pickle(write):
         ([0.1, 0.2, 0.3], ValueError, r"Write \[waveform\]"),
         (np.array([0.1, 0.2], dtype=object), ValueError, r"Write \[waveform\]"),
         ((noise(0.1), 16_000), ValueError, r"Write \[\(waveform, sampling_rate\)\]"),
-        (Clip("a.wav"), ValueError, r"Write \[clip\]"),
+        (Clip("a.wav"), ValueError, r"Write \[clip\].*predict_one"),
         ((path for path in ["a.wav"]), TypeError, r"generator.* Give list\(X\)"),
         (iter(["a.wav"]), TypeError, r"Give list\(X\)"),
         ({"a": "a.wav"}, TypeError, r"list\(X.values\(\)\)"),
@@ -355,6 +393,7 @@ def test_clips_survive_a_pickle(write):
         ([], ValueError, r"0 sample\(s\)"),
         (np.array([]), ValueError, r"0 sample\(s\)"),
         (np.empty((0, 100)), ValueError, r"0 sample\(s\)"),
+        (np.empty((0, 1), dtype=object), ValueError, r"0 sample\(s\)"),
         (np.empty((3, 0)), ValueError, r"0 feature\(s\)"),
         (np.zeros((2, 2, 100)), ValueError, "dim 3"),
         (np.full((2, 100), np.nan), ValueError, "contains NaN"),

@@ -917,4 +917,4 @@ def test_a_local_test_without_matplotlib_draws_nothing(dataset, tmp_path, monkey
     code = write_model(tmp_path / "code", TRIVIAL)
     arguments = [f"-dataset_dir={dataset}", f"-code_dir={code}", f"-output_dir={tmp_path / 'out'}"]
     assert main([*arguments, f"-score_dir={tmp_path / 'score'}"]) == 0
-    assert "pip install skspeech[plot]" in capsys.readouterr().err
+    assert "pip install '.[plot]'" in capsys.readouterr().err

@@ -83,7 +83,7 @@ def files(clips, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tiny_encoder(tmp_path_factory):
-    pytest.importorskip("transformers", reason="pip install 'skspeech[transformers]'")
+    pytest.importorskip("transformers", reason="needs skspeech[transformers]")
     return save_tiny("wavlm-layer", tmp_path_factory.mktemp("wavlm"))
 
 
@@ -238,6 +238,8 @@ FORMS = {
     "paths": lambda X, paths: paths,
     "array of paths": lambda X, paths: np.array(paths),
     "Series of paths": lambda X, paths: pytest.importorskip("pandas").Series(paths, index=paths),
+    "table of one column": lambda X, paths: pytest.importorskip("pandas").DataFrame({"p": paths}),
+    "one column of waveforms": lambda X, paths: _object_array(X).reshape(-1, 1),
     "all mixed": lambda X, paths: [paths[0], (X[1], SAMPLING_RATE), *X[2:]],
 }
 
@@ -258,7 +260,9 @@ def test_every_form_of_clips_gives_the_same(name, fitted, clips, files):
 
 
 @every_estimator_on_clips
-@pytest.mark.parametrize("form", ["object array of waveforms", "2-D array", "Series of paths"])
+@pytest.mark.parametrize(
+    "form", ["2-D array", "Series of paths", "table of one column", "one column of waveforms"]
+)
 def test_fit_on_other_forms(name, form, make, fitted, clips, files):
     X, y = clips
     estimator = make(name).fit(FORMS[form](X, files), y)
@@ -483,8 +487,16 @@ def test_bad_clips_become_silence_on_request(name, make, clips, tmp_path):
 
 @every_estimator_on_clips
 def test_a_path_alone_is_no_list_of_clips(name, fitted, files):
-    with pytest.raises(ValueError, match=r"sequence|\["):
+    with pytest.raises(ValueError, match=r"Write \[path\] for one clip, .* predict_one"):
         output(fitted, files[0])
+
+
+@every_classifier_on_clips
+def test_one_clip_gets_its_label(name, fitted, clips, files):
+    for clip in (files[0], clips[0][0], (clips[0][0], SAMPLING_RATE)):
+        label = fitted.predict_one(clip)
+        assert type(label) is str
+        assert label == fitted.predict([clip])[0]
 
 
 # Manners

@@ -71,6 +71,17 @@ def test_folder_with_a_second_level_for_some_clips(tmp_path):
         load_audio_folder(tmp_path)
 
 
+def test_target_may_be_names(tmp_path):
+    _write(tmp_path, "no/1.wav", "yes/1.wav")
+    bunch = load_audio_folder(tmp_path, target="name")
+    assert bunch.target.tolist() == ["no", "yes"]
+    assert bunch.target_names == ["no", "yes"]
+    _, target = load_audio_folder(tmp_path, target="name", return_X_y=True)
+    assert target.tolist() == ["no", "yes"]
+    with pytest.raises(ValueError, match="'target' parameter of load_audio_folder"):
+        load_audio_folder(tmp_path, target="names")
+
+
 def test_chosen_categories(tmp_path):
     _write(tmp_path, "a/1.wav", "b/1.wav", "c/1.wav")
     bunch = load_audio_folder(tmp_path, categories=["c", "a"])

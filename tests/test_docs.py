@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +20,9 @@ def html(tmp_path_factory):
     for module in ("sphinx", "sphinx_gallery", "numpydoc", "myst_nb", "furo"):
         pytest.importorskip(module, reason="needs skspeech[docs]")
     copy = tmp_path_factory.mktemp("docs")
-    generated = shutil.ignore_patterns("_build", "api", "auto_examples", "notebooks", "__pycache__")
+    generated = shutil.ignore_patterns(
+        "_build", "api", "auto_examples", "notebooks", "thumbnails", "*cache__"
+    )
     shutil.copytree(ROOT / "docs", copy / "docs", ignore=generated)
     shutil.copytree(ROOT / "examples", copy / "examples")
     shutil.copy(ROOT / "CHANGELOG.md", copy)
@@ -71,6 +74,40 @@ def test_the_pages_show_examples_notebooks_and_changes(html):
     assert "skspeech-leaderboard" in notebook
     assert ".png" in notebook
     assert "First version" in _text(html / "changelog.html")
+
+
+def test_the_command_s_page_has_every_option(html):
+    from skspeech.cli.common import skspeech
+
+    text = _text(html / "guide" / "command.html")
+    assert len(skspeech.commands) >= 8
+    for name, command in skspeech.commands.items():
+        assert f"skspeech {name}" in text
+        options = [item for item in command.params if isinstance(item, click.Option)]
+        for option in options:
+            assert max(option.opts, key=len) in text, (name, option)
+
+
+def test_examples_have_pictures_in_the_gallery(html):
+    page = (html / "auto_examples" / "index.html").read_text()
+    thumbnails = re.findall(r'src="([^"]*_thumb\.\w+)"', page)
+    assert len(thumbnails) == len(list((ROOT / "examples").glob("*.py")))
+    sizes = {(html / "auto_examples" / path).stat().st_size for path in thumbnails}
+    assert len(sizes) >= 4, "pictures of the notebooks"
+
+
+def test_the_table_of_the_guide_can_be_read(tmp_path):
+    from skspeech.cli import inputs
+
+    page = (ROOT / "docs" / "guide" / "tables.md").read_text()
+    (table,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "clips.csv").write_text(table)
+    read = inputs.read_labelled(tmp_path / "clips.csv")
+    assert read.paths[0] == str(tmp_path / "recordings" / "0001.wav")
+    assert read.labels.tolist() == ["happy", "sad", "happy"]
+    assert read.groups.tolist() == ["anna", "anna", "ben"]
+    for name in (*sum(inputs._NAMES.values(), ()), *inputs._TABLES):
+        assert f"`{name}`" in page
 
 
 def test_code_in_the_guide_is_python():

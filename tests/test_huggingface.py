@@ -310,7 +310,7 @@ def test_parameters_are_checked(folder, clips, params, message):
 def test_a_missing_package_names_the_install_command(clips, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     _families.open_model.cache_clear()
-    with pytest.raises(ImportError, match=r"pip install 'skspeech\[transformers\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[transformers\]'"):
         TransformersEmbedding("some/model").transform(clips)
 
 

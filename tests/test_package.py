@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import json
 import pkgutil
+import re
 import statistics
 import subprocess
 import sys
@@ -138,6 +139,22 @@ def test_discovery_finds_functions():
     functions = dict(all_functions())
     assert {"all_estimators", "load_audio_folder", "make_speech_like"} <= set(functions)
     assert "GeometricMeanVotingClassifier" not in functions
+
+
+def test_no_text_installs_from_pypi_before_there_is_a_release():
+    root = Path(skspeech.__file__).parents[1]
+    kinds = (
+        "*.md",
+        "*/*.md",
+        "skspeech/**/*.py",
+        "docs/guide/*.md",
+        "examples/**/*.py",
+        "examples/**/*.ipynb",
+    )
+    texts = [path for kind in kinds for path in root.glob(kind)]
+    assert len(texts) > 100
+    told = [str(path) for path in texts if re.search("pip install '?skspeech", path.read_text())]
+    assert told == []
 
 
 def _imports(path):

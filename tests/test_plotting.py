@@ -146,6 +146,11 @@ def test_times_are_labelled_in_words():
     assert {"1 min", "10 min", "30 min"} <= set(labels)
 
 
+def test_the_score_axis_ends_at_1():
+    ax = LearningCurveDisplay.from_curves({"a": ([1], [1.0])}, time_budget=60).ax_
+    assert ax.get_ylim() == (0, 1)
+
+
 def test_scores_outside_zero_to_one_stay_in_sight():
     ax = LearningCurveDisplay.from_curves({"a": ([1], [-0.5])}, time_budget=60).ax_
     assert ax.get_ylim()[0] < -0.5
@@ -241,7 +246,7 @@ def test_leaderboard_from_estimator(leaderboard):
 def test_a_missing_matplotlib_names_the_install_command(monkeypatch, leaderboard):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"pip install skspeech\[plot\]"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[plot\]'"):
         LearningCurveDisplay.from_curves({"a": ([1], [0.5])}, time_budget=60)
     with pytest.raises(ImportError, match="LeaderboardDisplay needs matplotlib"):
         LeaderboardDisplay(leaderboard).plot()

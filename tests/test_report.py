@@ -1,6 +1,7 @@
 """The report: right figures, every warning, one safe page, and a real browser that opens it."""
 
 import base64
+import html
 import html.parser
 import io
 import re
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from browser import open_browser
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.naive_bayes import GaussianNB
@@ -80,7 +82,7 @@ def ensemble(speech, members):
 class _Parser(html.parser.HTMLParser):
     """Text and sources of a page; complains of tags that are not closed."""
 
-    VOID = {"meta", "link", "br", "img"}
+    VOID = {"meta", "link", "br", "img", "wbr"}
 
     def __init__(self):
         super().__init__()
@@ -91,6 +93,8 @@ class _Parser(html.parser.HTMLParser):
         self.sources += [v for k, v in attributes if k in ("src", "href")]
         if tag not in self.VOID:
             self._open.append(tag)
+        if tag == "wbr":
+            self.text.append(tag)
 
     def handle_startendtag(self, tag, attributes):
         self.tags.append(tag)
@@ -108,7 +112,7 @@ def read(path):
     parser.feed(path.read_text(encoding="utf-8"))
     parser.close()
     assert parser._open == []
-    parser.text = " ".join(filter(None, parser.text))
+    parser.text = " ".join(filter(None, parser.text)).replace(" wbr ", "")
     return parser
 
 
@@ -484,22 +488,53 @@ def test_real_voices(data_home):
 
 
 def test_drawings_stay_inside_and_take_odd_values():
+    flat = np.zeros((3, 2)), [0, 1, 2], class_colors(3), np.ones(3, bool), np.zeros(3, bool)
     drawings = [
         draw_learning_curve(np.array([0.5]), np.array([0.5]), 1.0, "Score"),
         draw_learning_curve(np.array([1.0, 900]), np.array([np.nan, -3.5]), 600, "Score"),
         draw_histogram({"test": np.ones(5), "training": np.array([np.nan])}, "Duration", log=True),
         draw_histogram({"test": np.array([0.001, 3600.0])}, "Duration", log=True),
+        draw_histogram({"test": np.array([0.3, 0.5])}, "Duration", log=True),
         draw_histogram({"test": np.array([-100.0, -100.0])}, "Level"),
-        draw_map(np.zeros((3, 2)), [0, 1, 2], np.ones(3, bool), np.zeros(3, bool), list("abc")),
+        draw_map(*flat, list("abc")),
     ]
     for drawing in drawings:
-        assert "nan" not in drawing
-        assert "inf" not in drawing
+        assert not re.search(r'"[^"]*\b(nan|inf)\b', drawing)
         width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', drawing).groups())
         for name, limit in (("x", width), ("y", height)):
-            places = re.findall(rf'\bc?{name}\d?="([^"]+)"', drawing)
+            places = re.findall(rf'<use [^>]*\b{name}="([^"]+)"', drawing)
+            assert places or drawing is drawings[-1]  # a few points are drawn as paths
             assert all(0 <= float(place) <= limit for place in places)
+        # Axes have ticks.
+        ticks = re.findall(r"<text [^>]*>([-−.\d]+)</text>", drawing)
+        assert len(ticks) >= 2 or drawing is drawings[-1]
     assert draw_histogram({"test": np.array([np.nan])}, "Level") is None
+
+
+def test_drawings_have_the_page_s_colours_and_a_score_axis_that_ends_at_1(monkeypatch):
+    import matplotlib
+
+    monkeypatch.setitem(matplotlib.rcParams, "font.size", 40)  # of the user's own
+    drawing = draw_learning_curve(np.array([1.0, 20.0]), np.array([0.5, 1.0]), 60.0, "Score")
+    assert {"var(--quiet)", "rgb(var(--accent))"} <= set(
+        re.findall(r"(?:rgb|var)\([^;\"]+\)", drawing)
+    )
+    assert not re.search("#0[0-9]0[0-9]0[0-9]", drawing)
+    scores = re.findall(r"<text [^>]*>([.\d]+)</text>", drawing)
+    assert max(map(float, scores)) == 1.0
+    assert "11px" in drawing
+    assert "40px" not in drawing
+
+
+def test_points_of_the_map_tell_their_names():
+    names = ["a", 'b" <c> & d', "<script>"]
+    points = np.arange(6.0).reshape(3, 2)
+    which = np.array([True, False, True]), np.array([True, False, False])
+    drawing = draw_map(points, [0, 1, 0], class_colors(2), *which, names)
+    titles = re.findall("<title>(.*?)</title>", drawing)
+    # Training clips are drawn first.
+    assert [html.unescape(title) for title in titles] == [names[1], names[0], names[2]]
+    assert "<script>" not in drawing
 
 
 @pytest.mark.parametrize("n", [1, 8, 9, 100])
@@ -561,7 +596,7 @@ def test_a_failure_leaves_the_old_page(write, tmp_path, monkeypatch):
 @pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
 def test_what_is_missing_is_named(monkeypatch, write, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=rf"{missing}.*pip install skspeech\[report\]"):
+    with pytest.raises(ImportError, match=rf"{missing}.*pip install '\.\[report\]'"):
         write()
 
 
@@ -575,6 +610,81 @@ def test_importing_the_module_loads_neither_templates_nor_pictures():
 
 
 # In a browser -------------------------------------------------------------------------------------
+
+
+# Elements that reach beyond the screen, or beyond what holds them.
+TOO_WIDE = """
+const tooWide = [...document.querySelectorAll('html, body *:not(svg *)')].filter(e =>
+    e.getBoundingClientRect().right > innerWidth + 0.5
+    || (getComputedStyle(e).display != 'inline' && e.scrollWidth > e.clientWidth + 1));
+return tooWide.map(e => `${e.tagName} ${e.className}: ${e.textContent.trim().slice(0, 60)}`);
+"""
+# Words of names, or what of them may stand on a line of its own, that are on two lines.
+BROKEN = """
+const broken = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (!node.parentElement.closest('th, strong, .names, h1, figcaption')) continue;
+    for (const word of node.data.matchAll(/[^\\s-]+/g)) {
+        const range = document.createRange();
+        range.setStart(node, word.index);
+        range.setEnd(node, word.index + word[0].length);
+        if (range.getClientRects().length > 1) broken.push(word[0]);
+    }
+}
+return broken;
+"""
+NAMES = {
+    7: [
+        "anger",
+        "boredom",
+        "disgust",
+        "anxiety_or_fear",
+        "happiness",
+        "neutral_and_calm",
+        "sadness",
+    ],
+    30: ["Donaudampfschiffahrtsgesellschaft", *(f"speaker-{i:02d}" for i in range(29))],
+}
+
+
+class Guess(ClassifierMixin, BaseEstimator):
+    """A model whose answers are as good as random ones."""
+
+    def fit(self, classes):
+        self.classes_ = np.array(classes)
+        return self
+
+    def predict_proba(self, X):
+        return np.random.default_rng(0).dirichlet(np.ones(len(self.classes_)), len(X))
+
+
+@pytest.mark.parametrize("n_classes", NAMES)
+def test_nothing_is_cut_or_broken_on_any_screen(n_classes, tmp_path):
+    X = []
+    for i in range(60):
+        X.append(str(tmp_path / f"a-rather_long.name_of_a_Sprachaufzeichnungsdatei_{i:03d}.wav"))
+        soundfile.write(X[-1], noise(0.2, seed=i % 50), RATE)
+    y = np.resize(NAMES[n_classes], 60)
+    groups = np.array([f"a_group_with_a_name_that_goes_on_and_on_{i % 9}" for i in range(60)])
+    path = tmp_path / "report.html"
+    write_report(
+        Guess().fit(sorted(NAMES[n_classes])),
+        *(X[:40], y[:40], path),
+        X_train=X[20:],
+        y_train=y[20:],
+        groups_test=groups[:40],
+        groups_train=groups[20:],
+        title=f"A report on {n_classes} classes of a_title_that_is_rather_long",
+    )
+    with open_browser(tmp_path) as page:
+        page.open(path)
+        for width in (1280, 768, 390):
+            page.emulate(width=width, height=900, dark=False)
+            assert page.run(TOO_WIDE) == [], f"on a screen of {width} pixels"
+            assert page.run(BROKEN) == [], f"on a screen of {width} pixels"
+            shown = page.run("return document.querySelector('.matrix').getClientRects().length")
+            assert shown == (n_classes == 7 or width == 1280)
 
 
 def test_a_browser_opens_the_page_without_a_complaint(classifier, speech, tmp_path):
@@ -598,10 +708,9 @@ def test_a_browser_opens_the_page_without_a_complaint(classifier, speech, tmp_pa
         lengths = np.array([len(clip) for clip in X]) / RATE
         assert all(np.abs(lengths - duration).min() < 1e-3 for duration in durations)
         screens = {}
-        for width, dark in ((1200, False), (1200, True), (400, False)):
+        for width, dark in ((1280, False), (1280, True), (390, False)):
             page.emulate(width=width, height=900, dark=dark)
-            overflow = "return document.documentElement.scrollWidth - window.innerWidth"
-            assert page.run(overflow) <= 0, f"it is wider than a screen of {width} pixels"
+            assert page.run(TOO_WIDE) == [], f"on a screen of {width} pixels"
             colour = page.run("return getComputedStyle(document.body).backgroundColor")
             brightness = np.mean([int(value) for value in re.findall(r"\d+", colour)])
             assert (brightness < 60) == dark

@@ -258,7 +258,7 @@ def test_a_missing_package_names_the_install_command(clip, monkeypatch, tmp_path
     monkeypatch.setattr("skspeech.transformers._windowed._networks", {})
     with pytest.raises(ImportError, match=message) as error:
         VoiceActivityTrimmer().fit([clip]).transform([clip])
-    assert "pip install 'skspeech[vad]'" in str(error.value)
+    assert "pip install '.[vad]'" in str(error.value)
 
 
 @pytest.mark.data

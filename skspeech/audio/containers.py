@@ -11,13 +11,14 @@ from skspeech.audio.clips import Clip, Clips
 from skspeech.audio.errors import AudioError, first_line, printable
 from skspeech.audio.waveforms import SAMPLING_RATE, checked_rate
 
-__all__ = ["as_clips"]
+__all__ = ["as_clips", "is_column_of_clips", "refuse_single_clip"]
 
 
 FORMS = (
     "Clips are a list of paths, a list of 1-D waveforms, a list of (waveform, sampling_rate), "
     "a list of {'array': ..., 'sampling_rate': ...}, or a 2-D array with a clip in each row."
 )
+_ONE = "or ask a classifier by predict_one"
 _LONGEST_PATH = 4096  # bytes; what is longer, or has a null byte in it, is a file's content
 
 
@@ -47,7 +48,7 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
         ============================================ ===========================================
 
         Or a 2-D array, tensor or table of numbers with a clip in each row, a table or array with
-        one column of paths, or :class:`Clips`.
+        one column of any of the above, or :class:`Clips`.
     sampling_rate : float, default=16000
         Samples per second (Hz) of waveforms that come without their own rate.
 
@@ -75,7 +76,7 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
     if isinstance(X, Clips):
         return X
     sampling_rate = checked_rate(sampling_rate)
-    _refuse_single_clip(X)
+    refuse_single_clip(X)
     if is_sparse(X):
         check_array(X)  # raises, with advice
     _refuse_unordered(X)
@@ -86,21 +87,22 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
     return _from_list(X, sampling_rate)
 
 
-def _refuse_single_clip(X):
+def refuse_single_clip(X):
+    """Raise a ValueError that tells what to write instead, if `X` is one clip and no sequence."""
     if hasattr(X, "read") or _is_content(X):
-        raise ValueError("Expected a sequence of clips, got a single file. Write [file].")
+        raise ValueError(f"Expected a sequence of clips, got a single file. Write [file], {_ONE}.")
     if isinstance(X, (str, bytes, os.PathLike)):
         raise ValueError(
             f"Expected a sequence of clips, got the single path {printable(os.fsdecode(X))!r}. "
-            "Write [path] for one clip; for a folder of clips see "
+            f"Write [path] for one clip, {_ONE}; for a folder of clips see "
             "skspeech.datasets.load_audio_folder."
         )
     if isinstance(X, Clip):
-        raise ValueError("Expected a sequence of clips, got a single Clip. Write [clip].")
+        raise ValueError(f"Expected a sequence of clips, got a single Clip. Write [clip], {_ONE}.")
     if isinstance(X, tuple) and _looks_like_pair(X):
         raise ValueError(
             "Expected a sequence of clips, got what looks like a single (waveform, sampling_rate). "
-            "Write [(waveform, sampling_rate)]."
+            f"Write [(waveform, sampling_rate)], {_ONE}."
         )
 
 
@@ -133,7 +135,7 @@ def _from_array_like(X, sampling_rate):
     if hasattr(X, "column_names") and not hasattr(X, "to_numpy"):
         raise ValueError("X is a data set. Give its column of clips, as in X['audio'].")
     if hasattr(X, "columns"):
-        return _from_table(X, sampling_rate)
+        return _from_table(X, np.asarray(X), sampling_rate)
     if hasattr(X, "to_pylist"):  # a column of pyarrow
         return X.to_pylist()
     X = _off_device(X)
@@ -142,35 +144,51 @@ def _from_array_like(X, sampling_rate):
             raise TypeError(f"X is a {type(X).__name__}, no sequence of clips. {FORMS}")
         return list(X)
     X = np.asarray(X)
-    if X.ndim == 2 and X.shape[1] == 1 and X.dtype.kind in "OUST" and _is_path(X.flat[0]):
-        X = X.ravel()
     if X.ndim == 1 and (len(X) == 0 or X.dtype.kind in "OUST"):
         return X.tolist()
     if X.ndim == 1:
         raise ValueError(_single_waveform_message(f"an array of {X.dtype}"))
     if _is_array_of_pairs(X):
         return [tuple(pair) for pair in X]
-    return _from_table(X, sampling_rate)
+    return _from_table(X, X, sampling_rate)
 
 
-def _from_table(X, sampling_rate):
-    if hasattr(X, "columns") and _has_text(X):
-        if len(X.columns) == 1:
-            return np.asarray(X, dtype=object).ravel().tolist()
-        raise ValueError("X is a table with text in it. Give its column of paths, as in X['path'].")
-    if isinstance(X, np.ndarray) and X.dtype.kind in "UST":
-        raise ValueError(
-            f"X is an array of strings of shape {X.shape}. Paths come in a 1-D array: X.ravel()."
-        )
+def _from_table(X, values, sampling_rate):
+    """A clip a row of numbers, or the items of a single column of anything else."""
+    if _holds_more_than_numbers(values):
+        if _is_column(values):
+            return values.ravel().tolist()
+        if hasattr(X, "columns"):
+            raise ValueError(
+                f"X is a table with {values.shape[1]} columns that hold more than numbers. Give "
+                "its column of paths, as in X['path']."
+            )
+        if values.dtype.kind in "UST":
+            raise ValueError(
+                f"X is an array of strings of shape {X.shape}. Paths come in a 1-D array: "
+                "X.ravel()."
+            )
     rows = check_array(X, dtype="numeric", input_name="X")
     if problem := _problem_of_type(rows.dtype):
         raise ValueError(f"X {problem}")
     return Clips([Clip(row, sampling_rate, i) for i, row in enumerate(rows)])
 
 
-def _has_text(table):
-    first_row = np.asarray(table.head(1), dtype=object).ravel()
-    return any(_is_path(value) for value in first_row)
+def is_column_of_clips(X):
+    """Whether it is a table or an array with one column, of clips and not of numbers."""
+    return _is_column(X) and _holds_more_than_numbers(np.asarray(X))
+
+
+def _is_column(X):
+    return getattr(X, "ndim", 0) == 2 and X.shape[1] == 1
+
+
+def _holds_more_than_numbers(values):
+    return values.dtype.kind in "OUST" and not all(map(_is_number_or_missing, values.flat))
+
+
+def _is_number_or_missing(value):
+    return value is None or isinstance(value, numbers.Number) or type(value).__name__ == "NAType"
 
 
 def _is_path(value):

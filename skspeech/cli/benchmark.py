@@ -67,7 +67,7 @@ def _benchmark(dataset_dir, code_dir, time_budget, output_dir, score_dir, quiet,
     else:
         for seconds, score in zip(result.times, result.scores):
             click.echo(f"{seconds:10.2f} s   balanced accuracy {score:.4f}")
-        click.echo(f"ALC: {result.alc:.4f}")
+        click.echo(f"ALC: {result.alc:.4f} (area under the learning curve: 1 is all right at once)")
     if not result.success:
         say("The model failed; its answers up to then are scored.")
     return 0 if result.success else PARTIAL

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from skspeech._extras import how_to_install
 from skspeech.cli.common import (
     EXIT_STATUS,
     PARTIAL,
@@ -156,7 +157,7 @@ def _parquet_writer():
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"Writing Parquet needs pandas and pyarrow: pip install 'skspeech[parquet]'. ({error})"
+            f"Writing Parquet needs pandas and pyarrow: {how_to_install('parquet')}. ({error})"
         ) from None
 
     def write(file, paths, features, names, description):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from skspeech._download import some
+from skspeech._extras import how_to_install
 from skspeech.cli.common import check_output
 
 __all__ = [
@@ -177,7 +178,7 @@ def _read_parquet(path):
         table = pd.read_parquet(path)
     except ImportError as error:
         raise ImportError(
-            f"Reading Parquet needs pandas and pyarrow: pip install 'skspeech[parquet]'. ({error})"
+            f"Reading Parquet needs pandas and pyarrow: {how_to_install('parquet')}. ({error})"
         ) from None
     except Exception as error:  # pyarrow's own kinds
         raise ValueError(f"{str(path)!r} can't be read as Parquet: {error}") from None

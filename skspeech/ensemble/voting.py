@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from skspeech._labels import check_groups, check_labels, check_sample_weight
+from skspeech._one_clip import OneClipMixin
 from skspeech._reporting import ReportMixin
 from skspeech._routing import fit_params_for
 from skspeech._sklearn import Interval, _fit_context
@@ -23,7 +24,7 @@ from skspeech.ensemble.blending import FLOOR, check_probabilities, check_weights
 __all__ = ["GeometricMeanVotingClassifier"]
 
 
-class GeometricMeanVotingClassifier(ReportMixin, VotingClassifier):
+class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier):
     """Vote by the weighted geometric mean of the members' probabilities.
 
     It has the interface of :class:`sklearn.ensemble.VotingClassifier` with ``voting="soft"``, but

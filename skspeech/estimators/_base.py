@@ -3,10 +3,12 @@
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from skspeech._one_clip import OneClipMixin
+
 __all__ = ["ClipClassifier"]
 
 
-class ClipClassifier(ClassifierMixin, BaseEstimator):
+class ClipClassifier(OneClipMixin, ClassifierMixin, BaseEstimator):
     """A classifier of recordings. A subclass writes `fit` and `predict_proba`."""
 
     def predict(self, X):

@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skspeech._cores import effective_cores
+from skspeech._one_clip import OneClipMixin
 from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.ensemble.selection import RULES
@@ -35,7 +36,7 @@ AUDIT_SECONDS = 0.5  # that a look at the sounds may take of the budget
 VOICE_SHARE = 0.25  # of the budget, in which voices have to be told apart
 
 
-class TimeBudgetClassifier(ResultsMixin, ReportMixin, ClassifierMixin, BaseEstimator):
+class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator):
     """Train the best ensemble of candidates that fits in the time.
 
     The cheapest look at the data gives a first ensemble in seconds. Then one candidate after the

@@ -9,6 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from skspeech._labels import check_groups, check_labels, check_sample_weight
+from skspeech.audio.containers import is_column_of_clips, refuse_single_clip
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget.workers.tasks import quiet_fits
 
@@ -17,15 +18,16 @@ __all__ = ["check_rows", "check_score", "check_targets", "warn_of_validation"]
 
 def check_rows(estimator, X, reset):
     """Check tables as scikit-learn does, and take any other sequence as it is."""
+    refuse_single_clip(X)
     if hasattr(X, "tocsr"):
         X = X.tocsr()  # other sparse formats have no rows to take
     elif _is_nested_numbers(X) or (hasattr(X, "__array__") and not hasattr(X, "__len__")):
         X = np.asarray(X)
     if isinstance(X, np.ndarray) and X.dtype.kind in "biufc" and X.ndim != 2:
         check_array(X, ensure_all_finite=False)  # tells how to reshape it
-    if getattr(X, "ndim", 1) == 2:
+    if getattr(X, "ndim", 1) == 2 and not is_column_of_clips(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
-    elif not hasattr(X, "__len__") or isinstance(X, str | bytes | dict):
+    elif not hasattr(X, "__len__") or isinstance(X, dict):
         raise ValueError(
             f"X={X!r} is a {type(X).__name__}; a sequence of clips, or a table, was expected."
         )

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from skspeech._extras import how_to_install
 from skspeech.transformers._hub import check_files, commit_of, explained
 from skspeech.weights import WeightsError
 
@@ -238,7 +239,7 @@ def open_model(source, state):
     except ImportError as error:
         raise ImportError(
             "TransformersEmbedding needs the package transformers, which is not installed. "
-            "Install it: pip install 'skspeech[transformers]'"
+            f"Install it: {how_to_install('transformers')}"
         ) from error
     check_files(source, state)
     with quiet(), explained(source):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skspeech._extras import how_to_install
 from skspeech.transformers.speaker import choose
 from skspeech.weights import WeightsError, WeightsNotFoundError
 
@@ -115,7 +116,7 @@ def _snapshot(source):
     except ImportError as error:
         raise ImportError(
             "A name on the Hugging Face hub needs the package huggingface_hub, which is not "
-            "installed. Install it: pip install 'skspeech[transformers]'"
+            f"installed. Install it: {how_to_install('transformers')}"
         ) from error
     with explained(source):
         found = snapshot_download(

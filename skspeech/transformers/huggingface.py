@@ -27,7 +27,7 @@ class TransformersEmbedding(WindowedExtractor):
 
     The encoders are WavLM, HuBERT, wav2vec 2.0 and their relatives, Whisper's encoder, the Audio
     Spectrogram Transformer (AST), and the audio side of CLAP. What a clip gives does not depend on
-    the clips it shares a batch with. The package is extra: ``pip install skspeech[transformers]``.
+    the clips it shares a batch with. The package is extra: ``pip install '.[transformers]'``.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import validate_data
 
 from skspeech._device import resolve_device
+from skspeech._extras import how_to_install
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks, iter_waveforms
 from skspeech.transformers._level import DEFAULT_LEVEL, at_level
@@ -26,7 +27,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
     """Cut what is not speech from clips, with a small network that detects voices.
 
     It stands before an extractor in a Pipeline. Learns nothing: `fit` only checks its input. The
-    network is that of the package silero-vad: ``pip install skspeech[vad]``.
+    network is that of the package silero-vad: ``pip install '.[vad]'``.
 
     Parameters
     ----------
@@ -324,5 +325,5 @@ def _weights_file():
     found = "which is not installed" if spec is None else "of which a later version is needed"
     raise ImportError(
         f"VoiceActivityTrimmer needs the package silero-vad, {found}. Install it: "
-        "pip install 'skspeech[vad]'"
+        f"{how_to_install('vad')}"
     )
