@@ -515,7 +515,7 @@ class Session:
 
     def _is_kept(self, entry):
         """Whether it votes by the models of its folds, whatever comes of its last training."""
-        return self._settled and entry.weight > 0 and bool(entry.models) and not entry.is_refitted
+        return entry.weight > 0 and bool(entry.models) and not entry.is_refitted
 
     def fail(self, entry, exception, text, error=None):
         if isinstance(error, WeightsNotFoundError) and error.reason:
