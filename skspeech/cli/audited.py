@@ -1,8 +1,11 @@
 """What is doubtful in labelled data, told before a model is trained on them."""
 
 from skspeech.cli.common import say
+from skspeech.cli.inputs import read_labelled
+from skspeech.cli.pretrained import fetch_what_is_missing
+from skspeech.cli.readable import leave_out_bad
 
-__all__ = ["audited"]
+__all__ = ["audited", "training_clips"]
 
 _ADVICE = {
     "no-groups": " Put each speaker's clips into a folder inside of the class, or name a table's "
@@ -10,20 +13,40 @@ _ADVICE = {
 }
 
 
-def audited(labelled, options, n_bad):
-    """Look at labelled clips, and tell what is doubtful; an error where that was asked for.
+def training_clips(data, options):
+    """Read labelled clips to train on, and tell what is missing, bad or doubtful before that.
 
     Parameters
     ----------
-    labelled : Labelled
+    data : str or path-like
+        A folder or a table.
     options : dict
-        Those of the command: ``groups``, ``n_jobs``, ``quiet`` and ``strict``.
-    n_bad : int
-        Clips that were left out already.
+        Those of the command: ``path_column``, ``label_column``, ``groups``, ``preset``,
+        ``time_budget``, ``n_jobs``, ``quiet`` and ``strict``.
 
     Returns
     -------
-    list of Finding
+    labelled : Labelled
+        Without the clips that can't be read.
+    n_bad : int
+        How many of these there were.
+    findings : list of Finding
+    """
+    columns = {name: options[name] for name in ("path_column", "label_column", "groups")}
+    labelled = read_labelled(data, **columns)
+    fetch_what_is_missing(labelled, options)
+    labelled, n_bad = leave_out_bad(labelled, n_jobs=options["n_jobs"])
+    findings = audited(labelled, options, n_bad)
+    if any(finding.kind == "unreadable" for finding in findings):  # as only decoding tells
+        labelled, n_more = leave_out_bad(labelled, thorough=True, n_jobs=options["n_jobs"])
+        n_bad += n_more
+    return labelled, n_bad, findings
+
+
+def audited(labelled, options, n_bad):
+    """Tell what is doubtful in labelled clips, some of which were left out already.
+
+    Returns a list of Finding; ValueError where there are some and they were asked to be errors.
     """
     from skspeech.audit import audit
 

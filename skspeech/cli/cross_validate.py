@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from skspeech.cli.audited import training_clips
 from skspeech.cli.common import (
     EXIT_STATUS,
     INTERRUPTED,
@@ -21,10 +22,8 @@ from skspeech.cli.common import (
     skspeech,
 )
 from skspeech.cli.fit import _fit, _is_prior, _train
-from skspeech.cli.inputs import read_labelled
 from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import classify
-from skspeech.cli.readable import leave_out_bad
 from skspeech.cli.shown import Scores, print_scores, to_json
 
 __all__ = []
@@ -42,7 +41,7 @@ def _as_fit_does(*names):
     return decorate
 
 
-@_as_fit_does("time_budget", "preset", "seed", "memory")
+@_as_fit_does("time_budget", "preset", "seed", "memory", "strict")
 @skspeech.command("cross-validate", epilog=EXIT_STATUS)
 @click.argument("data", type=click.Path(exists=True))
 @click.option(
@@ -76,8 +75,7 @@ def _cross_validate(data, folds, output, **options):
 
     if output is not None:
         check_output(output, options["overwrite"])
-    columns = {name: options[name] for name in ("path_column", "label_column", "groups")}
-    labelled, n_bad = leave_out_bad(read_labelled(data, **columns), n_jobs=options["n_jobs"])
+    labelled, n_bad, _ = training_clips(data, options)
     names, codes = np.unique(labelled.labels, return_inverse=True)
     if folds is None:
         n_groups = 0 if labelled.groups is None else len(np.unique(labelled.groups))

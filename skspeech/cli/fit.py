@@ -7,7 +7,7 @@ import click
 import numpy as np
 
 from skspeech._download import some
-from skspeech.cli.audited import audited
+from skspeech.cli.audited import training_clips
 from skspeech.cli.common import (
     EXIT_STATUS,
     INTERRUPTED,
@@ -23,10 +23,9 @@ from skspeech.cli.common import (
     say,
     skspeech,
 )
-from skspeech.cli.inputs import check_split_folder, read_labelled, save_split, split
+from skspeech.cli.inputs import check_split_folder, save_split, split
 from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import score
-from skspeech.cli.pretrained import fetch_what_is_missing
 from skspeech.cli.quantities import SECONDS, SHARE
 from skspeech.cli.readable import leave_out_bad
 from skspeech.cli.saving import save_somewhere
@@ -117,18 +116,7 @@ def _fit(data, output, **options):
             raise click.UsageError(f"--{name.replace('_', '-')} needs --test-size.")
     if options["save_split"]:
         check_split_folder(options["save_split"], options["overwrite"])
-    labelled = read_labelled(
-        data,
-        path_column=options["path_column"],
-        label_column=options["label_column"],
-        groups=options["groups"],
-    )
-    fetch_what_is_missing(labelled, options)
-    labelled, n_bad = leave_out_bad(labelled, n_jobs=options["n_jobs"])
-    findings = audited(labelled, options, n_bad)
-    if any(finding.kind == "unreadable" for finding in findings):  # as only decoding tells
-        labelled, n_more = leave_out_bad(labelled, thorough=True, n_jobs=options["n_jobs"])
-        n_bad += n_more
+    labelled, n_bad, findings = training_clips(data, options)
     train, test = labelled, None
     if options["test_size"] is not None:
         train, test = split(labelled, options["test_size"], options["seed"])
