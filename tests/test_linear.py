@@ -485,26 +485,23 @@ def test_emodb(task, promised, weights, data_home):
 @pytest.mark.network
 @pytest.mark.slow
 def test_fsdd_speaker_on_digits_never_heard(weights, data_home):
-    """300 clips of digits 0 to 4 to learn from, 600 of 5 to 9 to test on; mean of three draws.
+    """300 clips of digits 0 to 4 to learn from, 600 of 5 to 9 to test on.
 
     Each speaker was recorded at a level of his own, which tells them apart here, so it is kept.
     """
     bunch = fetch_fsdd(task="speaker", data_home=data_home)
     heard = np.isin(bunch.groups, list("01234"))
 
-    def draw(indices, n_clips, seed):
+    def draw(indices, n_clips):
         part, _ = train_test_split(
-            indices, train_size=n_clips, stratify=bunch.target[indices], random_state=seed
+            indices, train_size=n_clips, stratify=bunch.target[indices], random_state=0
         )
         return [bunch.data[i] for i in part], bunch.target[part]
 
-    scores = []
-    for seed in range(3):
-        clf = three_approaches(level=None).fit(*draw(np.flatnonzero(heard), 300, seed))
-        X_test, y_test = draw(np.flatnonzero(~heard), 600, seed)
-        scores.append(balanced_accuracy_score(y_test, clf.predict(X_test)))
+    clf = three_approaches(level=None).fit(*draw(np.flatnonzero(heard), 300))
+    X_test, y_test = draw(np.flatnonzero(~heard), 600)
 
-    assert np.mean(scores) >= 0.94
+    assert balanced_accuracy_score(y_test, clf.predict(X_test)) >= 0.94
 
 
 def test_the_example_of_a_pipeline(tones):

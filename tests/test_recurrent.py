@@ -1,5 +1,6 @@
 """Recurrent networks with attention: features, masks, draws, blending, rounds."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -331,10 +332,18 @@ def test_top_k_pooling_respects_the_mask(k):
 # The classifier
 
 
+@pytest.fixture(scope="module")
+def longer(tones):
+    """Trained until it has snapshots, once for all tests that need some; not to be changed."""
+    clf = tiny(**LONGER, n_snapshots=3).fit(*tones)
+    assert clf.snapshots_
+    return clf
+
+
 @pytest.mark.tensorflow
-def test_every_network_learns(tones):
+def test_every_network_learns(tones, longer):
     X, y = tones
-    clf = tiny(**LONGER, n_snapshots=3).fit(X, y)
+    clf = longer
 
     rows = clf.history_
     assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
@@ -493,19 +502,17 @@ def test_many_classes():
 
 
 @pytest.mark.tensorflow
-def test_many_clips_are_predicted_as_few_are(tones):
-    X, y = tones
-    clf = tiny(**LONGER).fit(X, y)
-    assert clf.snapshots_
-    few = clf.predict_proba(X)
-    many = clf.predict_proba(X * 9)
+def test_many_clips_are_predicted_as_few_are(tones, longer):
+    X, _ = tones
+    few = longer.predict_proba(X)
+    many = longer.predict_proba(X * 9)
     assert_allclose(many, np.tile(few, (9, 1)), atol=1e-5)
 
 
 @pytest.mark.tensorflow
-def test_snapshots_of_one_shape_share_a_network(tones):
-    X, y = tones
-    clf = tiny(**LONGER).fit(X, y)
+def test_snapshots_of_one_shape_share_a_network(tones, longer):
+    X, _ = tones
+    clf = copy.copy(longer)
     first = clf.snapshots_[0]
     second = {**first, "weights": [0.5 * weights for weights in first["weights"]]}
     clf.snapshots_, clf._live = [first, second, first], {}
@@ -564,12 +571,10 @@ def test_the_first_answer_needs_no_tensorflow():
 
 
 @pytest.mark.tensorflow
-def test_a_pickle_loads_without_tensorflow(tones, tmp_path):
-    X, y = tones
-    clf = tiny(**LONGER).fit(X, y)
-    assert clf.snapshots_
+def test_a_pickle_loads_without_tensorflow(tones, longer, tmp_path):
+    X, _ = tones
     path = tmp_path / "clf.pkl"
-    path.write_bytes(pickle.dumps((clf, X, clf.predict_proba(X))))
+    path.write_bytes(pickle.dumps((longer, X, longer.predict_proba(X))))
     in_a_fresh_process(
         """
         import pickle, sys

@@ -723,7 +723,7 @@ def test_slow_predictors_are_left_out():
 @parametrize_with_checks(
     [
         TimeBudgetClassifier(
-            [("linear", LogisticRegression()), ("bayes", GaussianNB())], time_budget=5
+            [("linear", LogisticRegression()), ("bayes", GaussianNB())], time_budget=5, cv=3
         )
     ],
     expected_failed_checks=lambda e: {name: r.why for name, r in expected_failures(e).items()},
