@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import threading
+import weakref
 
 __all__ = ["forget_limits", "limited_threads", "loaded", "set_threads"]
 
@@ -19,6 +20,7 @@ def loaded(name):
 
 _lock = threading.Lock()
 _limits = []  # (thread, its limit) of each open block
+_left = weakref.WeakSet()  # threads that nobody waits for any more: they limit nothing
 _before = {}  # by path: each library of linear algebra, and its threads before these blocks
 
 
@@ -46,11 +48,12 @@ def limited_threads(n_threads, n_blas=None):
     controller = ThreadpoolController()
     with controller.select(user_api="openmp").limit(limits=n_threads):
         with _lock:
-            for library in controller.select(user_api="blas").lib_controllers:
-                if getattr(library, "threading_layer", "") != "openmp":
-                    _before.setdefault(library.filepath, (library, library.num_threads))
-            _limits.append((this, n_blas or n_threads))
-            _limit_blas()
+            if this not in _left:
+                for library in controller.select(user_api="blas").lib_controllers:
+                    if getattr(library, "threading_layer", "") != "openmp":
+                        _before.setdefault(library.filepath, (library, library.num_threads))
+                _limits.append((this, n_blas or n_threads))
+                _limit_blas()
         if torch is not None:
             torch.set_num_threads(n_threads)
         try:
@@ -62,8 +65,10 @@ def limited_threads(n_threads, n_blas=None):
 
 
 def forget_limits(thread, n_blocks=None):
-    """End the last blocks of a thread, or all of them: also one that was left behind in there."""
+    """End the last blocks of a thread, or for good all of one that is left behind."""
     with _lock:
+        if n_blocks is None:
+            _left.add(thread)
         own = [i for i, (owner, _) in enumerate(_limits) if owner is thread]
         for i in reversed(own if n_blocks is None else own[-n_blocks:]):
             del _limits[i]

@@ -47,6 +47,14 @@ fit_module = importlib.import_module("skspeech.cli.fit")
 COMMAND = [sys.executable, "-m", "skspeech"]
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """Also where the tests run in a shell's background, whose jobs ignore it."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
 @pytest.fixture(scope="module")
 def words():
     return make_speech_like(36, n_classes=3, n_speakers=4, random_state=0)
@@ -1186,10 +1194,10 @@ def _fails_in(folder, monkeypatch, *, everywhere=False):
     """Saving finds no space left on the disk of a folder."""
     original = skspeech.persistence.save
 
-    def save(model, path):
+    def save(model, path, **options):
         if everywhere or path.parent == folder:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        return original(model, path)
+        return original(model, path, **options)
 
     monkeypatch.setattr(skspeech.persistence, "save", save)
 
@@ -1253,9 +1261,9 @@ def test_ctrl_c_after_the_training(phase, folder, tmp_path, run, quick_line_up, 
     name = "save" if phase == "saving" else "score"
     original = getattr(module, name)
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         signal.raise_signal(signal.SIGINT)
-        return original(*arguments)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(module, name, interrupted)
     output = tmp_path / "m.skspeech"

@@ -310,6 +310,21 @@ def test_a_limit_of_the_callers_own_stands():
     assert set(seen[0]) == {1}
 
 
+def test_a_thread_that_was_left_behind_limits_nothing_any_more(two_blas_threads):
+    def work():
+        goes_on.wait(20)
+        with limited_threads(1):
+            seen.append(blas_threads())
+
+    seen, goes_on = [], threading.Event()
+    thread = threading.Thread(target=work)
+    thread.start()
+    forget_limits(thread)
+    goes_on.set()
+    thread.join()
+    assert seen == [two_blas_threads]
+
+
 class Waits(fake.SlowEmbedding):
     """Its first steps wait for the end of the test."""
 
@@ -515,11 +530,14 @@ def test_a_fork_of_the_caller_leaves_the_run_alone():
 
 
 KILLED = """
+import signal
+
 import fake_candidates as fake
 from sklearn.datasets import load_iris
 from sklearn.naive_bayes import GaussianNB
 from skspeech import TimeBudgetClassifier
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup has its children ignore
 X, y = load_iris(return_X_y=True)
 candidates = [("bayes", GaussianNB()), ("one", fake.Sleeper()), ("two", fake.Forker())]
 show = lambda event: print(event["event"], event.get("candidate"), flush=True)
