@@ -30,10 +30,10 @@ from skspeech.candidates import PRESETS
 from skspeech.cli import embed, main, predict, shown
 from skspeech.cli.audited import audited
 from skspeech.cli.fit import _fit as fit_command
-from skspeech.cli.fit import _train
 from skspeech.cli.inputs import chunks, read_labelled, salvage, split
 from skspeech.cli.quantities import SECONDS
 from skspeech.cli.shown import FitProgress, Scores, console
+from skspeech.cli.training import train_model
 from skspeech.datasets import load_audio_folder, make_speech_like
 
 # A shell's background jobs ignore Ctrl-C, and so would their children.
@@ -977,9 +977,9 @@ def test_cross_validation_that_is_interrupted_tells_what_is_done(quick, crowd, r
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(arguments)
-        return _train(*arguments)
+        return train_model(*arguments)
 
-    monkeypatch.setattr("skspeech.cli.cross_validate._train", train)
+    monkeypatch.setattr("skspeech.cli.cross_validate.train_model", train)
     status, out, _ = run("cross-validate", crowd, "--time-budget", "60")
     assert status == 130
     assert "2 folds: 18 clips" in out

@@ -21,10 +21,11 @@ from skspeech.cli.common import (
     say,
     skspeech,
 )
-from skspeech.cli.fit import _fit, _is_prior, _train
+from skspeech.cli.fit import _fit
 from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import classify
 from skspeech.cli.shown import Scores, print_scores, to_json
+from skspeech.cli.training import is_prior, train_model
 
 __all__ = []
 
@@ -90,12 +91,12 @@ def _cross_validate(data, folds, output, **options):
     with Interrupts() as interrupts:
         for number, (train, test) in enumerate(parts, 1):
             try:
-                classifier, _ = _train(
+                classifier, _ = train_model(
                     labelled.take(train), {**options, "log_file": None}, interrupts
                 )
                 if interrupts.count:
                     break
-                if _is_prior(classifier):
+                if is_prior(classifier):
                     raise ValueError("No model was trained. More time may help.")
                 text = done.add(classifier, test)
             except KeyboardInterrupt:

@@ -1,6 +1,5 @@
 """The command ``skspeech fit``."""
 
-import time
 from pathlib import Path
 
 import click
@@ -27,16 +26,15 @@ from skspeech.cli.inputs import check_split_folder, save_split, split
 from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import score
 from skspeech.cli.quantities import SECONDS, SHARE
-from skspeech.cli.readable import leave_out_bad
 from skspeech.cli.saving import save_somewhere
 from skspeech.cli.shown import (
-    FitProgress,
     fit_results,
     print_fit,
     print_scores,
     remark_on_validation,
     to_json,
 )
+from skspeech.cli.training import is_prior, train_model
 
 __all__ = []
 
@@ -126,9 +124,9 @@ def _fit(data, output, **options):
         say(_described(train, test))
 
     with Interrupts() as interrupts:
-        classifier, n_more = _train(train, options, interrupts)
+        classifier, n_more = train_model(train, options, interrupts)
         n_bad += n_more
-        if _is_prior(classifier):
+        if is_prior(classifier):
             reasons = sorted({reason for _, reason, _ in classifier.failures_})
             advice = "So no model was trained, and none is saved. More time may help."
             raise ValueError("\n".join([*reasons, advice]))
@@ -197,71 +195,16 @@ def _described(train, test):
     return f"{text}."
 
 
-def _is_prior(classifier):
-    return [name for name, _ in classifier.ensemble_.estimators] == ["prior"]
-
-
 def _refit(labelled, saved, options, interrupts):
     """Train on all clips, and save that in the place of what was scored; whether it was done."""
     if not options["quiet"]:
         say(f"Training again, on all {len(labelled)} clips.")
     try:
-        classifier, _ = _train(labelled, options, interrupts)
+        classifier, _ = train_model(labelled, options, interrupts)
     except KeyboardInterrupt:
         classifier = None
-    if interrupts.count or _is_prior(classifier):
+    if interrupts.count or is_prior(classifier):
         say(f"The model of all clips is not ready; {saved} holds the one that was scored.")
         return False
     with interrupts.saving():
         return save_somewhere(classifier, saved, labelled.paths) == saved
-
-
-def _train(train, options, interrupts):
-    """The fitted classifier, and how many clips turned out to be bad while it was trained."""
-    from skspeech.time_budget import TimeBudgetClassifier
-
-    start, budget, n_bad = time.monotonic(), options["time_budget"], 0
-    watch = _BadClipsWatch()
-    while True:
-        with FitProgress(budget, options["quiet"]) as progress:
-            classifier = TimeBudgetClassifier(
-                time_budget=budget,
-                preset=options["preset"],
-                n_jobs=options["n_jobs"],
-                device=options["device"] or "auto",
-                memory=options["memory"],
-                callbacks=[progress, watch],
-                log_file=options["log_file"],
-                random_state=options["seed"],
-            )
-            try:
-                classifier.fit(train.paths, train.labels, train.groups)
-                return classifier, n_bad
-            except KeyboardInterrupt:
-                if interrupts.count > 1:
-                    raise
-                if not hasattr(classifier, "ensemble_"):
-                    say("Nothing was trained yet, so nothing is saved.")
-                    raise
-                return classifier, n_bad
-            except _BadClips:
-                pass
-        train, n_more = leave_out_bad(train, thorough=True, n_jobs=options["n_jobs"])
-        n_bad += n_more
-        watch.wanted = False  # once is enough: what is bad now, only some candidates can't take
-        budget = max(start + budget - time.monotonic(), budget / 10)
-
-
-class _BadClips(Exception):
-    """A candidate met clips that can't be read, which only decoding could tell."""
-
-
-class _BadClipsWatch:
-    """A callback that ends a training which has to begin anew without some clips."""
-
-    wanted = True
-
-    def __call__(self, event):
-        is_failure = event["event"] == "failure"
-        if self.wanted and is_failure and event["exception"].startswith("AudioError: "):
-            raise _BadClips
