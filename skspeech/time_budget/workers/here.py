@@ -26,7 +26,7 @@ BAD_ROWS_ADVICE = "Repair these clips, or leave them out together with their lab
 FIRST_LEVEL = 10_000  # rows of the first answer, for candidates without an embedding
 LARGE_PRODUCT = 2e7  # multiply-adds from which linear algebra gains by several threads
 # Seconds of embedding for the first answer. It may take half of that more if it is done then.
-FIRST_ANSWER_SECONDS = 1.2
+FIRST_ANSWER_SECONDS = 1.0
 
 _THREADS = weakref.WeakSet()
 
