@@ -5,7 +5,7 @@ import os
 import joblib
 from joblib.parallel import get_active_backend
 
-__all__ = ["effective_cores"]
+__all__ = ["effective_cores", "reading_threads"]
 
 
 def effective_cores(n_jobs):
@@ -34,3 +34,22 @@ def effective_cores(n_jobs):
         return n_cores
     # Not joblib.effective_n_jobs: in a daemonic process it warns and gives 1.
     return n_jobs if n_jobs > 0 else max(1, n_cores + 1 + n_jobs)
+
+
+def reading_threads(n_jobs, n_clips):
+    """Number of threads that read so many clips: for None at most 4, more of them gain little.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        As for :func:`effective_cores`, but for None.
+    n_clips : int
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    # joblib's own count of jobs warns where processes can't be had.
+    n_threads = min(4, joblib.cpu_count()) if n_jobs is None else effective_cores(n_jobs)
+    return max(1, min(n_threads, n_clips))

@@ -1,8 +1,10 @@
 """Which clips a model was trained on: known again by their content, whatever they are called."""
 
-import joblib
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
+from skspeech._cores import reading_threads
 from skspeech.audio import as_clips
 
 __all__ = ["ATTRIBUTE", "clip_keys", "was_trained_on"]
@@ -23,9 +25,9 @@ def clip_keys(clips):
     ndarray of shape (n_clips,), uint64
         0 for clips that can't be read.
     """
-    threads = joblib.Parallel(n_jobs=min(4, joblib.cpu_count()), prefer="threads")
-    keys = threads(joblib.delayed(_key)(clip) for clip in as_clips(clips))
-    return np.array(keys, dtype=np.uint64)
+    clips = as_clips(clips)
+    with ThreadPoolExecutor(reading_threads(None, len(clips))) as pool:
+        return np.array(list(pool.map(_key, clips)), dtype=np.uint64)
 
 
 def _key(clip):

@@ -2,7 +2,6 @@
 
 import collections
 import itertools
-import os
 import re
 import time
 import unicodedata
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from sklearn.utils import check_consistent_length
 
+from skspeech._cores import reading_threads
 from skspeech._download import some
 from skspeech._labels import check_groups, check_labels
 from skspeech.audio import as_clips
@@ -105,8 +105,7 @@ def audit(X, y, groups=None, *, max_listened=300, max_seconds=1.0, n_jobs=None):
     if X is not None:
         clips = as_clips(X)
         check_consistent_length(clips, y)
-        n_threads = n_jobs if n_jobs and n_jobs > 0 else min(4, os.cpu_count() or 1)
-        with ThreadPoolExecutor(n_threads) as pool:
+        with ThreadPoolExecutor(reading_threads(n_jobs, len(clips))) as pool:
             start = time.monotonic()
             findings += _copies(clips, y, pool, start + max_seconds / 2)
             findings += _sounds(clips, max_listened, pool, start + max_seconds)

@@ -5,12 +5,11 @@ import functools
 import numbers
 import warnings
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import validate_data
 
-from skspeech._cores import effective_cores
+from skspeech._cores import reading_threads
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio.ahead import in_threads
 from skspeech.audio.containers import as_clips
@@ -86,21 +85,15 @@ def iter_waveforms(
     load = functools.partial(
         _attempt, max_duration=max_duration, sampling_rate=checked_rate(target_sampling_rate)
     )
-    n_threads = _n_threads(n_jobs, len(clips))
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 has no meaning: give a number of threads, or -1 for all cores.")
+    n_threads = reading_threads(n_jobs, len(clips))
     if n_threads == 1:
         outcomes = (load(clips[index], wait_turn=no_waiting) for index in range(len(clips)))
     else:
         outcomes = in_threads(load, clips, n_threads, prefetch_seconds)
     bad = set() if bad is None else bad
     return _deliver(clips, outcomes, errors, target_sampling_rate, bad)
-
-
-def _n_threads(n_jobs, n_clips):
-    """Threads for so many clips; joblib's own count warns where processes can't be had."""
-    if n_jobs == 0:
-        raise ValueError("n_jobs=0 has no meaning: give a number of threads, or -1 for all cores.")
-    n_jobs = min(4, joblib.cpu_count()) if n_jobs is None else effective_cores(n_jobs)
-    return max(1, min(n_jobs, n_clips))
 
 
 def _attempt(clip, *, max_duration, sampling_rate, wait_turn):

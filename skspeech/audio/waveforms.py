@@ -157,15 +157,13 @@ class Mixer:
             return block[:, 0]
         if self._chosen is not None and self._chosen < channels:
             return block[:, self._chosen]
-        # A product with a vector is much faster than a mean over short rows. What is not finite in
-        # it is found afterwards, and told of in a better way than NumPy's.
-        with np.errstate(invalid="ignore", over="ignore"):
-            mixed = block @ np.full(channels, 1 / channels, dtype=np.float32)
-            step = max(1, len(block) // _PROBED)
-            some = np.ascontiguousarray(block[::step])
-            probed = mixed[::step]
-            if not np.dot(probed, probed) < _CANCELLED * np.vdot(some, some) / channels:
-                return mixed
+        # A product with a vector is much faster than a mean over short rows.
+        mixed = block @ np.full(channels, 1 / channels, dtype=np.float32)
+        step = max(1, len(block) // _PROBED)
+        some = np.ascontiguousarray(block[::step])
+        probed = mixed[::step]
+        if not np.dot(probed, probed) < _CANCELLED * np.vdot(some, some) / channels:
+            return mixed
         powers = np.square(some).sum(axis=0)
         self._chosen = int(np.argmax(powers >= 0.9 * powers.max()))  # the first of equals
         self._note(

@@ -32,6 +32,7 @@ def leave_out_bad(labelled, *, thorough=False, n_jobs=None):
     ValueError
         If none can be read.
     """
+    from skspeech._cores import reading_threads
     from skspeech.audio import as_clips
 
     clips = as_clips(labelled.paths)
@@ -46,8 +47,7 @@ def leave_out_bad(labelled, *, thorough=False, n_jobs=None):
             return str(error)
         return None
 
-    n_threads = n_jobs if n_jobs and n_jobs > 0 else 4
-    with ThreadPoolExecutor(n_threads) as pool:
+    with ThreadPoolExecutor(reading_threads(n_jobs, len(clips))) as pool:
         reasons = list(pool.map(reason, range(len(clips))))
     bad = [(i, labelled.paths[i], text) for i, text in enumerate(reasons) if text is not None]
     if not bad:
