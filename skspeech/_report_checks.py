@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 from sklearn.preprocessing import StandardScaler, normalize
 
+from skspeech._cores import reading_threads
 from skspeech.audio.measuring import CLIPPED_SHARE, SILENT_DB, measure
 
 __all__ = ["Finding", "Part", "find_problems", "near_duplicates", "voices_in_common"]
@@ -83,7 +84,8 @@ class Part:
         self.groups = groups
         n_measured = min(len(clips), MAX_MEASURED)
         self.measured = np.unique(np.linspace(0, len(clips) - 1, n_measured).astype(int))
-        rows = joblib.Parallel(n_jobs=n_jobs or min(4, joblib.cpu_count()), prefer="threads")(
+        n_threads = reading_threads(n_jobs, n_measured)
+        rows = joblib.Parallel(n_jobs=n_threads, prefer="threads")(
             joblib.delayed(measure)(clips[int(index)]) for index in self.measured
         )
         self.facts = {name: np.array([row[name] for row in rows]) for name in rows[0]}

@@ -186,19 +186,19 @@ def scores_by_group(y_true, y_pred, groups):
     >>> scores_by_group(["no", "yes", "no", "yes"], ["no", "no", "no", "yes"], groups)
     {'ann': 0.5, 'bob': 1.0}
     """
-    names, _, counts, hits = counts_by_group(y_true, y_pred, groups)
-    recalls = np.divide(hits, counts, where=counts > 0, out=np.full(counts.shape, np.nan))
-    return dict(zip(names.tolist(), np.nanmean(recalls, axis=1).tolist()))
+    names, *_, scores = by_group(y_true, y_pred, groups)
+    return dict(zip(names.tolist(), scores.tolist()))
 
 
-def counts_by_group(y_true, y_pred, groups):
-    """Count clips, and those that were recognised, by group and class.
+def by_group(y_true, y_pred, groups):
+    """Count clips, and those that were recognised, by group and class, and score the groups.
 
     Returns
     -------
     groups, classes : ndarray
         Names of rows and columns.
     counts, hits : ndarray of shape (n_groups, n_classes)
+    scores : ndarray of shape (n_groups,)
     """
     y_true, y_pred, groups = _as_columns(y_true, y_pred, groups)
     names, rows = np.unique(groups, return_inverse=True)
@@ -207,7 +207,8 @@ def counts_by_group(y_true, y_pred, groups):
     hits = counts.copy()
     np.add.at(counts, (rows, columns), 1)
     np.add.at(hits, (rows, columns), np.asarray(y_true == y_pred, dtype=int))
-    return names, classes, counts, hits
+    recalls = np.divide(hits, counts, where=counts > 0, out=np.full(counts.shape, np.nan))
+    return names, classes, counts, hits, np.nanmean(recalls, axis=1)
 
 
 def score_interval(y_true, y_pred, groups=None, *, n_new=1, confidence=CONFIDENCE):

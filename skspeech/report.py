@@ -23,11 +23,11 @@ from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.metrics import (
     CONFIDENCE,
     ScoreInterval,
-    counts_by_group,
+    by_group,
     score_interval,
-    scores_by_group,
     wilson_limits,
 )
+from skspeech.time_budget.results import fate, kept_members
 
 __all__ = ["write_report"]
 
@@ -352,8 +352,7 @@ def _by_group(test, predicted):
     """A row for each group: clips, score, and the recall of each class where these are few."""
     if test.groups is None:
         return None
-    scores = scores_by_group(test.labels, predicted, test.groups)
-    _, labels, counts, hits = counts_by_group(test.labels, predicted, test.groups)
+    names, labels, counts, hits, scores = by_group(test.labels, predicted, test.groups)
     shows_classes = 1 < len(labels) <= _MAX_GROUP_CLASSES
     return {
         "classes": [str(label) for label in labels] if shows_classes else [],
@@ -364,7 +363,7 @@ def _by_group(test, predicted):
                 "score": score,
                 "recalls": [k / m if m else None for k, m in zip(hit, n)] if shows_classes else [],
             }
-            for (name, score), n, hit in zip(scores.items(), counts, hits)
+            for name, score, n, hit in zip(names, scores.tolist(), counts, hits)
         ],
     }
 
@@ -440,11 +439,8 @@ def _leaderboard(model, test, classes, true):
         order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
         keys = ("name", "score", "weight", "mean_fit_time", "predict_time", "status")
         rows = [{key: _plain(results[key][i]) for key in keys} for i in order]
-        kept = {row["name"] for row in rows if row["status"] == "kept as validated"}
-        failures = [
-            (name, "is kept as validated" if name in kept else "failed", *what)
-            for name, *what in model.failures_
-        ]
+        kept = kept_members(model.results_)
+        failures = [(name, fate(name in kept), *what) for name, *what in model.failures_]
         return {"kind": "candidates", "rows": rows, "failures": failures}
     ensemble = getattr(model, "ensemble_", model)
     if not isinstance(ensemble, GeometricMeanVotingClassifier):

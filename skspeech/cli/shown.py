@@ -137,8 +137,9 @@ class FitProgress:
             self._score, self._members = event["score"], tuple(event["members"])
             news = f"{_score_text(self._score)}: {', '.join(self._members)}"
         elif kind == "failure":
-            how = "is kept as validated" if event.get("kept") else "failed"
-            news = f"{event['candidate']} {how}: {event['exception']}"
+            from skspeech.time_budget.results import fate
+
+            news = f"{event['candidate']} {fate(event.get('kept'))}: {event['exception']}"
         else:
             return
         if kind == "snapshot":
@@ -184,9 +185,11 @@ def fit_results(classifier):
     -------
     dict
     """
+    from skspeech.time_budget.results import kept_members
+
     results = classifier.results_
     order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
-    kept = set(results["name"][results["status"] == "kept as validated"])
+    kept = kept_members(results)
     names = ("name", "status", "score", "weight", "mean_fit_time", "predict_time")
     return {
         "validation_score": classifier.best_score_,
@@ -203,6 +206,8 @@ def fit_results(classifier):
 def print_fit(results):
     """Print a leaderboard."""
     from rich.table import Table
+
+    from skspeech.time_budget.results import fate
 
     out = console()
     board = results["leaderboard"]
@@ -229,8 +234,7 @@ def print_fit(results):
     if n_more:
         out.print(f"… and {n_more} more, which do not vote.")
     for failure in results["failures"]:
-        how = "is kept as validated" if failure["kept"] else "failed"
-        out.print(f"{failure['name']} {how}: {failure['error']}")
+        out.print(f"{failure['name']} {fate(failure['kept'])}: {failure['error']}")
 
 
 def _number(value, form):
@@ -264,17 +268,16 @@ class Scores:
     def __init__(self, classes, labels, predicted, proba=None, groups=None):
         from sklearn.metrics import confusion_matrix
 
-        from skspeech.metrics import counts_by_group, score_interval, scores_by_group
+        from skspeech.metrics import by_group, score_interval
 
         self.interval = score_interval(labels, predicted, groups)
         self.by_group = {}
         if groups is not None:
-            names, own, counts, hits = counts_by_group(labels, predicted, groups)
-            scores = scores_by_group(labels, predicted, groups)
-            for name, n, hit in zip(names.tolist(), counts, hits):
+            names, own, *columns = by_group(labels, predicted, groups)
+            for name, n, hit, score in zip(names, *columns):
                 self.by_group[str(name)] = {
                     "n_clips": int(n.sum()),
-                    "balanced_accuracy": scores[name],
+                    "balanced_accuracy": float(score),
                     "recall": {str(c): k / m for c, k, m in zip(own, hit, n) if m},
                 }
         self.classes = list(classes)

@@ -11,8 +11,18 @@ from sklearn.dummy import DummyClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from skspeech.ensemble import GeometricMeanVotingClassifier
+from skspeech.time_budget.state import KEPT
 
-__all__ = ["EventLog", "ResultsMixin", "collect", "describe", "fall_back", "follow"]
+__all__ = [
+    "EventLog",
+    "ResultsMixin",
+    "collect",
+    "describe",
+    "fall_back",
+    "fate",
+    "follow",
+    "kept_members",
+]
 
 
 class ResultsMixin:
@@ -85,10 +95,8 @@ class ResultsMixin:
                 f"The score fell from {best:.3f} to {scores[-1]:.3f}: members are chosen by the "
                 "log loss of the held-out rows, which says more than a score of so few."
             )
-        kept = set(results["name"][results["status"] == "kept as validated"])
-        for name, exception, _ in self.failures_:
-            how = "is kept as validated" if name in kept else "failed"
-            lines.append(f"{name} {how}: {exception}")
+        kept = kept_members(results)
+        lines += [f"{name} {fate(name in kept)}: {text}" for name, text, _ in self.failures_]
         lines += self.remarks_
         return "\n".join(lines)
 
@@ -236,6 +244,16 @@ def fall_back(classifier, session):
     return ensemble
 
 
+def kept_members(results):
+    """Names of those in `results_` that vote, although they could not be trained on all rows."""
+    return set(results["name"][results["status"] == KEPT])
+
+
+def fate(is_kept):
+    """What became of a candidate that met an error, as its name goes on."""
+    return f"is {KEPT}" if is_kept else "failed"
+
+
 class EventLog:
     """A file to which events are appended; a run goes on without it where it can't be written."""
 
@@ -275,8 +293,7 @@ def describe(event, verbose):
         score = "not validated yet" if np.isnan(event["score"]) else f"score {event['score']:.4f}"
         return f"ensemble: {score}; {members}"
     if kind == "failure":
-        how = "is kept as validated" if event.get("kept") else "failed"
-        return f"{event['candidate']} {how}: {event['exception']}"
+        return f"{event['candidate']} {fate(event.get('kept'))}: {event['exception']}"
     if kind == "remark":
         return event["text"]
     if kind == "interrupted":

@@ -30,7 +30,7 @@ from skspeech.time_budget.features import SharedFeatures, shared_key, stateless_
 from skspeech.time_budget.members import Chooser, build_ensemble
 from skspeech.time_budget.pretrained import needed_weights
 from skspeech.time_budget.splits import repeat_folds, value_order
-from skspeech.time_budget.state import CandidateState, HeldOut, Job, RunState
+from skspeech.time_budget.state import KEPT, CandidateState, HeldOut, Job, RunState
 from skspeech.time_budget.workers.here import Work, WorkThread, wait_for_threads
 from skspeech.time_budget.workers.places import runs_here
 from skspeech.time_budget.workers.tasks import (
@@ -184,7 +184,7 @@ class Session:
         self._fail_with_features(self.state.entries)
         for entry in self.state.entries:
             if self._is_kept(entry) and entry.status not in ("ok", "waiting"):
-                entry.status = "kept as validated"
+                entry.status = KEPT
             elif entry.status == "waiting":
                 entry.status = "not started"
             elif entry.status == "running":

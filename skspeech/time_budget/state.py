@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["CandidateState", "Fold", "HeldOut", "Job", "RunState"]
+__all__ = ["KEPT", "CandidateState", "Fold", "HeldOut", "Job", "RunState"]
+
+KEPT = "kept as validated"  # status of a member that could not be trained on all rows
 
 
 @dataclass(frozen=True)
