@@ -9,6 +9,7 @@ from scipy.special import log_softmax
 
 from skspeech._folds import stratified_folds
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech._threads import limited_threads
 from skspeech.estimators._scores import LinearScores
 
 __all__ = ["ShrinkageDiscriminantAnalysis"]
@@ -92,6 +93,7 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         self.calibrate = calibrate
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @limited_threads(n_blas=1)
     def fit(self, X, y, *, groups=None, sample_weight=None):
         """Fit the discriminants.
 
