@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from skspeech._folds import stratified_folds
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech._threads import limited_threads
-from skspeech.estimators._scores import LinearScores
+from skspeech.estimators.scores import LinearScores
 
 __all__ = ["ShrinkageDiscriminantAnalysis"]
 

@@ -7,7 +7,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skspeech._labels import check_groups, check_labels, check_sample_weight
-from skspeech.estimators._targets import check_class_weights
+from skspeech.estimators.targets import check_class_weights
 
 __all__ = ["LinearScores", "class_log_probas"]
 

@@ -1,0 +1,1 @@
+"""What the approaches that train networks on the clips share."""
