@@ -193,7 +193,27 @@ def save_autospeech(
 
 
 def one_hot(y, n_classes):
-    """Write class numbers as rows of zeros with a single one."""
+    """Write class numbers as the challenge does.
+
+    Parameters
+    ----------
+    y : array-like of int of shape (n_clips,)
+        Numbers of classes, from 0.
+    n_classes : int
+        Columns.
+
+    Returns
+    -------
+    ndarray of int of shape (n_clips, n_classes)
+        1 where the class is, else 0.
+
+    Examples
+    --------
+    >>> from skspeech.challenge import one_hot
+    >>> one_hot([1, 0], 2)
+    array([[0, 1],
+           [1, 0]])
+    """
     return np.eye(n_classes, dtype=int)[np.asarray(y)]
 
 

@@ -111,7 +111,18 @@ def run_local_test(
 
 
 def main(argv=None):
-    """Run the command line; return the exit status."""
+    """Run ``python -m skspeech.challenge``.
+
+    Parameters
+    ----------
+    argv : list of str, default=None
+        Arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 1 where the model failed, or 2 where nothing could be run.
+    """
     args = _parse_args(argv)
     try:
         result = run_local_test(**vars(args))
