@@ -20,7 +20,7 @@ from skspeech import (
     TimeBudgetClassifier,
 )
 from skspeech.datasets import make_tones
-from skspeech.estimators.training.balanced import balanced_score
+from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.training.base import TrainedClassifier
 
 
@@ -65,7 +65,7 @@ class Loudness(TrainedClassifier):
         for _ in range(3):
             self.means_ = 0.5 * (self.means_ + target)
             proba = self._predict_waveforms(data.valid.waveforms)
-            self._record(valid_score=balanced_score(data.valid.codes, proba))
+            self._record(valid_score=balanced_accuracy(proba, data.valid.codes))
             yield
 
     def _predict_waveforms(self, waveforms):

@@ -10,6 +10,7 @@ from skspeech.ensemble.blending import blend_log_probas
 
 __all__ = [
     "ProbabilityScore",
+    "balanced_accuracy",
     "cross_fitted_blend",
     "cross_fitted_score",
     "is_better",
@@ -101,7 +102,11 @@ def _accuracy(proba, y):
     return float(np.mean(proba.argmax(axis=1) == y))
 
 
-def _balanced_accuracy(proba, y):
+def balanced_accuracy(proba, y):
+    """Mean share of each class's rows whose likeliest class is right; of the classes there are.
+
+    scikit-learn's ``balanced_accuracy_score`` is the same for labels. `proba` may be logarithms.
+    """
     counts = np.bincount(y)
     hits = np.bincount(y[proba.argmax(axis=1) == y], minlength=len(counts))
     present = counts > 0
@@ -156,7 +161,7 @@ def standard_error(values, units):
 
 _FAST_SCORES = {
     "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
+    "balanced_accuracy": balanced_accuracy,
     "neg_log_loss": neg_log_loss,
 }
 

@@ -14,6 +14,7 @@ from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
+from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.convolutional.blending import calibrated, fit_blend, loss_error
 from skspeech.estimators.convolutional.network import (
     Schedule,
@@ -22,7 +23,7 @@ from skspeech.estimators.convolutional.network import (
 )
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
 from skspeech.estimators.training import batches
-from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss, balanced_score
+from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss
 from skspeech.estimators.training.base import TrainedClassifier
 from skspeech.estimators.training.keras import device_scope, import_keras, seeded
 from skspeech.estimators.training.spectrograms import Spectrograms, log_mel
@@ -369,7 +370,7 @@ class MixupCNNClassifier(TrainedClassifier):
             network="start",
             train_loss=np.nan,
             valid_loss=balanced_log_loss(valid.codes, log_start),
-            valid_score=balanced_score(valid.codes, log_start),
+            valid_score=balanced_accuracy(log_start, valid.codes),
             network_score=np.nan,
         )
         yield
@@ -419,8 +420,8 @@ class MixupCNNClassifier(TrainedClassifier):
                 network="cnn",
                 **row,
                 valid_loss=balanced_log_loss(valid.codes, blended),
-                valid_score=balanced_score(valid.codes, blended),
-                network_score=balanced_score(valid.codes, log_network),
+                valid_score=balanced_accuracy(blended, valid.codes),
+                network_score=balanced_accuracy(log_network, valid.codes),
             )
             # The network's own loss: that of a blend with a faultless start says nothing of it.
             log_probas = calibrated(log_network, valid.codes)

@@ -11,6 +11,7 @@ from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
+from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.recurrent.blending import blend, floored_log
 from skspeech.estimators.recurrent.training import (
     Candidates,
@@ -19,7 +20,7 @@ from skspeech.estimators.recurrent.training import (
     frames_for,
     frames_key,
 )
-from skspeech.estimators.training.balanced import balanced_log_loss, balanced_score
+from skspeech.estimators.training.balanced import balanced_log_loss
 from skspeech.estimators.training.base import TrainedClassifier
 from skspeech.estimators.training.spectrograms import log_mel
 
@@ -332,7 +333,10 @@ class RecurrentAttentionClassifier(TrainedClassifier):
             self.snapshots_ = []
         codes, start = data.valid.codes, self._predict_start(data.valid.waveforms)
         if not self._starts_warm:
-            loss, score = balanced_log_loss(codes, floored_log(start)), balanced_score(codes, start)
+            loss, score = (
+                balanced_log_loss(codes, floored_log(start)),
+                balanced_accuracy(start, codes),
+            )
             self._record(network="start", round=0, valid_loss=loss, valid_score=score)
         yield
         seconds = _BEGIN_SECONDS if "keras" in sys.modules else _IMPORT_SECONDS
