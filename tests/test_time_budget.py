@@ -757,6 +757,37 @@ def test_nested_parallelism_takes_the_workers_share():
     assert max(threads) <= max(1, int(os.environ.get("OMP_NUM_THREADS", 1)))
 
 
+def test_parameters_of_candidates_are_parameters():
+    line_up = ["auto", ("linear", LogisticRegression(C=2.0)), Candidate("bayes", GaussianNB())]
+    run = TimeBudgetClassifier(line_up)
+    params = run.get_params()
+    assert params["linear__C"] == 2.0
+    assert params["bayes"] is line_up[2].estimator
+    assert "auto" not in params
+    assert set(run.get_params(deep=False)) < set(params)
+
+    run.set_params(linear__C=3.0, bayes=GaussianNB(var_smoothing=0.1), time_budget=5)
+    params = run.get_params()
+    assert (params["linear__C"], params["bayes__var_smoothing"], run.time_budget) == (3.0, 0.1, 5)
+    assert line_up[2].estimator.var_smoothing != 0.1  # the user's own object is left alone
+    with pytest.raises(ValueError, match="Invalid parameter 'forest'"):
+        run.set_params(forest__max_depth=3)
+
+
+@pytest.mark.parametrize("wrong", [[3], [("cv", GaussianNB())], [("a__b", GaussianNB())], "auto"])
+def test_names_that_are_no_parameters_are_left_to_fit(wrong):
+    run = TimeBudgetClassifier(wrong, cv=4)
+    assert run.get_params()["cv"] == 4
+    assert set(run.get_params()) == set(run.get_params(deep=False))
+
+
+def test_grid_search_tunes_inside_a_candidate():
+    run = TimeBudgetClassifier([LINEAR], time_budget=2, cv=3)
+    search = GridSearchCV(run, {"linear__C": [1e-6, 1.0]}, cv=2).fit(X, y)
+    assert search.best_params_ == {"linear__C": 1.0}
+    assert search.best_estimator_.get_params()["linear__C"] == 1.0
+
+
 def test_threads_are_restored():
     from threadpoolctl import threadpool_info
 

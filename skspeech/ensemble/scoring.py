@@ -10,6 +10,8 @@ from skspeech.ensemble.blending import blend_log_probas
 
 __all__ = [
     "ProbabilityScore",
+    "balanced_accuracy",
+    "cross_fitted_blend",
     "cross_fitted_score",
     "is_better",
     "log_likelihoods",
@@ -100,7 +102,11 @@ def _accuracy(proba, y):
     return float(np.mean(proba.argmax(axis=1) == y))
 
 
-def _balanced_accuracy(proba, y):
+def balanced_accuracy(proba, y):
+    """Mean share of each class's rows whose likeliest class is right; of the classes there are.
+
+    scikit-learn's ``balanced_accuracy_score`` is the same for labels. `proba` may be logarithms.
+    """
     counts = np.bincount(y)
     hits = np.bincount(y[proba.argmax(axis=1) == y], minlength=len(counts))
     present = counts > 0
@@ -155,7 +161,7 @@ def standard_error(values, units):
 
 _FAST_SCORES = {
     "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
+    "balanced_accuracy": balanced_accuracy,
     "neg_log_loss": neg_log_loss,
 }
 
@@ -208,8 +214,22 @@ def cross_fitted_score(logs, y, *, score, parts, select, units=None):
     >>> cross_fitted_score(logs, y, score=score, parts=parts, select=select)
     0.5
     """
-    y, parts = np.asarray(y), np.asarray(parts)
-    units = np.arange(len(y)) if units is None else np.asarray(units)
+    y = np.asarray(y)
+    blended = cross_fitted_blend(logs, parts=parts, select=select, units=units)
+    known = ~np.isnan(blended[:, 0])
+    return float(score(blended[known], y[known])) if known.any() else float("nan")
+
+
+def cross_fitted_blend(logs, *, parts, select, units=None):
+    """What an ensemble gives for rows that did not choose it; as for :func:`cross_fitted_score`.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_classes)
+        Probabilities; NaN for rows for which no others could choose.
+    """
+    parts = np.asarray(parts)
+    units = np.arange(len(parts)) if units is None else np.asarray(units)
     blended = np.full(logs.shape[1:], np.nan)
     for part in np.unique(parts):
         own = parts == part
@@ -218,8 +238,7 @@ def cross_fitted_score(logs, y, *, score, parts, select, units=None):
         if weights.any():
             proba, known = blend_log_probas(logs[:, own], weights)
             blended[own] = np.where(known[:, None], proba, np.nan)
-    known = ~np.isnan(blended[:, 0])
-    return float(score(blended[known], y[known])) if known.any() else float("nan")
+    return blended
 
 
 def is_better(new_blend, old_blend, y, *, score, units=None):

@@ -10,7 +10,7 @@ from sklearn.utils import compute_class_weight
 from skspeech._folds import stratified_folds
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech._threads import limited_threads
-from skspeech.estimators._scores import LinearScores, class_log_probas
+from skspeech.estimators.scores import LinearScores, class_log_probas
 
 __all__ = ["WideLogisticRegression"]
 

@@ -1,5 +1,6 @@
 """The estimator: parameters in, results out. What happens in between is the session's."""
 
+import contextlib
 import os
 import time
 import warnings
@@ -20,7 +21,12 @@ from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.ensemble.selection import RULES
 from skspeech.time_budget import inputs
-from skspeech.time_budget.candidates import as_candidate, check_candidates, gather_candidates
+from skspeech.time_budget.candidates import (
+    as_candidate,
+    check_candidates,
+    gather_candidates,
+    replaced,
+)
 from skspeech.time_budget.results import (
     EventLog,
     ResultsMixin,
@@ -227,6 +233,63 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
         self.log_file = log_file
         self.random_state = random_state
         self.verbose = verbose
+
+    def get_params(self, deep=True):
+        """Get the parameters, and with `deep` those of the candidates in the list.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to give each candidate's estimator by its name, too, and its parameters as
+            ``name__parameter``.
+
+        Returns
+        -------
+        dict of str
+        """
+        params = super().get_params(deep=False)
+        if deep:
+            for name, estimator in self._named_candidates().items():
+                params[name] = estimator
+                inner = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
+                params.update({f"{name}__{key}": value for key, value in inner.items()})
+        return params
+
+    def set_params(self, **params):
+        """Set parameters of the classifier, or of candidates in the list.
+
+        Parameters
+        ----------
+        **params : dict
+            As of :meth:`get_params`. A candidate's name sets its estimator.
+
+        Returns
+        -------
+        self : TimeBudgetClassifier
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter.
+        """
+        if "candidates" in params:
+            self.candidates = params.pop("candidates")
+        names = self._named_candidates().keys() & params.keys()
+        if names:
+            replacing = {name: params.pop(name) for name in names}
+            self.candidates = [replaced(item, replacing) for item in self.candidates]
+        return super().set_params(**params)
+
+    def _named_candidates(self):
+        """Estimators in the list whose names can be those of parameters."""
+        own = super().get_params(deep=False)
+        named = {}
+        for item in self.candidates if isinstance(self.candidates, list) else ():
+            with contextlib.suppress(ValueError):  # `fit` says what is wrong with an item
+                candidate = as_candidate(item)
+                if candidate.name not in own and "__" not in candidate.name:
+                    named[candidate.name] = candidate.estimator
+        return named
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, groups=None, *, sample_weight=None):
