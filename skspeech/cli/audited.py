@@ -28,22 +28,22 @@ def training_clips(data, options):
     -------
     labelled : Labelled
         Without the clips that can't be read.
-    n_bad : int
-        How many of these there were.
+    bad : list of (str, str)
+        Paths and reasons of these.
     findings : list of Finding
     """
     columns = {name: options[name] for name in ("path_column", "label_column", "groups")}
     labelled = read_labelled(data, **columns)
     fetch_what_is_missing(labelled, options)
-    labelled, n_bad = leave_out_bad(labelled, n_jobs=options["n_jobs"])
-    findings = audited(labelled, options, n_bad)
+    labelled, bad = leave_out_bad(labelled, n_jobs=options["n_jobs"])
+    findings = audited(labelled, options, bad)
     if any(finding.kind == "unreadable" for finding in findings):  # as only decoding tells
-        labelled, n_more = leave_out_bad(labelled, thorough=True, n_jobs=options["n_jobs"])
-        n_bad += n_more
-    return labelled, n_bad, findings
+        labelled, more = leave_out_bad(labelled, thorough=True, n_jobs=options["n_jobs"])
+        bad += more
+    return labelled, bad, findings
 
 
-def audited(labelled, options, n_bad):
+def audited(labelled, options, bad):
     """Tell what is doubtful in labelled clips, some of which were left out already.
 
     Returns a list of Finding; ValueError where there are some and they were asked to be errors.
@@ -54,7 +54,7 @@ def audited(labelled, options, n_bad):
     if options["groups"] == "none":  # it is known that there are none
         findings = [finding for finding in findings if finding.kind != "no-groups"]
     lines = [f"  - {f.message}{_ADVICE.get(f.kind, '')}" for f in findings]
-    if options["strict"] and (findings or n_bad):
+    if options["strict"] and (findings or bad):
         told = ["Before training:", *lines] if findings else []
         raise ValueError("\n".join([*told, "Nothing was trained, because of --strict."]))
     if findings and not options["quiet"]:

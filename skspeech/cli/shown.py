@@ -213,9 +213,11 @@ def print_fit(results):
     board = results["leaderboard"]
     n_members = sum(row["weight"] > 0 for row in board)
     score = results["validation_score"]
+    n_validated = sum(not math.isnan(row["score"]) for row in board)
     out.print(
-        f"{len(board)} candidates in {results['seconds']:.1f} s; the ensemble has {n_members} of "
-        f"them, {_score_text(score)}" + ("." if math.isnan(score) else " in validation.")
+        f"{len(board)} candidates, {n_validated} of them validated, in {results['seconds']:.1f} s; "
+        f"the ensemble has {n_members}, {_score_text(score)}"
+        + ("." if math.isnan(score) else " in validation.")
     )
     n_more = sum(row["weight"] == 0 for row in board[_MAX_LISTED:])
     table = Table("candidate", box=_box())
