@@ -29,7 +29,7 @@ from skspeech.metrics import (
     score_interval,
     wilson_limits,
 )
-from skspeech.time_budget.results import fate, kept_members
+from skspeech.time_budget.results import fate, statuses
 
 __all__ = ["write_report"]
 
@@ -517,8 +517,8 @@ def _leaderboard(model, test, classes, true):
         order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
         keys = ("name", "score", "weight", "mean_fit_time", "predict_time", "status")
         rows = [{key: _plain(results[key][i]) for key in keys} for i in order]
-        kept = kept_members(model.results_)
-        failures = [(name, fate(name in kept), *what) for name, *what in model.failures_]
+        status = statuses(model.results_)
+        failures = [(name, fate(status.get(name)), *what) for name, *what in model.failures_]
         return {"kind": "candidates", "rows": rows, "failures": failures}
     ensemble = getattr(model, "ensemble_", model)
     if not isinstance(ensemble, GeometricMeanVotingClassifier):

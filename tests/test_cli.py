@@ -1065,11 +1065,12 @@ def test_every_member_is_on_the_board(capsys):
         {"name": f"candidate {i}", "score": 0.9 - i / 100, "weight": float(i == 17), **row}
         for i in range(20)
     ]
-    board[17]["status"] = "kept as validated"
     failures = [
-        {"name": "candidate 17", "error": "TimeoutError: late", "kept": True},
-        {"name": "candidate 19", "error": "ValueError: no", "kept": False},
+        {"name": "candidate 17", "error": "TimeoutError: late", "status": "kept as validated"},
+        {"name": "candidate 18", "error": "TimeoutError: late", "status": "stopped"},
+        {"name": "candidate 19", "error": "ValueError: no", "status": "failed"},
     ]
+    board[18]["score"] = np.nan
     shown.print_fit(
         {"leaderboard": board, "failures": failures, "seconds": 1.0, "validation_score": 0.9}
     )
@@ -1077,7 +1078,9 @@ def test_every_member_is_on_the_board(capsys):
     assert "candidate 17" in out.split("…")[0]
     assert "candidate 16" not in out
     assert "… and 7 more, which do not vote." in out
+    assert "20 candidates, 19 of them validated, in 1.0 s; the ensemble has 1, balanced" in out
     assert "candidate 17 is kept as validated: TimeoutError: late" in out
+    assert "candidate 18 was stopped: TimeoutError: late" in out
     assert "candidate 19 failed: ValueError: no" in out
 
 
