@@ -105,8 +105,8 @@ class Part:
     groups : ndarray of shape (n_clips,), default=None
     max_measured : int, default=2000
         How many clips are decoded at most, chosen at random.
-    deadline : float, default=inf
-        When to stop decoding, on the clock of `time.monotonic`.
+    seconds : float, default=inf
+        How long clips are decoded, about.
     n_jobs : int or None, default=None
         Threads that read and decode.
 
@@ -120,13 +120,14 @@ class Part:
     """
 
     def __init__(
-        self, name, clips, labels, groups=None, *, max_measured=2000, deadline=np.inf, n_jobs=None
+        self, name, clips, labels, groups=None, *, max_measured=2000, seconds=np.inf, n_jobs=None
     ):
         self.name, self.clips, self.labels, self.groups = name, clips, labels, groups
         self.n_jobs = n_jobs
         self.of_it = f" of the {name} part" if name else ""
         if clips is None:
             return
+        deadline = time.monotonic() + seconds
         chosen = np.random.RandomState(0).permutation(len(clips))[:max_measured]
         with ThreadPoolExecutor(reading_threads(n_jobs, len(chosen))) as pool:
             rows = pool.map(
@@ -167,14 +168,14 @@ def _common_folder(clips):
     return os.path.join(folder, "") if folder else ""
 
 
-def check_part(part, deadline=np.inf):
+def check_part(part, seconds=np.inf):
     """List what is wrong or doubtful in a part.
 
     Parameters
     ----------
     part : Part
-    deadline : float, default=inf
-        When to stop looking for copies, on the clock of `time.monotonic`.
+    seconds : float, default=inf
+        How long copies are looked for, about.
 
     Returns
     -------
@@ -183,7 +184,7 @@ def check_part(part, deadline=np.inf):
     """
     findings = _similar_names(part) + _class_sizes(part) + _groups_of_one_class(part)
     if part.clips is not None:
-        findings += _copies(part, deadline) + _sounds(part)
+        findings += _copies(part, seconds) + _sounds(part)
     return sorted_findings(findings)
 
 
@@ -311,8 +312,9 @@ def _groups_of_one_class(part):
 # -- Sounds ----------------------------------------------------------------------------------------
 
 
-def _copies(part, deadline):
+def _copies(part, seconds):
     """Clips of equal content. Only those of equal size are read."""
+    deadline = time.monotonic() + seconds
     clips, y = part.clips, part.labels
     of_size = collections.defaultdict(list)
     for index in range(len(clips)):

@@ -108,6 +108,7 @@ def _bad_clip(folder):
 def test_help_names_every_command(run):
     status, out, _ = run("--help")
     assert status == 0
+    assert "..." not in out  # no sentence is cut off
     commands = [
         "fit",
         "cross-validate",
@@ -164,6 +165,9 @@ def test_presets_are_those_that_there_are(run):
         ("fit clips -o note.txt", "note.txt exists. Name another file, or add --overwrite"),
         ("fit clips -o m.skspeech --groups speaker", "is a folder, which has no columns"),
         ("fit clips -o m.skspeech --device cuda:99", "'cuda:99' asks for a CUDA device"),
+        ("fit clips -o m.skspeech --seed -1", "'--seed': -1 is not in the range"),
+        ("cross-validate clips --seed 4294967296", "'--seed': 4294967296 is not in the range"),
+        ("predict model.skspeech clips --n-jobs 0", "'--n-jobs': 0 cores can do nothing"),
         ("predict note.txt clips", "no model file"),
         ("predict model.skspeech empty", "no audio files in the folder 'empty'"),
         ("predict model.skspeech", "Missing argument"),

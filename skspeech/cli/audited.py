@@ -7,6 +7,8 @@ from skspeech.cli.readable import leave_out_bad
 
 __all__ = ["audited", "training_clips"]
 
+_MAX_SECONDS = 6.0  # a busy machine needs them; others are done long before
+
 _ADVICE = {
     "no-groups": " Put each speaker's clips into a folder inside of the class, or name a table's "
     "column by --groups; --groups none says that there are none.",
@@ -50,7 +52,8 @@ def audited(labelled, options, bad):
     """
     from skspeech.audit import audit
 
-    findings = audit(labelled.paths, labelled.labels, labelled.groups, n_jobs=options["n_jobs"])
+    limits = {"max_seconds": _MAX_SECONDS, "n_jobs": options["n_jobs"]}
+    findings = audit(labelled.paths, labelled.labels, labelled.groups, **limits)
     if options["groups"] == "none":  # it is known that there are none
         findings = [finding for finding in findings if finding.kind != "no-groups"]
     lines = [f"  - {f.message}{_ADVICE.get(f.kind, '')}" for f in findings]

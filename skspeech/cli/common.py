@@ -63,8 +63,18 @@ device_option = click.option(
     callback=_check_device,
     help="Where networks run: auto, cpu, cuda, cuda:1, mps.",
 )
+def _check_n_jobs(context, parameter, n_jobs):
+    if n_jobs == 0:
+        raise click.BadParameter("0 cores can do nothing. Give 1 or more, or -1 for all of them.")
+    return n_jobs
+
+
 n_jobs_option = click.option(
-    "--n-jobs", type=int, metavar="N", help="Processor cores to use; -1 is all of them."
+    "--n-jobs",
+    type=int,
+    metavar="N",
+    callback=_check_n_jobs,
+    help="Processor cores to use; -1 is all of them.",
 )
 # Those of all commands that work with labelled clips.
 labelled_options = options_of(

@@ -39,7 +39,9 @@ def _as_fit_does(*names):
 
 
 @_as_fit_does("time_budget", "preset", "seed", "memory", "strict")
-@skspeech.command("cross-validate", epilog=EXIT_STATUS)
+@skspeech.command(
+    "cross-validate", short_help="Score models like that of fit on all clips.", epilog=EXIT_STATUS
+)
 @click.argument("data", type=click.Path(exists=True))
 @click.option(
     "--folds",

@@ -18,7 +18,7 @@ _TITLES = {
 }
 
 
-@skspeech.command("evaluate", epilog=EXIT_STATUS)
+@skspeech.command("evaluate", short_help="Score a MODEL on clips with labels.", epilog=EXIT_STATUS)
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
 @click.argument("data", type=click.Path(exists=True))
 @labelled_options

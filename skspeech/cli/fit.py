@@ -73,7 +73,14 @@ __all__ = []
     help="Train once more afterwards, for as long again, on all clips, held-out ones too.",
 )
 @labelled_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is random.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Seed of all that is random.",
+)
 @click.option(
     "--memory",
     type=click.Path(file_okay=False),
