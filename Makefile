@@ -1,7 +1,7 @@
 # make demo   classify real recordings and print a held-out score
 # make test   linter, formatter, tests and doctests
-# make release-check   build the last commit, install it into an empty environment, run README's
-#             first snippet; takes minutes
+# make release-check   build the last commit, install it where there is nothing but what it asks
+#             for, run README's first snippet; FULL=1 also installs what it asks for anew: minutes
 # make docs   the documentation, into docs/_build/html; SPHINXOPTS="-D plot_gallery=1" also runs the
 #             examples, for their pictures
 #
@@ -40,8 +40,8 @@ format: install
 bench: weights
 	@for script in $(BENCH); do echo "== $$script"; $(PY) "$$script" || exit 1; done
 
-release-check:
-	PYTHON="$(PYTHON)" bash .ci/release-check
+release-check: weights
+	FULL="$(FULL)" bash .ci/release-check
 
 docs: install
 	$(PY) -m sphinx -W --keep-going -q -b html $(SPHINXOPTS) docs docs/_build/html

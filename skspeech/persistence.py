@@ -117,7 +117,7 @@ class ModelVersionWarning(UserWarning):
 # -- What callers use ------------------------------------------------------------------------------
 
 
-def save(model, path, *, training_clips=None):
+def save(model, path, *, training_clips=None, training_groups=None):
     """Save a model to a file that anyone can load without running code from it.
 
     The file is written beside its place and then moved there: a save that is interrupted leaves
@@ -137,6 +137,9 @@ def save(model, path, *, training_clips=None):
     training_clips : sequence of clips, default=None
         What the model was trained on. The file keeps a number for the content of each, by which
         reports and ``skspeech evaluate`` tell a score on these clips from one on new clips.
+    training_groups : array-like, default=None
+        The groups of these clips, such as speakers. The file keeps their names, so that a score on
+        other clips of them is told from one on new groups.
 
     Returns
     -------
@@ -175,9 +178,9 @@ def save(model, path, *, training_clips=None):
         raise TypeError(f"model={model!r} is not an estimator of skspeech or scikit-learn.")
     model = _storable_copy(model)
     if training_clips is not None:
-        from skspeech._heard import ATTRIBUTE, clip_keys
+        from skspeech._heard import remember
 
-        setattr(model, ATTRIBUTE, np.unique(clip_keys(training_clips)))
+        remember(model, training_clips, training_groups)
     networks = _network_ids(model)
     content = _dump(_fold(model))
     _tell_untrusted(model, content)

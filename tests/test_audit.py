@@ -8,6 +8,8 @@ import pytest
 from skspeech.audit import audit
 from skspeech.datasets import make_tones
 
+GOOD = {"problem": "", "key": "", "peak": 0.0, "level": -9.0, "clipped": 0.0, "duration": 1.0}
+
 
 def _kinds(findings):
     return [finding.kind for finding in findings]
@@ -126,15 +128,16 @@ def test_the_same_sound_twice_and_under_two_labels(tones, write):
     assert f"'{paths[5]} (low)', '{paths[12]} (high)'" in wrong.message
 
 
-def test_silent_clipped_and_unreadable_clips(tones, tmp_path):
+def test_silent_clipped_short_and_unreadable_clips(tones, tmp_path):
+    tones[8] = tones[8][:800]
     tones[2] = 1e-4 * tones[2]
     tones[4] = np.clip(20 * tones[4], -1, 1)
     bad = tmp_path / "bad.wav"
     bad.write_text("no sound")
     tones[6] = str(bad)
     findings = audit(tones, _labels(low=10, high=10), np.arange(20) % 5)
-    assert _kinds(findings) == ["unreadable", "silent", "clipped"]
-    assert [f.clips for f in findings] == [[6], [2], [4]]
+    assert _kinds(findings) == ["unreadable", "silent", "clipped", "short"]
+    assert [f.clips for f in findings] == [[6], [2], [4], [8]]
     assert (
         findings[0].message
         == f"1 clip can't be read: {str(bad)!r}. Repair or remove what can't be read."
@@ -143,7 +146,7 @@ def test_silent_clipped_and_unreadable_clips(tones, tmp_path):
 
 
 def test_of_many_clips_some_are_listened_to_and_that_is_said(tones):
-    silent = [np.zeros(800 + i) for i in range(20)]  # of different lengths: no copies
+    silent = [np.zeros(8000 + i) for i in range(20)]  # of different lengths: no copies
     (found,) = audit(silent, _labels(low=10, high=10), np.arange(20) % 5, max_listened=8)
     assert len(found.clips) == 8
     assert found.clips != list(range(8))  # not only those of the first class
@@ -151,17 +154,17 @@ def test_of_many_clips_some_are_listened_to_and_that_is_said(tones):
 
 
 def test_it_ends_when_its_time_is_up(tones, monkeypatch):
-    from skspeech import audit as module
+    from skspeech import _clip_checks as module
 
     listened = []
 
     def slow(clip):
         listened.append(clip)
         time.sleep(0.3)
-        return {"problem": "", "peak": 0.0, "clipped": 0.0}
+        return GOOD
 
     monkeypatch.setattr(module, "measure", slow)
-    audit(tones, _labels(low=10, high=10), max_seconds=0.2, n_jobs=1)
+    audit(tones, _labels(low=10, high=10), max_seconds=0.4, n_jobs=1)
     assert len(listened) == 1
 
 
@@ -173,9 +176,7 @@ def test_files_of_different_size_are_not_read(tones, write, monkeypatch):
 
     monkeypatch.setattr(FileKeys, "get", read)
     paths = [write(f"{i}.wav", np.tile(tones[i], i + 1)) for i in range(20)]
-    monkeypatch.setattr(
-        "skspeech.audit.measure", lambda clip: {"problem": "", "peak": 0, "clipped": 0}
-    )
+    monkeypatch.setattr("skspeech._clip_checks.measure", lambda clip: GOOD)
     assert audit(paths, _labels(low=10, high=10), np.arange(20) % 5) == []
 
 

@@ -116,6 +116,18 @@ def test_folders_that_are_no_classes(tmp_path):
     assert bunch.groups is None
 
 
+def test_recordings_of_no_class_are_told(tmp_path):
+    _write(tmp_path, "a/1.wav", "loose.wav", "._loose.wav", ".hidden.wav")
+    (tmp_path / "notes.txt").write_text("no audio")
+    (tmp_path / "b.wav").mkdir()
+    _write(tmp_path, "b.wav/1.wav")
+    with pytest.warns(UserWarning, match=r"is of no class, and is left out: 'loose\.wav'\.$"):
+        bunch = load_audio_folder(tmp_path)
+    assert bunch.target_names == ["a", "b.wav"]
+    assert [Path(clip).name for clip in bunch.data] == ["1.wav", "1.wav"]
+    load_audio_folder(tmp_path, categories=["a"])  # who chooses need not be told
+
+
 def test_no_class_has_clips_or_a_wanted_one_has_none(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(ValueError, match=r"No audio files in 'b' .*\.wav"):

@@ -41,7 +41,7 @@ from skspeech import (
     SpeakerEmbeddingClassifier,
     TimeBudgetClassifier,
 )
-from skspeech._heard import was_trained_on
+from skspeech._heard import heard, known_groups
 from skspeech._pickled import PickledClassifier
 from skspeech.datasets import make_speech_like
 from skspeech.persistence import (
@@ -140,15 +140,26 @@ def test_a_model_file_knows_the_training_clips(name, path):
     model = make_pipeline(StandardScaler(), LogisticRegression())
     if name == "time budget":
         model = TimeBudgetClassifier(_members(), time_budget=10)
-    save(model.fit(X, y), path, training_clips=clips[:2])
-    assert not was_trained_on(model, clips).any()  # the file says it, and the model is as it was
+    groups = ["ann", "ann", "ann", "bob"]
+    save(model.fit(X, y), path, training_clips=clips[:2], training_groups=groups[:2])
+    # The file says it, and the model is as it was.
+    assert not np.any(heard(model, clips, groups))
     loaded = load(path)
-    assert was_trained_on(loaded, clips).tolist() == [True, True, False, False]
-    assert not was_trained_on(loaded, ["missing.wav"]).any()
-    save(loaded, path)
-    assert was_trained_on(load(path), clips).sum() == 2
+    for saved in (loaded, load(save(loaded, path))):
+        by_clip, by_group = heard(saved, clips, groups)
+        assert by_clip.tolist() == [True, True, False, False]
+        assert by_group.tolist() == [False, False, True, False]
+    assert not np.any(heard(loaded, ["missing.wav"]))
     if name == "time budget":
-        assert not was_trained_on(loaded.fit(X, y), clips).any()  # it has forgotten them
+        assert not np.any(heard(loaded.fit(X, y), clips, groups))  # it has forgotten them
+
+
+def test_names_of_groups_are_compared_as_text(path):
+    model = LogisticRegression().fit(X, y)
+    save(model, path, training_clips=["missing.wav"], training_groups=[3])
+    assert known_groups(load(path)).tolist() == ["3"]
+    _, by_group = heard(load(path), ["other.wav"] * 2, np.array(["3", "03"]))
+    assert by_group.tolist() == [True, False]
 
 
 def test_saving_changes_nothing_in_the_model(path):

@@ -28,7 +28,7 @@ from skspeech.cli.shown import progress
 __all__ = []
 
 
-@skspeech.command("embed", epilog=EXIT_STATUS)
+@skspeech.command("embed", short_help="Turn clips into features.", epilog=EXIT_STATUS)
 @click.argument("extractor")
 @click.argument("files", nargs=-1, required=True)
 @click.option(

@@ -15,7 +15,7 @@ import numpy as np
 
 from skspeech._download import some
 from skspeech._extras import how_to_install
-from skspeech.cli.common import check_output
+from skspeech.cli.common import check_output, say
 
 __all__ = [
     "Labelled",
@@ -23,6 +23,7 @@ __all__ = [
     "chunks",
     "iter_paths",
     "read_labelled",
+    "read_to_score",
     "salvage",
     "save_split",
     "split",
@@ -95,6 +96,30 @@ def read_labelled(data, *, path_column=None, label_column=None, groups="auto"):
         np.array(found["label"]),
         np.array(found["group"]) if "group" in found else None,
     )
+
+
+def read_to_score(data, options):
+    """Read labelled clips that nobody will split: folders of mixed depth have just no groups.
+
+    Parameters
+    ----------
+    data : str or path-like
+    options : dict
+        Those of the command: ``path_column``, ``label_column`` and ``groups``.
+
+    Returns
+    -------
+    Labelled
+    """
+    columns = {name: options[name] for name in ("path_column", "label_column", "groups")}
+    try:
+        return read_labelled(data, **columns)
+    except ValueError as error:
+        if columns["groups"] != "auto":
+            raise
+        labelled = read_labelled(data, **{**columns, "groups": "none"})
+        say(f"{error}\nHere it goes on without groups.")
+        return labelled
 
 
 def _read_folder(folder, path_column, label_column, groups):

@@ -119,6 +119,13 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
             f" {some(empty)}.",
             stacklevel=3,
         )
+    loose = [p.name for p in path.iterdir() if p.suffix.lower() in AUDIO_EXTENSIONS]
+    loose = sorted(name for name in loose if not is_hidden(name) and (path / name).is_file())
+    if loose and categories is None:
+        warnings.warn(
+            f"What lies in {str(path)!r} itself is of no class, and is left out: {some(loose)}.",
+            stacklevel=3,
+        )
     target_names = [name for name in target_names if clips_of[name]]
     data = [str(clip) for name in target_names for clip in clips_of[name]]
     labels = target_names if target == "name" else np.arange(len(target_names))

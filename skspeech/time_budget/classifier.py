@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skspeech._cores import effective_cores
+from skspeech._heard import forget
 from skspeech._one_clip import OneClipMixin
 from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, StrOptions, _fit_context
@@ -415,7 +416,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
         from skspeech.time_budget.splits import make_splits
 
         start = time.monotonic()
-        self.__dict__.pop("training_keys_", None)  # of a model file, which this no longer is
+        forget(self)  # what it was trained on before
         X = inputs.check_rows(self, X, reset=True)
         by_voice = isinstance(groups, str)
         y, groups, sample_weight, classes, codes = inputs.check_targets(
