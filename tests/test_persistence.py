@@ -42,19 +42,15 @@ from skspeech import (
     TimeBudgetClassifier,
 )
 from skspeech._heard import heard, known_groups
+from skspeech._objects import objects_in
 from skspeech._pickled import PickledClassifier
 from skspeech.datasets import make_speech_like
 from skspeech.persistence import (
     ModelFileError,
     ModelVersionWarning,
-    keras_from_bytes,
-    keras_to_bytes,
     load,
-    objects_in,
     read_metadata,
     save,
-    tensors_from_bytes,
-    tensors_to_bytes,
 )
 from skspeech.utils import all_estimators
 
@@ -441,14 +437,14 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
 
     def __getstate__(self):
         state = super().__getstate__().copy()
-        state["network_"] = tensors_to_bytes(self.network_.state_dict())
+        state["network_"] = {k: v.numpy() for k, v in self.network_.state_dict().items()}
         return state
 
     def __setstate__(self, state):
         import torch
 
         super().__setstate__(state)
-        weights = tensors_from_bytes(state["network_"])
+        weights = {name: torch.from_numpy(array) for name, array in state["network_"].items()}
         self.network_ = torch.nn.Linear(self.n_features_, len(self.classes_))
         self.network_.load_state_dict(weights)
 
@@ -461,24 +457,6 @@ class RawTorchClassifier(TorchClassifier):
 
     def __setstate__(self, state):
         BaseEstimator.__setstate__(self, state)
-
-
-class KerasClassifier(ClassifierMixin, BaseEstimator):
-    """The same in Keras, read when it is first asked."""
-
-    def fit(self, X, y):
-        import keras
-
-        self.classes_ = np.unique(y)
-        layers = [
-            keras.Input((X.shape[1],)),
-            keras.layers.Dense(len(self.classes_), activation="softmax"),
-        ]
-        self.stored_ = keras_to_bytes(keras.Sequential(layers))
-        return self
-
-    def predict_proba(self, X):
-        return keras_from_bytes(self.stored_).predict(X, verbose=0)
 
 
 def test_an_object_says_how_it_is_stored(path):
@@ -495,36 +473,6 @@ def test_an_object_says_how_it_is_stored(path):
 def test_a_network_that_does_not_is_told_about(path):
     with pytest.raises(ModelFileError, match="__getstate__"):
         save(RawTorchClassifier().fit(X, y), path)
-
-
-@pytest.mark.tensorflow
-@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-def test_keras_networks(path):
-    model = KerasClassifier().fit(X, y)
-    with pytest.warns(UserWarning, match="KerasClassifier"):
-        save(model, path)
-    loaded = load(path, trusted=[f"{KerasClassifier.__module__}.KerasClassifier"])
-    np.testing.assert_allclose(loaded.predict_proba(X), model.predict_proba(X), rtol=1e-6)
-
-
-@pytest.mark.tensorflow
-@pytest.mark.filterwarnings("ignore")
-def test_keras_networks_with_code_are_refused():
-    import keras
-
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)])
-    with pytest.raises(ModelFileError, match="Keras network"):
-        keras_from_bytes(keras_to_bytes(model))
-    with pytest.raises(ModelFileError, match="Keras network"):
-        keras_from_bytes(b"no zip file")
-
-
-def test_damaged_tensors_are_told_about():
-    import torch
-
-    stored = tensors_to_bytes({"weight": torch.arange(4.0)})
-    with pytest.raises(ModelFileError, match="tensors of a network"):
-        tensors_from_bytes(stored[:-3])
 
 
 # -- Files that are damaged, or lie ----------------------------------------------------------------
@@ -610,7 +558,7 @@ def _wrap(path, content, outer=None):
 
 
 def read_versions():
-    from skspeech.persistence import _versions
+    from skspeech.persistence.machine import _versions
 
     return _versions()
 

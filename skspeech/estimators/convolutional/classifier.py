@@ -11,6 +11,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.pipeline import make_pipeline
 
 from skspeech._device import resolve_device
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
@@ -24,7 +25,7 @@ from skspeech.estimators.convolutional.network import (
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
 from skspeech.estimators.training import batches
 from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss
-from skspeech.estimators.training.base import TrainedClassifier
+from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier
 from skspeech.estimators.training.keras import device_scope, import_keras, seeded
 from skspeech.estimators.training.spectrograms import Spectrograms, log_mel
 from skspeech.transformers.scaling import ClippedStandardScaler
@@ -51,6 +52,7 @@ _FLOOR = 1e-6
 _EQUAL_PARTS = np.array([0.5, 0.5])
 
 
+@shared(**PARAGRAPHS)
 class MixupCNNClassifier(TrainedClassifier):
     """Classify clips by a convolutional network on log mel spectrograms.
 
@@ -136,27 +138,10 @@ class MixupCNNClassifier(TrainedClassifier):
         Share of the clips that is held out.
     max_time : float or None, default=None
         Seconds for training.
-    max_duration : float or None, default=30.0
-        Read only this many seconds of each clip.
-    sampling_rate : int, default=16000
-        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
-        their own.
-    device : str or torch.device, default="auto"
-        ``"auto"`` is a GPU where there is one, else the CPU.
-    n_jobs : int or None, default=None
-        Threads that decode audio.
-    errors : {"raise", "warn"}, default="raise"
-        What to do with clips that can't be read: one error that names them all, or one warning.
-        Then `fit` leaves them out with their labels, and is an error only where none is left of a
-        class; the prediction for them is how frequent the classes were.
+    {clips}
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit.
-    callbacks : callable, list of callables or None, default=None
-        Called after each epoch with the classifier and the new row of `history_`.
-    random_state : int, RandomState or None, default=None
-        Where random numbers come from: the split, the weights, the crops.
-    verbose : int, default=0
-        Print a line after each epoch.
+    {running}
 
     Attributes
     ----------
@@ -179,10 +164,7 @@ class MixupCNNClassifier(TrainedClassifier):
         (``"start"``, ``"cnn"`` or ``"refit"``), and its `train_loss`. Where the held-out clips
         judged, their `valid_loss` and `valid_score` (balanced accuracy) for the geometric mean, and
         their `network_score` for the network alone; NaN elsewhere.
-    n_features_in_ : int
-        Samples a clip; only where `fit` saw a 2-D array.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Columns of the table; only where `fit` saw a DataFrame of numbers.
+    {fitted}
 
     See Also
     --------

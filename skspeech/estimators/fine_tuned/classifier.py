@@ -7,8 +7,9 @@ import numpy as np
 from scipy.special import softmax
 
 from skspeech._device import resolve_device
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
-from skspeech.estimators.training.base import TrainedClassifier
+from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier
 from skspeech.transformers.speaker import SpeakerEmbedding
 from skspeech.transformers.whisper import WhisperEmbedding
 from skspeech.weights import WeightsError
@@ -16,6 +17,7 @@ from skspeech.weights import WeightsError
 __all__ = ["FineTunedSpeakerClassifier"]
 
 
+@shared(**PARAGRAPHS)
 class FineTunedSpeakerClassifier(TrainedClassifier):
     """A network that was trained to tell speakers apart, or words, learns on from clips.
 
@@ -85,28 +87,10 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         Share of the clips that is held out to judge the training, unless `fit` gets some.
     max_time : float or None, default=None
         Seconds that `fit` may take. The learning rate falls by the time there is.
-    max_duration : float or None, default=30.0
-        Read only this many seconds of each clip; None reads all of it.
-    sampling_rate : int, default=16000
-        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
-        their own.
-    device : str or torch.device, default="auto"
-        ``"auto"`` is a GPU where there is one, else the CPU.
-    n_jobs : int or None, default=None
-        Threads that decode audio.
-    errors : {"raise", "warn"}, default="raise"
-        What to do with clips that can't be read: one error that names them all, or one warning.
-        Then `fit` leaves them out with their labels, and is an error only where none is left of a
-        class; the prediction for them is how frequent the classes were.
+    {clips}
     warm_start : bool, default=False
         Go on from what the last `fit` has learnt, with the same classes.
-    callbacks : callable, list of callables or None, default=None
-        Called after each epoch with this classifier and the new row of `history_`.
-    random_state : int, RandomState instance or None, default=None
-        Seed of everything that is drawn. On a CPU the same seed gives the same result, as long as
-        `max_time` does not end the training.
-    verbose : int, default=0
-        Print each epoch.
+    {running}
 
     Attributes
     ----------
@@ -121,10 +105,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         first is the first answer.
     frozen_share_ : float
         Weight of the first of them in the mean; the others share the rest.
-    n_features_in_ : int
-        Samples a clip; only where `fit` saw a 2-D array.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Columns of the table; only where `fit` saw a DataFrame of numbers.
+    {fitted}
 
     See Also
     --------

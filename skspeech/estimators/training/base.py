@@ -19,10 +19,43 @@ from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
 from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
 
-__all__ = ["LabelledWaveforms", "TrainedClassifier", "TrainingData"]
+__all__ = ["PARAGRAPHS", "LabelledWaveforms", "TrainedClassifier", "TrainingData"]
 
 # Seconds of audio that are predicted at once: memory does not grow with the number of clips.
 _CHUNK_SECONDS = 600.0
+# What the classes say of parameters and attributes that all of them have.
+PARAGRAPHS = {
+    "clips": """
+max_duration : float or None, default=30.0
+    Read only this many seconds of each clip; None reads all of it.
+sampling_rate : int, default=16000
+    Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
+    their own.
+device : str or torch.device, default="auto"
+    ``"auto"`` is a GPU where there is one, else the CPU.
+n_jobs : int or None, default=None
+    Threads that decode audio.
+errors : {"raise", "warn"}, default="raise"
+    What to do with clips that can't be read: one error that names them all, or one warning.
+    Then `fit` leaves them out with their labels, and is an error only where none is left of a
+    class; the prediction for them is how frequent the classes were.
+""",
+    "running": """
+callbacks : callable, list of callables or None, default=None
+    Called after each epoch with this classifier and the new row of `history_`.
+random_state : int, RandomState instance or None, default=None
+    Seed of everything that is drawn. On a CPU the same seed gives the same result, as long as
+    `max_time` does not end the training.
+verbose : int, default=0
+    Print a line after each epoch.
+""",
+    "fitted": """
+n_features_in_ : int
+    Samples a clip; only where `fit` saw a 2-D array.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Columns of the table; only where `fit` saw a DataFrame of numbers.
+""",
+}
 
 
 class LabelledWaveforms(NamedTuple):
