@@ -223,6 +223,28 @@ def test_a_run_ends_although_its_caller_holds_a_snapshot():
     assert clf.score(X, y) > 0.9
 
 
+def test_files_of_a_process_that_is_killed_while_it_writes_them_go(tmp_path):
+    done = run_script(
+        """
+        import os, signal
+        import fake_candidates as fake
+        from skspeech import TimeBudgetClassifier
+        from skspeech.time_budget.workers import rows
+        from test_time_budget import X, y
+
+        def killed(value, path):
+            open(path, "wb").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        rows.joblib.dump = killed
+        TimeBudgetClassifier([("worker", fake.Logistic())], time_budget=30).fit(X, y)
+        """,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert wait_until(lambda: not list(tmp_path.glob("skspeech-*")))
+
+
 # -------------------------------------------------------------------------- threads
 
 
