@@ -63,6 +63,8 @@ device_option = click.option(
     callback=_check_device,
     help="Where networks run: auto, cpu, cuda, cuda:1, mps.",
 )
+
+
 def _check_n_jobs(context, parameter, n_jobs):
     if n_jobs == 0:
         raise click.BadParameter("0 cores can do nothing. Give 1 or more, or -1 for all of them.")
