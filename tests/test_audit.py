@@ -120,11 +120,11 @@ def test_the_same_sound_twice_and_under_two_labels(tones, write):
         paths,
         [tones[0] if i == 3 else tones[5] if i == 12 else t for i, t in enumerate(tones)],
     ):
-        wrong, twice = audit(X, y, np.arange(20) % 5)
+        wrong, twice = audit(X, y, np.arange(20) % 5, max_seconds=60)
         assert (wrong.kind, twice.kind) == ("contradiction", "copies")
         assert sorted(wrong.clips) == [5, 12]
         assert sorted(twice.clips) == [0, 3]
-    wrong, _ = audit(paths, y, np.arange(20) % 5)
+    wrong, _ = audit(paths, y, np.arange(20) % 5, max_seconds=60)
     assert f"'{paths[5]} (low)', '{paths[12]} (high)'" in wrong.message
 
 
@@ -135,7 +135,7 @@ def test_silent_clipped_short_and_unreadable_clips(tones, tmp_path):
     bad = tmp_path / "bad.wav"
     bad.write_text("no sound")
     tones[6] = str(bad)
-    findings = audit(tones, _labels(low=10, high=10), np.arange(20) % 5)
+    findings = audit(tones, _labels(low=10, high=10), np.arange(20) % 5, max_seconds=60)
     assert _kinds(findings) == ["unreadable", "silent", "clipped", "short"]
     assert [f.clips for f in findings] == [[6], [2], [4], [8]]
     assert (
@@ -147,7 +147,8 @@ def test_silent_clipped_short_and_unreadable_clips(tones, tmp_path):
 
 def test_of_many_clips_some_are_listened_to_and_that_is_said(tones):
     silent = [np.zeros(8000 + i) for i in range(20)]  # of different lengths: no copies
-    (found,) = audit(silent, _labels(low=10, high=10), np.arange(20) % 5, max_listened=8)
+    limits = {"max_listened": 8, "max_seconds": 60}
+    (found,) = audit(silent, _labels(low=10, high=10), np.arange(20) % 5, **limits)
     assert len(found.clips) == 8
     assert found.clips != list(range(8))  # not only those of the first class
     assert found.message.startswith("8 of the 8 clips that were listened to are silent")

@@ -165,6 +165,9 @@ def test_presets_are_those_that_there_are(run):
         ("fit clips -o note.txt", "note.txt exists. Name another file, or add --overwrite"),
         ("fit clips -o m.skspeech --groups speaker", "is a folder, which has no columns"),
         ("fit clips -o m.skspeech --device cuda:99", "'cuda:99' asks for a CUDA device"),
+        ("fit clips -o m.skspeech --log-file no/such/log", "no/such/log can't be written: No such"),
+        ("fit one.csv -o m.skspeech", "All clips of 'one.csv' are of one class, 'go'"),
+        ("cross-validate one.csv", "All clips of 'one.csv' are of one class, 'go'"),
         ("fit clips -o m.skspeech --seed -1", "'--seed': -1 is not in the range"),
         ("cross-validate clips --seed 4294967296", "'--seed': 4294967296 is not in the range"),
         ("predict model.skspeech clips --n-jobs 0", "'--n-jobs': 0 cores can do nothing"),
@@ -187,6 +190,7 @@ def test_mistakes_are_told_without_a_traceback(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "note.txt").write_text("a note")
+    (tmp_path / "one.csv").write_text("path,label\na.wav,go\nb.wav,go\n")
     (tmp_path / "empty").mkdir()
     (tmp_path / "others" / "barks").mkdir(parents=True)
     soundfile.write(tmp_path / "others" / "barks" / "1.wav", np.zeros(8000), 16_000)
@@ -287,7 +291,10 @@ def test_columns_are_found_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\na.wav,\nb.wav,no\n,\nc.wav,\n", "2 rows of .* no 'label', first row 2"),
+        (
+            "path,label\na.wav,\nb.wav,no\n,\nc.wav,\n",
+            "2 of 3 rows of .* lack their 'label', the first in row 2",
+        ),
         ("path,label\na.wav,no\nb,c.wav,no\n", "2 columns, but not in line 3"),
         ("path,label\n", "table.csv' is empty below its header"),
         ("", "table.csv' is empty. Its first line has to name the columns"),

@@ -151,7 +151,7 @@ def test_a_model_file_knows_the_training_clips(name, path):
 
 
 def test_names_of_groups_are_compared_as_text(path):
-    model = LogisticRegression().fit(X, y)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
     save(model, path, training_clips=["missing.wav"], training_groups=[3])
     assert known_groups(load(path)).tolist() == ["3"]
     _, by_group = heard(load(path), ["other.wav"] * 2, np.array(["3", "03"]))

@@ -36,6 +36,9 @@ def training_clips(data, options):
     """
     columns = {name: options[name] for name in ("path_column", "label_column", "groups")}
     labelled = read_labelled(data, **columns)
+    if len(set(labelled.labels.tolist())) == 1:
+        label = str(labelled.labels[0])
+        raise ValueError(f"All clips of {str(data)!r} are of one class, {label!r}. Two are needed.")
     fetch_what_is_missing(labelled, options)
     labelled, bad = leave_out_bad(labelled, n_jobs=options["n_jobs"])
     findings = audited(labelled, options, bad)

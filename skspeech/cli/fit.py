@@ -111,6 +111,13 @@ def _fit(data, output, **options):
     for name in ("save_split", "refit_all"):
         if options[name] and options["test_size"] is None:
             raise click.UsageError(f"--{name.replace('_', '-')} needs --test-size.")
+    if options["log_file"] is not None:
+        try:
+            open(options["log_file"], "ab").close()
+        except OSError as error:
+            raise click.UsageError(
+                f"The log {options['log_file']} can't be written: {error.strerror}."
+            ) from None
     if options["save_split"]:
         check_split_folder(options["save_split"], options["overwrite"])
     labelled, bad, findings = training_clips(data, options)

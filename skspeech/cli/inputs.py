@@ -169,8 +169,8 @@ def _read_table(path):
     wrong = [line for row, line in zip(rows, lines) if len(row) != len(names)]
     if wrong:
         raise ValueError(
-            f"{str(path)!r} has {len(names)} columns, but not in line {wrong[0]} "
-            f"({len(wrong)} such lines). Is something not quoted?"
+            f"{str(path)!r} has {len(names)} columns, but not in line {wrong[0]}, and in "
+            f"{len(wrong)} of its lines in all. Is something not quoted?"
         )
     columns = zip(*rows) if rows else ([] for _ in names)
     return {
@@ -241,8 +241,9 @@ def _check_complete(found, chosen, lines, path):
         missing = [line for line, value in zip(lines, values) if not value]
         if missing:
             raise ValueError(
-                f"{len(missing)} rows of {str(path)!r} have no {chosen[key]!r}, first row "
-                f"{missing[0]}. Fill them in, or leave these rows out."
+                f"{len(missing)} of {len(values)} rows of {str(path)!r} lack their "
+                f"{chosen[key]!r}, the first in row {missing[0]}. Fill it in, or leave such "
+                "rows out."
             )
 
 

@@ -69,7 +69,7 @@ def check_targets(estimator, X, y, groups, sample_weight):
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"y holds only one class, {classes[0]!r}; a classifier needs at least two."
+            f"y holds only one class, {classes[:1].tolist()[0]!r}; a classifier needs at least two."
         )
     return y, groups, sample_weight, classes, codes
 
