@@ -19,7 +19,7 @@ from ._download import Apt, locked, not_there, run, some, verified_files
 from ._progress import progress_bar
 from ._sklearn import Interval, StrOptions, validate_params
 from ._synthesis import WORDS, draw_speaker, say
-from .audio.formats import AUDIO_EXTENSIONS, is_hidden, recordings_in
+from .audio.formats import AUDIO_EXTENSIONS, is_hidden, loose_recordings, recordings_in
 
 __all__ = [
     "fetch_emodb",
@@ -62,8 +62,8 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
                                            c.wav
 
     Nothing is decoded. Hidden files and folders, ``__MACOSX`` and files that are not audio by their
-    extension are left out; of those that look like audio all the same, and of sub-folders without
-    any clip, a warning tells.
+    extension are left out; of those that look like audio all the same, of recordings beside the
+    sub-folders, and of sub-folders without any clip, a warning tells.
 
     Parameters
     ----------
@@ -138,6 +138,12 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
         warnings.warn(
             f"Sub-folders of {str(path)!r} without audio files are no classes, and are left out:"
             f" {some(empty)}.",
+            stacklevel=3,
+        )
+    if categories is None and (loose := loose_recordings(path)):
+        warnings.warn(
+            f"Recordings that lie in {str(path)!r} itself are left out, because they have no class:"
+            f" {some(p.name for p in loose)}. Move them into the sub-folder of their class.",
             stacklevel=3,
         )
     target_names = [name for name in target_names if clips_of[name]]

@@ -15,6 +15,7 @@ from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
+from skspeech.audio.level import DEFAULT_LEVEL
 from skspeech.estimators import _spectrogram_batches as batches
 from skspeech.estimators._balanced import balanced_draw, balanced_log_loss, balanced_score
 from skspeech.estimators._convolutional_network import (
@@ -136,6 +137,10 @@ class MixupCNNClassifier(TrainedClassifier):
         Share of the clips that is held out.
     max_time : float or None, default=None
         Seconds for training.
+    level : float or None, default=-20.0
+        Level in decibels of full scale (root mean square) that each clip is brought to, once a
+        constant offset is taken off: quiet and loud recordings get the same answers. None leaves
+        clips as they are.
     max_duration : float or None, default=30.0
         Read only this many seconds of each clip.
     sampling_rate : int, default=16000
@@ -284,6 +289,7 @@ class MixupCNNClassifier(TrainedClassifier):
         refit=True,
         validation_fraction=0.2,
         max_time=None,
+        level=DEFAULT_LEVEL,
         max_duration=30.0,
         sampling_rate=SAMPLING_RATE,
         device="auto",
@@ -325,6 +331,7 @@ class MixupCNNClassifier(TrainedClassifier):
         self.refit = refit
         self.validation_fraction = validation_fraction
         self.max_time = max_time
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device

@@ -8,6 +8,7 @@ from scipy.special import softmax
 
 from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions
+from skspeech.audio.level import DEFAULT_LEVEL
 from skspeech.estimators._trained import TrainedClassifier
 from skspeech.transformers.speaker import SpeakerEmbedding
 from skspeech.transformers.whisper import WhisperEmbedding
@@ -85,6 +86,10 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         Share of the clips that is held out to judge the training, unless `fit` gets some.
     max_time : float or None, default=None
         Seconds that `fit` may take. The learning rate falls by the time there is.
+    level : float or None, default=-20.0
+        Level in decibels of full scale (root mean square) that each clip is brought to, once a
+        constant offset is taken off: quiet and loud recordings get the same answers. None leaves
+        clips as they are.
     max_duration : float or None, default=30.0
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
@@ -201,6 +206,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         patience=8,
         validation_fraction=0.2,
         max_time=None,
+        level=DEFAULT_LEVEL,
         max_duration=30.0,
         sampling_rate=16_000,
         device="auto",
@@ -232,6 +238,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.max_time = max_time
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device
@@ -260,8 +267,8 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     def _extractor(self):
         """What knows the pretrained network: its weights, its spectrogram."""
         if self.model == "smart-turn":
-            return WhisperEmbedding(dtype="float32")
-        return SpeakerEmbedding(self.model, weights=self.weights)
+            return WhisperEmbedding(dtype="float32", level=self.level)
+        return SpeakerEmbedding(self.model, weights=self.weights, level=self.level)
 
     def _weights_name(self):
         return self._extractor()._weights_name()
@@ -387,3 +394,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
                 for kept in self.networks_
             ]
         return self._live["networks"]
+
+    def __setstate__(self, state):
+        # Before there was such a parameter, the network heard clips at this level.
+        super().__setstate__({"level": DEFAULT_LEVEL, **state})

@@ -11,6 +11,7 @@ from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
+from skspeech.audio.level import DEFAULT_LEVEL
 from skspeech.estimators._balanced import balanced_log_loss, balanced_score
 from skspeech.estimators._recurrent_blending import blend, floored_log
 from skspeech.estimators._recurrent_training import (
@@ -109,6 +110,10 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     max_time : float or None, default=None
         Seconds that `fit` may take. Each training gets a share of them, and enough to learn
         something: on slow machines fewer networks are trained.
+    level : float or None, default=-20.0
+        Level in decibels of full scale (root mean square) that each clip is brought to, once a
+        constant offset is taken off: quiet and loud recordings get the same answers. None leaves
+        clips as they are.
     max_duration : float or None, default=30.0
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
@@ -260,6 +265,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         label_smoothing=0.1,
         validation_fraction=0.2,
         max_time=None,
+        level=DEFAULT_LEVEL,
         max_duration=30.0,
         sampling_rate=16_000,
         device="auto",
@@ -290,6 +296,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         self.label_smoothing = label_smoothing
         self.validation_fraction = validation_fraction
         self.max_time = max_time
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device
