@@ -81,8 +81,8 @@ def recordings_in(folder):
         Files whose suffix is in AUDIO_EXTENSIONS. Hidden ones and hidden folders are left out, and
         links to a folder that holds them.
     """
-    taken, left_out, closed = [], [], []
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=closed.append):
+    taken, left_out, errors = [], [], []
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=errors.append):
         folders[:] = [name for name in folders if not (is_hidden(name) or _leads_back(root, name))]
         for name in names:
             path = Path(root, name)
@@ -92,7 +92,7 @@ def recordings_in(folder):
                 taken.append(path)
             elif _looks_like_audio(path):
                 left_out.append(path)
-    if closed:
+    if closed := [error for error in errors if not isinstance(error, FileNotFoundError)]:
         _warn_of_closed(folder, closed)
     if left_out:
         _warn(folder, sorted(left_out))
