@@ -39,7 +39,8 @@ PRESETS = ("best", "fast", "autospeech2020")
 # Clips whose headers are read to learn how long clips are here.
 _N_PROBED = 50
 # Where speakers were recorded at levels of their own, the level tells them apart, so some of the
-# extractors and networks keep it. The others hear all clips at one level; held-out clips decide who votes.
+# extractors and networks keep it. The others hear all clips at one level; held-out clips decide who
+# votes.
 _AS_RECORDED = {"level": None}
 # Seconds of each clip that tell whose voice it is.
 _VOICE_SECONDS = 5.0
