@@ -341,6 +341,12 @@ def test_formats_that_only_the_name_tells(write, name, subtype):
     assert "is not audio that can be read" in reason(path + ".unknown")
 
 
+@pytest.mark.parametrize("name", ["a.au", "a.snd"])
+def test_what_is_called_au_and_is_none_is_no_telephone_sound(tmp_path, name):
+    (tmp_path / name).write_bytes(np.random.default_rng(0).bytes(20_000))
+    assert "is not audio that can be read" in reason(tmp_path / name)
+
+
 def test_mp3_without_its_beginning(write):
     samples = sine(3, 16_000)
     path = Path(write("a.mp3", samples))

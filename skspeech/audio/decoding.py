@@ -72,7 +72,9 @@ def _open_otherwise(file, path, reasons):
         sound = ffmpeg.FFmpegSound(file)
     except (av.FFmpegError, OSError, ValueError) as error:
         reasons.append(f"FFmpeg: {ffmpeg.message_of(error)}")
-    if path is not None and (sound is None or sound.container == "mp3"):
+    # Called .au or .snd, anything would be telephone sound without a header to libsndfile.
+    is_guess = suffix in (".au", ".snd")
+    if path is not None and not is_guess and (sound is None or sound.container == "mp3"):
         # libsndfile leaves out what the encoder of an MP3 added, but may need the name to know one.
         with contextlib.suppress(soundfile.SoundFileError):
             by_name = libsndfile.LibsndfileSound(file, path)
