@@ -227,6 +227,20 @@ def test_content_and_open_files_are_clips(tmp_path, format):
     np.testing.assert_allclose(clips[0].load(0.1, 0.2), clips[4].load(0.1, 0.2))
 
 
+def test_an_open_file_is_read_from_its_beginning_each_time(write):
+    path = write("a.wav", noise(0.1), 16_000)
+    expected = load_waveforms([path])
+    with open(path, "rb") as file, open(path, "rb", buffering=0) as other:
+        other.read(10)
+        for item in (file, file, other):
+            np.testing.assert_array_equal(load_waveforms([item]), expected)
+    reading, writing = os.pipe()
+    with open(writing, "wb") as file:
+        file.write(Path(path).read_bytes())
+    with open(reading, "rb") as file:  # of which there is no beginning to go back to
+        np.testing.assert_array_equal(load_waveforms([file]), expected)
+
+
 def test_content_that_is_no_audio_says_so():
     assert "is an HTML page" in reason(b"<html>" + bytes(99))
 
@@ -438,6 +452,7 @@ def test_bad_sampling_rates(rate):
         (3, "is the number 3"),
         (object(), "is a object"),
         ({"label": 1}, r"is a dict with the keys 'label' and no recording"),
+        ({"audio": {"array": [0.1], "sampling_rate": 8000}}, r"a row of a table.*row\['audio'\]"),
         ({"bytes": b"", "path": "a.wav"}, r"no recording in them.*row\['sampling_rate'\]"),
         ({"array": [0.1, 0.2], "sampling_rate": 0}, "sampling_rate=0"),
         (io.StringIO("text"), "open as text. Open it with mode 'rb'"),

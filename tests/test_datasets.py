@@ -121,7 +121,7 @@ def test_recordings_of_no_class_are_told(tmp_path):
     (tmp_path / "notes.txt").write_text("no audio")
     (tmp_path / "b.wav").mkdir()
     _write(tmp_path, "b.wav/1.wav")
-    with pytest.warns(UserWarning, match=r"is of no class, and is left out: 'loose\.wav'\.$"):
+    with pytest.warns(UserWarning, match=r"have no class: 'loose\.wav'\. Move them"):
         bunch = load_audio_folder(tmp_path)
     assert bunch.target_names == ["a", "b.wav"]
     assert [Path(clip).name for clip in bunch.data] == ["1.wav", "1.wav"]

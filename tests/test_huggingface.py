@@ -92,7 +92,7 @@ def direct(family, folder, clip):
 
 def test_features_are_statistics_of_the_models_hidden_states(family, folders, clips):
     clip = clips[3]
-    extractor = TransformersEmbedding(folders(family), pooling=ALL, memory=False)
+    extractor = TransformersEmbedding(folders(family), pooling=ALL, level=None, memory=False)
     states = direct(family, folders(family), clip)
     clap = family.startswith("clap")  # its maps are averaged first: time is on both of their axes
     states = [x.mean(0, keepdim=True) for x in states] if clap else states
@@ -101,6 +101,19 @@ def test_features_are_statistics_of_the_models_hidden_states(family, folders, cl
     )
     tolerance = 1e-3 if clap else 1e-4  # resampled
     np.testing.assert_allclose(extractor.transform([clip])[0], expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("standardizes", [True, False])
+def test_features_do_not_depend_on_level_or_offset(family, folders, clips, tmp_path, standardizes):
+    folder = shutil.copytree(folders(family), tmp_path / "copy")
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    settings["do_normalize"] = standardizes
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    extractor = TransformersEmbedding(folder)
+    expected = extractor.transform(clips)
+    for gain, offset in [(0.1, 0), (3, 0), (1, 0.1)]:
+        other = extractor.transform([clip * gain + offset for clip in clips])
+        np.testing.assert_allclose(other, expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("batch_size", [2, 16])

@@ -32,6 +32,7 @@ class Loudness(TrainedClassifier):
         *,
         validation_fraction=0.2,
         max_time=None,
+        level=None,
         max_duration=1.0,
         sampling_rate=16_000,
         device="auto",
@@ -44,6 +45,7 @@ class Loudness(TrainedClassifier):
     ):
         self.validation_fraction = validation_fraction
         self.max_time = max_time
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device

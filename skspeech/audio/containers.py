@@ -1,6 +1,7 @@
 """From what a user has to clips: the one table of what is accepted is :func:`as_clips`."""
 
 import collections.abc
+import contextlib
 import numbers
 import os
 
@@ -34,8 +35,8 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
         item                                         what it is
         ============================================ ===========================================
         str, bytes, :class:`os.PathLike`             path of a file
-        bytes, bytearray, an open binary file        the content of a file; bytes are content
-                                                     where they can't be a path
+        bytes, bytearray, an open binary file        the content of a file, from its beginning;
+                                                     bytes are content where they can't be a path
         1-D array, list of floats, tensor            waveform of floats in [-1, 1], or integers,
                                                      scaled by the range of their type (int64,
                                                      NumPy's default, is taken as 16 bits)
@@ -279,6 +280,8 @@ def _from_content(content, name):
 
 
 def _from_file(file, position):
+    with contextlib.suppress(AttributeError, OSError):  # one that can't go back is read once
+        file.seek(0)
     content = file.read()
     if isinstance(content, str):
         raise ValueError(
@@ -299,6 +302,8 @@ def _from_row(row, sampling_rate, position):
         return _from_content(bytes(row["bytes"]), own_name)
     if _is_path(name) and name and row.get("bytes") is None:
         return str(os.fsdecode(name))
+    if "audio" in row:
+        raise ValueError("is a row of a table. Give what it has as its clip: row['audio'].")
     raise ValueError(
         f"is a {type(row).__name__} with the keys {', '.join(map(repr, list(row)[:9]))} and no "
         "recording in them. Give (row['array'], row['sampling_rate']), the bytes of a file as "

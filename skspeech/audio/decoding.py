@@ -24,8 +24,6 @@ __all__ = []
 _HEADERLESS = (".gsm", ".vox")
 # A file of more bytes that has no samples by its header is no empty recording.
 _LARGEST_HEADER = 4096
-# A recording with less than this share of what is announced is told of.
-_WORTH_A_NOTE = 0.9
 # Room that is made at first for a recording whose header says nothing of its length.
 _GUESSED_SECONDS = 30.0
 
@@ -74,7 +72,9 @@ def _open_otherwise(file, path, reasons):
         sound = ffmpeg.FFmpegSound(file)
     except (av.FFmpegError, OSError, ValueError) as error:
         reasons.append(f"FFmpeg: {ffmpeg.message_of(error)}")
-    if path is not None and (sound is None or sound.container == "mp3"):
+    # Called .au or .snd, anything would be telephone sound without a header to libsndfile.
+    is_guess = suffix in (".au", ".snd")
+    if path is not None and not is_guess and (sound is None or sound.container == "mp3"):
         # libsndfile leaves out what the encoder of an MP3 added, but may need the name to know one.
         with contextlib.suppress(soundfile.SoundFileError):
             by_name = libsndfile.LibsndfileSound(file, path)
@@ -180,7 +180,7 @@ def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
     blocks = mono_blocks(sound, span.start, span.stop, note)
     waveform = decode(blocks, span, rate, target, wait_turn, seconds)
     is_known = sound.note is None and sound.is_announced
-    if is_known and len(waveform) < _WORTH_A_NOTE * span.n_samples:
+    if is_known and len(waveform) < libsndfile.WORTH_A_NOTE * span.n_samples:
         note(
             f"lasts {len(waveform) / target:.2f} s, although its header announces "
             f"{span.n_samples / target:.2f} s: a download or a copy may have broken off."

@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 
 from skspeech._download import some
 from skspeech._sklearn import StrOptions, validate_params
-from skspeech.audio.formats import AUDIO_EXTENSIONS, is_hidden, recordings_in
+from skspeech.audio.formats import AUDIO_EXTENSIONS, is_hidden, loose_recordings, recordings_in
 
 __all__ = ["load_audio_folder", "second_level"]
 
@@ -41,8 +41,8 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
                                            c.wav
 
     Nothing is decoded. Hidden files and folders, ``__MACOSX`` and files that are not audio by their
-    extension are left out; of those that look like audio all the same, and of sub-folders without
-    any clip, a warning tells.
+    extension are left out; of those that look like audio all the same, of recordings beside the
+    sub-folders, and of sub-folders without any clip, a warning tells.
 
     Parameters
     ----------
@@ -119,11 +119,10 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
             f" {some(empty)}.",
             stacklevel=3,
         )
-    loose = [p.name for p in path.iterdir() if p.suffix.lower() in AUDIO_EXTENSIONS]
-    loose = sorted(name for name in loose if not is_hidden(name) and (path / name).is_file())
-    if loose and categories is None:
+    if categories is None and (loose := loose_recordings(path)):
         warnings.warn(
-            f"What lies in {str(path)!r} itself is of no class, and is left out: {some(loose)}.",
+            f"Recordings that lie in {str(path)!r} itself are left out, because they have no class:"
+            f" {some(p.name for p in loose)}. Move them into the sub-folder of their class.",
             stacklevel=3,
         )
     target_names = [name for name in target_names if clips_of[name]]

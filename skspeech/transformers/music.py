@@ -4,8 +4,8 @@ from skspeech._device import computes_bfloat16
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers._level import DEFAULT_LEVEL, LevelledExtractor
-from skspeech.transformers._windowed import STATISTICS, pool_windows
+from skspeech.audio.level import DEFAULT_LEVEL
+from skspeech.transformers._windowed import STATISTICS, WindowedExtractor, pool_windows
 from skspeech.transformers.speaker import choose
 from skspeech.weights import load_weights, weights_key
 
@@ -39,7 +39,7 @@ _VGG_FRAMES = 187
 _MAX_POWER = 1e30
 
 
-class MusicEmbedding(LevelledExtractor):
+class MusicEmbedding(WindowedExtractor):
     """Embed clips with a network that was trained to tag music (musicnn, VGG).
 
     Parameters
@@ -119,7 +119,7 @@ class MusicEmbedding(LevelledExtractor):
     _spectrogram = MelSpectrogram(n_fft=512, hop_length=256, n_mels=96)
 
     _parameter_constraints: dict = {
-        **LevelledExtractor._parameter_constraints,
+        **WindowedExtractor._parameter_constraints,
         "model": [StrOptions(set(_WEIGHTS))],
         "layers": ["array-like", StrOptions(set(_LAYERS))],
         "pooling": ["array-like", StrOptions(set(STATISTICS))],

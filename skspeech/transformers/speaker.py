@@ -9,8 +9,8 @@ import numpy as np
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers._level import DEFAULT_LEVEL, LevelledExtractor, at_level
-from skspeech.transformers._windowed import STATISTICS
+from skspeech.audio.level import DEFAULT_LEVEL, at_level
+from skspeech.transformers._windowed import STATISTICS, WindowedExtractor
 from skspeech.weights import load_weights, read_weights, weights_file_key, weights_key
 
 __all__ = ["SpeakerEmbedding"]
@@ -57,7 +57,7 @@ _MODELS = {
 }
 
 
-class SpeakerEmbedding(LevelledExtractor):
+class SpeakerEmbedding(WindowedExtractor):
     """Embed clips with a network that was trained to tell speakers apart.
 
     The output of such a network, ``layers="embedding"``, knows who speaks; the hidden layers below
@@ -144,7 +144,7 @@ class SpeakerEmbedding(LevelledExtractor):
     """
 
     _parameter_constraints: dict = {
-        **LevelledExtractor._parameter_constraints,
+        **WindowedExtractor._parameter_constraints,
         "model": [StrOptions(set(_MODELS))],
         "layers": ["array-like", int, StrOptions({"embedding", "all"})],
         "pooling": ["array-like", StrOptions(set(STATISTICS))],

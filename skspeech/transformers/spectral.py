@@ -7,8 +7,9 @@ import numpy as np
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram, mel_filter_bank, power_to_db
 from skspeech.audio import SAMPLING_RATE, fix_length
-from skspeech.transformers._level import DEFAULT_LEVEL, LevelledExtractor
+from skspeech.audio.level import DEFAULT_LEVEL
 from skspeech.transformers._statistics import FRAME_STATISTICS, frame_statistics
+from skspeech.transformers._windowed import WindowedExtractor
 from skspeech.transformers.speaker import choose
 
 __all__ = ["LogMelSpectrogram", "SpectralStatistics"]
@@ -24,13 +25,13 @@ _CHUNK_SECONDS = 60.0
 _DEFINITIONS = "descriptors-1"
 
 
-class _WithoutNetwork(LevelledExtractor):
+class _WithoutNetwork(WindowedExtractor):
     """An extractor that computes with frames of the signal alone: no weights, no windows."""
 
     _parameter_constraints: dict = {
         **{
             name: constraint
-            for name, constraint in LevelledExtractor._parameter_constraints.items()
+            for name, constraint in WindowedExtractor._parameter_constraints.items()
             if name not in ("window", "hop", "batch_size")
         },
         "n_fft": [Interval(Integral, 2, None, closed="left")],

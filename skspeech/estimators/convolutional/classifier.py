@@ -15,6 +15,7 @@ from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
+from skspeech.audio.level import DEFAULT_LEVEL
 from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.convolutional.blending import calibrated, fit_blend, loss_error
 from skspeech.estimators.convolutional.network import (
@@ -266,6 +267,7 @@ class MixupCNNClassifier(TrainedClassifier):
         refit=True,
         validation_fraction=0.2,
         max_time=None,
+        level=DEFAULT_LEVEL,
         max_duration=30.0,
         sampling_rate=SAMPLING_RATE,
         device="auto",
@@ -307,6 +309,7 @@ class MixupCNNClassifier(TrainedClassifier):
         self.refit = refit
         self.validation_fraction = validation_fraction
         self.max_time = max_time
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device

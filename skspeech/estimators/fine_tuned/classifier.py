@@ -9,6 +9,7 @@ from scipy.special import softmax
 from skspeech._device import resolve_device
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
+from skspeech.audio.level import DEFAULT_LEVEL
 from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier
 from skspeech.transformers.speaker import SpeakerEmbedding
 from skspeech.transformers.whisper import WhisperEmbedding
@@ -182,6 +183,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         patience=8,
         validation_fraction=0.2,
         max_time=None,
+        level=DEFAULT_LEVEL,
         max_duration=30.0,
         sampling_rate=16_000,
         device="auto",
@@ -213,6 +215,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.max_time = max_time
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device
@@ -241,8 +244,8 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     def _extractor(self):
         """What knows the pretrained network: its weights, its spectrogram."""
         if self.model == "smart-turn":
-            return WhisperEmbedding(dtype="float32")
-        return SpeakerEmbedding(self.model, weights=self.weights)
+            return WhisperEmbedding(dtype="float32", level=self.level)
+        return SpeakerEmbedding(self.model, weights=self.weights, level=self.level)
 
     def _weights_name(self):
         return self._extractor()._weights_name()
@@ -368,3 +371,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
                 for kept in self.networks_
             ]
         return self._live["networks"]
+
+    def __setstate__(self, state):
+        # Before there was such a parameter, the network heard clips at this level.
+        super().__setstate__({"level": DEFAULT_LEVEL, **state})

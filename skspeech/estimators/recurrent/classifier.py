@@ -12,6 +12,7 @@ from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
+from skspeech.audio.level import DEFAULT_LEVEL
 from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.recurrent.blending import blend, floored_log
 from skspeech.estimators.recurrent.training import (
@@ -243,6 +244,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         label_smoothing=0.1,
         validation_fraction=0.2,
         max_time=None,
+        level=DEFAULT_LEVEL,
         max_duration=30.0,
         sampling_rate=16_000,
         device="auto",
@@ -273,6 +275,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         self.label_smoothing = label_smoothing
         self.validation_fraction = validation_fraction
         self.max_time = max_time
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device

@@ -1,6 +1,5 @@
 """What the classifiers share whose networks learn from the clips themselves."""
 
-import functools
 import time
 import warnings
 from abc import abstractmethod
@@ -14,7 +13,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from skspeech._folds import stratified_folds
 from skspeech._labels import check_groups, check_labels
 from skspeech._sklearn import Interval, StrOptions
-from skspeech.audio import as_clips, in_chunks, iter_waveforms, load_waveforms
+from skspeech.audio import as_clips, in_chunks, iter_waveforms
+from skspeech.audio.level import LEVELS, at_level
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
 from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
@@ -26,6 +26,10 @@ _CHUNK_SECONDS = 600.0
 # What the classes say of parameters and attributes that all of them have.
 PARAGRAPHS = {
     "clips": """
+level : float or None, default=-20.0
+    Level in decibels of full scale (root mean square) that each clip is brought to, once a
+    constant offset is taken off: quiet and loud recordings get the same answers. None leaves
+    clips as they are.
 max_duration : float or None, default=30.0
     Read only this many seconds of each clip; None reads all of it.
 sampling_rate : int, default=16000
@@ -95,7 +99,7 @@ class TrainingData(NamedTuple):
 
 
 class TrainedClassifier(ClipClassifier):
-    """Checks and decodes clips, holds some out, keeps time and history.
+    """Checks and decodes clips, brings them to one level, holds some out, keeps time and history.
 
     A subclass writes two methods. `_train` is a generator: it trains, calls `_record` after each
     epoch, and yields each time `_predict_waveforms` has become better. What it has learnt it keeps
@@ -107,6 +111,7 @@ class TrainedClassifier(ClipClassifier):
     _parameter_constraints: dict = {
         "validation_fraction": [Interval(Real, 0, 0.5, closed="neither")],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "level": LEVELS,
         "max_duration": [Interval(Real, 0, None, closed="neither"), None],
         "sampling_rate": [Interval(Real, 0, None, closed="neither")],
         "device": "no_validation",  # by resolve_device
@@ -246,8 +251,7 @@ class TrainedClassifier(ClipClassifier):
         return predict_without_unreadable(self._predict_clips, clips, prior)
 
     def _predict_clips(self, clips):
-        waveforms = iter_waveforms(clips, max_duration=self.max_duration, n_jobs=self.n_jobs)
-        chunks = in_chunks((waveform for _, waveform in waveforms), _CHUNK_SECONDS)
+        chunks = in_chunks(self._waveforms(clips), _CHUNK_SECONDS)
         proba = np.concatenate([self._predict_waveforms(chunk) for chunk in chunks])
         proba = proba.astype(np.float64, copy=False)
         return proba / proba.sum(axis=1, keepdims=True)
@@ -288,11 +292,15 @@ class TrainedClassifier(ClipClassifier):
 
     def _decode(self, X, y):
         """Waveforms of the clips that can be read, and which these are."""
-        load = functools.partial(load_waveforms, max_duration=self.max_duration, n_jobs=self.n_jobs)
         clips = as_clips(X, sampling_rate=self.sampling_rate)
         if self.errors == "raise":
-            return load(clips), slice(None)
-        return fit_without_unreadable(load, clips, y)
+            return list(self._waveforms(clips)), slice(None)
+        return fit_without_unreadable(lambda clips: list(self._waveforms(clips)), clips, y)
+
+    def _waveforms(self, clips):
+        """Clips one after another, decoded and at one level."""
+        waveforms = iter_waveforms(clips, max_duration=self.max_duration, n_jobs=self.n_jobs)
+        return (at_level(waveform, self.level) for _, waveform in waveforms)
 
     def _time_left(self):
         """Seconds until `max_time` is over; infinity where there is no limit."""
@@ -328,3 +336,6 @@ class TrainedClassifier(ClipClassifier):
         if self.__sklearn_is_fitted__():
             state["callbacks"] = None  # a process's own; they predict nothing
         return state
+
+    def __setstate__(self, state):
+        super().__setstate__({"level": None, **state})  # pickled before there was one
