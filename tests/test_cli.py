@@ -29,7 +29,7 @@ from skspeech.audio import AudioError
 from skspeech.candidates import PRESETS
 from skspeech.cli import embed, main, predict, shown
 from skspeech.cli.audited import audited
-from skspeech.cli.fit import _fit as fit_command
+from skspeech.cli.common import skspeech as commands
 from skspeech.cli.inputs import chunks, read_labelled, salvage, split
 from skspeech.cli.quantities import SECONDS
 from skspeech.cli.shown import FitProgress, Scores, console
@@ -142,7 +142,7 @@ def test_help_is_quick_to_import():
 
 
 def test_presets_are_those_that_there_are(run):
-    (preset,) = [option for option in fit_command.params if option.name == "preset"]
+    (preset,) = [option for option in commands.commands["fit"].params if option.name == "preset"]
     assert set(preset.type.choices) == set(PRESETS)
 
 
@@ -1043,8 +1043,7 @@ def test_from_a_folder_to_predictions(folder, tmp_path, run):
     assert json.loads(out)["balanced_accuracy"] > 0.5
 
 
-@pytest.mark.network
-def test_what_fit_prints(folder, tmp_path, run):
+def test_what_fit_prints(folder, tmp_path, run, quick_line_up):
     status, out, err = run(*_fit(folder, tmp_path / "m.skspeech", "--test-size", "0.25"))
     assert status == 0
     assert "27 clips of 3 classes in 3 groups; 9 more are held out, the group 'speaker" in err
@@ -1158,6 +1157,7 @@ class _Hopeless(ShrinkageDiscriminantAnalysis):
 
 
 @pytest.mark.network
+@pytest.mark.slow
 @pytest.mark.parametrize("request_to_end", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_saves_the_best_so_far(request_to_end, folder, tmp_path):
     output = tmp_path / "model.skspeech"
@@ -1322,6 +1322,7 @@ def test_live_progress_says_what_runs_and_what_is_best(capsys):
 
 
 @pytest.mark.network
+@pytest.mark.slow
 def test_live_progress_on_a_terminal(folder, tmp_path):
     """In a real terminal the display changes in place; results go to where the output goes."""
     master, slave = pty.openpty()

@@ -1,9 +1,6 @@
 """MixupCNNClassifier: what is done to its batches, and how it trains, keeps time and is kept."""
 
 import pickle
-import subprocess
-import sys
-import textwrap
 import time
 
 import numpy as np
@@ -26,13 +23,6 @@ def spectrograms(*lengths, n_mels=4):
     """Clips of so many frames; each frame holds its own number in all bands."""
     frames = np.repeat(np.arange(sum(lengths), dtype=np.float32)[:, np.newaxis], n_mels, axis=1)
     return Spectrograms(frames, np.concatenate([[0], np.cumsum(lengths)]))
-
-
-@pytest.fixture(scope="module")
-def tones():
-    """24 clips of three tones."""
-    bunch = make_tones(n_samples=24, n_classes=3, duration=0.4, random_state=0)
-    return bunch.data, np.array(["low", "middle", "high"])[bunch.target]
 
 
 @pytest.fixture(scope="module")
@@ -397,22 +387,6 @@ def test_no_time_still_gives_a_classifier(tones):
     assert clf.score(*tones) > 0.9
 
 
-def test_a_pickle_needs_no_tensorflow(fitted, tones, tmp_path):
-    path = tmp_path / "clf.pkl"
-    path.write_bytes(pickle.dumps((fitted, tones[0], fitted.predict_proba(tones[0]))))
-    script = """
-        import pickle, sys
-        clf, X, expected = pickle.load(open(sys.argv[1], "rb"))
-        assert "tensorflow" not in sys.modules and "keras" not in sys.modules
-        assert all(type(w).__module__ == "numpy" for w in clf.weights_)
-        assert abs(clf.predict_proba(X) - expected).max() < 1e-5
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), path], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -436,6 +410,7 @@ def test_unfitted(tones):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_beats_its_start_on_spoken_digits(data_home):
     bunch = fetch_fsdd(task="digit", data_home=data_home)
     unseen = np.isin(bunch.groups, ["theo"])

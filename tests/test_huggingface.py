@@ -453,6 +453,7 @@ except WeightsNotFoundError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_model_in_the_hubs_cache_needs_no_network(folder, tmp_path):
     commit = in_the_hubs_cache(tmp_path, "someone/tiny", folder)
     features, identity = run_offline(tmp_path, CODE).splitlines()
@@ -462,6 +463,7 @@ def test_a_model_in_the_hubs_cache_needs_no_network(folder, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "preprocessor_config.json"])
+@pytest.mark.slow
 def test_offline_the_error_names_what_is_missing(folder, tmp_path, missing):
     in_the_hubs_cache(tmp_path, "someone/tiny", folder, without=[missing])
     said = run_offline(tmp_path, CODE)

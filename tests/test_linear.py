@@ -70,12 +70,6 @@ class LearntSpectrum(Spectrum):
         return tags
 
 
-@pytest.fixture(scope="module")
-def tones():
-    bunch = make_tones(n_samples=60, duration=0.3, random_state=0)
-    return bunch.data, np.array(bunch.target_names)[bunch.target]
-
-
 @pytest.fixture
 def two_blocks():
     return FeatureUnion([("fine", Spectrum(32)), ("coarse", Spectrum(4, gain=1e4))])

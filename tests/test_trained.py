@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from instances import make_instance
 from sklearn.base import clone
+from sklearn.metrics import balanced_accuracy_score
 from sklearn.utils import get_tags
 
 from skspeech import (
@@ -20,7 +21,6 @@ from skspeech import (
     TimeBudgetClassifier,
 )
 from skspeech.datasets import make_tones
-from skspeech.estimators._balanced import balanced_score
 from skspeech.estimators._trained import TrainedClassifier
 
 
@@ -65,7 +65,8 @@ class Loudness(TrainedClassifier):
         for _ in range(3):
             self.means_ = 0.5 * (self.means_ + target)
             proba = self._predict_waveforms(data.valid.waveforms)
-            self._record(valid_score=balanced_score(data.valid.codes, proba))
+            score = balanced_accuracy_score(data.valid.codes, proba.argmax(axis=1))
+            self._record(valid_score=score)
             yield
 
     def _predict_waveforms(self, waveforms):

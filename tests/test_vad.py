@@ -70,7 +70,7 @@ def test_network_agrees_with_the_packages_own(clip):
     clips = [clip[: 512 * 150], clip[10_000:30_001], clip[20_000:20_100]]
     with torch.inference_mode():
         together = network([torch.from_numpy(c) for c in clips])
-        for waveform, found in zip(clips, together):
+        for waveform, found in zip(clips, together, strict=True):
             padded = np.pad(waveform, (0, -len(waveform) % 512))
             original.reset_states()
             expected = [

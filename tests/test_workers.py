@@ -28,6 +28,7 @@ from test_time_budget import (
     failure,
     marked_processes,
     nothing_left,  # noqa: F401
+    timed_fit,
     y,
 )
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -44,6 +45,7 @@ from skspeech.time_budget.workers.pools import ExecutorPool
 from skspeech.time_budget.workers.process import WorkerProcess, kill_marked, new_mark
 from skspeech.time_budget.workers.tasks import quiet_fits
 
+pytestmark = pytest.mark.usefixtures("no_repeats")
 TESTS = str(Path(__file__).parent)
 
 
@@ -90,6 +92,21 @@ def test_a_coordinator_that_is_late_ends_quietly_when_its_run_is_kept():
         [BAYES, LINEAR], scoring=slow_scorer, time_budget=2.5, warm_start=True
     )
     clf.fit(X, y)  # an error in a thread fails the test
+    assert wait_until(lambda: not [t for t in threading.enumerate() if t.name == "skspeech"])
+
+
+def test_a_coordinator_that_is_stuck_does_not_hold_up_its_caller():
+    release = threading.Event()
+
+    def stuck(estimator, X, y):
+        release.wait(60)
+        return estimator.score(X, y)
+
+    clf = timed_fit(TimeBudgetClassifier([BAYES, LINEAR], scoring=stuck, time_budget=2))
+    assert members(clf) <= {"bayes", "linear"}
+    assert clf.score(X, y) > 0.9
+    assert [t for t in threading.enumerate() if t.name == "skspeech"]
+    release.set()
     assert wait_until(lambda: not [t for t in threading.enumerate() if t.name == "skspeech"])
 
 
