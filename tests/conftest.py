@@ -1,5 +1,6 @@
 """What all tests share: real recordings where there are some, and skips that say why."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def no_repeats(monkeypatch):
     Otherwise it would use the time that is left for other folds.
     """
     monkeypatch.setattr("skspeech.time_budget.splits.MAX_REPEATS", 1)
+
+
+@pytest.fixture
+def quick_map(monkeypatch):
+    """The map of a report is drawn after a fraction of the steps that it would take."""
+    from sklearn.manifold import TSNE
+
+    monkeypatch.setattr("sklearn.manifold.TSNE", functools.partial(TSNE, max_iter=250))
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ INTERRUPTIBLE = [
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "from skspeech.cli import main; sys.exit(main())",
 ]
+pytestmark = pytest.mark.usefixtures("quick_map")
 fit_module = importlib.import_module("skspeech.cli.fit")
 COMMAND = [sys.executable, "-m", "skspeech"]
 
@@ -835,7 +836,7 @@ def quick(monkeypatch):
 
     def candidates(*_, **__):
         model = make_pipeline(SpectralStatistics(n_jobs=1), ShrinkageDiscriminantAnalysis())
-        return [Candidate("spectra", model)]
+        return [Candidate("spectra", model, where="main")]
 
     monkeypatch.setattr("skspeech.time_budget.line_ups.default_candidates", candidates)
 

@@ -35,6 +35,7 @@ from skspeech.datasets import make_speech_like
 from skspeech.metrics import score_interval, scores_by_group, wilson_limits
 from skspeech.report import write_report
 
+pytestmark = pytest.mark.usefixtures("quick_map")
 RATE = 16_000
 
 
