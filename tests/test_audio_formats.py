@@ -356,6 +356,7 @@ def fuzz(names, folder, n_times, seed=0):
                 assert np.isfinite(loaded).all()
 
 
+@pytest.mark.slow
 def test_damaged_files_never_crash_hang_or_fill_the_memory(tmp_path):
     """In a process of its own: a crash would take the tests along."""
     code = f"""

@@ -268,13 +268,18 @@ def test_closing_waits_for_no_lock():
 @pytest.mark.parametrize(
     "consume",
     [
-        "threading.Thread(target=read, daemon=True).start(); time.sleep(0.5)",
-        "kept = iter_waveforms(X, n_jobs=2); next(kept)",
-        "kept = iter_waveforms(X, n_jobs=2); next(kept); cycle = [kept]; cycle.append(cycle)",
         "kept = [iter_waveforms(X, n_jobs=2) for _ in range(9)]; [next(k) for k in kept]",
-        "next(iter_waveforms(X, n_jobs=2))",
+        *(
+            pytest.param(code, marks=pytest.mark.slow)
+            for code in (
+                "threading.Thread(target=read, daemon=True).start(); time.sleep(0.5)",
+                "kept = iter_waveforms(X, n_jobs=2); next(kept)",
+                "kept = iter_waveforms(X, n_jobs=2); next(kept); k = [kept]; k.append(k)",
+                "next(iter_waveforms(X, n_jobs=2))",
+            )
+        ),
     ],
-    ids=["daemon", "kept", "cycle", "many", "dropped"],
+    ids=["many", "daemon", "kept", "cycle", "dropped"],
 )
 def test_a_process_that_is_done_exits(consume):
     code = """

@@ -796,6 +796,7 @@ def test_mistakes_on_the_command_line_are_told(dataset, tmp_path, capsys):
     assert "There is no *.solution" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_earlier_answers_are_removed_and_other_files_are_not(dataset, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -821,6 +822,7 @@ def test(self, X, remaining_time_budget=None):
 """
 
 
+@pytest.mark.slow
 def test_a_model_that_goes_on_for_ever_is_interrupted(dataset, tmp_path):
     body = ENDLESS + "\ndef dawdle(self):\n    time.sleep(60)\n"
     start = time.monotonic()
@@ -832,6 +834,7 @@ def test_a_model_that_goes_on_for_ever_is_interrupted(dataset, tmp_path):
     assert result.time_budget == 2
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_interrupted_is_killed_with_its_children(
     dataset, tmp_path, monkeypatch, capfd
 ):
@@ -868,6 +871,7 @@ def dawdle(self):
         (("def pitch", "def patch"), 0, "AttributeError"),
     ],
 )
+@pytest.mark.slow
 def test_what_a_failing_model_answered_is_scored(
     change, n_answers, message, dataset, tmp_path, capfd
 ):
@@ -891,6 +895,7 @@ def test_the_example_submission_runs_by_the_protocol(dataset, tmp_path):
     assert time.monotonic() - start < 15 + result.init_duration + 30
 
 
+@pytest.mark.slow
 def test_returning_none_ends_the_test(dataset, tmp_path):
     body = TRIVIAL.replace("return scores", "return None if self.round == 2 else scores")
     result = local_test(dataset, write_model(tmp_path / "code", body), tmp_path)
@@ -898,6 +903,7 @@ def test_returning_none_ends_the_test(dataset, tmp_path):
     assert len(result.scores) == 1
 
 
+@pytest.mark.slow
 def test_initialising_is_off_the_clock_but_limited(dataset, tmp_path):
     slow = write_model(tmp_path / "slow", TRIVIAL, head="time.sleep(1.5)")
     result = local_test(dataset, slow, tmp_path)
@@ -912,6 +918,7 @@ def test_initialising_is_off_the_clock_but_limited(dataset, tmp_path):
     assert result.alc == 0
 
 
+@pytest.mark.slow
 def test_a_local_test_without_matplotlib_draws_nothing(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code = write_model(tmp_path / "code", TRIVIAL)

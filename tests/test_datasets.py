@@ -427,6 +427,7 @@ def test_voice_prompts_in_other_languages(languages):
 
 
 @pytest.mark.network
+@pytest.mark.slow
 def test_voice_prompts(tmp_path):
     if shutil.which("apt-get") is None:
         pytest.skip("needs apt-get")
@@ -499,6 +500,7 @@ def _spectral_shape(waveform):
     return np.concatenate([cepstrum.mean(axis=1), cepstrum.std(axis=1)])
 
 
+@pytest.mark.slow
 def test_speech_like_words_are_separable_but_not_trivial():
     bunch = make_speech_like(240, n_classes=6, n_speakers=8, random_state=0)
     assert len(set(bunch.groups)) == 8

@@ -92,7 +92,7 @@ def test_learning_changes_the_trunk_and_beats_the_frozen_network(hard, ge2e):
     assert tuned > balanced_accuracy_score(y[80:], clf.predict(X[80:]))
 
 
-@pytest.mark.parametrize("freeze", [0.0, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("freeze", [0.0, pytest.param(0.5, marks=pytest.mark.slow), 0.8, 1.0])
 def test_frozen_parameters_stay_as_they_were(freeze, hard, ge2e):
     network = SpeakerNetwork("ge2e", 2)
     frozen = frozen_names(network, freeze)
@@ -108,6 +108,7 @@ def test_frozen_parameters_stay_as_they_were(freeze, hard, ge2e):
             assert_array_equal(state[name], ge2e[name.removeprefix("trunk.")])
 
 
+@pytest.mark.slow
 def test_the_head_alone_learns_in_the_warm_up(hard):
     X, y = hard
     settings = {**QUICK, "max_epochs": 2, "learning_rate": 1.0}
@@ -142,6 +143,7 @@ def test_settings(settings, hard):
     assert any(row["network"] == "fine-tuned" for row in clf.history_)
 
 
+@pytest.mark.slow
 def test_class_weights_shift_the_answer(hard):
     X, y = hard
     settings = {**QUICK, "max_epochs": 3, "head_learning_rate": 0.02}
@@ -266,6 +268,7 @@ def test_history_and_callbacks(hard):
         assert row["valid_loss"] > 0
 
 
+@pytest.mark.slow
 def test_patience(hard):
     X, _ = hard
     y = np.random.default_rng(0).permutation(len(X)) % 2  # there is nothing to learn
@@ -276,6 +279,7 @@ def test_patience(hard):
     assert sum(row["network"] == "fine-tuned" for row in clf.history_) < 40
 
 
+@pytest.mark.slow
 def test_warm_start_goes_on(hard):
     X, y = hard
     settings = {**QUICK, "max_epochs": 4}
@@ -302,7 +306,7 @@ def test_snapshots_get_better(hard):
     assert scores == sorted(scores)
 
 
-@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("augment", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_same_twice(augment, hard):
     X, y = hard[0][:32], hard[1][:32]
     clf = FineTunedSpeakerClassifier(**{**QUICK, "augment": augment, "refit": True, "dropout": 0.5})
@@ -336,6 +340,7 @@ def test_pickles_hold_what_was_learnt_and_no_more(hard):
     assert_allclose(pickle.loads(content).predict_proba(X), expected, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_resnet_with_weights_of_ones_own(hard, tmp_path):
     X, y = hard
     path = tmp_path / "own.model"

@@ -249,6 +249,7 @@ def test_features_are_remembered_by_the_content_of_the_folder(folder, clips, tmp
     np.testing.assert_array_equal(extractor.transform(clips), after)
 
 
+@pytest.mark.slow
 def test_pickle_holds_no_weights_and_works_in_another_process(folder, clips, tmp_path):
     extractor = TransformersEmbedding(folder, memory=False)
     expected = extractor.fit_transform(clips[:2])

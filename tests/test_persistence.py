@@ -281,6 +281,7 @@ def test_a_save_that_fails_leaves_what_was_there(path, monkeypatch):
     assert os.listdir(path.parent) == [path.name]
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_a_whole_file(path):
     """Processes that save all the time are killed at any moment; the file is always whole."""
     code = (

@@ -334,6 +334,7 @@ def longer(tones):
     return clf
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_every_network_learns(tones, longer):
     X, y = tones
@@ -350,6 +351,7 @@ def test_every_network_learns(tones, longer):
     assert (clf.predict(X) == y).mean() > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_rounds_see_more_and_the_best_network_comes_first(tones):
     X, y = tones
@@ -391,6 +393,7 @@ def test_a_training_ends_when_it_gets_no_better(tones):
     assert len(clf.history_) < 20
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_samples_grow(tones, monkeypatch):
     from skspeech.estimators import _recurrent_training
@@ -407,6 +410,7 @@ def test_samples_grow(tones, monkeypatch):
     assert drawn == [4, 8, 16, 32]
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_the_same_twice_and_with_another_seed(tones):
     X, y = tones
@@ -442,6 +446,7 @@ def test_validation_clips_may_be_given(tones):
         tiny().fit(X, y, X_val=X[:1], y_val=["deep"])
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_warm_start_goes_on(tones):
     X, y = tones
@@ -489,6 +494,7 @@ def test_a_handful_of_clips(counts):
     assert np.isfinite(clf.predict_proba(X)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_many_classes():
     X = make_tones(n_samples=50, n_classes=25, duration=0.2, random_state=0)
@@ -497,6 +503,7 @@ def test_many_classes():
     assert len({row["network"] for row in clf.history_}) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_many_clips_are_predicted_as_few_are(tones, longer):
     X, _ = tones
@@ -505,6 +512,7 @@ def test_many_clips_are_predicted_as_few_are(tones, longer):
     assert_allclose(many, np.tile(few, (9, 1)), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_snapshots_of_one_shape_share_a_network(tones, longer):
     X, _ = tones
@@ -566,6 +574,7 @@ def test_the_first_answer_needs_no_tensorflow():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_pickle_loads_without_tensorflow(tones, longer, tmp_path):
     X, _ = tones

@@ -471,6 +471,7 @@ def test_of_very_many_clips_some_are_measured(monkeypatch, ensemble, speech, wri
 
 @pytest.mark.network
 @pytest.mark.data
+@pytest.mark.slow
 def test_real_voices(data_home):
     from skspeech import SpeakerEmbedding
     from skspeech.datasets import fetch_emodb
@@ -661,6 +662,7 @@ class Guess(ClassifierMixin, BaseEstimator):
 
 
 @pytest.mark.parametrize("n_classes", NAMES)
+@pytest.mark.slow
 def test_nothing_is_cut_or_broken_on_any_screen(n_classes, tmp_path):
     X = []
     for i in range(60):
@@ -688,6 +690,7 @@ def test_nothing_is_cut_or_broken_on_any_screen(n_classes, tmp_path):
             assert shown == (n_classes == 7 or width == 1280)
 
 
+@pytest.mark.slow
 def test_a_browser_opens_the_page_without_a_complaint(classifier, speech, tmp_path):
     (X_train, y_train, _), (X, y, _) = speech
     path = tmp_path / "report.html"

@@ -247,6 +247,7 @@ def test_weights_are_for_this_network_only(path, clips):
         SpeakerEmbedding(weights=path).fit(clips)
 
 
+@pytest.mark.slow
 def test_pickle_names_the_weights_and_holds_none(path, clips, tmp_path):
     extractor = SpeakerEmbedding(NAME, weights=str(path), memory=False)
     expected = extractor.fit_transform(clips[:1])

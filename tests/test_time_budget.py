@@ -401,7 +401,11 @@ def test_what_candidates_print_is_not_shown(capfd):
 
 @pytest.mark.parametrize(
     "bad",
-    [fake.Sleeper(), fake.NativeHang(), fake.IgnoresMaxTime()],
+    [
+        fake.Sleeper(),
+        pytest.param(fake.NativeHang(), marks=pytest.mark.slow),
+        pytest.param(fake.IgnoresMaxTime(), marks=pytest.mark.slow),
+    ],
     ids=lambda b: type(b).__name__,
 )
 def test_a_hanging_candidate_does_not_overrun(bad):
@@ -824,6 +828,7 @@ def test_a_users_executor_is_used(kind):
     assert status["logistic"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_worker_of_the_executor_that_dies_is_told_and_the_rest_goes_on():
     candidates = [BAYES, ("killer", fake.SelfKill()), ("logistic", fake.Logistic())]
     with ProcessPoolExecutor(2) as executor:
@@ -842,6 +847,7 @@ def test_an_executor_that_hangs_does_not_overrun():
     assert clf.score(X, y) > 0.93
 
 
+@pytest.mark.slow
 def test_dasks_executor_is_used_and_outlives_a_dead_worker():
     distributed = pytest.importorskip("distributed")
     import dask

@@ -264,11 +264,16 @@ def take_all_memory(clf, row):
     ("cls", "fault", "max_memory"),
     [
         (FineTunedSpeakerClassifier, die, None),
-        (FineTunedSpeakerClassifier, hang, None),
-        (MixupCNNClassifier, die, None),
-        (MixupCNNClassifier, take_all_memory, 2.5e9),
-        (RecurrentAttentionClassifier, hang, None),
-        (RecurrentAttentionClassifier, take_all_memory, 2.5e9),
+        *(
+            pytest.param(*fault, marks=pytest.mark.slow)
+            for fault in [
+                (FineTunedSpeakerClassifier, hang, None),
+                (MixupCNNClassifier, die, None),
+                (MixupCNNClassifier, take_all_memory, 2.5e9),
+                (RecurrentAttentionClassifier, hang, None),
+                (RecurrentAttentionClassifier, take_all_memory, 2.5e9),
+            ]
+        ),
     ],
 )
 def test_a_fault_in_a_trained_candidate_costs_the_ensemble_nothing(cls, fault, max_memory):

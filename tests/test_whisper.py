@@ -317,6 +317,7 @@ def test_a_published_encoder_takes_windows_of_its_length(folder, clips):
         WhisperEmbedding(folder, window=window + 0.1).fit_transform(clips[:1])
 
 
+@pytest.mark.slow
 def test_a_published_encoder_needs_no_transformers(folder, clips, tmp_path):
     np.save(tmp_path / "clip.npy", clips[2])
     code = (

@@ -122,7 +122,7 @@ class ColdEmbedding(fake.SlowEmbedding):
         return super().transform(X)
 
 
-@pytest.mark.parametrize("other", [None, BAYES])
+@pytest.mark.parametrize("other", [None, pytest.param(BAYES, marks=pytest.mark.slow)])
 def test_imports_are_not_the_candidates_fault(other, monkeypatch):
     monkeypatch.setattr(ColdEmbedding, "calls", 0)
     cold = ("cold", make_pipeline(ColdEmbedding(), LogisticRegression(max_iter=1000)))
@@ -392,6 +392,7 @@ def test_filters_are_taken_back_although_another_thread_saved_them_meanwhile():
     assert warnings.filters == before
 
 
+@pytest.mark.slow
 def test_two_fits_in_two_threads_of_a_fresh_process():
     result = run_script(
         """
@@ -521,6 +522,7 @@ def test_only_a_group_whose_leader_is_not_reaped_is_killed(worker, monkeypatch):
     assert killed == [worker.process.pid]
 
 
+@pytest.mark.slow
 def test_what_outlives_its_worker_does_not_hold_up_the_run():
     candidates = [BAYES, ("leaves", fake.LeavesAndDies()), ("logistic", fake.Logistic())]
     clf = TimeBudgetClassifier(candidates, time_budget=30, n_jobs=1).fit(X, y)
@@ -562,7 +564,14 @@ TimeBudgetClassifier(candidates, time_budget=120, n_jobs=2, callbacks=show).fit(
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_files_and_processes_of_a_killed_process_disappear(number, tmp_path):
     code = f"import sys; sys.path.insert(0, {TESTS!r})\n{KILLED}"
     process = subprocess.Popen(
@@ -603,6 +612,7 @@ def test_a_process_with_a_long_clip_in_the_works_ends_well():
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_waits_for_an_import_to_be_over(tmp_path):
     (tmp_path / "takes_long.py").write_text("import time\ntime.sleep(7)\nprint('imported')\n")
     result = run_script(
