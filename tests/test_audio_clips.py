@@ -360,7 +360,7 @@ def test_errors_of_a_selection_name_positions_in_the_original():
 def test_clips_survive_a_pickle(write):
     clips = as_clips([write("a.wav", noise(0.1)), (noise(0.2, 8000), 8000)])
     again = pickle.loads(pickle.dumps(clips))
-    for a, b in zip(load_waveforms(clips), load_waveforms(again)):
+    for a, b in zip(load_waveforms(clips), load_waveforms(again), strict=True):
         np.testing.assert_array_equal(a, b)
     assert [clip.key() for clip in clips] == [clip.key() for clip in again]
     assert repr(clips) == "<Clips: 2>"

@@ -145,7 +145,7 @@ def test_a_folder_of_all_formats_is_one_answer(folder, speech):
     classifier = SpeakerEmbeddingClassifier().fit(speech.data, speech.target)
     assert set(classifier.predict(clips.data)) == {speech.target[0]}
     original, *rows = SpeakerEmbedding(layers="embedding").transform([speech.data[0], *clips.data])
-    for path, row in zip(clips.data, rows):
+    for path, row in zip(clips.data, rows, strict=True):
         least = {LOSSLESS: 0.999, LOSSY: 0.93, TELEPHONE: 0.7}[RECORDINGS[Path(path).name][3]]
         assert row @ original > least, path
 

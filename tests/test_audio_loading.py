@@ -551,7 +551,7 @@ def test_loader_returns_an_object_array(seconds):
     waveforms = AudioLoader().fit_transform(X)
     assert waveforms.shape == (2,)
     assert waveforms.dtype == object
-    for waveform, expected in zip(waveforms, X):
+    for waveform, expected in zip(waveforms, X, strict=True):
         assert waveform.dtype == np.float32
         np.testing.assert_array_equal(waveform, expected)
     twice = AudioLoader().transform(waveforms)

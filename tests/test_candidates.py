@@ -158,8 +158,8 @@ def test_line_ups_train_and_tell_made_up_words_apart(preset):
             pytest.skip(f"needs the pretrained weights: {error}")
     clips = make_speech_like(n_samples=48, n_classes=3, random_state=0)
     half = np.arange(48) % 2 == 0
-    X = [clip for clip, train in zip(clips.data, half) if train]
-    X_test = [clip for clip, train in zip(clips.data, half) if not train]
+    X = [clip for clip, train in zip(clips.data, half, strict=True) if train]
+    X_test = [clip for clip, train in zip(clips.data, half, strict=True) if not train]
     classifier = TimeBudgetClassifier(preset=preset, time_budget=30, random_state=0)
     classifier.fit(X, clips.target[half])
     assert classifier.failures_ == []

@@ -315,7 +315,7 @@ def test_nothing_is_overwritten_unasked(task, dataset):
 def test_what_does_not_fit_together_is_not_saved(arguments, message, task, tmp_path):
     y_train, X_test, y_test = [
         given if given is not None else default
-        for given, default in zip([*arguments, None, None][:3], task[1:])
+        for given, default in zip([*arguments, None, None][:3], task[1:], strict=True)
     ]
     with pytest.raises(ValueError, match=message):
         save_autospeech(tmp_path, task[0], y_train, X_test, y_test)

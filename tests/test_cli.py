@@ -65,7 +65,9 @@ def words():
 def folder(words, tmp_path):
     """Clips in a folder a class, and in it one a speaker."""
     root = tmp_path / "clips"
-    for i, (waveform, code, speaker) in enumerate(zip(words.data, words.target, words.groups)):
+    for i, (waveform, code, speaker) in enumerate(
+        zip(words.data, words.target, words.groups, strict=True)
+    ):
         place = root / words.target_names[code] / speaker
         place.mkdir(parents=True, exist_ok=True)
         soundfile.write(place / f"{i:02}.wav", waveform, 16_000)
@@ -430,7 +432,9 @@ def test_predict_csv(classifier, model, folder, run):
     names = [f"p({label})" for label in classifier.classes_]
     assert status == 0
     assert header == ["path", "label", "probability", *names, "error"]
-    assert [row[:2] for row in rows] == [list(pair) for pair in zip(paths[:5], labels)]
+    assert [row[:2] for row in rows] == [
+        list(pair) for pair in zip(paths[:5], labels, strict=False)
+    ]
     np.testing.assert_allclose(np.array(rows)[:, 3:-1].astype(float), proba[:5], atol=1e-6)
 
 
@@ -440,7 +444,9 @@ def test_predict_table(classifier, model, folder, run):
     assert status == 0
     assert out.split(maxsplit=2) == [labels[0], f"{proba[0].max():.3f}", f"{paths[0]}\n"]
     _, out, _ = run("predict", model, paths[0], "-p")
-    assert all(f"{label} {p:.3f}" in out for label, p in zip(classifier.classes_, proba[0]))
+    assert all(
+        f"{label} {p:.3f}" in out for label, p in zip(classifier.classes_, proba[0], strict=True)
+    )
 
 
 @pytest.mark.parametrize("form", ["table", "jsonl", "csv"])
@@ -848,7 +854,9 @@ def crowd(tmp_path_factory):
     """Clips of three words by six speakers; one more word is said by the first speaker only."""
     words = make_speech_like(54, n_classes=3, n_speakers=6, duration=0.5, random_state=0)
     root = tmp_path_factory.mktemp("crowd") / "clips"
-    for i, (waveform, code, speaker) in enumerate(zip(words.data, words.target, words.groups)):
+    for i, (waveform, code, speaker) in enumerate(
+        zip(words.data, words.target, words.groups, strict=True)
+    ):
         label = "rare" if speaker == "speaker 1" and i % 3 == 0 else words.target_names[code]
         place = root / label / speaker
         place.mkdir(parents=True, exist_ok=True)

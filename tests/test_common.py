@@ -411,7 +411,7 @@ def test_pickle_to_a_fresh_process(name, fitted, clips, fresh_process):
 @every_estimator_on_clips
 def test_prediction_does_not_depend_on_the_other_clips(name, fitted, clips):
     X, _ = clips
-    X = [np.resize(x, n) for x, n in zip(X, [4800, 160, 9000, 1, 20_000, 3200, 777])]
+    X = [np.resize(x, n) for x, n in zip(X, [4800, 160, 9000, 1, 20_000, 3200, 777], strict=False)]
     together = output(fitted, X)
 
     cache.clear()

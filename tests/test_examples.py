@@ -112,7 +112,9 @@ def test_quick_start_on_spoken_digits(data_home):
 @pytest.mark.slow
 def test_readme_runs_from_top_to_bottom(tmp_path):
     clips = make_speech_like(48, n_classes=4, n_speakers=4, random_state=0)
-    for i, (waveform, label, speaker) in enumerate(zip(clips.data, clips.target, clips.groups)):
+    for i, (waveform, label, speaker) in enumerate(
+        zip(clips.data, clips.target, clips.groups, strict=True)
+    ):
         folder = tmp_path / "my_clips" / clips.target_names[label] / speaker
         folder.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / f"{i}.wav", waveform, 16_000)

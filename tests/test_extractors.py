@@ -35,7 +35,7 @@ def clips():
     """Six clips of other lengths: shorter than a window, a window, several windows."""
     waveforms = make_speech_like(n_samples=6, random_state=0).data
     seconds = [0.3, 1.6, 3.0, 2.1, 5.7, 4.0]
-    return [np.resize(w, int(s * SAMPLING_RATE)) for w, s in zip(waveforms, seconds)]
+    return [np.resize(w, int(s * SAMPLING_RATE)) for w, s in zip(waveforms, seconds, strict=True)]
 
 
 @pytest.fixture

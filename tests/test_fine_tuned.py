@@ -570,7 +570,9 @@ def test_what_whispers_encoder_gives_is_what_its_extractor_gives(tones, smart_tu
     clf = FineTunedSpeakerClassifier(model="smart-turn")
     network = SpeakerNetwork("smart-turn", 2)
     network.trunk.load_state_dict({k: smart_turn[k] for k in network.trunk.state_dict()})
-    waveforms = [np.resize(clip, n) for clip, n in zip(tones[0], (8_000, 12_345, 16_000))]
+    waveforms = [
+        np.resize(clip, n) for clip, n in zip(tones[0], (8_000, 12_345, 16_000), strict=False)
+    ]
     rows, owners = pool(network, waveforms, clf._front_end(), crop=3.0, n_crops=1)
     expected = WhisperEmbedding(layers=(1, 2, 3), dtype="float32", memory=False).transform(
         waveforms

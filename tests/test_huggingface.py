@@ -162,7 +162,7 @@ def test_windows_are_pooled_over_a_clip(folder, clips):
     np.testing.assert_allclose(centres[-1], [1.0, 2.5, 4.0], atol=1e-5)  # 0.1 s are no window
     np.testing.assert_allclose(centres[2], [0.45], atol=1e-5)
     is_max = np.array(["_max_" in name for name in extractor.get_feature_names_out()])
-    for row, block in zip(extractor.transform(clips), windows):
+    for row, block in zip(extractor.transform(clips), windows, strict=True):
         np.testing.assert_allclose(row[is_max], block.max(axis=0)[is_max], atol=1e-5)
         np.testing.assert_allclose(row[~is_max], block.mean(axis=0)[~is_max], atol=1e-5)
 

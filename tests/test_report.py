@@ -154,7 +154,7 @@ def test_a_run_under_a_time_budget_is_told_in_full(classifier, speech, write):
     assert "broken (failed)" in page.text
     assert "broken failed: ValueError" in page.text
     assert "n_mels=500 is too many" in page.text
-    for name, best in zip(classifier.results_["name"], classifier.results_["score"]):
+    for name, best in zip(classifier.results_["name"], classifier.results_["score"], strict=True):
         assert name in page.text
         assert np.isnan(best) or f"{best:.3f}" in page.text
 

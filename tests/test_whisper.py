@@ -156,7 +156,7 @@ def test_deeper_layers_are_left_out(network):
         every, two = network(logmel), network(logmel, n_layers=2)
     assert len(every) == 4
     assert len(two) == 3
-    for states, expected in zip(two, every):
+    for states, expected in zip(two, every, strict=False):
         assert_array_equal(states, expected)
 
 
