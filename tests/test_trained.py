@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from instances import make_instance
 from sklearn.base import clone
-from sklearn.metrics import balanced_accuracy_score
 from sklearn.utils import get_tags
 
 from skspeech import (
@@ -65,8 +64,7 @@ class Loudness(TrainedClassifier):
         for _ in range(3):
             self.means_ = 0.5 * (self.means_ + target)
             proba = self._predict_waveforms(data.valid.waveforms)
-            score = balanced_accuracy_score(data.valid.codes, proba.argmax(axis=1))
-            self._record(valid_score=score)
+            self._record(valid_score=np.mean(proba.argmax(axis=1) == data.valid.codes))
             yield
 
     def _predict_waveforms(self, waveforms):
