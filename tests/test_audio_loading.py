@@ -306,6 +306,7 @@ def _decode_in_a_daemon(queue):
     queue.put((n_samples, [str(warning.message) for warning in caught]))
 
 
+@pytest.mark.slow
 def test_a_daemonic_process_decodes_without_a_warning():
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -387,6 +388,7 @@ def test_n_jobs_zero_is_refused():
         load_waveforms([noise(0.1)] * 2, n_jobs=0)
 
 
+@pytest.mark.slow
 def test_in_worker_processes(write):
     paths = [write(f"{i}.wav", noise(0.1, seed=i)) for i in range(4)]
     clips = as_clips(paths)
@@ -651,6 +653,7 @@ def test_loader_passes_the_checks_of_scikit_learn():
 @pytest.mark.parametrize(
     ("folder", "n_clips"), [("fsdd/recordings", 3000), ("emodb/wav", 535)], ids=["fsdd", "emodb"]
 )
+@pytest.mark.slow
 def test_real_recordings(data_home, folder, n_clips):
     paths = sorted((data_home / folder).glob("*.wav"))
     assert len(paths) == n_clips

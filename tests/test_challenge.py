@@ -485,6 +485,7 @@ def test_the_first_test_is_not_disturbed_and_then_work_goes_on_while_nobody_call
     assert [s.n_predictions for s in Anytime.made[0].snapshots] == [1, 0, 1]
 
 
+@pytest.mark.slow
 def test_work_goes_on_in_the_end_though_nobody_tests(make_model, task):
     X_train, y_train, _, _ = task
     model = make_model(delays=(0.0, 0.1))
@@ -513,6 +514,7 @@ def test_training_ends_in_time_for_a_last_test(make_model, task):
     assert times[-1] < 2.5
 
 
+@pytest.mark.slow
 def test_tests_take_half_of_the_time_at_most(make_model, task):
     model = make_model(delays=[0.0] + [0.05] * 30, predict_delay=0.4)
     times, _ = run_protocol(model, task)
@@ -681,6 +683,7 @@ def test_later_tests_of_the_same_clips_embed_nothing(monkeypatch, task):
 
 
 @pytest.mark.network
+@pytest.mark.slow
 def test_making_the_model_loads_what_the_first_answer_needs():
     # In a process of its own: in this one, other tests have loaded the networks.
     code = """
@@ -760,6 +763,7 @@ def test_a_local_test_scores_each_answer(dataset, task, tmp_path):
     assert result.figure.read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_threads_that_a_model_leaves_behind_do_no_harm(dataset, tmp_path):
     lingering = "import threading\nthreading.Thread(target=time.sleep, args=(3600,)).start()"
     code_dir = write_model(tmp_path / "code", TRIVIAL, head=lingering)
@@ -768,6 +772,7 @@ def test_threads_that_a_model_leaves_behind_do_no_harm(dataset, tmp_path):
     assert result.scores[-1] == 1
 
 
+@pytest.mark.slow
 def test_the_command_line_is_the_challenge_s(dataset, tmp_path):
     code = write_model(tmp_path / "code", TRIVIAL)
     done = subprocess.run(

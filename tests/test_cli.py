@@ -933,6 +933,7 @@ def test_a_file_that_does_not_know_its_training_clips_says_so(model, folder, run
 
 
 @pytest.mark.filterwarnings("ignore:1 of 4 classes have too few")
+@pytest.mark.slow
 def test_the_final_model_is_trained_on_everything(quick, crowd, tmp_path, run):
     output = tmp_path / "m.skspeech"
     status, out, err = run(*_quick_fit(crowd, output, "--test-size", "0.3", "--refit-all"))

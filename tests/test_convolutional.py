@@ -192,7 +192,10 @@ def test_learns_tones(tones):
 
 
 @pytest.mark.parametrize("head", ["bands", "pooled", "flatten"])
-@pytest.mark.parametrize(("stem", "batch_norm"), [(True, "before"), (False, "after")])
+@pytest.mark.parametrize(
+    ("stem", "batch_norm"),
+    [(True, "before"), pytest.param(False, "after", marks=pytest.mark.slow)],
+)
 def test_every_architecture_works(head, stem, batch_norm, tones):
     clf = MixupCNNClassifier(**QUICK, head=head, stem=stem, batch_norm=batch_norm).fit(*tones)
 
@@ -200,6 +203,7 @@ def test_every_architecture_works(head, stem, batch_norm, tones):
     assert clf.weights_ is not None
 
 
+@pytest.mark.slow
 def test_settings_of_2019(tones):
     clf = MixupCNNClassifier(
         hop_length=512, normalization="clips", crop_frames=64, n_crops=10, n_filters=(8,) * 5,
@@ -213,6 +217,7 @@ def test_settings_of_2019(tones):
     assert clf.score(*tones) > 0.5
 
 
+@pytest.mark.slow
 def test_crops_are_as_long_as_most_clips():
     long = [np.random.default_rng(i).normal(size=4 * 16_000) for i in range(4)]
     short = [x[:9600] for x in long]
@@ -243,6 +248,7 @@ def test_nothing_but_silence(normalization):
     assert np.isfinite(clf.predict_proba(X)).all()
 
 
+@pytest.mark.slow
 def test_many_classes_of_one_or_two_clips():
     bunch = make_tones(n_samples=40, n_classes=40, duration=0.2, random_state=0)
     y = np.minimum(np.arange(40), 19)

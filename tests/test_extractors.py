@@ -111,6 +111,7 @@ def test_grid_search_embeds_each_clip_once(extractor, clips, count_windows):
     assert sum(count_windows) == windows
 
 
+@pytest.mark.slow
 def test_memory_on_disk_is_shared_with_other_processes(extractor, tmp_path, count_windows):
     path = tmp_path / "clip.wav"
     soundfile.write(path, make_speech_like(n_samples=1, random_state=3).data[0], SAMPLING_RATE)

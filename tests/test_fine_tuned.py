@@ -157,6 +157,7 @@ def test_class_weights_shift_the_answer(hard):
         FineTunedSpeakerClassifier(class_weight={0: 1.0}, **QUICK).fit(X, y)
 
 
+@pytest.mark.slow
 def test_refit_adds_a_network_that_learns_from_all_clips(hard):
     X, y = hard
     clf = FineTunedSpeakerClassifier(**{**QUICK, "refit": True}).fit(X, y)
@@ -295,6 +296,7 @@ def test_warm_start_goes_on(hard):
     assert max(scores[n_rows:]) >= first["valid_score"] - 0.1
 
 
+@pytest.mark.slow
 def test_snapshots_get_better(hard):
     X, y = hard
     clf = FineTunedSpeakerClassifier(**{**QUICK, "max_epochs": 4})
@@ -326,6 +328,7 @@ def test_torchs_random_numbers_are_left_alone(hard):
 # Pickles and weights
 
 
+@pytest.mark.slow
 def test_pickles_hold_what_was_learnt_and_no_more(hard):
     X, y = hard
     clf = FineTunedSpeakerClassifier(freeze=0.8, **QUICK).fit(X, y)

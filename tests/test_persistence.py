@@ -196,7 +196,7 @@ def test_states_that_drop_the_mark_are_stored_twice(path):
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
-@pytest.mark.parametrize("slim", [False, True])
+@pytest.mark.parametrize("slim", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_time_budget_run_in_a_fresh_process(slim, path, tmp_path):
     # A candidate that runs in a worker process comes back as a pickle inside the ensemble.
     candidates = [

@@ -417,12 +417,14 @@ def test_a_hanging_candidate_does_not_overrun(bad):
     assert clf.score(X, y) > 0.93
 
 
+@pytest.mark.slow
 def test_one_core_is_shared_by_all():
     candidates = [BAYES, LINEAR, ("worker", fake.Logistic())]
     clf = timed_fit(TimeBudgetClassifier(candidates, time_budget=30, n_jobs=1))
     assert set(clf.results_["status"]) == {"ok"}
 
 
+@pytest.mark.slow
 def test_snapshots_of_a_candidate_that_is_killed_count():
     clf = TimeBudgetClassifier([("anytime", fake.Anytime())], time_budget=7)
     timed_fit(clf)
@@ -436,6 +438,7 @@ def test_max_time_is_set_and_kept():
     assert not np.isnan(clf.results_["score"][1]), status
 
 
+@pytest.mark.slow
 def test_a_hanging_embedding_is_left_behind():
     hanging = make_pipeline(fake.HangingEmbedding(), LogisticRegression())
     clf = timed_fit(TimeBudgetClassifier([("hanging", hanging), BAYES], time_budget=6))
@@ -466,6 +469,7 @@ def test_a_budget_too_small_gives_the_prior(budget):
     assert "frequencies" in clf.summary()
 
 
+@pytest.mark.slow
 def test_a_script_without_main_guard_works(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -558,6 +562,7 @@ def test_a_real_ctrl_c(tmp_path):
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     code = INTERRUPTED.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen(
@@ -606,6 +611,7 @@ def test_predicting_computes_a_shared_embedding_once():
     assert (shared.predict(X) == clf.predict(X)).all()
 
 
+@pytest.mark.slow
 def test_a_slow_embedding_begins_with_a_part_of_the_rows():
     slow = make_pipeline(fake.SlowEmbedding(seconds=0.02), GaussianNB())
     clf = TimeBudgetClassifier([Candidate("slow", slow, first=True)], time_budget=8, random_state=0)
@@ -741,6 +747,7 @@ def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 def test_in_a_grid_search_over_a_pipeline():
     pipeline = Pipeline(
         [("scale", StandardScaler()), ("budget", TimeBudgetClassifier([BAYES], time_budget=10))]
@@ -776,6 +783,7 @@ def test_threads_are_restored():
     assert threading.active_count() <= n_threads
 
 
+@pytest.mark.slow
 def test_pickle_predicts_in_a_fresh_process(tmp_path):
     clf = TimeBudgetClassifier([LINEAR, ("worker", fake.Logistic())], time_budget=20).fit(X, y)
     path = tmp_path / "model.pkl"
@@ -840,6 +848,7 @@ def test_a_worker_of_the_executor_that_dies_is_told_and_the_rest_goes_on():
     assert status["logistic"] == "ok"
 
 
+@pytest.mark.slow
 def test_an_executor_that_hangs_does_not_overrun():
     with ThreadPoolExecutor(1) as executor:
         candidates = [BAYES, ("sleeper", fake.ShortSleeper())]

@@ -132,6 +132,7 @@ def test_imports_are_not_the_candidates_fault(other, monkeypatch):
     assert "prior" not in members(clf)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_is_late_once_is_tried_again(monkeypatch):
     monkeypatch.setattr(ColdEmbedding, "calls", 0)
     monkeypatch.setattr(policy, "COLD_START", 0.5)
@@ -152,6 +153,7 @@ class BySize(fake.SlowEmbedding):
         return np.array([[clip.mean(), clip.std()] for clip in X])
 
 
+@pytest.mark.slow
 def test_one_long_clip_does_not_hold_up_the_others():
     rng = np.random.default_rng(0)
     clips = [rng.normal(i % 2, 1, 10_000_000 if i == 0 else 1000).astype("f4") for i in range(20)]
@@ -210,6 +212,7 @@ def held():
         snapshots.close()
 
 
+@pytest.mark.slow
 def test_nothing_computes_while_the_caller_has_the_first_snapshot(held):
     clf, snapshots = held(60)  # a pause of six seconds at most
     seen = Counted.seen
@@ -227,6 +230,7 @@ def test_work_goes_on_when_the_pause_is_over(held):
     assert wait_until(lambda: Counted.seen > seen)
 
 
+@pytest.mark.slow
 def test_a_run_ends_although_its_caller_holds_a_snapshot():
     clf = TimeBudgetClassifier([BAYES, ("sleeper", fake.Sleeper())], time_budget=4)
     snapshots = clf.iter_fit(X, y)
@@ -365,6 +369,7 @@ def test_blas_has_its_threads_although_a_thread_was_left_behind(two_blas_threads
     )
 
 
+@pytest.mark.slow
 def test_two_fits_in_two_threads_leave_no_setting_behind(two_blas_threads):
     candidates = [BAYES, LINEAR, ("worker", fake.Logistic())]
     filters = list(warnings.filters)
@@ -668,6 +673,7 @@ def test_time_in_the_queue_of_an_executor_is_not_counted():
 
 
 @pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+@pytest.mark.slow
 def test_an_executor_that_was_shut_down_is_replaced(kind):
     executor = kind(1)
     executor.shutdown()
