@@ -35,14 +35,11 @@ def data_home():
 
 @pytest.fixture(scope="session")
 def tones():
-    """24 clips of 0.3 s, which are not to be changed, and which of three tones each is."""
+    """24 clips of 0.3 s, which no test changes, and which of three tones each is."""
     from skspeech.datasets import make_tones
 
     bunch = make_tones(n_samples=24, n_classes=3, duration=0.3, random_state=0)
-    labels = np.array(["low", "middle", "high"])[bunch.target]
-    for array in (*bunch.data, labels):
-        array.flags.writeable = False
-    return bunch.data, labels
+    return bunch.data, np.array(["low", "middle", "high"])[bunch.target]
 
 
 @pytest.fixture

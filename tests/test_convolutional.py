@@ -1,6 +1,9 @@
 """MixupCNNClassifier: what is done to its batches, and how it trains, keeps time and is kept."""
 
 import pickle
+import subprocess
+import sys
+import textwrap
 import time
 
 import numpy as np
@@ -391,6 +394,23 @@ def test_no_time_still_gives_a_classifier(tones):
 
     assert clf.weights_ is None
     assert clf.score(*tones) > 0.9
+
+
+@pytest.mark.slow
+def test_a_pickle_needs_no_tensorflow(fitted, tones, tmp_path):
+    path = tmp_path / "clf.pkl"
+    path.write_bytes(pickle.dumps((fitted, tones[0], fitted.predict_proba(tones[0]))))
+    script = """
+        import pickle, sys
+        clf, X, expected = pickle.load(open(sys.argv[1], "rb"))
+        assert "tensorflow" not in sys.modules and "keras" not in sys.modules
+        assert all(type(w).__module__ == "numpy" for w in clf.weights_)
+        assert abs(clf.predict_proba(X) - expected).max() < 1e-5
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), path], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

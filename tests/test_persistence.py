@@ -229,7 +229,7 @@ def test_classifiers_of_clips_in_a_fresh_process(tmp_path):
         "music": MusicEmbeddingClassifier(),
         "fused": FusedEmbeddingClassifier(),
         "pipeline": make_pipeline(MusicEmbedding(), StandardScaler(), LogisticRegression()),
-        "budget": TimeBudgetClassifier(preset="fast", time_budget=10, random_state=0),
+        "budget": TimeBudgetClassifier(preset="fast", time_budget=20, random_state=0),
     }
     words = make_speech_like(18, n_classes=3, random_state=0)
     labels = np.array(words.target_names)[words.target]

@@ -341,10 +341,10 @@ def survivor():
     candidates = [
         bad if isinstance(bad, Candidate) else (name, bad) for name, (bad, _) in BAD.items()
     ]
-    clf = TimeBudgetClassifier(
-        [BAYES, *candidates, ("good", fake.Logistic())], time_budget=60, random_state=0, n_jobs=2
+    candidates = [BAYES, *candidates, ("good", fake.Logistic())]
+    return timed_fit(
+        TimeBudgetClassifier(candidates, cv=3, time_budget=60, random_state=0, n_jobs=2)
     )
-    return timed_fit(clf)
 
 
 @pytest.mark.parametrize("name", BAD)
