@@ -1,6 +1,6 @@
 # make demo   classify real recordings and print a held-out score
-# make test   linter, formatter, and what of the tests and doctests takes ten minutes
-# make test-all   linter, formatter, all tests and doctests; what continuous integration runs
+# make test   linter, formatter, doctests, and the tests that guard most
+# make test-all   the same with all tests, slow ones too; what continuous integration runs
 # make release-check   build the last commit, install it into an empty environment, run README's
 #             first snippet; takes minutes
 # make docs   the documentation, into docs/_build/html; SPHINXOPTS="-D plot_gallery=1" also runs the
