@@ -188,10 +188,10 @@ def test_closing_the_generator_stops_the_work():
 
 
 def test_work_goes_on_while_the_caller_is_busy():
-    clf = TimeBudgetClassifier([BAYES, ("worker", fake.Logistic())], time_budget=30)
+    clf = TimeBudgetClassifier([BAYES, ("worker", fake.Logistic())], time_budget=60)
     snapshots = clf.iter_fit(X, y)
     next(snapshots)
-    end = time.monotonic() + 25
+    end = time.monotonic() + 50
     while any(thread.name == "skspeech" for thread in threading.enumerate()):
         assert time.monotonic() < end, "the run waits for its caller"
         time.sleep(0.05)
