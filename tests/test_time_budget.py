@@ -187,18 +187,6 @@ def test_closing_the_generator_stops_the_work():
     assert clf.score(X, y) > 0.9
 
 
-def test_work_goes_on_while_the_caller_is_busy():
-    clf = TimeBudgetClassifier([BAYES, ("worker", fake.Logistic())], time_budget=60)
-    snapshots = clf.iter_fit(X, y)
-    next(snapshots)
-    end = time.monotonic() + 50
-    while any(thread.name == "skspeech" for thread in threading.enumerate()):
-        assert time.monotonic() < end, "the run waits for its caller"
-        time.sleep(0.05)
-    list(snapshots)
-    assert set(clf.results_["status"]) == {"ok"}
-
-
 def test_leaderboard_and_summary():
     clf = TimeBudgetClassifier([BAYES, LINEAR, ("bad", fake.Raiser())], time_budget=20).fit(X, y)
     table = clf.leaderboard()
