@@ -1057,7 +1057,7 @@ def test_from_a_folder_to_predictions(folder, tmp_path, run):
 
 
 def test_what_fit_prints(folder, tmp_path, run, quick_line_up):
-    status, out, err = run(*_fit(folder, tmp_path / "m.skspeech", "--test-size", "0.25"))
+    status, out, err = run(*_quick_fit(folder, tmp_path / "m.skspeech", "--test-size", "0.25"))
     assert status == 0
     assert "27 clips of 3 classes in 3 groups; 9 more are held out, the group 'speaker" in err
     assert re.search(r"^\[ +\d+\.\d s\] balanced accuracy \d\.\d+: \S+", err, re.M)
