@@ -1,5 +1,6 @@
 # make demo   classify real recordings and print a held-out score
-# make test   linter, formatter, tests and doctests
+# make test   linter, formatter, doctests, and the tests that guard most
+# make test-all   the same with all tests, slow ones too; what continuous integration runs
 # make release-check   build the last commit, install it where there is nothing but what it asks
 #             for, run README's first snippet; FULL=1 also installs what it asks for anew: minutes
 # make docs   the documentation, into docs/_build/html; SPHINXOPTS="-D plot_gallery=1" also runs the
@@ -20,13 +21,16 @@ RECENT := import sys; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	if $$p -c '$(RECENT)' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: bench clean demo docs format install lint release-check test weights
+.PHONY: bench clean demo docs format install lint release-check test test-all weights
 .DELETE_ON_ERROR:
 
 demo: weights
 	$(PY) examples/quick_start.py
 
 test: lint weights
+	$(PY) -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: lint weights
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 lint: install

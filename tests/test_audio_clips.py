@@ -115,7 +115,7 @@ def test_pairs_in_an_object_array(seconds):
     pairs = [(noise(s, 8000), 8000) for s in seconds]
     expected = load_waveforms(pairs)
     loaded = load_waveforms(np.array(pairs, dtype=object))
-    for a, b in zip(expected, loaded):
+    for a, b in zip(expected, loaded, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -276,7 +276,9 @@ def test_one_column_of_anything_that_is_a_clip(write, make, table):
     column[:, 0] = [make(path), make(path)]
     if table:
         column = pytest.importorskip("pandas").DataFrame({"clip": column[:, 0]})
-    for waveform in load_waveforms(column):
+    loaded = load_waveforms(column)
+    assert len(loaded) == 2
+    for waveform in loaded:
         np.testing.assert_array_equal(waveform, noise(0.1))
 
 
@@ -372,7 +374,7 @@ def test_errors_of_a_selection_name_positions_in_the_original():
 def test_clips_survive_a_pickle(write):
     clips = as_clips([write("a.wav", noise(0.1)), (noise(0.2, 8000), 8000)])
     again = pickle.loads(pickle.dumps(clips))
-    for a, b in zip(load_waveforms(clips), load_waveforms(again)):
+    for a, b in zip(load_waveforms(clips), load_waveforms(again), strict=True):
         np.testing.assert_array_equal(a, b)
     assert [clip.key() for clip in clips] == [clip.key() for clip in again]
     assert repr(clips) == "<Clips: 2>"

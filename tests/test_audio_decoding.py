@@ -134,7 +134,7 @@ def test_long_files_are_read_in_blocks_without_seams(write, monkeypatch, name, r
     whole = load_waveforms(X)
     monkeypatch.setattr(waveforms, "BLOCK_SIZE", 10_001)
     monkeypatch.setattr(libsndfile, "BLOCK_SIZE", 10_001)
-    for expected, waveform in zip(whole, load_waveforms(X)):
+    for expected, waveform in zip(whole, load_waveforms(X), strict=True):
         np.testing.assert_allclose(waveform, expected, atol=1e-6)
 
 

@@ -164,7 +164,7 @@ def test_fsdd(data_home):
     assert np.bincount(bunch.target).tolist() == [300] * 10
     assert set(bunch.groups) == {"george", "jackson", "lucas", "nicolas", "theo", "yweweler"}
     assert sorted(set(bunch.take)) == list(range(50))
-    for path, digit, speaker in zip(bunch.data, bunch.target, bunch.groups):
+    for path, digit, speaker in zip(bunch.data, bunch.target, bunch.groups, strict=True):
         assert Path(path).name.startswith(f"{digit}_{speaker}_")
     assert "CC" in bunch.DESCR or "Creative Commons" in bunch.DESCR
 
@@ -181,7 +181,7 @@ def test_fsdd_speakers(data_home, monkeypatch):
 @pytest.mark.data
 def test_emodb(data_home):
     bunch = fetch_emodb(data_home=data_home, download_if_missing=False)
-    counts = dict(zip(bunch.target_names, np.bincount(bunch.target).tolist()))
+    counts = dict(zip(bunch.target_names, np.bincount(bunch.target).tolist(), strict=True))
     # The numbers that its authors publish.
     assert counts == {
         "anger": 127,
@@ -439,6 +439,7 @@ def test_voice_prompts_in_other_languages(languages):
 
 
 @pytest.mark.network
+@pytest.mark.slow
 def test_voice_prompts(tmp_path):
     if shutil.which("apt-get") is None:
         pytest.skip("needs apt-get")
@@ -472,8 +473,8 @@ def test_made_clips(make):
         assert 0.05 < np.abs(waveform).max() <= 1 or make is make_tones
     assert bunch.DESCR
     same, other = make(20, n_classes=3, random_state=0), make(20, n_classes=3, random_state=1)
-    assert all(np.array_equal(a, b) for a, b in zip(bunch.data, same.data))
-    assert not any(np.array_equal(a, b) for a, b in zip(bunch.data, other.data))
+    assert all(np.array_equal(a, b) for a, b in zip(bunch.data, same.data, strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(bunch.data, other.data, strict=True))
     data, target = make(20, n_classes=3, random_state=0, return_X_y=True)
     assert np.array_equal(data[0], bunch.data[0])
     assert np.array_equal(target, bunch.target)
@@ -497,7 +498,7 @@ def test_made_clips_have_the_rate_and_length_asked_for(sampling_rate):
 
 def test_tones_have_the_pitch_that_their_class_says():
     bunch = make_tones(40, n_classes=8, noise=0.05, random_state=0)
-    for waveform, label in zip(bunch.data, bunch.target):
+    for waveform, label in zip(bunch.data, bunch.target, strict=True):
         pitch = float(bunch.target_names[label].split()[0])
         strongest = np.argmax(np.abs(np.fft.rfft(waveform)))  # in Hz: the clip lasts a second
         assert abs(12 * np.log2(strongest / pitch)) < 0.5
@@ -511,10 +512,13 @@ def _spectral_shape(waveform):
     return np.concatenate([cepstrum.mean(axis=1), cepstrum.std(axis=1)])
 
 
+@pytest.mark.slow
 def test_speech_like_words_are_separable_but_not_trivial():
     bunch = make_speech_like(240, n_classes=6, n_speakers=8, random_state=0)
     assert len(set(bunch.groups)) == 8
-    assert len(set(zip(bunch.target, bunch.groups))) == 48  # every word by every speaker
+    assert (
+        len(set(zip(bunch.target, bunch.groups, strict=True))) == 48
+    )  # every word by every speaker
     features = np.array([_spectral_shape(waveform) for waveform in bunch.data])
     features = (features - features.mean(axis=0)) / features.std(axis=0)
     scores = cross_val_score(

@@ -29,6 +29,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Helpers that belong to a room above.
 HELPERS_OF = {
     "_heard": "persistence",
+    "_clip_checks": "audit",
     "_report_checks": "report",
     "_report_drawings": "report",
     "_budget_tasks": "time_budget",

@@ -175,7 +175,7 @@ def test_windows_are_pooled_over_a_clip(folder, clips):
     np.testing.assert_allclose(centres[-1], [1.0, 2.5, 4.0], atol=1e-5)  # 0.1 s are no window
     np.testing.assert_allclose(centres[2], [0.45], atol=1e-5)
     is_max = np.array(["_max_" in name for name in extractor.get_feature_names_out()])
-    for row, block in zip(extractor.transform(clips), windows):
+    for row, block in zip(extractor.transform(clips), windows, strict=True):
         np.testing.assert_allclose(row[is_max], block.max(axis=0)[is_max], atol=1e-5)
         np.testing.assert_allclose(row[~is_max], block.mean(axis=0)[~is_max], atol=1e-5)
 
@@ -262,6 +262,7 @@ def test_features_are_remembered_by_the_content_of_the_folder(folder, clips, tmp
     np.testing.assert_array_equal(extractor.transform(clips), after)
 
 
+@pytest.mark.slow
 def test_pickle_holds_no_weights_and_works_in_another_process(folder, clips, tmp_path):
     extractor = TransformersEmbedding(folder, memory=False)
     expected = extractor.fit_transform(clips[:2])
@@ -466,6 +467,7 @@ except WeightsNotFoundError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_model_in_the_hubs_cache_needs_no_network(folder, tmp_path):
     commit = in_the_hubs_cache(tmp_path, "someone/tiny", folder)
     features, identity = run_offline(tmp_path, CODE).splitlines()
@@ -475,6 +477,7 @@ def test_a_model_in_the_hubs_cache_needs_no_network(folder, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "preprocessor_config.json"])
+@pytest.mark.slow
 def test_offline_the_error_names_what_is_missing(folder, tmp_path, missing):
     in_the_hubs_cache(tmp_path, "someone/tiny", folder, without=[missing])
     said = run_offline(tmp_path, CODE)

@@ -168,8 +168,8 @@ def test_speech_is_found_at_any_level_and_returned_at_its_own(speech):
     expected = trimmer.detect(padded)
     for gain in (0.1, 3.0):
         found = trimmer.detect([clip * np.float32(gain) for clip in padded])
-        for one, other in zip(expected, found):
+        for one, other in zip(expected, found, strict=True):
             np.testing.assert_allclose(one, other, atol=0.05)
     quiet = trimmer.transform([clip * np.float32(0.1) for clip in padded])
-    for clip, original in zip(quiet, trimmer.transform(padded)):
+    for clip, original in zip(quiet, trimmer.transform(padded), strict=True):
         np.testing.assert_allclose(clip, original * np.float32(0.1), rtol=1e-5)

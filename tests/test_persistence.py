@@ -56,6 +56,7 @@ from skspeech.utils import all_estimators
 
 X, _codes = load_iris(return_X_y=True)
 y = np.array(["setosa", "versicolor", "virginica"])[_codes]
+pytestmark = pytest.mark.usefixtures("no_repeats")
 
 
 def _members():
@@ -86,18 +87,19 @@ def path(tmp_path):
     return tmp_path / "model.skspeech"
 
 
-def _predict_in_a_fresh_process(path, X, tmp_path):
-    """Probabilities of the loaded model, in a process that has never seen it; warnings fail."""
+def _predict_in_a_fresh_process(paths, X, tmp_path):
+    """Probabilities of the loaded models, in a process that never saw them; warnings fail."""
     joblib.dump(X, tmp_path / "X.joblib")
     code = (
         "import sys, warnings, joblib, numpy as np; warnings.simplefilter('error', UserWarning)\n"
         "import skspeech\n"
-        "model = skspeech.load(sys.argv[1])\n"
-        "np.save(sys.argv[3], model.predict_proba(joblib.load(sys.argv[2])))\n"
+        "X = joblib.load(sys.argv[1])\n"
+        "probas = [skspeech.load(path).predict_proba(X) for path in sys.argv[3:]]\n"
+        "joblib.dump(probas, sys.argv[2])\n"
     )
-    arguments = [str(path), str(tmp_path / "X.joblib"), str(tmp_path / "proba.npy")]
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
-    return np.load(tmp_path / "proba.npy")
+    arguments = [tmp_path / "X.joblib", tmp_path / "probas.joblib", *paths]
+    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True)
+    return joblib.load(tmp_path / "probas.joblib")
 
 
 # -- The round trip --------------------------------------------------------------------------------
@@ -201,7 +203,7 @@ def test_states_that_drop_the_mark_are_stored_twice(path):
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
-@pytest.mark.parametrize("slim", [False, True])
+@pytest.mark.parametrize("slim", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_time_budget_run_in_a_fresh_process(slim, path, tmp_path):
     # A candidate that runs in a worker process comes back as a pickle inside the ensemble.
     candidates = [
@@ -216,9 +218,8 @@ def test_a_time_budget_run_in_a_fresh_process(slim, path, tmp_path):
         model.slim()
     save(model, path)
     assert b"PickledClassifier" not in path.read_bytes()
-    np.testing.assert_array_equal(
-        _predict_in_a_fresh_process(path, X, tmp_path), model.predict_proba(X)
-    )
+    (proba,) = _predict_in_a_fresh_process([path], X, tmp_path)
+    np.testing.assert_array_equal(proba, model.predict_proba(X))
     loaded = load(path)
     assert loaded.log_file is None
     assert hasattr(loaded, "results_") is not slim
@@ -228,30 +229,29 @@ def test_a_time_budget_run_in_a_fresh_process(slim, path, tmp_path):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize(
-    "model",
-    [
-        SpeakerEmbeddingClassifier(),
-        MusicEmbeddingClassifier(),
-        FusedEmbeddingClassifier(),
-        make_pipeline(MusicEmbedding(), StandardScaler(), LogisticRegression()),
-        TimeBudgetClassifier(preset="fast", time_budget=20, random_state=0),
-    ],
-    ids=lambda model: type(model).__name__,
-)
-def test_classifiers_of_clips_in_a_fresh_process(model, path, tmp_path):
+@pytest.mark.slow
+def test_classifiers_of_clips_in_a_fresh_process(tmp_path):
+    models = {
+        "speaker": SpeakerEmbeddingClassifier(),
+        "music": MusicEmbeddingClassifier(),
+        "fused": FusedEmbeddingClassifier(),
+        "pipeline": make_pipeline(MusicEmbedding(), StandardScaler(), LogisticRegression()),
+        "budget": TimeBudgetClassifier(preset="fast", time_budget=20, random_state=0),
+    }
     words = make_speech_like(18, n_classes=3, random_state=0)
     labels = np.array(words.target_names)[words.target]
     # What another test has embedded in other batches differs in the last digits.
     skspeech.cache.clear()
-    model.fit(words.data, labels)
-    save(model, path)
-    assert path.stat().st_size < 3e6  # the frozen networks stay out
-    metadata = read_metadata(path)
-    assert metadata["classes"] == words.target_names
-    assert metadata["networks"]
-    proba = _predict_in_a_fresh_process(path, words.data, tmp_path)
-    np.testing.assert_array_equal(proba, model.predict_proba(words.data))
+    paths = []
+    for name, model in models.items():
+        paths.append(save(model.fit(words.data, labels), tmp_path / name))
+        assert paths[-1].stat().st_size < 3e6  # the frozen networks stay out
+        metadata = read_metadata(paths[-1])
+        assert metadata["classes"] == words.target_names
+        assert metadata["networks"]
+    probas = _predict_in_a_fresh_process(paths, words.data, tmp_path)
+    for model, proba in zip(models.values(), probas, strict=True):
+        np.testing.assert_array_equal(proba, model.predict_proba(words.data), err_msg=repr(model))
 
 
 def test_the_package_offers_both(path):
@@ -288,6 +288,7 @@ def test_a_save_that_fails_leaves_what_was_there(path, monkeypatch):
     assert os.listdir(path.parent) == [path.name]
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_a_whole_file(path):
     """Processes that save all the time are killed at any moment; the file is always whole."""
     code = (

@@ -37,6 +37,7 @@ from skspeech.datasets import make_speech_like
 from skspeech.metrics import score_interval, scores_by_group, wilson_limits
 from skspeech.report import write_report
 
+pytestmark = pytest.mark.usefixtures("quick_map")
 RATE = 16_000
 
 
@@ -155,7 +156,7 @@ def test_a_run_under_a_time_budget_is_told_in_full(classifier, speech, write):
     assert "broken (failed)" in page.text
     assert "broken failed: ValueError" in page.text
     assert "n_mels=500 is too many" in page.text
-    for name, best in zip(classifier.results_["name"], classifier.results_["score"]):
+    for name, best in zip(classifier.results_["name"], classifier.results_["score"], strict=True):
         assert name in page.text
         assert np.isnan(best) or f"{best:.3f}" in page.text
 
@@ -515,6 +516,7 @@ def test_of_very_many_clips_some_are_measured(monkeypatch, ensemble, speech, wri
 
 @pytest.mark.network
 @pytest.mark.data
+@pytest.mark.slow
 def test_real_voices(data_home):
     from skspeech import SpeakerEmbedding
     from skspeech.datasets import fetch_emodb
@@ -705,6 +707,7 @@ class Guess(ClassifierMixin, BaseEstimator):
 
 
 @pytest.mark.parametrize("n_classes", NAMES)
+@pytest.mark.slow
 def test_nothing_is_cut_or_broken_on_any_screen(n_classes, tmp_path):
     X = []
     for i in range(60):
@@ -732,6 +735,7 @@ def test_nothing_is_cut_or_broken_on_any_screen(n_classes, tmp_path):
             assert shown == (n_classes == 7 or width == 1280)
 
 
+@pytest.mark.slow
 def test_a_browser_opens_the_page_without_a_complaint(classifier, speech, tmp_path):
     (X_train, y_train, _), (X, y, _) = speech
     path = tmp_path / "report.html"
