@@ -772,7 +772,7 @@ def _colophon(model, run):
 
 
 def _write(page, path):
-    from skspeech.persistence import atomic_writer
+    from skspeech.persistence.atomic import atomic_writer
 
     path = Path(os.fspath(path))
     with atomic_writer(path) as file:

@@ -16,7 +16,7 @@ import soundfile
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_score
 
-from skspeech import _download, datasets
+from skspeech import _download
 from skspeech.datasets import (
     fetch_emodb,
     fetch_fsdd,
@@ -25,6 +25,7 @@ from skspeech.datasets import (
     load_audio_folder,
     make_speech_like,
     make_tones,
+    recordings,
 )
 
 
@@ -285,7 +286,7 @@ def server(monkeypatch):
         thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         monkeypatch.setattr(
-            datasets, "_FSDD_URL", f"http://127.0.0.1:{httpd.server_port}/digits.archive"
+            recordings, "_FSDD_URL", f"http://127.0.0.1:{httpd.server_port}/digits.archive"
         )
         yield served
         httpd.shutdown()

@@ -88,10 +88,11 @@ def test_what_is_learnt_does_not_depend_on_the_level(make, speech):
 @pytest.mark.network
 def test_what_is_learnt_by_fine_tuning_does_not_depend_on_the_level(speech):
     settings = {"freeze": 0.96, "max_epochs": 1, "crop": 0.2, "augment": False, "refit": False}
-    _check_trained(lambda **others: FineTunedSpeakerClassifier(**settings, **others), speech)
+    # GE2E raises quiet clips by itself, as in its own training.
+    _check_trained(lambda **others: FineTunedSpeakerClassifier(**settings, **others), speech, False)
 
 
-def _check_trained(make, speech):
+def _check_trained(make, speech, hears_level=True):
     clips, labels = speech * 3, [0, 1, 0, 1] * 3
     quiet = [clip * np.float32(0.1) + np.float32(0.02) for clip in clips]
     trained = make(random_state=0).fit(clips, labels)
@@ -103,7 +104,7 @@ def _check_trained(make, speech):
     np.testing.assert_allclose(other, expected, atol=0.01)
     as_recorded = make(random_state=0, level=None).fit(clips, labels)
     other = as_recorded.predict_proba([clip * np.float32(0.1) for clip in speech])
-    assert np.abs(other - as_recorded.predict_proba(speech)).max() > 0.02
+    assert (np.abs(other - as_recorded.predict_proba(speech)).max() > 0.02) == hears_level
 
 
 @pytest.mark.parametrize("make", TRAINED.values(), ids=TRAINED)

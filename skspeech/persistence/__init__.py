@@ -21,7 +21,6 @@ import lazy_loader
 _load, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "atomic": ["atomic_writer"],
         "errors": ["ModelFileError", "ModelVersionWarning"],
         "loading": ["load", "read_metadata"],
         "saving": ["save"],
