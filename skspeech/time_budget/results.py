@@ -293,7 +293,8 @@ def describe(event, verbose):
         score = "not validated yet" if np.isnan(event["score"]) else f"score {event['score']:.4f}"
         return f"ensemble: {score}; {members}"
     if kind == "failure":
-        return f"{event['candidate']} {fate(event.get('kept'))}: {event['exception']}"
+        what = fate(KEPT if event.get("kept") else None)
+        return f"{event['candidate']} {what}: {event['exception']}"
     if kind == "remark":
         return event["text"]
     if kind == "interrupted":
