@@ -15,7 +15,6 @@ from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
-from skspeech.audio.level import DEFAULT_LEVEL
 from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.convolutional.blending import calibrated, fit_blend, loss_error
 from skspeech.estimators.convolutional.network import (
@@ -139,6 +138,10 @@ class MixupCNNClassifier(TrainedClassifier):
         Share of the clips that is held out.
     max_time : float or None, default=None
         Seconds for training.
+    level : float or None, default=None
+        Level in decibels of full scale (root mean square) that each clip is brought to, once a
+        constant offset is taken off: quiet and loud recordings get the same answers. None leaves
+        clips as they are.
     {clips}
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit.
@@ -267,7 +270,7 @@ class MixupCNNClassifier(TrainedClassifier):
         refit=True,
         validation_fraction=0.2,
         max_time=None,
-        level=DEFAULT_LEVEL,
+        level=None,
         max_duration=30.0,
         sampling_rate=SAMPLING_RATE,
         device="auto",

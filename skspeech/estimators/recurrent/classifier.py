@@ -12,7 +12,6 @@ from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
-from skspeech.audio.level import DEFAULT_LEVEL
 from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.recurrent.blending import blend, floored_log
 from skspeech.estimators.recurrent.training import (
@@ -113,6 +112,10 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     max_time : float or None, default=None
         Seconds that `fit` may take. Each training gets a share of them, and enough to learn
         something: on slow machines fewer networks are trained.
+    level : float or None, default=None
+        Level in decibels of full scale (root mean square) that each clip is brought to, once a
+        constant offset is taken off: quiet and loud recordings get the same answers. None leaves
+        clips as they are.
     {clips}
     warm_start : bool, default=False
         Go on from what an earlier `fit` has learnt: its snapshots stay in the choice, and networks
@@ -244,7 +247,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         label_smoothing=0.1,
         validation_fraction=0.2,
         max_time=None,
-        level=DEFAULT_LEVEL,
+        level=None,
         max_duration=30.0,
         sampling_rate=16_000,
         device="auto",

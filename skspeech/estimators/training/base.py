@@ -26,10 +26,6 @@ _CHUNK_SECONDS = 600.0
 # What the classes say of parameters and attributes that all of them have.
 PARAGRAPHS = {
     "clips": """
-level : float or None, default=-20.0
-    Level in decibels of full scale (root mean square) that each clip is brought to, once a
-    constant offset is taken off: quiet and loud recordings get the same answers. None leaves
-    clips as they are.
 max_duration : float or None, default=30.0
     Read only this many seconds of each clip; None reads all of it.
 sampling_rate : int, default=16000
