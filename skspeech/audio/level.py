@@ -6,10 +6,17 @@ import numpy as np
 
 from skspeech._sklearn import Interval
 
-__all__ = ["DEFAULT_LEVEL", "LEVELS", "at_level"]
+__all__ = ["DEFAULT_LEVEL", "LEVEL", "LEVELS", "at_level"]
 
 DEFAULT_LEVEL = -20.0
 """Decibels of full scale (root mean square) that clips are brought to before a model hears them."""
+
+LEVEL = """
+Level in decibels of full scale (root mean square) that each clip is brought to, once a
+constant offset is taken off: quiet and loud recordings are heard alike. None leaves clips
+as they are.
+"""
+"""What is said of a parameter `level`."""
 
 LEVELS = [Interval(Real, -60, 0, closed="both"), None]
 """What a parameter `level` may be."""

@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skspeech._cores import effective_cores
+from skspeech._docs import shared
 from skspeech._heard import forget
 from skspeech._one_clip import OneClipMixin
 from skspeech._reporting import ReportMixin
@@ -41,6 +42,21 @@ __all__ = ["TimeBudgetClassifier"]
 
 AUDIT_SECONDS = 0.5  # that a look at the sounds may take of the budget
 VOICE_SHARE = 0.25  # of the budget, in which voices have to be told apart
+# What `fit` and `iter_fit` are given.
+_GIVEN = """
+X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+    What the candidates take.
+y : array-like of shape (n_samples,)
+    The labels.
+groups : array-like of shape (n_samples,) or "voices", default=None
+    What must not be on both sides of a validation split, such as speakers. Candidates that
+    hold rows out themselves get them, too. ``"voices"``, for clips of which nobody knows
+    who speaks, groups them by a speaker network's embedding; where the classes are the
+    voices, a warning says that there are no groups.
+sample_weight : array-like of shape (n_samples,), default=None
+    How much each row counts for the candidates that take weights. Held-out rows all count
+    the same.
+"""
 
 
 class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator):
@@ -292,6 +308,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
                     named[candidate.name] = candidate.estimator
         return named
 
+    @shared(given=_GIVEN)
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, groups=None, *, sample_weight=None):
         """Train until the time is up, or nothing is left to do.
@@ -300,18 +317,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
 
         Parameters
         ----------
-        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
-            What the candidates take.
-        y : array-like of shape (n_samples,)
-            The labels.
-        groups : array-like of shape (n_samples,) or "voices", default=None
-            What must not be on both sides of a validation split, such as speakers. Candidates that
-            hold rows out themselves get them, too. ``"voices"``, for clips of which nobody knows
-            who speaks, groups them by a speaker network's embedding; where the classes are the
-            voices, a warning says that there are no groups.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each row counts for the candidates that take weights. Held-out rows all count
-            the same.
+        {given}
 
         Returns
         -------
@@ -326,6 +332,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
             pass
         return self
 
+    @shared(given=_GIVEN)
     def iter_fit(self, X, y, groups=None, *, sample_weight=None):
         """Train, and yield the ensemble each time another one takes its place.
 
@@ -341,18 +348,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
 
         Parameters
         ----------
-        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
-            What the candidates take.
-        y : array-like of shape (n_samples,)
-            The labels.
-        groups : array-like of shape (n_samples,) or "voices", default=None
-            What must not be on both sides of a validation split, such as speakers. Candidates that
-            hold rows out themselves get them, too. ``"voices"``, for clips of which nobody knows
-            who speaks, groups them by a speaker network's embedding; where the classes are the
-            voices, a warning says that there are no groups.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each row counts for the candidates that take weights. Held-out rows all count
-            the same.
+        {given}
 
         Returns
         -------

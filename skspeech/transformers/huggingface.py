@@ -6,9 +6,10 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech.audio import SAMPLING_RATE
-from skspeech.audio.level import DEFAULT_LEVEL
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers._families import open_model, quiet, without_warnings
 from skspeech.transformers._hub import Source, choose_layers, explained, network_id, state_of
 from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
@@ -23,6 +24,7 @@ _LONGEST_WINDOW = 20.0
 _CHUNK_BATCHES = 4
 
 
+@shared(level=LEVEL)
 class TransformersEmbedding(WindowedExtractor):
     """Embed clips with a speech encoder in the format of Hugging Face's transformers.
 
@@ -48,9 +50,7 @@ class TransformersEmbedding(WindowedExtractor):
     hop : float or None, default=None
         Seconds between the starts of windows; None is `window`. The last window ends with the clip.
     level : float or None, default=-20.0
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same features. None leaves
-        clips as they are.
+        {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "float16", "bfloat16"}, default="auto"

@@ -1,10 +1,11 @@
 """Features from music-tagging networks."""
 
 from skspeech._device import computes_bfloat16
+from skspeech._docs import shared
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
-from skspeech.audio.level import DEFAULT_LEVEL
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers._windowed import STATISTICS, WindowedExtractor, pool_windows
 from skspeech.transformers.speaker import choose
 from skspeech.weights import load_weights, weights_key
@@ -39,6 +40,7 @@ _VGG_FRAMES = 187
 _MAX_POWER = 1e30
 
 
+@shared(level=LEVEL)
 class MusicEmbedding(WindowedExtractor):
     """Embed clips with a network that was trained to tag music (musicnn, VGG).
 
@@ -61,9 +63,7 @@ class MusicEmbedding(WindowedExtractor):
     hop : float, default=3.0
         Seconds between the starts of windows. The last window ends with the clip.
     level : float or None, default=-20.0
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same features. None leaves
-        clips as they are.
+        {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"

@@ -6,10 +6,11 @@ from numbers import Real
 
 import numpy as np
 
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
-from skspeech.audio.level import DEFAULT_LEVEL, at_level
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL, at_level
 from skspeech.transformers._windowed import STATISTICS, WindowedExtractor
 from skspeech.weights import load_weights, read_weights, weights_file_key, weights_key
 
@@ -57,6 +58,7 @@ _MODELS = {
 }
 
 
+@shared(level=LEVEL)
 class SpeakerEmbedding(WindowedExtractor):
     """Embed clips with a network that was trained to tell speakers apart.
 
@@ -87,9 +89,7 @@ class SpeakerEmbedding(WindowedExtractor):
         Seconds between the starts of windows; None is half of what `window` is when it is None. The
         last window ends with the clip.
     level : float or None, default=-20.0
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same features. None leaves
-        clips as they are.
+        {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000

@@ -8,10 +8,11 @@ from numbers import Integral, Real
 import numpy as np
 
 from skspeech._device import computes_bfloat16, map_in_threads, n_threads_for
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram, power_to_db, ranges
 from skspeech.audio import SAMPLING_RATE
-from skspeech.audio.level import DEFAULT_LEVEL, at_level
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL, at_level
 from skspeech.transformers import _hub
 from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
 from skspeech.transformers._windowed import WindowedExtractor, Windows, frame_starts
@@ -54,6 +55,7 @@ _ENCODERS = {_SMART_TURN: _Encoder("smart-turn", 80, 384, 4, 6, 1536, 400, stand
 _LAYERS = {_SMART_TURN: (0, 1, 2)}
 
 
+@shared(level=LEVEL)
 class WhisperEmbedding(WindowedExtractor):
     """Embed clips with the encoder of Whisper, which was trained to write speech down.
 
@@ -84,9 +86,7 @@ class WhisperEmbedding(WindowedExtractor):
     hop : float or None, default=None
         Seconds between the starts of windows; None is `window`. The last window ends with the clip.
     level : float or None, default=-20.0
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same features. None leaves
-        clips as they are.
+        {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"

@@ -139,9 +139,7 @@ class MixupCNNClassifier(TrainedClassifier):
     max_time : float or None, default=None
         Seconds for training.
     level : float or None, default=None
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same answers. None leaves
-        clips as they are.
+        {level}
     {clips}
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit.

@@ -89,9 +89,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     max_time : float or None, default=None
         Seconds that `fit` may take. The learning rate falls by the time there is.
     level : float or None, default=-20.0
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same answers. None leaves
-        clips as they are.
+        {level}
     {clips}
     warm_start : bool, default=False
         Go on from what the last `fit` has learnt, with the same classes.

@@ -113,9 +113,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         Seconds that `fit` may take. Each training gets a share of them, and enough to learn
         something: on slow machines fewer networks are trained.
     level : float or None, default=None
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same answers. None leaves
-        clips as they are.
+        {level}
     {clips}
     warm_start : bool, default=False
         Go on from what an earlier `fit` has learnt: its snapshots stay in the choice, and networks
@@ -321,11 +319,12 @@ class RecurrentAttentionClassifier(TrainedClassifier):
             self.snapshots_ = []
         codes, start = data.valid.codes, self._predict_start(data.valid.waveforms)
         if not self._starts_warm:
-            loss, score = (
-                balanced_log_loss(codes, floored_log(start)),
-                balanced_accuracy(start, codes),
+            self._record(
+                network="start",
+                round=0,
+                valid_loss=balanced_log_loss(codes, floored_log(start)),
+                valid_score=balanced_accuracy(start, codes),
             )
-            self._record(network="start", round=0, valid_loss=loss, valid_score=score)
         yield
         seconds = _BEGIN_SECONDS if "keras" in sys.modules else _IMPORT_SECONDS
         if self.max_rounds != 0 and self._time_left() > seconds:

@@ -14,7 +14,7 @@ from skspeech._folds import stratified_folds
 from skspeech._labels import check_groups, check_labels
 from skspeech._sklearn import Interval, StrOptions
 from skspeech.audio import as_clips, in_chunks, iter_waveforms
-from skspeech.audio.level import LEVELS, at_level
+from skspeech.audio.level import LEVEL, LEVELS, at_level
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
 from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
@@ -25,6 +25,7 @@ __all__ = ["PARAGRAPHS", "LabelledWaveforms", "TrainedClassifier", "TrainingData
 _CHUNK_SECONDS = 600.0
 # What the classes say of parameters and attributes that all of them have.
 PARAGRAPHS = {
+    "level": LEVEL,
     "clips": """
 max_duration : float or None, default=30.0
     Read only this many seconds of each clip; None reads all of it.
