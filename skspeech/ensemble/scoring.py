@@ -16,6 +16,7 @@ __all__ = [
     "is_better",
     "log_likelihoods",
     "neg_log_loss",
+    "score_known",
     "standard_error",
 ]
 
@@ -214,8 +215,12 @@ def cross_fitted_score(logs, y, *, score, parts, select, units=None):
     >>> cross_fitted_score(logs, y, score=score, parts=parts, select=select)
     0.5
     """
-    y = np.asarray(y)
     blended = cross_fitted_blend(logs, parts=parts, select=select, units=units)
+    return score_known(blended, np.asarray(y), score)
+
+
+def score_known(blended, y, score):
+    """Score the rows that are known of a blend; NaN where none is."""
     known = ~np.isnan(blended[:, 0])
     return float(score(blended[known], y[known])) if known.any() else float("nan")
 
