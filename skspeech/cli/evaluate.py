@@ -54,7 +54,7 @@ def _evaluate(model, data, as_json, **options):
     if as_json:
         plain = {name: part.as_dict() if part else None for name, part in parts.items()}
         new = plain.pop("new") or {"n_clips": 0, "balanced_accuracy": None}
-        n = None if known.n_trained_on is None else int(known.by_clip.sum())
+        n = known.n_trained_on
         click.echo(to_json({**new, "n_trained_on": n, **plain, "failures": failures}))
     else:
         click.echo(known.text)

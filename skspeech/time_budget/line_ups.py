@@ -38,8 +38,7 @@ PRESETS = ("best", "fast", "autospeech2020")
 # Clips whose headers are read to learn how long clips are here.
 _N_PROBED = 50
 # Where speakers were recorded at levels of their own, the level tells them apart, so some of the
-# extractors and networks keep it. The others hear all clips at one level; held-out clips decide who
-# votes.
+# extractors keep it. The others hear all clips at one level; held-out clips decide who votes.
 _AS_RECORDED = {"level": None}
 # Seconds of each clip that tell whose voice it is.
 _VOICE_SECONDS = 5.0
@@ -321,7 +320,7 @@ def _trained(settings, stage=0):
         ),
         Candidate(
             "mixup-cnn",
-            MixupCNNClassifier(**_AS_RECORDED, **computing),
+            MixupCNNClassifier(**computing),
             where="worker",
             stage=stage,
             cost=0.1,
@@ -329,7 +328,7 @@ def _trained(settings, stage=0):
         ),
         Candidate(
             "recurrent",
-            RecurrentAttentionClassifier(**_AS_RECORDED, **computing),
+            RecurrentAttentionClassifier(**computing),
             where="worker",
             stage=stage + 1,
             cost=0.2,

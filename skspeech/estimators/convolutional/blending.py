@@ -29,9 +29,8 @@ def fit_blend(log_network, log_start, codes):
     """
     members = log_network, log_start
     certainties = np.array([_fit_certainty(member, codes) for member in members])
-    mistakes = np.array([1 - balanced_accuracy(member, codes) for member in members]) + 1 / len(
-        codes
-    )
+    right = np.array([balanced_accuracy(member, codes) for member in members])
+    mistakes = 1 - right + 1 / len(codes)
     return certainties * mistakes[::-1] / mistakes.sum()
 
 
