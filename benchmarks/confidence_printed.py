@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from _machine import machine, versions
+from _report import write_page
 
 from skspeech import datasets
 
@@ -114,14 +114,7 @@ def write(rows, args):
         f"Emo-DB, 7 emotions; preset {args.preset}, {args.time_budget} a training. So few new "
         "speakers show a gross fault only: `confidence.py` draws all pairs.",
     ]
-    about = {**machine(), **versions()}
-    listed = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
-    lines += ["", f"Measured on: {listed}.", ""]
-    print("\n".join(lines))
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "confidence_printed.md").write_text("\n".join(lines))
-    content = {"about": about, "rows": rows}
-    (RESULTS / "confidence_printed.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_page(RESULTS, "confidence_printed", [*lines, ""], rows)
 
 
 if __name__ == "__main__":
