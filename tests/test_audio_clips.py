@@ -227,6 +227,15 @@ def test_content_and_open_files_are_clips(tmp_path, format):
     np.testing.assert_allclose(clips[0].load(0.1, 0.2), clips[4].load(0.1, 0.2))
 
 
+def test_a_memoryview_is_a_file_or_samples(write):
+    path = write("a.wav", noise(0.1), 16_000)
+    samples = noise(0.1)
+    content = memoryview(Path(path).read_bytes())
+    of_file, of_samples = load_waveforms(as_clips([content, memoryview(samples)]))
+    np.testing.assert_array_equal(of_file, load_waveforms([path])[0])
+    np.testing.assert_array_equal(of_samples, samples)
+
+
 def test_an_open_file_is_read_from_its_beginning_each_time(write):
     path = write("a.wav", noise(0.1), 16_000)
     expected = load_waveforms([path])
@@ -452,14 +461,15 @@ def test_bad_sampling_rates(rate):
         (None, "is None"),
         (np.nan, "is the number nan"),
         (3, "is the number 3"),
-        (object(), "is a object"),
+        (object(), "is of type object"),
         ({"label": 1}, r"is a dict with the keys 'label' and no recording"),
         ({"audio": {"array": [0.1], "sampling_rate": 8000}}, r"a row of a table.*row\['audio'\]"),
-        ({"bytes": b"", "path": "a.wav"}, r"no recording in them.*row\['sampling_rate'\]"),
+        ({"bytes": b"", "path": "a.wav"}, r"is an empty file \(0 bytes\)"),
+        ({"array": None, "path": ""}, r"no recording in them.*row\['sampling_rate'\]"),
         ({"array": [0.1, 0.2], "sampling_rate": 0}, "sampling_rate=0"),
         (io.StringIO("text"), "open as text. Open it with mode 'rb'"),
         (io.BytesIO(b""), "is an empty file"),
-        ({0.1, 0.2}, "is a set"),
+        ({0.1, 0.2}, "is of type set"),
         (np.array([True, False]), "booleans"),
         ([True, False], "booleans"),
         (np.array([1j]), "complex"),
@@ -478,7 +488,7 @@ def test_bad_sampling_rates(rate):
         (sparse.csr_matrix(np.eye(3)), "sparse"),
         (np.ma.array([0.1, 0.2], mask=[True, False]), "masked"),
     ],
-    ids=lambda value: repr(value)[:25],
+    ids=lambda value: repr(value)[:25].split(" at ")[0],
 )
 def test_items_that_are_no_clips(item, message):
     with pytest.raises(AudioError, match=rf"\[1\] clip 1: .*{message}") as caught:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +236,15 @@ def test_file_that_is_no_audio(tmp_path, content, message, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
     assert message in reason(path)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".m4a", ".mp3"])
+def test_an_archive_is_one_although_its_content_looks_like_mpeg(tmp_path, suffix, write):
+    recording = Path(write("inside.mp3", noise(1, 16_000)))
+    path = tmp_path / f"a{suffix}"
+    with zipfile.ZipFile(path, "w") as archive:  # stored as it is, not compressed
+        archive.write(recording, "inside.mp3")
+    assert "is a ZIP archive" in reason(path)
 
 
 def test_corrupt_header(write):

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import os
+import re
 import shutil
 import tarfile
 import threading
@@ -100,9 +101,19 @@ def test_folder_that_is_none(tmp_path):
 
 
 def test_folder_without_classes(tmp_path):
-    _write(tmp_path, "1.wav")
-    with pytest.raises(ValueError, match="has no sub-folders"):
+    with pytest.raises(ValueError, match=r"has no sub-folders\. Put"):
         load_audio_folder(tmp_path)
+
+
+def test_the_folder_of_one_class(tmp_path):
+    _write(tmp_path, "happy/1.wav")
+    one_class = tmp_path / "happy"
+    above = re.escape(str(tmp_path))
+    with pytest.raises(ValueError, match=f"has no sub-folders.*give the folder above, '{above}'"):
+        load_audio_folder(one_class)
+    (one_class / "notes").mkdir()
+    with pytest.raises(ValueError, match=f"No audio files in 'notes'.*folder above, '{above}'"):
+        load_audio_folder(one_class)
 
 
 def test_folders_that_are_no_classes(tmp_path):

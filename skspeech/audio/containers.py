@@ -268,7 +268,9 @@ def _as_item(item, sampling_rate, position):
 
 def _is_content(item):
     """Whether it is a file's content and can't be a path."""
-    if isinstance(item, (bytearray, memoryview)):
+    if isinstance(item, memoryview):
+        return item.itemsize == 1  # else samples
+    if isinstance(item, bytearray):
         return True
     return isinstance(item, bytes) and (len(item) > _LONGEST_PATH or b"\0" in item[:_LONGEST_PATH])
 
@@ -298,9 +300,9 @@ def _from_row(row, sampling_rate, position):
     if row.get("array") is not None:
         rate = checked_rate(row.get("sampling_rate", sampling_rate))
         return Clip(_as_waveform(row["array"]), rate, own_name)
-    if row.get("bytes"):
+    if row.get("bytes") is not None:
         return _from_content(bytes(row["bytes"]), own_name)
-    if _is_path(name) and name and row.get("bytes") is None:
+    if _is_path(name) and name:
         return str(os.fsdecode(name))
     if "audio" in row:
         raise ValueError("is a row of a table. Give what it has as its clip: row['audio'].")
@@ -355,7 +357,7 @@ def _as_waveform(item):
 def _check_kind(item, waveform):
     if waveform.ndim == 0:
         is_number = waveform.dtype.kind in "iufcb"
-        what = f"the number {item!r}" if is_number else f"a {type(item).__name__}"
+        what = f"the number {item!r}" if is_number else f"of type {type(item).__name__}"
         raise ValueError(f"is {what}, neither a path nor a waveform.")
     if problem := _problem_of_type(waveform.dtype):
         raise ValueError(problem)

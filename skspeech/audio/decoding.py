@@ -65,6 +65,8 @@ def _open_otherwise(file, path, reasons):
     suffix = "" if path is None else os.path.splitext(path)[1].lower()
     if suffix in _HEADERLESS:
         return libsndfile.LibsndfileSound(file, path)
+    if known := _known_otherwise(_head(file)):
+        raise ValueError(known)  # FFmpeg would find what looks like MPEG in an archive
     import av
 
     sound = None
@@ -124,20 +126,28 @@ _MARKS_OF_TEXT = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 def why_not_audio(file, reasons):
     """The cause, as far as the first bytes tell it, and what the decoders said."""
-    file.seek(0)
-    head = file.read(512) or b""
-    start = head.lower()
-    for mark in _MARKS_OF_TEXT:
-        start = start.removeprefix(mark)
-    start = start.lstrip()
-    for signature, what in _NO_AUDIO:
-        if start.startswith(signature):
-            return what
+    head = _head(file)
+    if known := _known_otherwise(head):
+        return known
     if not head.strip(b"\0"):
         return "begins with zeros only: it was never written to its end, or is not audio."
     if _is_text(head):
         return f"is not audio but text; it begins with {head[:40]!r}."
     return f"is not audio that can be read ({'; '.join(reasons)}); it begins with {head[:16]!r}."
+
+
+def _head(file):
+    file.seek(0)
+    return file.read(512) or b""
+
+
+def _known_otherwise(head):
+    """What a file is that begins like something else than a recording; or an empty string."""
+    start = head.lower()
+    for mark in _MARKS_OF_TEXT:
+        start = start.removeprefix(mark)
+    start = start.lstrip()
+    return next((what for signature, what in _NO_AUDIO if start.startswith(signature)), "")
 
 
 def _is_text(head):

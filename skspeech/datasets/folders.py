@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 
 from skspeech._download import some
 from skspeech._sklearn import StrOptions, validate_params
-from skspeech.audio.formats import AUDIO_EXTENSIONS, is_hidden, loose_recordings, recordings_in
+from skspeech.audio.formats import is_hidden, loose_recordings, recordings_in
 
 __all__ = ["load_audio_folder", "second_level"]
 
@@ -110,8 +110,8 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
     empty = [name for name, clips in clips_of.items() if not clips]
     if empty and (categories is not None or len(empty) == len(target_names)):
         raise ValueError(
-            f"No audio files in {some(empty)} of {str(path)!r}. Each class needs files that end"
-            f" in one of: {' '.join(sorted(AUDIO_EXTENSIONS))}."
+            f"No audio files in {some(empty)} of {str(path)!r}.{_one_level_up(path)} Each class"
+            " needs recordings (.wav, .flac, .mp3, .m4a, .ogg and many others)."
         )
     if empty:
         warnings.warn(
@@ -140,13 +140,23 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
     )
 
 
+def _one_level_up(path):
+    """What to do where recordings lie in a folder itself, as in the folder of one class."""
+    if not loose_recordings(path):
+        return ""
+    return (
+        " Recordings lie in it itself: if it is the folder of one class, give the folder above,"
+        f" {str(path.absolute().parent)!r}."
+    )
+
+
 def _class_folders(path, categories):
     found = sorted(p.name for p in path.iterdir() if p.is_dir() and not is_hidden(p.name))
     if categories is None:
         if not found:
             raise ValueError(
-                f"{str(path)!r} has no sub-folders. Put the clips of each class into a sub-folder"
-                " with the class's name."
+                f"{str(path)!r} has no sub-folders.{_one_level_up(path)} Put the clips of each"
+                " class into a sub-folder with the class's name."
             )
         return found
     missing = sorted(set(categories) - set(found))
