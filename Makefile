@@ -1,5 +1,5 @@
 # make demo   classify real recordings and print a held-out score
-# make test   linter, formatter, doctests, and the tests that guard most
+# make test   linter, formatter, doctests, and the tests that guard most; WORKERS=2 of them at once
 # make test-all   the same with all tests, slow ones too; what continuous integration runs
 # make release-check   build the last commit, install it where there is nothing but what it asks
 #             for, run README's first snippet; FULL=1 also installs what it asks for anew: minutes
@@ -13,6 +13,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 PYTEST_ARGS ?=
+WORKERS ?= 2
 BENCH ?= $(sort $(wildcard benchmarks/bench_*.py))
 
 # The first Python that the pinned packages are known to install on.
@@ -27,11 +28,17 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 demo: weights
 	$(PY) examples/quick_start.py
 
+# Files of tests share out the cores; what watches the clock, processes or threads comes afterwards.
+define run_tests
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not alone$(1)" $(PYTEST_ARGS)
+	$(PY) -m pytest -m "alone$(1)" $(PYTEST_ARGS)
+endef
+
 test: lint weights
-	$(PY) -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(call run_tests, and not slow)
 
 test-all: lint weights
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(call run_tests)
 
 lint: install
 	$(VENV)/bin/ruff check .

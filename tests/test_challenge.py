@@ -32,6 +32,8 @@ from skspeech.metrics import area_under_learning_curve
 from skspeech.time_budget import TimeBudgetClassifier
 from skspeech.transformers.speaker import SpeakerEmbedding
 
+pytestmark = pytest.mark.alone
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "autospeech"
 
 

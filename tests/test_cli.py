@@ -44,7 +44,7 @@ INTERRUPTIBLE = [
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "from skspeech.cli import main; sys.exit(main())",
 ]
-pytestmark = pytest.mark.usefixtures("quick_map")
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("quick_map")]
 fit_module = importlib.import_module("skspeech.cli.fit")
 COMMAND = [sys.executable, "-m", "skspeech"]
 

@@ -57,7 +57,7 @@ X, y = load_iris(return_X_y=True)
 X_digits, y_digits = load_digits(return_X_y=True)
 LINEAR = ("linear", LogisticRegression(max_iter=1000))
 BAYES = ("bayes", GaussianNB())
-pytestmark = pytest.mark.usefixtures("no_repeats")
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("no_repeats")]
 SLACK = 2.5  # the promise allows one second; nothing is tried twice, and machines may be busy
 
 

@@ -46,7 +46,7 @@ from skspeech.time_budget.workers.pools import ExecutorPool
 from skspeech.time_budget.workers.process import WorkerProcess, kill_marked, new_mark
 from skspeech.time_budget.workers.tasks import quiet_fits
 
-pytestmark = pytest.mark.usefixtures("no_repeats")
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("no_repeats")]
 TESTS = str(Path(__file__).parent)
 
 
