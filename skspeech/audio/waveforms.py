@@ -305,19 +305,35 @@ def _resample(blocks, rate, target):
         yield last if len(last) else pending[:1]
 
 
-def _gather(chunks, span, expected, target):
-    """One array of the span's samples; shorter where the file ends before its header says."""
-    waveform = np.empty(expected, dtype=np.float32)
-    seen, n_filled = 0, 0
+def stream(blocks, span, rate, target):
+    """The samples of a span as :func:`decode` gives them, in blocks as they come."""
+    ends = _Ends()
+    yield from _wanted(_resample(ends.watch(blocks, no_waiting), rate, target), span)
+    if ends.damage is not None:
+        raise ends.damage
+
+
+def _wanted(chunks, span):
+    """What the span keeps of resampled chunks."""
+    seen, n_given = 0, 0
     for chunk in chunks:
         wanted = chunk[max(0, span.skip - seen) :]
         if span.n_samples is not None:
-            wanted = wanted[: span.n_samples - n_filled]
+            wanted = wanted[: span.n_samples - n_given]
+        seen += len(chunk)
+        n_given += len(wanted)
+        yield wanted
+
+
+def _gather(chunks, span, expected, target):
+    """One array of the span's samples; shorter where the file ends before its header says."""
+    waveform = np.empty(expected, dtype=np.float32)
+    n_filled = 0
+    for wanted in _wanted(chunks, span):
         if n_filled + len(wanted) > len(waveform):
             check_duration((n_filled + len(wanted)) / target)
             waveform.resize(max(n_filled + len(wanted), len(waveform) * 3 // 2), refcheck=False)
         waveform[n_filled : n_filled + len(wanted)] = wanted
-        seen += len(chunk)
         n_filled += len(wanted)
     if n_filled < len(waveform) // 2:
         return waveform[:n_filled].copy()
