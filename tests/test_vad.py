@@ -276,3 +276,37 @@ def test_real_recordings_keep_their_speech(data_home):
     assert np.median(kept / lengths) < 1.5
     energies = [np.sum(t**2) / np.sum(w**2) for t, w in zip(trimmed, originals)]
     assert np.median(energies) > 0.95
+
+
+# Sound that comes bit by bit ----------------------------------------------------------------------
+
+
+def _in_bits(sound, sizes, **options):
+    follower, bits = vad.SpeechFollower(device="cpu", **options), []
+    edges = np.cumsum([0, *sizes * len(sound)])
+    for start, end in zip(edges[edges < len(sound)], edges[1:]):
+        bits.append(follower(sound[start:end]))
+    return np.concatenate(bits)
+
+
+def test_a_follower_hears_what_the_network_hears(clip):
+    network = shared_network("silero-vad", torch.device("cpu"), vad._load_network)
+    with torch.inference_mode():
+        expected = network([torch.from_numpy(clip)])[0].numpy()
+    found = _in_bits(clip, [len(clip)], level=None)
+    np.testing.assert_allclose(found, expected[: len(found)], atol=1e-5)
+    assert len(found) == len(clip) // 512
+
+
+@pytest.mark.parametrize("sizes", [[100], [511, 1, 2000], [16_000]])
+def test_a_follower_does_not_care_how_sound_is_cut(clip, sizes):
+    whole = _in_bits(clip, [len(clip)])
+    np.testing.assert_allclose(_in_bits(clip, sizes), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1, 0), (0.003, 0), (0.003, 0.2)])
+def test_a_follower_finds_speech_at_any_level(clip, gain, offset):
+    said = _in_bits((clip * gain + offset).astype("f4"), [4000]) > 0.5
+    seconds = (np.arange(len(said)) + 0.5) * FRAME
+    true = ((seconds > 1) & (seconds < 2.5)) | ((seconds > 4) & (seconds < 5))
+    assert np.mean(said == true) > 0.9

@@ -91,6 +91,7 @@ class Commands(click.Group):
         "fit",
         "cross-validate",
         "predict",
+        "timeline",
         "evaluate",
         "report",
         "embed",
