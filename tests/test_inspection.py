@@ -124,7 +124,7 @@ def test_the_display_shows_both(beep):
     display = OcclusionDisplay.from_estimator(
         Ear().fit(), beep, label="beep", n_times=10, n_bands=4, ax=ax
     )
-    np.testing.assert_allclose(display.image_.get_array(), display.result.effect)
+    np.testing.assert_allclose(np.ravel(display.image_.get_array()), display.result.effect.ravel())
     low, high = display.image_.get_clim()
     assert low == -high == -display.result.effect.max()
     assert display.ax_ is ax
