@@ -1,9 +1,9 @@
 """Who speaks when, and what is said when, in an hour that was put together from single words?
 
 Takes of the spoken digits (FSDD) that no model was trained on are put one after another, with
-pauses: stretches of a few seconds of one speaker, or of one digit by all speakers. So every border
-is known. For each task and model, the hour is written as a file, and `skspeech.timeline` is asked
-with its defaults, in a process of its own:
+pauses (noise at -80 dB): stretches of 2 to 10 s of one speaker, or of one digit by all speakers. So
+every border is known. For each task and model, the hour is written as a file, and
+`skspeech.timeline` is asked with its defaults, in a process of its own:
 
     python benchmarks/timeline.py                    # the hour: minutes
     python benchmarks/timeline.py --minutes 5
@@ -116,7 +116,7 @@ def make_hour(waveforms, labels, seconds, seed):
         if rng.random() < 0.2:
             add(np.zeros(round(rng.uniform(1, 3) * RATE), dtype=np.float32))
     sound = np.concatenate(parts)
-    sound += rng.normal(scale=1e-3, size=len(sound)).astype(np.float32)
+    sound += rng.normal(scale=1e-4, size=len(sound)).astype(np.float32)
     return np.clip(sound, -1, 1), words
 
 

@@ -101,14 +101,14 @@ def test_known_stretches_are_found(model, recording):
     assert found["label"].tolist() == [label for _, _, label in stretches]
     borders = [end for _, end, _ in stretches[:-1]]
     errors = np.abs(found["end"].to_numpy()[:-1] - borders)
-    assert errors.max() <= (0.5 + 0.125) / 2
+    assert errors.max() <= (0.5 + 0.25) / 2
     duration = len(waveform) / 16_000
     rows = found[["start", "end", "label"]].itertuples(index=False)
     assert np.mean(frames(rows, duration) == frames(stretches, duration)) > 0.95
     assert found["start"].iloc[0] == 0
     assert found["end"].iloc[-1] == pytest.approx(duration)
     assert found["probability"].between(0.5, 1).all()
-    assert found.attrs == {"recording": "clip 0", "duration": duration, "window": 0.5, "hop": 0.125}
+    assert found.attrs == {"recording": "clip 0", "duration": duration, "window": 0.5, "hop": 0.25}
 
 
 @pytest.mark.parametrize("smoothing", ["viterbi", "median"])
@@ -396,7 +396,7 @@ def test_silence_has_no_label(listens):
     moments = list(
         iter_timeline(Levels().fit(), [steps((1, 2), (0, 2))], window=0.5, speech_only=True)
     )
-    assert moments[0][:3] == (0.0, 0.125, 1)
+    assert moments[0][:3] == (0.0, 0.25, 1)
     assert moments[-1].label is None
     assert np.isnan(moments[-1].probability)
 
@@ -500,7 +500,7 @@ def test_the_code_in_the_guide_runs(model, recording, tmp_path, monkeypatch, cap
     assert namespace["text"].startswith("SPEAKER talk 1 ")
     assert {path.name for path in tmp_path.iterdir()} >= {"talk.TextGrid", "labels.txt"}
     moments = re.findall(r"^(\d+\.\d\d) s: (\w+)$", capsys.readouterr().out, re.MULTILINE)
-    assert len(moments) == pytest.approx(len(waveform) / 16_000 / 0.25, abs=1)
+    assert len(moments) == pytest.approx(len(waveform) / 16_000 / 0.5, abs=1)
 
 
 # -- Formats ---------------------------------------------------------------------------------------

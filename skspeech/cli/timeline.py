@@ -52,7 +52,7 @@ _NAME_THEIR_RECORDING = ("table", "rttm")
 @click.option(
     "--hop",
     type=SECONDS,
-    help="Seconds between the starts of windows; by default a quarter of a window.",
+    help="Seconds between the starts of windows; by default half a window.",
 )
 @click.option(
     "--switching-cost",

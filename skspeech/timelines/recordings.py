@@ -19,7 +19,7 @@ __all__ = ["iter_timeline", "timeline"]
 
 _USUAL_WINDOW = 3.0  # seconds, for models that don't know how long their clips were
 _SHORTEST_WINDOW = 0.2
-_HOPS_A_WINDOW = 4
+_HOPS_A_WINDOW = 2
 _SECONDS_TOGETHER = 240.0  # of windows that the model is asked about at once
 _LITTLE_SPEECH = 0.05  # share of a recording that makes one doubt whether it is one of speech
 
@@ -71,8 +71,8 @@ def timeline(
         on, where it knows (``clip_duration_`` of :class:`~skspeech.TimeBudgetClassifier`), and
         otherwise 3 seconds.
     hop : float or "auto", default="auto"
-        Seconds between the starts of windows, which is also how fine borders are. ``"auto"`` is a
-        quarter of a window.
+        Seconds between the starts of windows, which is also how fine borders are. ``"auto"`` is
+        half a window.
     smoothing : {"viterbi", "median"} or None, default="viterbi"
         How neighbours are brought to agree: by the most probable sequence of labels where each
         change costs something, by the median over as long as a window before and after, or not.
@@ -230,7 +230,7 @@ def iter_timeline(
     ...     if moment.end > 1:
     ...         break
     >>> moment.start, moment.end
-    (1.0, 1.125)
+    (1.0, 1.25)
     """
     window, hop = _check_lengths(model, window, hop)
     lag = window if lag == "auto" else lag
