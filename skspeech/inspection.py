@@ -88,7 +88,7 @@ def occlusion(model, clip, *, label=None, n_times=20, n_bands=1):
     >>> tones = make_tones(20, n_classes=2, duration=0.5, random_state=0)
     >>> model = make_pipeline(SpectralStatistics(), GaussianNB()).fit(tones.data, tones.target)
     >>> found = occlusion(model, tones.data[0], n_times=5)
-    >>> found.effect.shape, found.times.tolist()
+    >>> found.effect.shape, found.times.round(1).tolist()
     ((1, 5), [0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
     """
     if not hasattr(model, "predict_proba") or not hasattr(model, "classes_"):

@@ -516,6 +516,7 @@ def test_timelines_for_other_programs(model, talks, run, tmp_path):
     assert run(*arguments, "-o", folder, "--overwrite")[0] == 0
 
 
+@pytest.mark.filterwarnings("default:.*The part before that is used")
 def test_recordings_without_a_timeline_are_told_about_and_the_others_go_on(model, talks, run):
     (talks / "bad.wav").write_text("no sound at all")
     soundfile.write(talks / "cut.flac", np.random.default_rng(0).normal(0, 0.1, 160_000), 16_000)

@@ -43,17 +43,17 @@ def model(tones):
 
 
 @pytest.fixture(scope="module")
-def recording(tones):
+def recording():
     """A waveform of stretches of one tone, and where they are: rows of start, end, label."""
-    waveforms, labels = tones
+    bunch = make_tones(9, n_classes=3, duration=4.0, random_state=1)
     rng = np.random.default_rng(1)
     parts, stretches, position = [], [], 0.0
-    for label in [*"ABCBCAC"]:
-        name = NAMES["ABC".index(label)]
-        n = rng.integers(3, 9)
-        parts += [waveforms[i] for i in rng.choice(np.flatnonzero(labels == name), n)]
-        stretches.append((position, position + n / 2, name))
-        position += n / 2
+    for code in (0, 1, 2, 1, 2, 0, 2):
+        seconds = rng.integers(3, 9) / 2
+        whole = bunch.data[rng.choice(np.flatnonzero(bunch.target == code))]
+        parts.append(whole[: round(seconds * 16_000)])
+        stretches.append((position, position + seconds, str(NAMES[code])))
+        position += seconds
     return np.concatenate(parts), stretches
 
 

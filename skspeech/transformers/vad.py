@@ -19,8 +19,10 @@ __all__ = ["SpeechFollower", "VoiceActivityTrimmer"]
 
 # Seconds of audio that go through the network together.
 _CHUNK_SECONDS = 120.0
-# A follower hears sound at its level in about as many seconds before.
-_LEVEL_SECONDS = 30.0
+# A follower hears sound at its level in about as many seconds before. In a long row of short words
+# the network remembers the pauses, and at the level of clips it misses every other word.
+_LEVEL_SECONDS = 10.0
+_FOLLOWED_LEVEL = -14.0
 # Speech that has begun goes on while its probability is no further than this below the threshold.
 _HYSTERESIS = 0.15
 
@@ -268,9 +270,9 @@ class SpeechFollower:
 
     Parameters
     ----------
-    level : float or None, default=-20.0
+    level : float or None, default=-14.0
         Level in decibels of full scale (root mean square) at which the network hears the sound, by
-        its level in the half minute before. None is the level of the recording.
+        its level in the ten seconds before. None is the level of the recording.
     device : str or torch.device, default="auto"
         ``"auto"`` is a GPU where there is one, else the CPU.
 
@@ -295,7 +297,7 @@ class SpeechFollower:
 
     frame_length = 512
 
-    def __init__(self, *, level=DEFAULT_LEVEL, device="auto"):
+    def __init__(self, *, level=_FOLLOWED_LEVEL, device="auto"):
         self.level = level
         self.device = resolve_device(device)
         self._network = shared_network("silero-vad", self.device, _load_network)
