@@ -124,8 +124,9 @@ def measure(model, file, warm_up, words, folder):
     """Ask in a process of its own, and compare with what is known."""
     answer = folder / "answer.json"
     code = "import runpy, sys; runpy.run_path(sys.argv[1])['ask'](*sys.argv[2:])"
-    arguments = [__file__, model, file, answer, json.dumps(warm_up)]
-    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True)
+    arguments = [Path(__file__).resolve(), model, file, answer, json.dumps(warm_up)]
+    here = Path(__file__).parent  # where its imports are
+    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, cwd=here)
     found = json.loads(answer.read_text())
     scores = score(words, found.pop("segments"))
     return {**scores, **found}
