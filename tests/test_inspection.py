@@ -32,7 +32,9 @@ class Ear(ClassifierMixin, BaseEstimator):
         t = np.arange(len(x)) / RATE
         tone = np.exp(2j * np.pi * self.frequency * t)
         # In short pieces, so that phases don't matter.
-        return np.mean([abs(np.mean(p * q)) for p, q in zip(_pieces(x), _pieces(tone))])
+        return np.mean(
+            [abs(np.mean(p * q)) for p, q in zip(_pieces(x), _pieces(tone), strict=True)]
+        )
 
 
 def _pieces(x):

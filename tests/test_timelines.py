@@ -568,7 +568,7 @@ def test_textgrid(segments):
     assert starts[0] == 0
     assert starts[1:] == ends[:-1], "no gaps"
     assert ends[-1] == 3620.25
-    assert all(a < b for a, b in zip(starts, ends))
+    assert all(a < b for a, b in zip(starts, ends, strict=True))
     labelled = [(float(f[1]), f[3].replace('""', '"')) for f in found if f[3]]
     assert [label for _, label in labelled] == [one_line(label) for label in AWKWARD]
     assert [start for start, _ in labelled] == pytest.approx(segments["start"])

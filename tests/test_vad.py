@@ -71,7 +71,7 @@ def test_network_agrees_with_the_packages_own(clip):
     clips = [clip[: 512 * 150], clip[10_000:30_001], clip[20_000:20_100]]
     with torch.inference_mode():
         together = network([torch.from_numpy(c) for c in clips])
-        for waveform, found in zip(clips, together):
+        for waveform, found in zip(clips, together, strict=True):
             padded = np.pad(waveform, (0, -len(waveform) % 512))
             original.reset_states()
             expected = [
@@ -171,7 +171,7 @@ def test_neighbours_and_chunks_do_not_matter(clip, monkeypatch):
     together = VoiceActivityTrimmer().transform(clips)
     assert together.dtype == object
     monkeypatch.setattr(vad, "_CHUNK_SECONDS", 0.1)
-    for waveform, alone in zip(together, VoiceActivityTrimmer().transform(clips)):
+    for waveform, alone in zip(together, VoiceActivityTrimmer().transform(clips), strict=True):
         np.testing.assert_array_equal(waveform, alone)
 
 
@@ -273,7 +273,7 @@ def test_real_recordings_keep_their_speech(data_home):
     kept = np.array([len(w) for w in trimmed])
     # The seconds of silence are gone, the words are not.
     assert np.median(kept / lengths) < 1.5
-    energies = [np.sum(t**2) / np.sum(w**2) for t, w in zip(trimmed, originals)]
+    energies = [np.sum(t**2) / np.sum(w**2) for t, w in zip(trimmed, originals, strict=True)]
     assert np.median(energies) > 0.95
 
 
@@ -283,7 +283,7 @@ def test_real_recordings_keep_their_speech(data_home):
 def _in_bits(sound, sizes, **options):
     follower, bits = vad.SpeechFollower(device="cpu", **options), []
     edges = np.cumsum([0, *sizes * len(sound)])
-    for start, end in zip(edges[edges < len(sound)], edges[1:]):
+    for start, end in zip(edges[edges < len(sound)], edges[1:], strict=False):
         bits.append(follower(sound[start:end]))
     return np.concatenate(bits)
 
@@ -318,9 +318,11 @@ def test_a_follower_does_not_lose_words_of_a_long_row(data_home):
     rng = np.random.default_rng(0)
     words = load_waveforms([digits.data[i] for i in rng.choice(len(digits.data), 100)])
     pauses = [np.zeros(rng.integers(1000, 5000), "f4") for _ in words]
-    row = np.concatenate([part for pair in zip(words, pauses) for part in pair])
+    row = np.concatenate([part for pair in zip(words, pauses, strict=True) for part in pair])
     row += rng.normal(scale=1e-4, size=len(row)).astype("f4")
-    true = np.concatenate([part for w, p in zip(words, pauses) for part in (w == w, p == 1)])
+    true = np.concatenate(
+        [part for w, p in zip(words, pauses, strict=True) for part in (w == w, p == 1)]
+    )
     said = _in_bits(row, [16_000]) > 0.5
     true = true[: len(said) * 512].reshape(-1, 512).mean(axis=1) > 0.5
     assert said[true].mean() > 0.75
