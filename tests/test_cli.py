@@ -116,6 +116,7 @@ def test_help_names_every_command(run):
         "fit",
         "cross-validate",
         "predict",
+        "timeline",
         "evaluate",
         "report",
         "embed",
@@ -486,6 +487,69 @@ def test_bad_clips_are_told_in_their_place_and_the_others_go_on(
         assert "no such file" in err
         found = [line.split()[0] for line in out.splitlines()]
     assert found == classifier.predict(good).tolist()
+
+
+# -- timeline --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def talks(words, tmp_path):
+    """Two recordings of one word after the other, in a folder."""
+    root = tmp_path / "talks"
+    root.mkdir()
+    for name, codes in (("one", [0, 1]), ("two", [2, 0, 1])):
+        clips = [words.data[i] for code in codes for i in np.flatnonzero(words.target == code)]
+        soundfile.write(root / f"{name}.wav", np.concatenate(clips), 16_000)
+    return root
+
+
+TALKS = ("--window", "0.7", "--all-sound")
+
+
+def test_timeline_to_read(classifier, model, talks, run):
+    status, out, err = run("timeline", model, talks, *TALKS)
+    assert (status, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert {row[-1] for row in rows} == {str(talks / "one.wav"), str(talks / "two.wav")}
+    assert {row[2] for row in rows} <= set(classifier.classes_)
+    found = skspeech.timeline(classifier, talks / "one.wav", window=0.7, speech_only=False)
+    assert [float(row[1]) for row in rows][: len(found)] == pytest.approx(found["end"], abs=0.01)
+
+
+def test_timelines_for_other_programs(model, talks, run, tmp_path):
+    one = talks / "one.wav"
+    for form, start in [("csv", "start,end,label"), ("vtt", "WEBVTT"), ("rttm", "SPEAKER one 1 ")]:
+        status, out, _ = run("timeline", model, one, "--format", form, *TALKS)
+        assert status == 0
+        assert out.startswith(start)
+    folder = tmp_path / "grids"
+    arguments = ("timeline", model, talks, "--format", "textgrid", *TALKS)
+    status, _, err = run(*arguments)
+    assert status == 2
+    assert "Name a folder for them: --output FOLDER" in err
+    assert run(*arguments, "-o", folder)[0] == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["one.TextGrid", "two.TextGrid"]
+    status, _, err = run(*arguments, "-o", folder)
+    assert status == 2
+    assert "--overwrite" in err
+    assert run(*arguments, "-o", folder, "--overwrite")[0] == 0
+
+
+@pytest.mark.filterwarnings("default:.*The part before that is used")
+def test_recordings_without_a_timeline_are_told_about_and_the_others_go_on(model, talks, run):
+    (talks / "bad.wav").write_text("no sound at all")
+    soundfile.write(talks / "cut.flac", np.random.default_rng(0).normal(0, 0.1, 160_000), 16_000)
+    (talks / "cut.flac").write_bytes((talks / "cut.flac").read_bytes()[:150_000])
+    status, out, err = run("timeline", model, talks, *TALKS)
+    assert status == 1
+    assert "bad.wav: is not audio but text" in err
+    assert re.search("cut.flac is damaged .* The part before that is used", err)
+    assert "1 of 4 recordings could not be read" in err
+    assert {line.split()[-1].rpartition("/")[2] for line in out.splitlines()} == {
+        "one.wav",
+        "two.wav",
+        "cut.flac",
+    }
 
 
 def test_predictions_come_before_the_next_clip_is_named(model, folder):

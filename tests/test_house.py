@@ -13,7 +13,8 @@ PACKAGE = Path(skspeech.__file__).parent
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"challenge", "report"},
+    {"challenge", "report", "timelines"},
+    {"inspection"},
     {"persistence", "plotting"},
     {"candidates", "selection", "utils"},
     {"time_budget"},

@@ -1,8 +1,10 @@
 """What a clip is: one recording, decoded when asked; and sequences of them."""
 
 import collections.abc
+import contextlib
 import copy
 import io
+import math
 import numbers
 import os
 import threading
@@ -10,7 +12,7 @@ import warnings
 
 import numpy as np
 
-from skspeech.audio.decoding import load_sound, open_sound
+from skspeech.audio.decoding import load_sound, open_sound, stream_sound
 from skspeech.audio.errors import printable
 from skspeech.audio.files import FILE_KEYS, digest_array, digest_file
 from skspeech.audio.waveforms import (
@@ -23,6 +25,7 @@ from skspeech.audio.waveforms import (
     no_waiting,
     note_on_integers,
     plan,
+    stream,
 )
 
 __all__ = ["Clip", "Clips"]
@@ -193,6 +196,61 @@ class Clip:
         for note in notes:
             warnings.warn(f"{printable(self.name)} {note}", stacklevel=2)
         return waveform
+
+    def blocks(self, sampling_rate=SAMPLING_RATE):
+        """Decode, mix down and resample a part at a time: hours of it fit into little memory.
+
+        Parameters
+        ----------
+        sampling_rate : float, default=16000
+            Samples per second of the result (Hz).
+
+        Yields
+        ------
+        ndarray of shape (n_samples,), float32
+            One after the other they are what :meth:`load` returns, without its limit of 6 hours.
+            Those of a waveform in memory may be parts of it: don't write to them.
+
+        Raises
+        ------
+        OSError, ValueError
+            As :meth:`load`; where a recording is damaged, after what is good of it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skspeech.audio import as_clips
+        >>> clip = as_clips([(np.zeros(800_000), 8000)])[0]
+        >>> sum(len(block) for block in clip.blocks())
+        1600000
+        """
+        target = checked_rate(sampling_rate)
+        offset, duration = self._excerpt
+        n_left = math.inf if duration is None else max(1, round(duration * target))
+        with contextlib.closing(self._blocks(target, offset)) as blocks:
+            for block in blocks:
+                if len(block):
+                    yield block if len(block) <= n_left else block[:n_left]
+                n_left -= len(block)
+                if n_left <= 0:
+                    return
+
+    def _blocks(self, target, offset):
+        def note(remark):
+            warnings.warn(f"{printable(self.name)} {remark}", stacklevel=2)
+
+        if isinstance(self._source, np.ndarray):
+            rate = self._played_at(self._sampling_rate)
+            if remark := note_on_integers(self._source):
+                note(remark)
+            span = plan(len(self._source), rate, target, offset, math.inf)
+            yield from stream(
+                blocks_of_array(self._source, span.start, span.stop), span, rate, target
+            )
+            return
+        with open_sound(self._source) as sound:
+            rate = self._played_at(checked_rate(sound.sampling_rate))
+            yield from stream_sound(sound, rate, target, offset, note)
 
     def _load(self, max_duration, offset, sampling_rate, wait_turn, note):
         first, duration = self._excerpt

@@ -16,6 +16,7 @@ from skspeech.audio.waveforms import (
     check_duration,
     decode,
     plan,
+    stream,
 )
 
 __all__ = []
@@ -196,6 +197,14 @@ def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
             f"{span.n_samples / target:.2f} s: a download or a copy may have broken off."
         )
     return waveform
+
+
+def stream_sound(sound, rate, target, offset, note):
+    """The same from `offset` to the end, however far that is, in blocks."""
+    if sound.note is not None:
+        note(sound.note)
+    span = plan(sound.n_frames if sound.is_exact else None, rate, target, offset, math.inf)
+    yield from stream(mono_blocks(sound, span.start, span.stop, note), span, rate, target)
 
 
 def mono_blocks(sound, start, stop, note):

@@ -6,7 +6,7 @@ import numpy as np
 
 from skspeech._sklearn import Interval
 
-__all__ = ["DEFAULT_LEVEL", "LEVEL", "LEVELS", "at_level"]
+__all__ = ["DEFAULT_LEVEL", "LEVEL", "LEVELS", "MAX_GAIN_DB", "at_level"]
 
 DEFAULT_LEVEL = -20.0
 """Decibels of full scale (root mean square) that clips are brought to before a model hears them."""
@@ -24,7 +24,7 @@ LEVELS = [Interval(Real, -60, 0, closed="both"), None]
 # Samples of a period of 20 Hz: the mean of fewer is part of the sound.
 _SHORTEST_PERIOD = 800
 # What is quieter than this below the level is raised no further: it is noise, if it is anything.
-_MAX_GAIN_DB = 60.0
+MAX_GAIN_DB = 60.0
 
 
 def at_level(waveform, level):
@@ -49,5 +49,5 @@ def at_level(waveform, level):
     # What rounding leaves of a constant is no sound.
     if power <= (1e-6 * float(np.abs(waveform).max())) ** 2:
         return np.zeros_like(waveform)
-    gain = min(10 ** (level / 20) / np.sqrt(power), 10 ** (_MAX_GAIN_DB / 20))
+    gain = min(10 ** (level / 20) / np.sqrt(power), 10 ** (MAX_GAIN_DB / 20))
     return centred * np.float32(gain)

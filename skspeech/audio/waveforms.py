@@ -3,6 +3,7 @@
 import collections
 import math
 import numbers
+import warnings
 
 import numpy as np
 import soxr
@@ -316,19 +317,68 @@ def _resample(blocks, rate, target):
         yield last if len(last) else pending[:1]
 
 
-def _gather(chunks, span, expected, target):
-    """One array of the span's samples; shorter where the file ends before its header says."""
-    waveform = np.empty(expected, dtype=np.float32)
-    seen, n_filled = 0, 0
+def stream(blocks, span, rate, target):
+    """The samples of a span as :func:`decode` gives them, in blocks as they come."""
+    ends = _Ends()
+    yield from _wanted(_resample(ends.watch(blocks, no_waiting), rate, target), span)
+    if ends.damage is not None:
+        raise ends.damage
+
+
+def follow(blocks, rate, target=SAMPLING_RATE):
+    """Mono samples at `target` Hz of sound that comes in blocks, without waiting for the next.
+
+    Parameters
+    ----------
+    blocks : iterable of array-like of shape (n_samples,) or (n_samples, n_channels)
+        Floats in [-1, 1], or integers of their full range.
+    rate, target : float
+        Sampling rates (Hz).
+
+    Yields
+    ------
+    ndarray of shape (n,), float32
+        What each block adds.
+    """
+    mixer = Mixer(lambda remark: warnings.warn(f"The sound {remark}", stacklevel=4))
+    resampler = None
+    if rate != target:
+        resampler = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        block = np.asarray(block)
+        if block.ndim not in (1, 2) or block.dtype.kind not in "fiu":
+            raise ValueError(
+                f"A block of shape {block.shape} and type {block.dtype} is no sound: numbers of "
+                "shape (n_samples,) or (n_samples, n_channels) were expected."
+            )
+        if block.size:
+            mono = mixer.mono(as_float(block.reshape(len(block), -1)))
+            yield mono if resampler is None else resampler.resample_chunk(mono)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+
+
+def _wanted(chunks, span):
+    """What the span keeps of resampled chunks."""
+    seen, n_given = 0, 0
     for chunk in chunks:
         wanted = chunk[max(0, span.skip - seen) :]
         if span.n_samples is not None:
-            wanted = wanted[: span.n_samples - n_filled]
+            wanted = wanted[: span.n_samples - n_given]
+        seen += len(chunk)
+        n_given += len(wanted)
+        yield wanted
+
+
+def _gather(chunks, span, expected, target):
+    """One array of the span's samples; shorter where the file ends before its header says."""
+    waveform = np.empty(expected, dtype=np.float32)
+    n_filled = 0
+    for wanted in _wanted(chunks, span):
         if n_filled + len(wanted) > len(waveform):
             check_duration((n_filled + len(wanted)) / target)
             waveform.resize(max(n_filled + len(wanted), len(waveform) * 3 // 2), refcheck=False)
         waveform[n_filled : n_filled + len(wanted)] = wanted
-        seen += len(chunk)
         n_filled += len(wanted)
     if n_filled < len(waveform) // 2:
         return waveform[:n_filled].copy()

@@ -28,6 +28,7 @@ from skspeech.cli import (  # noqa: F401
     info,
     predict,
     report,
+    timeline,
     weights,
 )
 from skspeech.cli.common import INTERRUPTED, MISTAKE, PARTIAL, say, skspeech

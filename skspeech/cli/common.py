@@ -106,6 +106,7 @@ class Commands(click.Group):
         "fit",
         "cross-validate",
         "predict",
+        "timeline",
         "evaluate",
         "report",
         "embed",

@@ -152,6 +152,9 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
     remarks_ : list of str
         What is worth knowing of the data: without `groups`, and with time left, whether clips of
         new voices would be recognised worse.
+    clip_duration_ : float
+        Seconds of a longish training clip, which three of four are not longer than; NaN where `X`
+        is a table. :func:`skspeech.timeline` cuts windows of that length.
     timing_ : dict of str to float
         Seconds spent in ``embedding``, ``candidates``, ``refit`` and ``selection``; ``overhead``,
         in which no candidate, embedding or refit ran; ``total``.
@@ -444,6 +447,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
                 )
                 state = None
         if state is None:
+            self.clip_duration_ = np.nan
             splits = make_splits(self.cv, X, y, codes, classes, groups, seed)
             if self.warm_start:
                 fingerprint = joblib.hash((X, y, groups, sample_weight, splits))
@@ -576,6 +580,10 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
                 time_budget=np.inf if any_time else self.time_budget,
             )
 
+        # What candidates of others take may be a table.
+        if "auto" in self.candidates or getattr(X, "ndim", 1) == 1:
+            with contextlib.suppress(ValueError, TypeError):
+                self.clip_duration_ = inputs.clip_duration(X)
         return gather_candidates(self.candidates, line_up)
 
     def __getstate__(self):

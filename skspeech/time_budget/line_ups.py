@@ -15,7 +15,6 @@ from sklearn.utils import check_random_state
 from skspeech._folds import stratified_folds
 from skspeech._stopping import Stopped, stoppable
 from skspeech._voices import find_voices, warn_of_voices
-from skspeech.audio import as_clips
 from skspeech.estimators.augmented import AugmentedClassifier
 from skspeech.estimators.convolutional import MixupCNNClassifier
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
@@ -23,6 +22,7 @@ from skspeech.estimators.fine_tuned import FineTunedSpeakerClassifier
 from skspeech.estimators.logistic import WideLogisticRegression
 from skspeech.estimators.recurrent import RecurrentAttentionClassifier
 from skspeech.time_budget.candidates import Candidate
+from skspeech.time_budget.inputs import clip_duration
 from skspeech.time_budget.workers.tasks import set_random_states
 from skspeech.transformers.keyword import KeywordEmbedding
 from skspeech.transformers.music import MusicEmbedding
@@ -35,8 +35,6 @@ __all__ = ["PRESETS", "default_candidates", "group_by_voice", "remark_on_voices"
 
 PRESETS = ("best", "fast", "autospeech2020")
 
-# Clips whose headers are read to learn how long clips are here.
-_N_PROBED = 50
 # Where speakers were recorded at levels of their own, the level tells them apart, so some of the
 # extractors keep it. The others hear all clips at one level; held-out clips decide who votes.
 _AS_RECORDED = {"level": None}
@@ -113,7 +111,7 @@ def default_candidates(
     make = {"best": _best, "fast": _fast, "autospeech2020": _autospeech2020}[preset]
     line_up = [
         candidate
-        for candidate in make(_typical_duration(X), settings, time_budget)
+        for candidate in make(np.nan_to_num(clip_duration(X)), settings, time_budget)
         if len(y) * (candidate.cost or 0.0) + candidate.startup < time_budget / 2
     ]
     if random_state is not None:
@@ -188,19 +186,6 @@ def remark_on_voices(all_features, codes, score, random_state):
         proba[known] = np.nan_to_num(proba[known])
         probas.append(proba)
     return warn_of_voices(*probas, codes, voices, score=score)
-
-
-def _typical_duration(X):
-    """Seconds of a longish clip: the third quartile over some clips, unreadable ones left out."""
-    clips = as_clips(X)
-    picked = np.unique(np.linspace(0, len(clips) - 1, _N_PROBED).astype(int))
-    durations = []
-    for index in picked:
-        try:
-            durations.append(clips[int(index)].duration())
-        except (OSError, ValueError):
-            continue  # the candidates will say so, for all bad clips at once
-    return float(np.quantile(durations, 0.75)) if durations else 0.0
 
 
 def _discriminant(extractor, shrinkage="auto", columns=None):
