@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "selection",
         "time_budget",
         "transformers",
+        "unknown",
         "weights",
     ],
     submod_attrs={
@@ -54,6 +55,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "transformers.spectral": ["LogMelSpectrogram", "SpectralStatistics"],
         "transformers.vad": ["VoiceActivityTrimmer"],
         "transformers.whisper": ["WhisperEmbedding"],
+        "unknown": ["UnknownRejector"],
         "utils": ["all_estimators"],
     },
 )

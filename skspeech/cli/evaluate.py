@@ -19,6 +19,7 @@ from skspeech.cli.common import (
 from skspeech.cli.inputs import read_labelled
 from skspeech.cli.models import class_names, load_classifier, score
 from skspeech.cli.shown import print_scores, to_json
+from skspeech.cli.unknown import call_unknown
 
 __all__ = []
 
@@ -36,7 +37,8 @@ def _evaluate(model, data, path_column, label_column, groups, device, n_jobs, qu
     """Score a MODEL on DATA, clips with labels as for fit.
 
     The score is honest where the model has neither heard these clips nor these speakers. Clips
-    that it was trained on are known by their content, and scored apart.
+    that it was trained on are known by their content, and scored apart. To a model that answers
+    'unknown', clips of classes that it does not know are unknown ones.
     """
     from skspeech._heard import ATTRIBUTE, was_trained_on
 
@@ -49,7 +51,9 @@ def _evaluate(model, data, path_column, label_column, groups, device, n_jobs, qu
         labelled = read_labelled(data, groups="none", **columns)  # not in the way of a score
     classifier = load_classifier(model, device, n_jobs)
     unknown = sorted(set(labelled.labels.tolist()) - set(class_names(classifier)))
-    if unknown:
+    if unknown and hasattr(classifier, "unknown_label"):
+        labelled = call_unknown(labelled, unknown, classifier)
+    elif unknown:
         known = ", ".join(class_names(classifier))
         raise ValueError(
             f"The model knows the classes {known}; {data} has labels that are none of them: "
