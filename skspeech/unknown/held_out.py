@@ -6,7 +6,7 @@ held-out rows of the missing classes are unknown.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -16,11 +16,11 @@ from sklearn.preprocessing import StandardScaler
 from skspeech._folds import stratified_folds, why_no_fold
 from skspeech.unknown.novelty import learn_classes, measure
 
-__all__ = ["HeldOut", "Learnt", "hold_out_rows", "learn"]
+__all__ = ["MIN_CLASSES", "HeldOut", "Learnt", "combined", "hold_out_rows", "learn"]
 
 _N_FOLDS = 5
 _MAX_PARTS = 10  # of the classes, each of which is left out once
-_MIN_CLASSES = 3  # with fewer, nothing is left to compare with where one is left out
+MIN_CLASSES = 3  # with fewer, no plane of classes is left where one is left out
 
 
 @dataclass
@@ -59,9 +59,8 @@ class Learnt:
     Attributes
     ----------
     combiner : Pipeline or None
-        Gives the score of measures; None where nothing could be held out.
-    n_measures : int
-        How many of the measures it takes.
+        Gives the score of measures; None where there is no unknown row to learn from, so that the
+        first measure is the score.
     threshold : float
     scores : ndarray of shape (n,)
         Above 0 for held-out rows that were rejected.
@@ -69,27 +68,26 @@ class Learnt:
     row : ndarray of int of shape (n,)
     """
 
-    combiner: object
-    n_measures: int
-    threshold: float
-    scores: np.ndarray
-    unknown: np.ndarray
-    row: np.ndarray
+    combiner: object = None
+    threshold: float = np.inf
+    scores: np.ndarray = field(default_factory=lambda: np.empty(0))
+    unknown: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=bool))
+    row: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
 
 
-def hold_out_rows(rows, rest, codes, groups, n_features, *, leave_out, random_state):
+def hold_out_rows(rows, codes, groups, n_features, *, leave_out, random_state):
     """Measure rows by models that did not learn from them.
 
     Parameters
     ----------
-    rows, rest : ndarray of shape (n_rows, n_components) and (n_rows,)
-        Components, and the squared length of what is in none.
+    rows : ndarray of shape (n_rows, n_components)
+        Principal components of features, all that there are.
     codes : ndarray of int of shape (n_rows,)
         Class of each row; -1 for examples of none.
     groups : ndarray of shape (n_rows,) or None
     n_features : int
     leave_out : bool
-        Whether classes are left out, too.
+        Whether to leave classes out, rather than learn from examples.
     random_state : int
 
     Returns
@@ -100,28 +98,27 @@ def hold_out_rows(rows, rest, codes, groups, n_features, *, leave_out, random_st
     """
     n_classes = codes.max() + 1
     classes = np.random.RandomState(random_state).permutation(n_classes)
-    part_of = np.empty(n_classes + 1, dtype=int)
+    part_of = np.empty(n_classes, dtype=int)
     part_of[classes] = np.arange(n_classes) % min(n_classes, _MAX_PARTS)
-    part_of[-1] = -1  # examples are in no part
-    whole, parts, example = [], [], codes == -1
+    n_parts = part_of.max() + 1 if leave_out and n_classes >= MIN_CLASSES else 0
+    whole, parts, of_class = [], [], codes != -1
 
-    def look(learnt_from, asked, others=None):
-        known = learn_classes(
-            rows[learnt_from], codes[learnt_from], n_features, rest[learnt_from].mean(), others
+    def look(learnt_from, asked):
+        return measure(
+            learn_classes(rows[learnt_from], codes[learnt_from], n_features), rows[asked]
         )
-        return measure(known, rows[asked], rest[asked])
 
     for number, (train, test) in enumerate(_folds(codes, groups, random_state)):
-        of_class, examples = train[~example[train]], train[example[train]]
-        others = rows[examples] if len(examples) and not leave_out else None
-        fold = np.full(len(test), number)
-        whole.append((look(of_class, test, others), example[test], fold, test))
-        asked = test[~example[test]]
-        for part in range(part_of.max() + 1) if leave_out else ():
-            left = of_class[part_of[codes[of_class]] != part]
-            is_left_out = part_of[codes[asked]] == part
-            if is_left_out.any() and len(left):
-                parts.append((look(left, asked), is_left_out, np.full(len(asked), part), asked))
+        if leave_out:
+            train, test = train[of_class[train]], test[of_class[test]]
+        if len(np.unique(codes[train][of_class[train]])) < 2:
+            continue
+        whole.append((look(train, test), ~of_class[test], np.full(len(test), number), test))
+        for part in range(n_parts):
+            left = train[part_of[codes[train]] != part]
+            is_left_out = part_of[codes[test]] == part
+            if is_left_out.any() and len(np.unique(codes[left])) > 1:
+                parts.append((look(left, test), is_left_out, np.full(len(test), part), test))
     return tuple(HeldOut.joined(pieces) if pieces else None for pieces in (whole, parts))
 
 
@@ -138,7 +135,7 @@ def _folds(codes, groups, random_state):
     return folds
 
 
-def learn(whole, parts, target, n_classes):
+def learn(whole, parts, target):
     """Learn a score and a threshold from held-out rows.
 
     Parameters
@@ -147,55 +144,45 @@ def learn(whole, parts, target, n_classes):
         From `hold_out_rows`; without `parts`, the examples in `whole` are learnt from.
     target : float
         Share of rows of known classes to reject.
-    n_classes : int
 
     Returns
     -------
     Learnt
     """
     pool = whole if parts is None else parts
-    n_measures = pool.measures.shape[1]
-    if parts is not None and n_classes < _MIN_CLASSES:
-        n_measures = 1
     known = whole.take(~whole.unknown)
-    combiner = _combiner(pool, n_measures)
-    of_known = combiner.decision_function(known.measures[:, :n_measures])
+    combiner = _combiner(pool)
+    of_known = combined(combiner, known.measures)
     threshold = _threshold(of_known, target)
     # What is said of the errors: each row is judged by a score and a threshold from other rows.
-    margins, unknown, row = [], [], []
+    found = []
     for fold in np.unique(known.part):
-        own = known.part == fold
-        scores, limit = of_known, threshold
+        own, scores, limit = known.part == fold, of_known, threshold
         if not own.all():
             if parts is None:
-                others = _combiner(pool.take(pool.part != fold), n_measures)
-                scores = others.decision_function(known.measures[:, :n_measures])
+                scores = combined(_combiner(pool.take(pool.part != fold)), known.measures)
             limit = _threshold(scores[~own], target)
-        margins.append(scores[own] - limit)
-        unknown.append(np.zeros(own.sum(), dtype=bool))
-        row.append(known.row[own])
+        found.append((scores[own] - limit, np.zeros(own.sum(), dtype=bool), known.row[own]))
     for part in np.unique(pool.part[pool.unknown]):
-        own = pool.part == part
-        left_out = pool.take(own & pool.unknown)
-        others = combiner
-        if pool.unknown[~own].any() and not pool.unknown[~own].all():
-            others = _combiner(pool.take(~own), n_measures)
-        scores = others.decision_function(known.measures[:, :n_measures])
-        limit = _threshold(scores[known.part != part] if parts is None else scores, target)
-        margins.append(others.decision_function(left_out.measures[:, :n_measures]) - limit)
-        unknown.append(np.ones(len(left_out.row), dtype=bool))
-        row.append(left_out.row)
-    return Learnt(
-        combiner,
-        n_measures,
-        threshold,
-        *(np.concatenate(pieces) for pieces in (margins, unknown, row)),
-    )
+        own = pool.take(pool.unknown & (pool.part == part))
+        others = _combiner(pool.take(pool.part != part))
+        elsewhere = known.take(known.part != part) if parts is None else known
+        limit = _threshold(combined(others, elsewhere.measures), target)
+        scores = combined(others, own.measures) - limit
+        found.append((scores, np.ones(len(scores), dtype=bool), own.row))
+    return Learnt(combiner, threshold, *(np.concatenate(column) for column in zip(*found)))
 
 
-def _combiner(pool, n_measures):
+def combined(combiner, measures):
+    """The score of measures."""
+    return measures[:, 0] if combiner is None else combiner.decision_function(measures)
+
+
+def _combiner(pool):
+    if not 0 < np.count_nonzero(pool.unknown) < len(pool.unknown):
+        return None
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
-    return model.fit(pool.measures[:, :n_measures], pool.unknown)
+    return model.fit(pool.measures, pool.unknown)
 
 
 def _threshold(scores, target):
@@ -204,5 +191,7 @@ def _threshold(scores, target):
     It is the threshold of conformal prediction: a little above the quantile of few rows.
     """
     scores = np.sort(scores)
+    if not len(scores):
+        return np.inf
     rank = int(np.ceil((len(scores) + 1) * (1 - target)))
     return float(scores[min(rank, len(scores)) - 1])

@@ -1,61 +1,55 @@
 """How far a clip falls from the classes that are known: a few numbers for each row of features."""
 
 import numpy as np
-from scipy.linalg import eigh, solve_triangular
+from scipy.linalg import eigh
+
+from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
 
 __all__ = ["learn_classes", "measure", "principal_axes"]
 
-# The covariance within classes is drawn so far towards the identity, as in the ensembles' members.
-_SHRINKAGE = 0.5
 _TINY = 1e-12
+_NOISE = 1e-6  # of the largest variance: rounding, in features of single precision
 
 
-def learn_classes(rows, codes, n_features, rest=0.0, others=None):
-    """Learn where classes lie, in units of how much the rows of a class differ.
+def learn_classes(rows, codes, n_features):
+    """Learn the plane in which classes differ, in units of how much the rows of a class differ.
 
     Parameters
     ----------
     rows : ndarray of shape (n_rows, n_components)
-        Principal components of features.
+        Principal components of features, all that there are.
     codes : ndarray of int of shape (n_rows,)
-        Class of each row.
+        Class of each row, of two at least; -1 for examples of none.
     n_features : int
         How many features the components stand for.
-    rest : float, default=0.0
-        Variance of the features that is in no component.
-    others : ndarray of shape (n_others, n_components), default=None
-        Rows that are of no class.
 
     Returns
     -------
     dict of str to ndarray
-        What `measure` needs.
+        What `measure` needs. ``weights`` and ``offset`` bring components to the plane, where
+        ``means`` are those of the classes, examples last.
     """
-    codes = np.unique(codes, return_inverse=True)[1]
+    has_others = (codes == -1).any()
+    codes = np.unique(np.where(codes == -1, codes.max() + 1, codes), return_inverse=True)[1]
+    # Halfway to the identity, of which the components are a part.
+    n_components = rows.shape[1]
+    shrinkage = n_components / (n_components + n_features)
+    head = ShrinkageDiscriminantAnalysis(shrinkage=shrinkage, calibrate=False).fit(rows, codes)
     members = np.eye(codes.max() + 1)[codes]
-    means = (members / members.sum(axis=0)).T @ rows
-    within = rows - means[codes]
-    covariance = within.T @ within / len(rows)
-    variance = (np.trace(covariance) + rest) / n_features
-    # Where all rows are their class's mean, what classes differ by is the unit.
-    variance = max(variance, _TINY * np.square(rows).mean(), _TINY)
-    covariance *= 1 - _SHRINKAGE
-    covariance.flat[:: len(covariance) + 1] += _SHRINKAGE * variance
-    factor = np.linalg.cholesky(covariance)
-    middle = rows.mean(axis=0)
-    known = {
-        "middle": middle,
-        "factor": factor,
-        "means": solve_triangular(factor, (means - middle).T, lower=True).T,
-        "variance": np.array(_SHRINKAGE * variance),
+    weights = head.coef_.T
+    offset = rows.mean(axis=0) @ weights
+    means = (members / members.sum(axis=0)).T @ rows @ weights - offset
+    gram = np.diff(means, axis=0) if len(means) == 2 else (means + means.T) / 2
+    return {
+        "weights": weights,
+        "offset": offset,
+        "means": means,
+        "metric": np.linalg.pinv(gram, rcond=_NOISE, hermitian=True),
+        "has_others": np.array(has_others),
     }
-    if others is not None:
-        others = np.vstack([others.mean(axis=0), others])
-        known["others"] = solve_triangular(factor, (others - middle).T, lower=True).T
-    return known
 
 
-def measure(known, rows, rest):
+def measure(known, rows):
     """Measure how unlike the known classes rows are.
 
     Parameters
@@ -63,49 +57,32 @@ def measure(known, rows, rest):
     known : dict of str to ndarray
         From `learn_classes`.
     rows : ndarray of shape (n_rows, n_components)
-    rest : ndarray of shape (n_rows,)
-        Squared length of what is in no component.
 
     Returns
     -------
     ndarray of shape (n_rows, n_measures)
-        ``distance``: from the nearest class's mean (Mahalanobis's); ``relative``: the same, less
-        that from the middle of all classes; ``ratio`` of the two; ``angle`` at which the nearest
-        class is seen from the middle, as a cosine; ``margin``: how little farther the second
-        class is, and 0 where there is one class only. Where there are others, also how much nearer
-        than the nearest class one of them is, or their mean.
+        In the plane of the classes: the distance from the nearest class's mean; and how little
+        nearer that is than the second class, as a part of the distance from the middle of all. With
+        examples, also how much nearer than the nearest class their mean is.
     """
-    rows = solve_triangular(known["factor"], (rows - known["middle"]).T, lower=True).T
-    means = known["means"]
-    products, lengths = rows @ means.T, np.square(means).sum(axis=1)
-    centre = np.square(rows).sum(axis=1) + rest / known["variance"]
-    distances = centre[:, np.newaxis] - 2 * products + lengths
-    nearest = distances.min(axis=1)
-    cosines = products / np.sqrt(np.maximum(np.outer(centre, lengths), _TINY))
-    margin = np.zeros(len(rows))
-    if len(means) > 1:
-        margin = -np.diff(np.partition(distances, 1, axis=1)[:, :2], axis=1).ravel()
-    n = rows.shape[1]
-    measures = [
-        np.sqrt(np.maximum(nearest, 0) / n),
-        (nearest - centre) / n,
-        nearest / np.maximum(centre, _TINY),
-        -cosines.max(axis=1),
-        margin / n,
-    ]
-    if "others" in known:
-        lengths = np.square(known["others"]).sum(axis=1)
-        others = (lengths - 2 * rows @ known["others"].T).min(axis=1) + centre
-        measures.append((nearest - others) / n)
+    points = rows @ known["weights"] - known["offset"]
+    means, metric = known["means"], known["metric"]
+    away = points[:, np.newaxis] - means
+    distances = np.maximum(np.einsum("nki,ij,nkj->nk", away, metric, away), 0)
+    lengths = np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", points, metric, points), _TINY))
+    n_known = len(means) - bool(known["has_others"])
+    of_known = np.sort(distances[:, :n_known], axis=1)
+    measures = [np.sqrt(of_known[:, 0]), (of_known[:, 0] - of_known[:, 1]) / lengths]
+    if n_known < len(means):
+        measures.append((of_known[:, 0] - distances[:, -1]) / lengths)
     return np.column_stack(measures)
 
 
-def principal_axes(rows, n_components):
-    """Axes along which centred rows vary most, of unit length: (n_features, n_components)."""
+def principal_axes(rows):
+    """Axes of unit length in which centred rows vary: (n_features, n_components)."""
     few_rows = len(rows) < rows.shape[1]
-    products = rows @ rows.T if few_rows else rows.T @ rows
-    first = max(0, len(products) - n_components)
-    variances, axes = eigh(products, subset_by_index=[first, len(products) - 1])
-    kept = variances > _TINY * max(variances.max(), _TINY)
+    products = (rows @ rows.T if few_rows else rows.T @ rows).astype(np.float64)
+    variances, axes = eigh(products)
+    kept = variances > max(_NOISE * variances.max(), _TINY)
     axes = axes[:, kept]
     return (rows.T @ axes) / np.sqrt(variances[kept]) if few_rows else axes

@@ -10,21 +10,23 @@ from sklearn.utils import check_array, check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skspeech._folds import hold_out
 from skspeech._one_clip import OneClipMixin
 from skspeech._reporting import ReportMixin
 from skspeech._routing import fit_params_for
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context, _safe_indexing
+from skspeech.audio import AudioError
 from skspeech.time_budget.inputs import check_rows, check_targets
 from skspeech.transformers.scaling import ClippedStandardScaler
 from skspeech.unknown.features import extractor_of
-from skspeech.unknown.held_out import Learnt, hold_out_rows, learn
+from skspeech.unknown.held_out import Learnt, combined, hold_out_rows, learn
 from skspeech.unknown.novelty import learn_classes, measure, principal_axes
 from skspeech.unknown.rates import share_of_errors
 
 __all__ = ["UnknownRejector"]
 
 _MIN_EXAMPLES = 10  # fewer say less of what is unknown than known classes do
-_MAX_COMPONENTS = 200
+_MAX_ROWS = 1500  # more take long, and tell little more
 _FARTHEST = 30.0  # as a logarithm of odds
 
 
@@ -36,11 +38,12 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
     enough is learnt from clips that are held out, never taken from a constant: as many clips of the
     known classes are rejected as `target` says.
 
-    Nearness is measured in the features that the classifier itself works on: by the distance from
-    the nearest class's mean (Mahalanobis's [1]_, also relative to that from the middle of all
-    [2]_), the angle, and how much farther the second class is. A logistic regression that puts them
-    together learns from examples of "unknown", where `y` has such a class. Without, it learns from
-    known classes: each is left out once, and its clips are then unknown ones.
+    Nearness is measured in the features that the classifier itself works on, in the plane in which
+    its classes differ most for how much their clips do: the distance from the nearest class's mean
+    [1]_, and how much farther the second class is. In many features, a clip of another class lies
+    between the means there, where no clip of a known class does [2]_. A logistic regression that
+    puts both together learns from examples of "unknown", where `y` has such a class. Without, it
+    learns from known classes: each is left out once, and its clips are then unknown ones.
 
     Parameters
     ----------
@@ -104,8 +107,8 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
     ----------
     .. [1] K. Lee, K. Lee, H. Lee, J. Shin, "A simple unified framework for detecting
            out-of-distribution samples and adversarial attacks", NeurIPS 2018.
-    .. [2] J. Ren, S. Fort, J. Liu, A. G. Roy, S. Padhy, B. Lakshminarayanan, "A simple fix to
-           Mahalanobis distance for improving near-OOD detection", 2021.
+    .. [2] P. Bodesheim, A. Freytag, E. Rodner, M. Kemmler, J. Denzler, "Kernel null space methods
+           for novelty detection", CVPR 2013.
 
     Examples
     --------
@@ -171,6 +174,8 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
 
         Raises
         ------
+        AudioError
+            If clips can't be read. It names every one of them.
         ValueError
             If labels are missing, are of another kind than `unknown_label`, or fewer than two of
             them are known; if ``method="examples"`` and there are none; or if lengths differ.
@@ -192,16 +197,29 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             )
         own_groups = None if groups is None else groups[known]
         params = fit_params_for(self.estimator, groups=own_groups)
-        self.estimator_ = clone(self.estimator).fit(_safe_indexing(X, known), y[known], **params)
+        try:
+            own = _safe_indexing(X, known)
+            self.estimator_ = clone(self.estimator).fit(own, y[known], **params)
+        except AudioError as error:
+            failures = [(int(known[position]), *rest) for position, *rest in error.failures]
+            raise AudioError(failures, len(y), error.advice) from None
         labels = np.unique(y[known])
         if len(labels) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs clips of at least 2 known classes, but y holds only "
                 f"one class: {labels.tolist()[0]!r}."
             )
-        self.classes_ = np.unique(np.append(labels, np.asarray(self.unknown_label, labels.dtype)))
-        codes = np.where(is_unknown, -1, np.searchsorted(labels, y))
-        self._learn(*self._learn_features(X, known), codes, groups)
+        kind = object if labels.dtype == object else None
+        self.classes_ = np.unique(np.append(labels, np.array([self.unknown_label], dtype=kind)))
+        codes = np.full(len(y), -1)
+        codes[known] = np.searchsorted(labels, y[known])
+        self._extractor = extractor_of(self.estimator_)
+        if self._extractor is not None:
+            self._extractor.fit(X)
+        self._seed = check_random_state(self.random_state).randint(2**31 - 1)
+        used = self._drawn(codes)
+        own_groups = None if groups is None else groups[used]
+        self._learn(self._features(_safe_indexing(X, used)), codes[used], own_groups)
         return self
 
     def predict(self, X):
@@ -240,7 +258,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         scores = self.unknown_score(X)
         known = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
         odds = known.max(axis=1) * np.exp(np.clip(scores, -_FARTHEST, _FARTHEST))
-        proba = np.empty((len(known), len(self.classes_)))
+        proba = np.zeros((len(known), len(self.classes_)))
         column = np.searchsorted(self.classes_, self.estimator_.classes_)
         proba[:, column] = known / (1 + odds)[:, np.newaxis]
         proba[:, self.classes_ == self.unknown_label] = (odds / (1 + odds))[:, np.newaxis]
@@ -261,76 +279,63 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         """
         check_is_fitted(self)
         X = check_rows(self, X, reset=False)
-        features = X if self.extractor_ is None else self.extractor_.transform(X)
-        return self._combined(measure(self._known, *self._components(features))) - self.threshold_
-
-    # ---------------------------------------------------------------- features
+        measures = measure(self._known, self._scaler.transform(self._features(X)))
+        return combined(self._combiner, measures) - self.threshold_
 
     def _check_label(self, y):
         """See that answers can be written beside the labels."""
         is_text = y.dtype.kind in "OSU"
         if is_text != isinstance(self.unknown_label, str) or y.dtype.kind == "b":
-            needed = "text" if is_text else "a number that is no class, such as -1"
+            needed = "text" if is_text else "a number that is no class, such as -1, or text in y"
             raise ValueError(
                 f"unknown_label={self.unknown_label!r} is not of the kind of the labels, such as "
-                f"{y[:1].tolist()[0]!r}. Use {needed}" + (", or labels as text." * (not is_text))
+                f"{y[:1].tolist()[0]!r}. Use {needed}."
             )
 
-    def _learn_features(self, X, known):
-        """Find the extractors and the components; gives those of all rows, and what is in none."""
-        self.extractor_ = extractor_of(self.estimator_)
-        features = X if self.extractor_ is None else self.extractor_.fit_transform(X)
-        features = check_array(features, dtype=[np.float64, np.float32])
-        self.scaler_ = ClippedStandardScaler().fit(features[known])
-        rows = self.scaler_.transform(features)
-        self._centre = rows[known].mean(axis=0)
-        self._axes = principal_axes(rows[known] - self._centre, _MAX_COMPONENTS)
-        return self._components(features)
-
-    def _components(self, features):
-        features = check_array(features, dtype=[np.float64, np.float32])
-        rows = self.scaler_.transform(features) - self._centre
-        components = rows @ self._axes
-        rest = np.square(rows).sum(axis=1) - np.square(components).sum(axis=1)
-        return components.astype(np.float64), np.maximum(rest, 0).astype(np.float64)
+    def _features(self, X):
+        features = X if self._extractor is None else self._extractor.transform(X)
+        return check_array(features, dtype=[np.float64, np.float32])
 
     # ---------------------------------------------------------------- learning
 
-    def _learn(self, rows, rest, codes, groups):
+    def _learn(self, features, codes, groups):
         """Find out what is unlike the known classes, and how often that will be wrong."""
-        n_features, n_classes = len(self._centre), codes.max() + 1
-        example = codes == -1
-        learnt, self.method_ = None, "leave-class-out"
-        for method in self._methods(example):
-            leave_out = method == "leave-class-out"
-            seed = check_random_state(self.random_state).randint(2**31 - 1)
+        known = codes != -1
+        self._scaler = ClippedStandardScaler().fit(features[known])
+        features = self._scaler.transform(features)
+        centre = features[known].mean(axis=0)
+        axes = principal_axes(features - centre)
+        rows = ((features - centre) @ axes).astype(np.float64)
+        learnt, self.method_ = Learnt(), self.method
+        for method in self._methods(known):
             whole, parts = hold_out_rows(
-                rows, rest, codes, groups, n_features, leave_out=leave_out, random_state=seed
+                rows,
+                codes,
+                groups,
+                features.shape[1],
+                leave_out=method == "leave-class-out",
+                random_state=self._seed,
             )
-            pool = parts if leave_out else whole
-            if pool is not None and 0 < pool.unknown.sum() < len(pool.unknown):
-                learnt, self.method_ = learn(whole, parts, self.target, n_classes), method
+            self.method_ = method
+            if whole is not None and (method == "leave-class-out" or whole.unknown.any()):
+                learnt = learn(whole, parts, self.target)
                 break
-        if learnt is None:
+        if not np.isfinite(learnt.threshold):
             warnings.warn(
-                "No clip will be rejected, because clips of two known classes at least have to be "
-                "held out to learn from, which can't be. Give more clips of each class, or groups "
-                "that have several classes.",
+                "No clip will be rejected, because none can be held out to learn from. Give more "
+                "clips of each class, or groups that have several classes.",
                 UserWarning,
                 stacklevel=4,
             )
-            learnt = Learnt(None, 1, np.inf, *np.empty((2, 0)), np.empty(0, dtype=int))
-        self._known = learn_classes(
-            rows[~example],
-            codes[~example],
-            n_features,
-            rest[~example].mean(),
-            rows[example] if self.method_ == "examples" else None,
-        )
-        self.combiner_, self._n_measures = learnt.combiner, learnt.n_measures
-        self.threshold_ = learnt.threshold
+        used = np.full(len(codes), True) if self.method_ == "examples" else known
+        self._known = learn_classes(rows[used], codes[used], features.shape[1])
+        # From the features straight to the plane of the classes.
+        weights = axes @ self._known["weights"]
+        self._known["offset"] = self._known["offset"] + centre @ weights
+        self._known["weights"] = weights
+        self._combiner, self.threshold_ = learnt.combiner, learnt.threshold
         self.held_out_scores_ = learnt.scores
-        self.held_out_unknown_ = unknown = learnt.unknown.astype(bool)
+        self.held_out_unknown_ = unknown = learnt.unknown
         by_class = self.method_ == "leave-class-out"
         group_of = (lambda rows: None) if groups is None else (lambda rows: groups[rows])
         of_unknown = codes.take if by_class else group_of
@@ -341,17 +346,19 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             learnt.scores[unknown] <= 0, of_unknown(learnt.row[unknown]), by_class
         )
 
-    def _methods(self, example):
+    def _drawn(self, codes):
+        """Rows to learn from: all, or of very many as many of each class as its share allows."""
+        if len(codes) <= _MAX_ROWS:
+            return np.arange(len(codes))
+        share = _MAX_ROWS / len(codes)
+        return hold_out(codes, share, random_state=self._seed)[1]
+
+    def _methods(self, known):
         """What to learn from, by preference."""
         if self.method != "auto":
             return [self.method]
-        enough = np.count_nonzero(example) >= _MIN_EXAMPLES
+        enough = np.count_nonzero(~known) >= _MIN_EXAMPLES
         return ["examples", "leave-class-out"] if enough else ["leave-class-out"]
-
-    def _combined(self, measures):
-        if self.combiner_ is None:
-            return np.full(len(measures), -_FARTHEST)
-        return self.combiner_.decision_function(measures[:, : self._n_measures])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
