@@ -1350,11 +1350,14 @@ def test_live_progress_on_a_terminal(folder, tmp_path):
 # -- Unknown ---------------------------------------------------------------------------------------
 
 
-def _words(root, n_classes, seed):
-    """Folders of made-up words: the last two of six are of no class."""
-    words = make_speech_like(60, n_classes=6, n_speakers=4, random_state=seed)
+PATIENT = ("--unknown", "0.1", "--time-budget", "200")  # it ends when nothing is left to train
+
+
+def _words(root, n_classes, half):
+    """Folders of made-up words, of which there are six, a half of the clips of each."""
+    words = make_speech_like(120, n_classes=6, n_speakers=4, random_state=0)
     for i, (waveform, code) in enumerate(zip(words.data, words.target)):
-        if code < n_classes:
+        if code < n_classes and i // 60 == half:
             place = root / words.target_names[code]
             place.mkdir(parents=True, exist_ok=True)
             soundfile.write(place / f"{i:02}.wav", waveform, 16_000)
@@ -1364,7 +1367,7 @@ def _words(root, n_classes, seed):
 def test_a_model_that_answers_unknown(run, tmp_path, quick_line_up):
     folder, names = _words(tmp_path / "known", 4, 0)
     model = tmp_path / "m.skspeech"
-    status, out, _ = run(*_fit(folder, model, "--unknown", "0.1"))
+    status, out, _ = run(*_fit(folder, model, *PATIENT))
     assert status == 0
     assert re.search(r"Unknown: \d+\.\d% of clips of known classes are rejected; ", out)
     assert "% of clips of unknown classes are accepted; no honest interval: only 4 classes." in out
@@ -1400,7 +1403,7 @@ def test_a_folder_of_examples_of_unknown(run, tmp_path, quick_line_up):
             path.rename(folder / "unknown" / path.name)
         (folder / name).rmdir()
     model = tmp_path / "m.skspeech"
-    status, out, _ = run(*_fit(folder, model, "--unknown", "0.1", "--json", "--test-size", "0.3"))
+    status, out, _ = run(*_fit(folder, model, *PATIENT, "--json", "--test-size", "0.3"))
     results = json.loads(out)
     assert status == 0
     assert results["classes"] == names[:4]

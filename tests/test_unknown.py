@@ -18,7 +18,6 @@ import skspeech
 from skspeech import (
     AugmentedClassifier,
     GeometricMeanVotingClassifier,
-    LogMelSpectrogram,
     ShrinkageDiscriminantAnalysis,
     SpectralStatistics,
     TimeBudgetClassifier,
@@ -262,20 +261,20 @@ def _pipeline(extractor=None):
 def test_the_extractors_of_all_members_are_heard_once(tones):
     X, y = tones
     spectral = SpectralStatistics()
-    union = FeatureUnion([("one", spectral), ("two", LogMelSpectrogram(duration=0.2))])
+    union = FeatureUnion([("one", spectral), ("two", SpectralStatistics(level=None))])
     members = [("a", _pipeline(spectral)), ("b", _pipeline(union))]
     ensemble = GeometricMeanVotingClassifier(members).fit(X, y)
-    budget = TimeBudgetClassifier(members[:1], time_budget=20, random_state=0).fit(X, y)
+    budget = TimeBudgetClassifier(members[:1], time_budget=300, random_state=0).fit(X, y)
     augmented = AugmentedClassifier(_pipeline(), speeds=())
-    for classifier, kinds in [
-        (ensemble, ["SpectralStatistics", "LogMelSpectrogram"]),
-        (budget, ["SpectralStatistics"]),
-        (augmented, ["SpectralStatistics"]),
-        (FrozenEstimator(ensemble), ["SpectralStatistics", "LogMelSpectrogram"]),
-        (GridSearchCV(_pipeline(), {}, cv=2).fit(X, y), ["SpectralStatistics"]),
+    for classifier, n_extractors in [
+        (ensemble, 2),
+        (budget, 1),
+        (augmented, 1),
+        (FrozenEstimator(ensemble), 2),
+        (GridSearchCV(_pipeline(), {}, cv=2).fit(X, y), 1),
     ]:
-        found = [type(block).__name__ for _, block in extractor_of(classifier).transformer_list]
-        assert found == kinds
+        found = [block for _, block in extractor_of(classifier).transformer_list]
+        assert [type(block) for block in found] == n_extractors * [SpectralStatistics]
     assert extractor_of(LogisticRegression(max_iter=5000)) is None
 
 
