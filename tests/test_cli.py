@@ -1386,7 +1386,7 @@ def test_a_model_that_answers_unknown(run, tmp_path, quick_line_up):
     strange = [label for path, label in said.items() if path.split("/")[-2] in names[4:]]
     expected = np.mean([label != "unknown" for label in strange])
     assert scores["unknown"]["false_accepts"]["share"] == pytest.approx(expected)
-    assert scores["unknown"]["false_accepts"]["n_clips"] == len(strange) == 20
+    assert scores["unknown"]["false_accepts"]["n_clips"] == len(strange) > 10
     assert "clips of unknown classes are accepted" in run("evaluate", model, other)[1]
 
     page = tmp_path / "page.html"
