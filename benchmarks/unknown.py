@@ -79,8 +79,9 @@ def load(task, args):
         SpeakerEmbedding(pooling=STATISTICS, level=None, **settings),
         KeywordEmbedding(**settings),
         SpectralStatistics(level=None, **settings),
-        WhisperEmbedding(**settings),
     ]
+    if task != "speaker":  # who speaks, the speech encoder does not tell
+        extractors.append(WhisperEmbedding(**settings))
     paths = [clips.data[i] for i in rows]
     X = np.hstack([extractor.fit_transform(paths) for extractor in extractors])
     labels = np.asarray(clips.target_names)[clips.target]
