@@ -178,8 +178,9 @@ def test_groups_are_kept_whole_and_handed_on():
     rows, codes = np.repeat(groups[:, np.newaxis], 3, axis=1).astype(float), np.repeat(range(4), 20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skspeech.unknown.held_out.learn_classes", spy)
-        whole, parts = hold_out_rows(rows, codes, groups, 3, leave_out=True, random_state=0)
+        whole, parts, models = hold_out_rows(rows, codes, groups, 3, leave_out=True, random_state=0)
     assert len(learnt_from) == 5 * (1 + 4)
+    assert len(models) == 5
     assert all(len(np.unique(part)) == 8 for part in learnt_from)
     assert sorted(whole.row) == list(range(80))
     assert parts.unknown.sum() == 80  # each row is of the class that is left out once

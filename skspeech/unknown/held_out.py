@@ -95,31 +95,35 @@ def hold_out_rows(rows, codes, groups, n_features, *, leave_out, random_state):
     whole, parts : HeldOut
         By models that know all classes, and by models that know all but some; None where there
         are none.
+    models : list of dict
+        Those that know all classes. A model of all rows would measure new rows otherwise than
+        these measure held-out ones, and a threshold of the ones would not hold for the others.
     """
     n_classes = codes.max() + 1
     classes = np.random.RandomState(random_state).permutation(n_classes)
     part_of = np.empty(n_classes, dtype=int)
     part_of[classes] = np.arange(n_classes) % min(n_classes, _MAX_PARTS)
     n_parts = part_of.max() + 1 if leave_out and n_classes >= MIN_CLASSES else 0
-    whole, parts, of_class = [], [], codes != -1
+    whole, parts, models, of_class = [], [], [], codes != -1
 
-    def look(learnt_from, asked):
-        return measure(
-            learn_classes(rows[learnt_from], codes[learnt_from], n_features), rows[asked]
-        )
+    def learn_from(learnt_from):
+        return learn_classes(rows[learnt_from], codes[learnt_from], n_features)
 
     for number, (train, test) in enumerate(_folds(codes, groups, random_state)):
         if leave_out:
             train, test = train[of_class[train]], test[of_class[test]]
         if len(np.unique(codes[train][of_class[train]])) < 2:
             continue
-        whole.append((look(train, test), ~of_class[test], np.full(len(test), number), test))
+        models.append(learn_from(train))
+        seen = measure(models[-1], rows[test])
+        whole.append((seen, ~of_class[test], np.full(len(test), number), test))
         for part in range(n_parts):
             left = train[part_of[codes[train]] != part]
             is_left_out = part_of[codes[test]] == part
             if is_left_out.any() and len(np.unique(codes[left])) > 1:
-                parts.append((look(left, test), is_left_out, np.full(len(test), part), test))
-    return tuple(HeldOut.joined(pieces) if pieces else None for pieces in (whole, parts))
+                seen = measure(learn_from(left), rows[test])
+                parts.append((seen, is_left_out, np.full(len(test), part), test))
+    return *(HeldOut.joined(pieces) if pieces else None for pieces in (whole, parts)), models
 
 
 def _folds(codes, groups, random_state):

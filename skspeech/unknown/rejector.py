@@ -279,8 +279,9 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         """
         check_is_fitted(self)
         X = check_rows(self, X, reset=False)
-        measures = measure(self._known, self._scaler.transform(self._features(X)))
-        return combined(self._combiner, measures) - self.threshold_
+        rows = self._scaler.transform(self._features(X))
+        scores = [combined(self._combiner, measure(model, rows)) for model in self._models]
+        return np.mean(scores, axis=0) - self.threshold_
 
     def _check_label(self, y):
         """See that answers can be written beside the labels."""
@@ -308,7 +309,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         rows = ((features - centre) @ axes).astype(np.float64)
         learnt, self.method_ = Learnt(), self.method
         for method in self._methods(known):
-            whole, parts = hold_out_rows(
+            whole, parts, models = hold_out_rows(
                 rows,
                 codes,
                 groups,
@@ -327,12 +328,17 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
                 UserWarning,
                 stacklevel=4,
             )
-        used = np.full(len(codes), True) if self.method_ == "examples" else known
-        self._known = learn_classes(rows[used], codes[used], features.shape[1])
+        if not models:
+            models = [learn_classes(rows[known], codes[known], features.shape[1])]
         # From the features straight to the plane of the classes.
-        weights = axes @ self._known["weights"]
-        self._known["offset"] = self._known["offset"] + centre @ weights
-        self._known["weights"] = weights
+        self._models = [
+            {
+                **model,
+                "weights": axes @ model["weights"],
+                "offset": model["offset"] + centre @ axes @ model["weights"],
+            }
+            for model in models
+        ]
         self._combiner, self.threshold_ = learnt.combiner, learnt.threshold
         self.held_out_scores_ = learnt.scores
         self.held_out_unknown_ = unknown = learnt.unknown
