@@ -16,9 +16,11 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
+from skspeech._clip_checks import Finding, Part, sorted_findings
+from skspeech._download import some
 from skspeech._extras import how_to_install
-from skspeech._heard import clip_keys, was_trained_on
-from skspeech._report_checks import MAX_MEASURED, Finding, Part, find_problems
+from skspeech._heard import heard
+from skspeech._report_checks import find_problems
 from skspeech.audio import SAMPLING_RATE, as_clips
 from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.metrics import (
@@ -28,7 +30,7 @@ from skspeech.metrics import (
     score_interval,
     wilson_limits,
 )
-from skspeech.time_budget.results import fate, kept_members
+from skspeech.time_budget.results import fate, statuses
 from skspeech.unknown import UnknownRejector
 from skspeech.unknown.rates import error_rates
 
@@ -56,6 +58,7 @@ def write_report(
     groups_test=None,
     title=None,
     proba=None,
+    left_out=(),
 ):
     """Write one self-contained HTML page about a fitted classifier and the data.
 
@@ -90,6 +93,8 @@ def write_report(
     proba : array-like of shape (n_test, n_classes), default=None
         What was predicted for the test clips, by models like this one that were not trained on
         them, as in cross-validation. None asks the model itself.
+    left_out : list of (str, str), default=()
+        Clips that could not be read, and why. The page names them.
 
     Returns
     -------
@@ -113,13 +118,13 @@ def write_report(
     those of a class's recall and precision are Wilson's [1]_.
 
     Test clips that the model was trained on, as `X_train` or the model's file tell, are scored
-    apart: the score of the others is the one to believe. If it was trained on all of them, the page
-    says so.
+    apart, and so are other clips of groups that it was trained on: the score of the rest is the one
+    to believe. Where there is no rest, the page says so.
 
     Which clips occur in both parts is found by content, and, for copies in another format or at
     another level, by correlating the waveforms of clips with similar embeddings. Where no groups
     are given, speaker embeddings tell whether the same voices seem to speak in both parts.
-    Of very many clips, 2,000 of each part are looked at, at even distances.
+    Of very many clips, 2,000 of each part are looked at, chosen at random.
 
     References
     ----------
@@ -165,22 +170,21 @@ def write_report(
         train = Part("training", train_clips, y_train, _as_array(groups_train))
     is_cross_validated = proba is not None
     proba = _aligned_proba(model, X_test, classes, proba)
-    heard = np.zeros(len(clips), dtype=bool)
+    known = _Known(len(clips))
     if not is_cross_validated:
-        heard = _heard(model, clips, train)
-    apart = _scored_apart(heard, y_test, classes[proba.argmax(axis=1)])
-    if apart is not None and not apart["all"]:
-        clips, y_test, proba = clips[~heard], y_test[~heard], proba[~heard]
-        groups_test = None if groups_test is None else groups_test[~heard]
-    test = Part("test", clips, y_test, groups_test)
+        known = _Known.by(model, clips, groups_test, train)
+    known.score(y_test, classes[proba.argmax(axis=1)], groups_test)
+    shown = known.shown
+    groups_shown = None if groups_test is None else groups_test[shown]
+    test = Part("test", clips[shown], y_test[shown], groups_shown)
     page = template.render(
         title=title or f"Report: {type(model).__name__}",
-        **_describe(model, classes, proba, test, train, apart, is_cross_validated),
+        **_describe(model, classes, proba[shown], test, train, known, left_out, is_cross_validated),
     )
     return _write(page, path)
 
 
-def _describe(model, classes, proba, test, train, apart, is_cross_validated):
+def _describe(model, classes, proba, test, train, known, left_out, is_cross_validated):
     """Everything that the template shows."""
     from skspeech._report_drawings import class_colors
 
@@ -199,10 +203,9 @@ def _describe(model, classes, proba, test, train, apart, is_cross_validated):
         embeddings if train is not None else None,
         _voice_embeddings(model, test, train),
     )
-    if apart is not None and not (apart["all"] and train is not None):
-        findings.insert(0, _heard_finding(apart))
+    findings = sorted_findings([*_left_out(left_out), *known.findings, *findings])
     return {
-        "summary": _summary(run, confusion, true, predicted, test, train, apart),
+        "summary": _summary(run, confusion, true, predicted, test, train, known),
         "unknown": _unknown(model, test, classes[predicted]),
         "by_group": _by_group(test, classes[predicted]),
         "findings": findings,
@@ -286,35 +289,109 @@ def _aligned_proba(model, X, classes, given=None):
     return proba
 
 
-def _heard(model, clips, train):
-    """Which test clips the model was trained on, by its file or by the training part."""
-    heard = was_trained_on(model, clips)
-    if train is not None:
-        keys = clip_keys(clips)
-        heard |= np.isin(keys, clip_keys(train.clips)) & (keys != 0)
-    return heard
+class _Known:
+    """Which test clips are not new to the model, so that they are scored apart.
+
+    Attributes
+    ----------
+    shown : ndarray of bool
+        What the page is about: new clips; where there are none, other clips of groups that the
+        model was trained on; and where there are none, clips that it was trained on.
+    apart : list of dict
+        The rest: what it is, how many clips, and the balanced accuracy.
+    findings : list of Finding
+    """
+
+    def __init__(self, n_clips):
+        self._masks = [np.ones(n_clips, dtype=bool), *np.zeros((2, n_clips), dtype=bool)]
+        self.apart, self.findings = [], []
+
+    @classmethod
+    def by(cls, model, clips, groups, train):
+        """As the model's file and the training part tell."""
+        known, of_train = cls(len(clips)), {}
+        if train is not None:
+            of_train = {"train_clips": train.clips, "train_groups": train.groups}
+        by_clip, by_group = heard(model, clips, groups, **of_train)
+        known._masks = [~by_clip & ~by_group, by_group, by_clip]
+        return known
+
+    @property
+    def _case(self):
+        return next(i for i, mask in enumerate(self._masks) if mask.any())
+
+    @property
+    def shown(self):
+        return self._masks[self._case]
+
+    @property
+    def none_is_new(self):
+        return self._case > 0
+
+    @property
+    def unit(self):
+        return ("clip", "group", "clip")[self._case]
+
+    @property
+    def what_is_shown(self):
+        return _KINDS[self._case]
+
+    def score(self, true, predicted, groups):
+        """Score what is not shown, and say why."""
+        by_group, by_clip = self._masks[1:]
+        if by_clip.any():
+            n, score = self._part(2, true, predicted)
+            title = f"{n:,} test clip{' is' if n == 1 else 's are'} also in the training part"
+            advice = (
+                "All scores on this page are of clips that the model was trained on. They say "
+                "nothing of new clips: test with others."
+                if self._case == 2
+                else "They are left out of this page: the model has seen them, and its balanced "
+                f"accuracy on them, {score:.1%}, says nothing of new clips."
+            )
+            self.findings.append(Finding("trained-on", title, advice))
+        if by_group.any():
+            n, score = self._part(1, true, predicted)
+            names = np.unique(groups[by_group])
+            are = "group is" if len(names) == 1 else "groups are"
+            title = f"{len(names)} {are} also in the training part: {some(names, 8)}"
+            advice = (
+                "All scores on this page are of groups that the model was trained on. If they are "
+                "speakers, it may know the voices, and its score on new people will be lower."
+                if self._case == 1
+                else f"Their {n:,} other clips are left out of this page: if groups are speakers, "
+                f"the model may know the voices, and its balanced accuracy on them, {score:.1%}, "
+                "says little of new people."
+            )
+            advice += " Where they only have the same names, or the classes are the speakers "
+            advice += "themselves, make the report without groups."
+            self.findings.append(Finding("trained-groups", title, advice))
+
+    def _part(self, case, true, predicted):
+        """Number of clips and score, which are noted if the page leaves them out."""
+        true, predicted = true[self._masks[case]], predicted[self._masks[case]]
+        recalls = [np.mean(predicted[true == label] == label) for label in np.unique(true)]
+        score = float(np.mean(recalls))
+        if case != self._case:
+            self.apart.append({"what": _KINDS[case], "n": len(true), "score": score})
+        return len(true), score
 
 
-def _scored_apart(heard, true, predicted):
-    """How the model does on clips that it was trained on; None where there are none."""
-    if not heard.any():
-        return None
-    true, predicted = true[heard], predicted[heard]
-    recalls = [np.mean(predicted[true == label] == label) for label in np.unique(true)]
-    return {"n": len(true), "all": bool(heard.all()), "score": float(np.mean(recalls))}
+_KINDS = (
+    "the test clips",
+    "other clips of groups that it was trained on",
+    "clips that it was trained on",
+)
 
 
-def _heard_finding(heard):
-    one = heard["n"] == 1
-    title = f"{heard['n']:,} test clip{' is' if one else 's are'} also in the training part"
-    text = (
-        "All scores on this page are of clips that the model was trained on. They say nothing of "
-        "new clips: test with others."
-        if heard["all"]
-        else "They are left out of this page: the model has seen them, and its balanced accuracy "
-        f"on them, {heard['score']:.1%}, says nothing of new clips."
-    )
-    return Finding("serious", title, text)
+def _left_out(clips):
+    """A finding on clips that could not be read, where there are some."""
+    if not clips:
+        return []
+    ends = ("", "is") if len(clips) == 1 else ("s", "are")
+    title = "{} clip{} can't be read, and {} left out".format(len(clips), *ends)
+    names = [f"{name}: {reason}" for name, reason in clips]
+    return [Finding("unreadable", title, "Repair or remove what can't be read.", names=names)]
 
 
 def _sampling_rate(model):
@@ -339,18 +416,19 @@ def _extractors(model):
 # Scores -------------------------------------------------------------------------------------------
 
 
-def _summary(run, confusion, true, predicted, test, train, heard):
+def _summary(run, confusion, true, predicted, test, train, known):
     present = confusion.sum(axis=1) > 0
     recalls = np.diag(confusion)[present] / confusion.sum(axis=1)[present]
     interval = score_interval(true, predicted, test.groups)
-    if heard is not None and heard["all"]:
-        interval = ScoreInterval(np.nan, np.nan, "no measure of what it does with new clips")
+    if known.none_is_new:
+        interval = ScoreInterval(np.nan, np.nan, f"no measure of new {known.unit}s")
     best = getattr(run, "best_score_", np.nan)
     return {
         "balanced_accuracy": float(recalls.mean()),
         "interval": interval,
         "confidence": CONFIDENCE,
-        "heard": heard,
+        "of": known.what_is_shown,
+        "apart": known.apart,
         "accuracy": float(np.diag(confusion).sum() / confusion.sum()),
         "chance": 1 / int(present.sum()),
         "n_classes": len(confusion),
@@ -462,8 +540,8 @@ def _leaderboard(model, test, classes, true):
         order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
         keys = ("name", "score", "weight", "mean_fit_time", "predict_time", "status")
         rows = [{key: _plain(results[key][i]) for key in keys} for i in order]
-        kept = kept_members(model.results_)
-        failures = [(name, fate(name in kept), *what) for name, *what in model.failures_]
+        status = statuses(model.results_)
+        failures = [(name, fate(status.get(name)), *what) for name, *what in model.failures_]
         return {"kind": "candidates", "rows": rows, "failures": failures}
     ensemble = getattr(model, "ensemble_", model)
     if not isinstance(ensemble, GeometricMeanVotingClassifier):
@@ -688,7 +766,6 @@ def _statistics(test, train):
             {part.name: np.maximum(part.facts["level"], -100) for part in parts},
             "Level (dB of full scale)",
         ),
-        "limit": MAX_MEASURED,
     }
 
 
@@ -718,7 +795,7 @@ def _colophon(model, run):
 
 
 def _write(page, path):
-    from skspeech.persistence import atomic_writer
+    from skspeech.persistence.atomic import atomic_writer
 
     path = Path(os.fspath(path))
     with atomic_writer(path) as file:

@@ -77,8 +77,11 @@ def expected_failures(estimator):
     """Names of the checks that this estimator cannot pass, with their reasons."""
     if not get_tags(estimator).input_tags.string or hasattr(estimator, "candidates"):
         if hasattr(estimator, "candidates"):
-            return {"check_sample_weight_equivalence_on_dense_data": _CHOSEN_BY_FOLDS}
-        if hasattr(estimator, "calibrate") or hasattr(estimator, "Cs"):
+            return {
+                "check_sample_weight_equivalence_on_dense_data": _CHOSEN_BY_FOLDS,
+                "check_sample_weight_equivalence_on_sparse_data": _CHOSEN_BY_FOLDS,
+            }
+        if hasattr(estimator, "shrinkage") or hasattr(estimator, "Cs"):
             return {"check_sample_weight_equivalence_on_dense_data": _OWN_FOLDS}
         if hasattr(estimator, "unknown_label"):
             return dict.fromkeys(

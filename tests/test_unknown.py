@@ -282,7 +282,7 @@ def test_the_extractors_of_all_members_are_heard_once(tones):
 def test_clips(tones):
     X, y = tones
     known = y < "d"
-    X_known = [clip for clip, is_known in zip(X, known) if is_known]
+    X_known = [clip for clip, is_known in zip(X, known, strict=False) if is_known]
     rejector = UnknownRejector(_pipeline(), random_state=0).fit(X_known, y[known])
     assert roc_auc_score(~known, rejector.unknown_score(X)) > 0.95
 
@@ -374,7 +374,7 @@ def test_measures_against_a_slow_reference(n_classes):
     middle = rows.mean(axis=0)
     plane = np.linalg.svd((means - means.mean(axis=0)) @ whiten)[2][: n_classes - 1].T
     points = (means - middle) @ whiten @ plane
-    for row, measures in zip((asked - middle) @ whiten @ plane, got):
+    for row, measures in zip((asked - middle) @ whiten @ plane, got, strict=False):
         first, second = np.sort(np.square(row - points).sum(axis=1))[:2]
         expected = [np.sqrt(first), (first - second) / np.linalg.norm(row)]
         np.testing.assert_allclose(measures, expected, rtol=1e-5)

@@ -70,7 +70,7 @@ def test_network_agrees_with_the_packages_own(clip):
     clips = [clip[: 512 * 150], clip[10_000:30_001], clip[20_000:20_100]]
     with torch.inference_mode():
         together = network([torch.from_numpy(c) for c in clips])
-        for waveform, found in zip(clips, together):
+        for waveform, found in zip(clips, together, strict=True):
             padded = np.pad(waveform, (0, -len(waveform) % 512))
             original.reset_states()
             expected = [
@@ -170,7 +170,7 @@ def test_neighbours_and_chunks_do_not_matter(clip, monkeypatch):
     together = VoiceActivityTrimmer().transform(clips)
     assert together.dtype == object
     monkeypatch.setattr(vad, "_CHUNK_SECONDS", 0.1)
-    for waveform, alone in zip(together, VoiceActivityTrimmer().transform(clips)):
+    for waveform, alone in zip(together, VoiceActivityTrimmer().transform(clips), strict=True):
         np.testing.assert_array_equal(waveform, alone)
 
 
@@ -274,5 +274,5 @@ def test_real_recordings_keep_their_speech(data_home):
     kept = np.array([len(w) for w in trimmed])
     # The seconds of silence are gone, the words are not.
     assert np.median(kept / lengths) < 1.5
-    energies = [np.sum(t**2) / np.sum(w**2) for t, w in zip(trimmed, originals)]
+    energies = [np.sum(t**2) / np.sum(w**2) for t, w in zip(trimmed, originals, strict=True)]
     assert np.median(energies) > 0.95

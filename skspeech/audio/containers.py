@@ -1,6 +1,7 @@
 """From what a user has to clips: the one table of what is accepted is :func:`as_clips`."""
 
 import collections.abc
+import contextlib
 import numbers
 import os
 
@@ -34,8 +35,8 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
         item                                         what it is
         ============================================ ===========================================
         str, bytes, :class:`os.PathLike`             path of a file
-        bytes, bytearray, an open binary file        the content of a file; bytes are content
-                                                     where they can't be a path
+        bytes, bytearray, an open binary file        the content of a file, from its beginning;
+                                                     bytes are content where they can't be a path
         1-D array, list of floats, tensor            waveform of floats in [-1, 1], or integers,
                                                      scaled by the range of their type (int64,
                                                      NumPy's default, is taken as 16 bits)
@@ -267,7 +268,9 @@ def _as_item(item, sampling_rate, position):
 
 def _is_content(item):
     """Whether it is a file's content and can't be a path."""
-    if isinstance(item, (bytearray, memoryview)):
+    if isinstance(item, memoryview):
+        return item.itemsize == 1  # else samples
+    if isinstance(item, bytearray):
         return True
     return isinstance(item, bytes) and (len(item) > _LONGEST_PATH or b"\0" in item[:_LONGEST_PATH])
 
@@ -279,6 +282,8 @@ def _from_content(content, name):
 
 
 def _from_file(file, position):
+    with contextlib.suppress(AttributeError, OSError):  # one that can't go back is read once
+        file.seek(0)
     content = file.read()
     if isinstance(content, str):
         raise ValueError(
@@ -295,10 +300,12 @@ def _from_row(row, sampling_rate, position):
     if row.get("array") is not None:
         rate = checked_rate(row.get("sampling_rate", sampling_rate))
         return Clip(_as_waveform(row["array"]), rate, own_name)
-    if row.get("bytes"):
+    if row.get("bytes") is not None:
         return _from_content(bytes(row["bytes"]), own_name)
-    if _is_path(name) and name and row.get("bytes") is None:
+    if _is_path(name) and name:
         return str(os.fsdecode(name))
+    if "audio" in row:
+        raise ValueError("is a row of a table. Give what it has as its clip: row['audio'].")
     raise ValueError(
         f"is a {type(row).__name__} with the keys {', '.join(map(repr, list(row)[:9]))} and no "
         "recording in them. Give (row['array'], row['sampling_rate']), the bytes of a file as "
@@ -350,7 +357,7 @@ def _as_waveform(item):
 def _check_kind(item, waveform):
     if waveform.ndim == 0:
         is_number = waveform.dtype.kind in "iufcb"
-        what = f"the number {item!r}" if is_number else f"a {type(item).__name__}"
+        what = f"the number {item!r}" if is_number else f"of type {type(item).__name__}"
         raise ValueError(f"is {what}, neither a path nor a waveform.")
     if problem := _problem_of_type(waveform.dtype):
         raise ValueError(problem)

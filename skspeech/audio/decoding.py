@@ -24,8 +24,6 @@ __all__ = []
 _HEADERLESS = (".gsm", ".vox")
 # A file of more bytes that has no samples by its header is no empty recording.
 _LARGEST_HEADER = 4096
-# A recording with less than this share of what is announced is told of.
-_WORTH_A_NOTE = 0.9
 # Room that is made at first for a recording whose header says nothing of its length.
 _GUESSED_SECONDS = 30.0
 
@@ -67,6 +65,8 @@ def _open_otherwise(file, path, reasons):
     suffix = "" if path is None else os.path.splitext(path)[1].lower()
     if suffix in _HEADERLESS:
         return libsndfile.LibsndfileSound(file, path)
+    if known := _known_otherwise(_head(file)):
+        raise ValueError(known)  # FFmpeg would find what looks like MPEG in an archive
     import av
 
     sound = None
@@ -74,7 +74,9 @@ def _open_otherwise(file, path, reasons):
         sound = ffmpeg.FFmpegSound(file)
     except (av.FFmpegError, OSError, ValueError) as error:
         reasons.append(f"FFmpeg: {ffmpeg.message_of(error)}")
-    if path is not None and (sound is None or sound.container == "mp3"):
+    # Called .au or .snd, anything would be telephone sound without a header to libsndfile.
+    is_guess = suffix in (".au", ".snd")
+    if path is not None and not is_guess and (sound is None or sound.container == "mp3"):
         # libsndfile leaves out what the encoder of an MP3 added, but may need the name to know one.
         with contextlib.suppress(soundfile.SoundFileError):
             by_name = libsndfile.LibsndfileSound(file, path)
@@ -124,20 +126,28 @@ _MARKS_OF_TEXT = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 def why_not_audio(file, reasons):
     """The cause, as far as the first bytes tell it, and what the decoders said."""
-    file.seek(0)
-    head = file.read(512) or b""
-    start = head.lower()
-    for mark in _MARKS_OF_TEXT:
-        start = start.removeprefix(mark)
-    start = start.lstrip()
-    for signature, what in _NO_AUDIO:
-        if start.startswith(signature):
-            return what
+    head = _head(file)
+    if known := _known_otherwise(head):
+        return known
     if not head.strip(b"\0"):
         return "begins with zeros only: it was never written to its end, or is not audio."
     if _is_text(head):
         return f"is not audio but text; it begins with {head[:40]!r}."
     return f"is not audio that can be read ({'; '.join(reasons)}); it begins with {head[:16]!r}."
+
+
+def _head(file):
+    file.seek(0)
+    return file.read(512) or b""
+
+
+def _known_otherwise(head):
+    """What a file is that begins like something else than a recording; or an empty string."""
+    start = head.lower()
+    for mark in _MARKS_OF_TEXT:
+        start = start.removeprefix(mark)
+    start = start.lstrip()
+    return next((what for signature, what in _NO_AUDIO if start.startswith(signature)), "")
 
 
 def _is_text(head):
@@ -180,7 +190,7 @@ def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
     blocks = mono_blocks(sound, span.start, span.stop, note)
     waveform = decode(blocks, span, rate, target, wait_turn, seconds)
     is_known = sound.note is None and sound.is_announced
-    if is_known and len(waveform) < _WORTH_A_NOTE * span.n_samples:
+    if is_known and len(waveform) < libsndfile.WORTH_A_NOTE * span.n_samples:
         note(
             f"lasts {len(waveform) / target:.2f} s, although its header announces "
             f"{span.n_samples / target:.2f} s: a download or a copy may have broken off."

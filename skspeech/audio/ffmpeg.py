@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from skspeech.audio.errors import DamagedError, first_line
-from skspeech.audio.waveforms import MAX_CLIP_DURATION
+from skspeech.audio.waveforms import count_frames
 
 __all__ = []
 
@@ -107,14 +107,8 @@ class FFmpegSound:
             return math.inf
 
     def count(self):
-        """Number of frames, by decoding, up to what is too long anyway."""
-        n_most = int(MAX_CLIP_DURATION * self.sampling_rate) + 1
-        n_frames = 0
-        for block in self.blocks(0, None):
-            n_frames += len(block)
-            if n_frames > n_most:
-                break
-        return n_frames
+        """Number of frames, by decoding."""
+        return count_frames(self.blocks(0, None), self.sampling_rate)
 
     def blocks(self, start, stop):
         """Samples of all channels, in blocks of shape (n, channels); `stop` None is the end."""

@@ -132,6 +132,17 @@ def _aligned_start(first, rate, target, margin):
     return n_steps * step, first - n_steps * step_out
 
 
+def count_frames(blocks, rate):
+    """Frames of some blocks; of what is too long anyway, no more than tells so."""
+    n_most = int(MAX_CLIP_DURATION * rate) + 1
+    n_frames = 0
+    for block in blocks:
+        n_frames += len(block)
+        if n_frames > n_most:
+            break
+    return n_frames
+
+
 def blocks_of_array(waveform, start, stop):
     for begin in range(start, stop, BLOCK_SIZE):
         yield as_float(waveform[begin : min(begin + BLOCK_SIZE, stop)])

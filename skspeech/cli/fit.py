@@ -12,13 +12,9 @@ from skspeech.cli.common import (
     INTERRUPTED,
     PARTIAL,
     check_output,
-    columns_options,
-    device_option,
-    groups_option,
     json_option,
-    n_jobs_option,
+    labelled_options,
     overwrite_option,
-    quiet_option,
     say,
     skspeech,
 )
@@ -85,11 +81,15 @@ __all__ = []
     is_flag=True,
     help="Train once more afterwards, for as long again, on all clips, held-out ones too.",
 )
-@groups_option
-@columns_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is random.")
-@device_option
-@n_jobs_option
+@labelled_options
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Seed of all that is random.",
+)
 @click.option(
     "--memory",
     type=click.Path(file_okay=False),
@@ -101,7 +101,6 @@ __all__ = []
     "--strict", is_flag=True, help="Do not train where something is wrong or doubtful in the data."
 )
 @overwrite_option
-@quiet_option
 @json_option
 def _fit(data, output, **options):
     """Train a model on DATA, and save it.
@@ -121,9 +120,17 @@ def _fit(data, output, **options):
     for name in ("save_split", "refit_all"):
         if options[name] and options["test_size"] is None:
             raise click.UsageError(f"--{name.replace('_', '-')} needs --test-size.")
+    if options["log_file"] is not None:
+        try:
+            open(options["log_file"], "ab").close()
+        except OSError as error:
+            raise click.UsageError(
+                f"The log {options['log_file']} can't be written: {error.strerror}."
+            ) from None
     if options["save_split"]:
         check_split_folder(options["save_split"], options["overwrite"])
-    labelled, n_bad, findings = training_clips(data, options)
+    labelled, bad, findings = training_clips(data, options)
+    n_bad = len(bad)
     train, test = labelled, None
     if options["test_size"] is not None:
         train, test = split(labelled, options["test_size"], options["seed"])
@@ -143,7 +150,7 @@ def _fit(data, output, **options):
             raise ValueError("\n".join([*reasons, advice]))
         model = reject_unknown(classifier, train, options) if asks else classifier
         with interrupts.saving():
-            saved = save_somewhere(model, output, train.paths)
+            saved = save_somewhere(model, output, train)
         if interrupts.count and saved is not None:
             say(f"Interrupted: the best model so far is in {saved}.")
         results = {
@@ -189,7 +196,8 @@ def _fit(data, output, **options):
             )
     if interrupts.count:
         return INTERRUPTED
-    return PARTIAL if n_bad or saved != output else 0
+    is_whole = saved == output and results["refitted"] == options["refit_all"]
+    return PARTIAL if n_bad or not is_whole else 0
 
 
 def _described(train, test):
@@ -225,4 +233,4 @@ def _refit(labelled, saved, options, interrupts):
         return False
     model = reject_unknown(classifier, labelled, options) if asks else classifier
     with interrupts.saving():
-        return save_somewhere(model, saved, labelled.paths) == saved
+        return save_somewhere(model, saved, labelled) == saved

@@ -15,7 +15,7 @@ import numpy as np
 
 from skspeech._download import some
 from skspeech._extras import how_to_install
-from skspeech.cli.common import check_output
+from skspeech.cli.common import check_output, say
 
 __all__ = [
     "Labelled",
@@ -23,6 +23,7 @@ __all__ = [
     "chunks",
     "iter_paths",
     "read_labelled",
+    "read_to_score",
     "salvage",
     "save_split",
     "split",
@@ -97,6 +98,30 @@ def read_labelled(data, *, path_column=None, label_column=None, groups="auto"):
     )
 
 
+def read_to_score(data, options):
+    """Read labelled clips that nobody will split: folders of mixed depth have just no groups.
+
+    Parameters
+    ----------
+    data : str or path-like
+    options : dict
+        Those of the command: ``path_column``, ``label_column`` and ``groups``.
+
+    Returns
+    -------
+    Labelled
+    """
+    columns = {name: options[name] for name in ("path_column", "label_column", "groups")}
+    try:
+        return read_labelled(data, **columns)
+    except ValueError as error:
+        if columns["groups"] != "auto":
+            raise
+        labelled = read_labelled(data, **{**columns, "groups": "none"})
+        say(f"{error}\nHere it goes on without groups.")
+        return labelled
+
+
 def _read_folder(folder, path_column, label_column, groups):
     from skspeech.datasets.folders import load_audio_folder, second_level
 
@@ -144,8 +169,8 @@ def _read_table(path):
     wrong = [line for row, line in zip(rows, lines) if len(row) != len(names)]
     if wrong:
         raise ValueError(
-            f"{str(path)!r} has {len(names)} columns, but not in line {wrong[0]} "
-            f"({len(wrong)} such lines). Is something not quoted?"
+            f"{str(path)!r} has {len(names)} columns, but not in line {wrong[0]}, and in "
+            f"{len(wrong)} of its lines in all. Is something not quoted?"
         )
     columns = zip(*rows) if rows else ([] for _ in names)
     return {
@@ -216,8 +241,9 @@ def _check_complete(found, chosen, lines, path):
         missing = [line for line, value in zip(lines, values) if not value]
         if missing:
             raise ValueError(
-                f"{len(missing)} rows of {str(path)!r} have no {chosen[key]!r}, first row "
-                f"{missing[0]}. Fill them in, or leave these rows out."
+                f"{len(missing)} of {len(values)} rows of {str(path)!r} lack their "
+                f"{chosen[key]!r}, the first in row {missing[0]}. Fill it in, or leave such "
+                "rows out."
             )
 
 

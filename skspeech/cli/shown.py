@@ -139,8 +139,10 @@ class FitProgress:
             news = f"{_score_text(self._score)}: {', '.join(self._members)}"
         elif kind == "failure":
             from skspeech.time_budget.results import fate
+            from skspeech.time_budget.state import KEPT
 
-            news = f"{event['candidate']} {fate(event.get('kept'))}: {event['exception']}"
+            what = fate(KEPT if event.get("kept") else None)
+            news = f"{event['candidate']} {what}: {event['exception']}"
         else:
             return
         if kind == "snapshot":
@@ -186,11 +188,11 @@ def fit_results(classifier):
     -------
     dict
     """
-    from skspeech.time_budget.results import kept_members
+    from skspeech.time_budget.results import statuses
 
     results = classifier.results_
     order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
-    kept = kept_members(results)
+    status = statuses(results)
     names = ("name", "status", "score", "weight", "mean_fit_time", "predict_time")
     return {
         "validation_score": classifier.best_score_,
@@ -198,7 +200,7 @@ def fit_results(classifier):
         "classes": classifier.classes_,
         "leaderboard": [{name: results[name][i] for name in names} for i in order],
         "failures": [
-            {"name": name, "error": error, "kept": name in kept}
+            {"name": name, "error": error, "status": status.get(name, "failed")}
             for name, error, _ in classifier.failures_
         ],
     }
@@ -214,9 +216,11 @@ def print_fit(results):
     board = results["leaderboard"]
     n_members = sum(row["weight"] > 0 for row in board)
     score = results["validation_score"]
+    n_validated = sum(not math.isnan(row["score"]) for row in board)
     out.print(
-        f"{len(board)} candidates in {results['seconds']:.1f} s; the ensemble has {n_members} of "
-        f"them, {_score_text(score)}" + ("." if math.isnan(score) else " in validation.")
+        f"{len(board)} candidates, {n_validated} of them validated, in {results['seconds']:.1f} s; "
+        f"the ensemble has {n_members}, {_score_text(score)}"
+        + ("." if math.isnan(score) else " in validation.")
     )
     n_more = sum(row["weight"] == 0 for row in board[_MAX_LISTED:])
     table = Table("candidate", box=_box())
@@ -235,7 +239,7 @@ def print_fit(results):
     if n_more:
         out.print(f"… and {n_more} more, which do not vote.")
     for failure in results["failures"]:
-        out.print(f"{failure['name']} {fate(failure['kept'])}: {failure['error']}")
+        out.print(f"{failure['name']} {fate(failure['status'])}: {failure['error']}")
 
 
 def _number(value, form):

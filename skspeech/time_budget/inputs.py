@@ -69,7 +69,7 @@ def check_targets(estimator, X, y, groups, sample_weight):
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"y holds only one class, {classes[0]!r}; a classifier needs at least two."
+            f"y holds only one class, {classes[:1].tolist()[0]!r}; a classifier needs at least two."
         )
     return y, groups, sample_weight, classes, codes
 
@@ -108,9 +108,10 @@ def warn_of_validation(splits, classes, codes, stacklevel):
     held_out = np.unique(np.concatenate([codes[fold.test] for fold in splits.folds]))
     if len(held_out) < len(classes):
         never = np.delete(classes, held_out).tolist()
+        have = "class has" if len(never) == 1 else "classes have"
         warnings.warn(
-            f"{len(never)} of {len(classes)} classes have too few clips or groups to be held out, "
-            f"such as {never[0]!r}: best_score_ and the choice of members say nothing of them.",
+            f"{len(never)} {have} too few clips or groups to be held out in validation, such as "
+            f"{never[0]!r}: its score, best_score_, and the choice of members say nothing of that.",
             UserWarning,
             stacklevel=stacklevel,
         )

@@ -21,7 +21,7 @@ __all__ = [
     "fall_back",
     "fate",
     "follow",
-    "kept_members",
+    "statuses",
 ]
 
 
@@ -95,8 +95,8 @@ class ResultsMixin:
                 f"The score fell from {best:.3f} to {scores[-1]:.3f}: members are chosen by the "
                 "log loss of the held-out rows, which says more than a score of so few."
             )
-        kept = kept_members(results)
-        lines += [f"{name} {fate(name in kept)}: {text}" for name, text, _ in self.failures_]
+        status = statuses(results)
+        lines += [f"{name} {fate(status.get(name))}: {text}" for name, text, _ in self.failures_]
         lines += self.remarks_
         return "\n".join(lines)
 
@@ -244,14 +244,14 @@ def fall_back(classifier, session):
     return ensemble
 
 
-def kept_members(results):
-    """Names of those in `results_` that vote, although they could not be trained on all rows."""
-    return set(results["name"][results["status"] == KEPT])
+def statuses(results):
+    """Status of each candidate in `results_`, by its name."""
+    return dict(zip(results["name"].tolist(), results["status"].tolist()))
 
 
-def fate(is_kept):
+def fate(status):
     """What became of a candidate that met an error, as its name goes on."""
-    return f"is {KEPT}" if is_kept else "failed"
+    return {KEPT: f"is {KEPT}", "stopped": "was stopped"}.get(status, "failed")
 
 
 class EventLog:
@@ -293,7 +293,8 @@ def describe(event, verbose):
         score = "not validated yet" if np.isnan(event["score"]) else f"score {event['score']:.4f}"
         return f"ensemble: {score}; {members}"
     if kind == "failure":
-        return f"{event['candidate']} {fate(event.get('kept'))}: {event['exception']}"
+        what = fate(KEPT if event.get("kept") else None)
+        return f"{event['candidate']} {what}: {event['exception']}"
     if kind == "remark":
         return event["text"]
     if kind == "interrupted":

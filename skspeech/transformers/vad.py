@@ -12,7 +12,7 @@ from skspeech._device import resolve_device
 from skspeech._extras import how_to_install
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks, iter_waveforms
-from skspeech.transformers._level import DEFAULT_LEVEL, at_level
+from skspeech.audio.level import DEFAULT_LEVEL, LEVELS, at_level
 from skspeech.transformers._windowed import shared_network
 
 __all__ = ["VoiceActivityTrimmer"]
@@ -92,7 +92,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         "min_speech": [Interval(Real, 0, None, closed="left")],
         "min_silence": [Interval(Real, 0, None, closed="left")],
         "padding": [Interval(Real, 0, None, closed="left")],
-        "level": [Interval(Real, -60, 0, closed="both"), None],
+        "level": LEVELS,
         "max_duration": [Interval(Real, 0, None, closed="neither"), None],
         "sampling_rate": [Interval(Integral, 1, None, closed="left")],
         "device": "no_validation",

@@ -8,9 +8,11 @@ from numbers import Integral, Real
 import numpy as np
 
 from skspeech._device import computes_bfloat16, map_in_threads, n_threads_for
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram, power_to_db, ranges
 from skspeech.audio import SAMPLING_RATE
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL, at_level
 from skspeech.transformers import _hub
 from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
 from skspeech.transformers._windowed import WindowedExtractor, Windows, frame_starts
@@ -53,6 +55,7 @@ _ENCODERS = {_SMART_TURN: _Encoder("smart-turn", 80, 384, 4, 6, 1536, 400, stand
 _LAYERS = {_SMART_TURN: (0, 1, 2)}
 
 
+@shared(level=LEVEL)
 class WhisperEmbedding(WindowedExtractor):
     """Embed clips with the encoder of Whisper, which was trained to write speech down.
 
@@ -82,6 +85,8 @@ class WhisperEmbedding(WindowedExtractor):
         for ``"smart-turn"``, 30 for the published ones.
     hop : float or None, default=None
         Seconds between the starts of windows; None is `window`. The last window ends with the clip.
+    level : float or None, default=-20.0
+        {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
@@ -162,6 +167,7 @@ class WhisperEmbedding(WindowedExtractor):
         position="first",
         window=None,
         hop=None,
+        level=DEFAULT_LEVEL,
         max_duration=None,
         dtype="auto",
         revision=None,
@@ -180,6 +186,7 @@ class WhisperEmbedding(WindowedExtractor):
         self.position = position
         self.window = window
         self.hop = hop
+        self.level = level
         self.max_duration = max_duration
         self.dtype = dtype
         self.revision = revision
@@ -273,6 +280,7 @@ class WhisperEmbedding(WindowedExtractor):
     def _cut(self, waveforms, device):
         """Log mel frames of all windows, one after another."""
         size, hop = (max(1, round(s * SAMPLING_RATE)) for s in self._window_and_hop())
+        waveforms = [at_level(waveform, self.level) for waveform in waveforms]
         starts = [frame_starts(len(waveform), size, hop) for waveform in waveforms]
         pieces = [
             self._prepare(waveform[start : start + size])
