@@ -29,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "time_budget",
         "timelines",
         "transformers",
+        "unknown",
         "weights",
     ],
     submod_attrs={
@@ -57,6 +58,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "transformers.spectral": ["LogMelSpectrogram", "SpectralStatistics"],
         "transformers.vad": ["VoiceActivityTrimmer"],
         "transformers.whisper": ["WhisperEmbedding"],
+        "unknown": ["UnknownRejector"],
         "utils": ["all_estimators"],
     },
 )

@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from skspeech._clip_checks import Finding, Part, sorted_findings
@@ -30,6 +31,8 @@ from skspeech.metrics import (
     wilson_limits,
 )
 from skspeech.time_budget.results import fate, statuses
+from skspeech.unknown import UnknownRejector
+from skspeech.unknown.rates import error_rates
 
 __all__ = ["write_report"]
 
@@ -72,7 +75,8 @@ def write_report(
     X_test : sequence of n_test clips
         Paths, waveforms or ``(waveform, sampling_rate)`` pairs that the model was not trained on.
     y_test : array-like of shape (n_test,)
-        Their true labels.
+        Their true labels. To a :class:`~skspeech.UnknownRejector`, those that it does not know are
+        unknown, and the page says how many such clips were accepted, and how many others rejected.
     path : str or path-like
         The HTML file. One that exists is replaced.
     X_train : sequence of n_train clips, default=None
@@ -153,6 +157,8 @@ def write_report(
     if (X_train is None) != (y_train is None):
         raise ValueError("X_train and y_train come together; one of them is None.")
     y_test = _checked_labels("X_test and y_test", X_test, y_test, groups_test)
+    if hasattr(model, "unknown_label"):
+        y_test = np.where(np.isin(y_test, model.classes_), y_test, model.unknown_label)
     classes = _all_classes(model, y_test)
     rate = _sampling_rate(model)
     clips = as_clips(X_test, sampling_rate=rate)
@@ -186,9 +192,10 @@ def _describe(model, classes, proba, test, train, known, left_out, is_cross_vali
     predicted = proba.argmax(axis=1)
     confusion = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(confusion, (true, predicted), 1)
-    embeddings, embedding_name = _embed(model, test, train)
+    trained = _trained(model)
+    embeddings, embedding_name = _embed(trained, test, train)
     # What is known of one of the models says nothing of the others that predicted in its place.
-    run = None if is_cross_validated else model
+    run = None if is_cross_validated else trained
     findings = find_problems(
         test,
         train,
@@ -199,10 +206,11 @@ def _describe(model, classes, proba, test, train, known, left_out, is_cross_vali
     findings = sorted_findings([*_left_out(left_out), *known.findings, *findings])
     return {
         "summary": _summary(run, confusion, true, predicted, test, train, known),
+        "unknown": _unknown(model, test, classes[predicted]),
         "by_group": _by_group(test, classes[predicted]),
         "findings": findings,
         "learning_curve": _learning_curve(run),
-        "leaderboard": None if run is None else _leaderboard(model, test, classes, true),
+        "leaderboard": None if run is None else _leaderboard(run, test, classes, true),
         "confusion": _confusion(confusion, classes),
         "per_class": _per_class(confusion, classes, train),
         "mistakes": _worst_mistakes(proba, true, predicted, classes, test),
@@ -391,6 +399,13 @@ def _sampling_rate(model):
     return next((x.sampling_rate for x in _extractors(model)), SAMPLING_RATE)
 
 
+def _trained(model):
+    """What was trained: inside of a rejector, the classifier of the known classes."""
+    while isinstance(model, UnknownRejector | FrozenEstimator):
+        model = model.estimator_ if isinstance(model, UnknownRejector) else model.estimator
+    return model
+
+
 def _extractors(model):
     from skspeech._objects import objects_in
     from skspeech.transformers.base import Extractor
@@ -444,6 +459,14 @@ def _by_group(test, predicted):
             for name, score, n, hit in zip(names, scores.tolist(), counts, hits)
         ],
     }
+
+
+def _unknown(model, test, predicted):
+    """Shares of false rejects and accepts, where the model may answer that a clip is unknown."""
+    if not hasattr(model, "unknown_label"):
+        return None
+    rates = error_rates(test.labels, predicted, model.unknown_label, test.groups)
+    return {name: rate for name, rate in rates.items() if rate["n_clips"]}
 
 
 def _per_class(confusion, classes, train):

@@ -1499,3 +1499,68 @@ def test_live_progress_on_a_terminal(folder, tmp_path):
     assert json.loads(out)["leaderboard"]
     for text in ("best so far", "runs now", "s left of 20 s"):
         assert text in shown.decode()
+
+
+# -- Unknown ---------------------------------------------------------------------------------------
+
+
+PATIENT = ("--unknown", "0.1", "--time-budget", "200")  # it ends when nothing is left to train
+
+
+def _words(root, n_classes, half):
+    """Folders of made-up words, of which there are six, a half of the clips of each."""
+    words = make_speech_like(120, n_classes=6, n_speakers=4, random_state=0)
+    for i, (waveform, code) in enumerate(zip(words.data, words.target, strict=False)):
+        if code < n_classes and i // 60 == half:
+            place = root / words.target_names[code]
+            place.mkdir(parents=True, exist_ok=True)
+            soundfile.write(place / f"{i:02}.wav", waveform, 16_000)
+    return root, words.target_names
+
+
+def test_a_model_that_answers_unknown(run, tmp_path, quick_line_up):
+    folder, names = _words(tmp_path / "known", 4, 0)
+    model = tmp_path / "m.skspeech"
+    status, out, _ = run(*_fit(folder, model, *PATIENT))
+    assert status == 0
+    assert re.search(r"Unknown: \d+\.\d% of clips of known classes are rejected; ", out)
+    assert "% of clips of unknown classes are accepted; no honest interval: only 4 classes." in out
+
+    other, _ = _words(tmp_path / "all", 6, 1)
+    status, out, _ = run("predict", model, other, "--json", "-p")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert set(rows[0]["probabilities"]) == {*names[:4], "unknown"}
+    assert "unknown" in {row["label"] for row in rows}
+
+    status, out, err = run("evaluate", model, other, "--json")
+    scores = json.loads(out)
+    assert status == 0
+    assert f"'unknown' is right for their clips: {', '.join(sorted(names[4:]))}." in err
+    said = {row["path"]: row["label"] for row in rows}
+    strange = [label for path, label in said.items() if path.split("/")[-2] in names[4:]]
+    expected = np.mean([label != "unknown" for label in strange])
+    assert scores["unknown"]["false_accepts"]["share"] == pytest.approx(expected)
+    assert scores["unknown"]["false_accepts"]["n_clips"] == len(strange) > 10
+    assert "clips of unknown classes are accepted" in run("evaluate", model, other)[1]
+
+    page = tmp_path / "page.html"
+    assert run("report", model, other, "-o", page)[0] == 0
+    assert "Unknown clips accepted" in page.read_text()
+    assert "Learning curve" in page.read_text()
+
+
+def test_a_folder_of_examples_of_unknown(run, tmp_path, quick_line_up):
+    folder, names = _words(tmp_path / "clips", 6, 0)
+    for name in names[4:]:
+        for path in (folder / name).iterdir():
+            (folder / "unknown").mkdir(exist_ok=True)
+            path.rename(folder / "unknown" / path.name)
+        (folder / name).rmdir()
+    model = tmp_path / "m.skspeech"
+    status, out, _ = run(*_fit(folder, model, *PATIENT, "--json", "--test-size", "0.3"))
+    results = json.loads(out)
+    assert status == 0
+    assert results["classes"] == names[:4]
+    assert results["unknown"]["learnt_from"] == "examples"
+    assert results["held_out"]["classes"] == sorted([*names[:4], "unknown"])
+    assert results["held_out"]["unknown"]["false_accepts"]["n_clips"] == 6

@@ -9,6 +9,7 @@ from skspeech.cli.common import EXIT_STATUS, PARTIAL, json_option, labelled_opti
 from skspeech.cli.inputs import read_to_score
 from skspeech.cli.models import class_names, load_classifier, score, what_it_knows
 from skspeech.cli.shown import print_scores, to_json
+from skspeech.cli.unknown import call_unknown
 
 __all__ = []
 
@@ -28,12 +29,15 @@ def _evaluate(model, data, as_json, **options):
 
     The score is honest where the model has neither heard these clips nor these speakers. Clips
     that it was trained on are known by their content, and scored apart; so are other clips of
-    groups that it was trained on, which are known by their names.
+    groups that it was trained on, which are known by their names. To a model that answers
+    'unknown', clips of classes that it does not know are unknown ones.
     """
     labelled = read_to_score(data, options)
     classifier = load_classifier(model, options["device"], options["n_jobs"])
     unknown = sorted(set(labelled.labels.tolist()) - set(class_names(classifier)))
-    if unknown:
+    if unknown and hasattr(classifier, "unknown_label"):
+        labelled = call_unknown(labelled, unknown, classifier)
+    elif unknown:
         known = ", ".join(class_names(classifier))
         raise ValueError(
             f"The model knows the classes {known}; {data} has labels that are none of them: "

@@ -24,6 +24,7 @@ from skspeech.cli.models import score
 from skspeech.cli.quantities import SECONDS, SHARE
 from skspeech.cli.saving import save_somewhere
 from skspeech.cli.shown import (
+    console,
     fit_results,
     print_fit,
     print_scores,
@@ -31,6 +32,7 @@ from skspeech.cli.shown import (
     to_json,
 )
 from skspeech.cli.training import is_prior, train_model
+from skspeech.cli.unknown import known_part, print_unknown, reject_unknown, unknown_results
 
 __all__ = []
 
@@ -66,6 +68,13 @@ __all__ = []
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
     help="Write train.csv and test.csv there: which clips were held out, for evaluate and report.",
+)
+@click.option(
+    "--unknown",
+    type=SHARE,
+    metavar="SHARE",
+    help="Let the model answer 'unknown', at the cost of this share of known clips, such as 0.05. "
+    "Clips in a folder unknown/, if there is one, are examples.",
 )
 @click.option(
     "--refit-all",
@@ -131,19 +140,23 @@ def _fit(data, output, **options):
         say(_described(train, test))
 
     with Interrupts() as interrupts:
-        classifier, n_more = train_model(train, options, interrupts)
+        asks = options["unknown"] is not None
+        own = known_part(train) if asks else train
+        classifier, n_more = train_model(own, options, interrupts)
         n_bad += n_more
         if is_prior(classifier):
             reasons = sorted({reason for _, reason, _ in classifier.failures_})
             advice = "So no model was trained, and none is saved. More time may help."
             raise ValueError("\n".join([*reasons, advice]))
+        model = reject_unknown(classifier, train, options) if asks else classifier
         with interrupts.saving():
-            saved = save_somewhere(classifier, output, train)
+            saved = save_somewhere(model, output, train)
         if interrupts.count and saved is not None:
             say(f"Interrupted: the best model so far is in {saved}.")
         results = {
             "model": saved and str(saved),
             **fit_results(classifier),
+            "unknown": unknown_results(model),
             "interrupted": interrupts.count > 0,
             "n_skipped": n_bad,
             "audit": [{"kind": f.kind, "message": f.message} for f in findings],
@@ -153,7 +166,7 @@ def _fit(data, output, **options):
             if test is not None:
                 if interrupts.count:
                     say("Scoring it on the held-out clips; press Ctrl-C again to leave that out.")
-                scores, failures = score(classifier, test, options["quiet"])
+                scores, failures = score(model, test, options["quiet"])
                 n_bad += len(failures)
                 results["held_out"] = scores.as_dict() if scores else None
         except KeyboardInterrupt:
@@ -165,6 +178,8 @@ def _fit(data, output, **options):
         click.echo(to_json(results))
     else:
         print_fit(results)
+        if results["unknown"]:
+            print_unknown(results["unknown"], console())
         if scores is not None:
             print_scores(scores, "Held out")
             if not scores.interval:
@@ -208,11 +223,14 @@ def _refit(labelled, saved, options, interrupts):
     if not options["quiet"]:
         say(f"Training again, on all {len(labelled)} clips.")
     try:
-        classifier, _ = train_model(labelled, options, interrupts)
+        asks = options["unknown"] is not None
+        own = known_part(labelled) if asks else labelled
+        classifier, _ = train_model(own, options, interrupts)
     except KeyboardInterrupt:
         classifier = None
     if interrupts.count or is_prior(classifier):
         say(f"The model of all clips is not ready; {saved} holds the one that was scored.")
         return False
+    model = reject_unknown(classifier, labelled, options) if asks else classifier
     with interrupts.saving():
-        return save_somewhere(classifier, saved, labelled) == saved
+        return save_somewhere(model, saved, labelled) == saved

@@ -106,4 +106,5 @@ def score(classifier, labelled, quiet):
         return None, failures
     known = None if proba[0] is None else np.array(proba)
     groups = None if labelled.groups is None else groups
-    return Scores(names, labels, predicted, known, groups), failures
+    unknown = getattr(classifier, "unknown_label", None)
+    return Scores(names, labels, predicted, known, groups, unknown), failures

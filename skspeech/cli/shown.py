@@ -10,6 +10,7 @@ import numpy as np
 
 from skspeech.cli.common import say
 from skspeech.cli.interrupts import SAVING
+from skspeech.cli.unknown import print_unknown
 
 __all__ = [
     "FitProgress",
@@ -267,12 +268,19 @@ class Scores:
         Probabilities, where the model has them.
     groups : list or None
         Group of each clip, where there are some.
+    unknown : str or None
+        The label of clips that are of no class, where the model knows one.
     """
 
-    def __init__(self, classes, labels, predicted, proba=None, groups=None):
+    def __init__(self, classes, labels, predicted, proba=None, groups=None, unknown=None):
         from sklearn.metrics import confusion_matrix
 
         from skspeech.metrics import by_group, score_interval
+        from skspeech.unknown.rates import error_rates
+
+        self.unknown = None
+        if unknown is not None:
+            self.unknown = error_rates(labels, predicted, str(unknown), groups)
 
         self.interval = score_interval(labels, predicted, groups)
         self.by_group = {}
@@ -326,6 +334,7 @@ class Scores:
                 for i, label in enumerate(self.classes)
             },
             "per_group": self.by_group,
+            **({"unknown": self.unknown} if self.unknown else {}),
         }
 
 
@@ -346,6 +355,8 @@ def print_scores(scores, title, brief=False):
     if brief:
         return
     out.print(_interval_text(scores.interval))
+    if scores.unknown:
+        print_unknown(scores.unknown, out)
     if scores.by_group:
         _print_groups(scores, out)
     table = Table("class", box=_box())
