@@ -31,8 +31,6 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 HELPERS_OF = {
     "_heard": "audit",
     "_clip_checks": "audit",
-    "_report_checks": "report",
-    "_report_drawings": "report",
     "_budget_tasks": "time_budget",
 }
 # One door opens by itself: the method `report` of every ensemble.

@@ -21,10 +21,13 @@ from sklearn.pipeline import make_pipeline
 
 import skspeech
 from skspeech import GeometricMeanVotingClassifier, SpectralStatistics, TimeBudgetClassifier
-from skspeech import report as report_module
 from skspeech._clip_checks import Part
-from skspeech._report_checks import _best_correlation, find_problems, voices_in_common
-from skspeech._report_drawings import (
+from skspeech.audio import as_clips
+from skspeech.datasets import make_speech_like
+from skspeech.metrics import score_interval, scores_by_group, wilson_limits
+from skspeech.report import scores, write_report, writing
+from skspeech.report.checks import _best_correlation, find_problems, voices_in_common
+from skspeech.report.drawings import (
     class_colors,
     draw_histogram,
     draw_learning_curve,
@@ -32,10 +35,6 @@ from skspeech._report_drawings import (
     sound_uri,
     spectrogram_uri,
 )
-from skspeech.audio import as_clips
-from skspeech.datasets import make_speech_like
-from skspeech.metrics import score_interval, scores_by_group, wilson_limits
-from skspeech.report import write_report
 
 pytestmark = pytest.mark.usefixtures("quick_map")
 RATE = 16_000
@@ -229,7 +228,7 @@ def test_long_and_loud_clips_are_bounded(ensemble, write):
 
 
 def test_the_confusion_matrix_gives_way_to_a_list_where_there_are_many_classes(write, monkeypatch):
-    monkeypatch.setattr(report_module, "_MAX_MATRIX", 3)
+    monkeypatch.setattr(scores, "_MAX_MATRIX", 3)
     page = write()
     assert "A row a true class" not in page.text
     assert "The most frequent confusions" in page.text
@@ -270,8 +269,8 @@ def test_integer_labels_and_object_labels_do(speech, write):
 
 def test_a_share_has_wilson_s_limits():
     low, high = wilson_limits(8, 10)
-    assert report_module._share(8, 10) == {"value": 0.8, "low": low, "high": high}
-    assert report_module._share(0, 0) is None
+    assert scores._share(8, 10) == {"value": 0.8, "low": low, "high": high}
+    assert scores._share(0, 0) is None
 
 
 def test_limits_are_for_new_groups_and_every_group_is_told(ensemble, speech, write):
@@ -509,7 +508,7 @@ def test_parts_that_differ_in_length_and_level():
 
 
 def test_of_very_many_clips_some_are_measured(monkeypatch, ensemble, speech, write):
-    monkeypatch.setattr(report_module, "Part", partial(Part, max_measured=20))
+    monkeypatch.setattr(writing, "Part", partial(Part, max_measured=20))
     page = write()
     assert "Of the test part, 20 clips, chosen at random, were looked at." in page.text
 
@@ -633,7 +632,7 @@ def test_a_model_needs_probabilities(speech, write):
 
 def test_a_failure_leaves_the_old_page(write, tmp_path, monkeypatch):
     write(title="old")
-    monkeypatch.setattr(report_module, "_describe", lambda *args: 1 / 0)
+    monkeypatch.setattr(writing, "_describe", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write(title="new")
     assert "old" in read(tmp_path / "report.html").text
