@@ -28,9 +28,10 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 demo: weights
 	$(PY) examples/quick_start.py
 
-# Files of tests share out the cores; what watches the clock, processes or threads comes afterwards.
+# Files of tests share out the cores, one thread each: more would wait for one another, busily. What
+# watches the clock, processes or threads comes afterwards, alone.
 define run_tests
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not alone$(1)" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not alone$(1)" $(PYTEST_ARGS)
 	$(PY) -m pytest -m "alone$(1)" $(PYTEST_ARGS)
 endef
 
