@@ -170,14 +170,14 @@ class Unreadable(fake.SlowEmbedding):
 
     def transform(self, X):
         if len(X) == len(y):
-            time.sleep(3)
+            time.sleep(8)
         raise AudioError([(0, "clip 0", "it is no sound")], len(X))
 
 
 def test_unreadable_clips_are_the_reason_also_where_listing_them_takes_too_long():
     candidates = [("one", make_pipeline(Unreadable(), GaussianNB()))]
     with pytest.raises(AudioError, match="it is no sound"):
-        TimeBudgetClassifier(candidates, time_budget=1.5).fit(X, y)
+        TimeBudgetClassifier(candidates, time_budget=4).fit(X, y)
 
 
 def test_without_a_folder_for_files_what_runs_here_goes_on(monkeypatch, tmp_path):
