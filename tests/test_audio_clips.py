@@ -317,8 +317,29 @@ def test_columns_of_polars_and_pyarrow(write):
         pl.Series([path, path]),
         pl.Series([[0.1] * 1600] * 2),
         pl.DataFrame({"p": [path] * 2}),
+        pl.Series([row] * 2),
+        pl.DataFrame({"audio": [row] * 2}),
+        pl.Series([{"array": [0.1] * 1600, "label": 500}] * 2),
     ):
         assert [len(waveform) for waveform in load_waveforms(column)] == [1600] * 2
+
+
+@pytest.mark.parametrize("number", [np.float64, np.array, "torch"])
+def test_a_rate_may_be_what_libraries_call_a_number(number):
+    if number == "torch":
+        number = pytest.importorskip("torch").tensor
+    samples = noise(0.1, 8000)
+    rows = [(samples, number(8000)), {"array": samples, "sampling_rate": number(8000)}]
+    assert [len(waveform) for waveform in load_waveforms(rows)] == [1600] * 2
+    with pytest.raises(AudioError, match=r"is not a sampling rate"):
+        load_waveforms([(samples, number(-1))])
+
+
+def test_channels_of_a_decoder_that_cancel_each_other_are_told():
+    samples = noise(0.1)
+    with pytest.warns(UserWarning, match="clip 0: has channels in opposite phase"):
+        clips = as_clips([Decoder(np.stack([samples, -samples]), 16_000)])
+    np.testing.assert_array_equal(clips[0].load(), samples)
 
 
 @pytest.mark.parametrize("shape", [(1, -1), (-1, 1)])

@@ -17,12 +17,14 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 import skspeech
 from skspeech import (
     AugmentedClassifier,
+    FusedEmbeddingClassifier,
     GeometricMeanVotingClassifier,
     ShrinkageDiscriminantAnalysis,
     SpectralStatistics,
     TimeBudgetClassifier,
     UnknownRejector,
 )
+from skspeech.audio import AudioError
 from skspeech.datasets import make_tones
 from skspeech.unknown.features import extractor_of
 from skspeech.unknown.held_out import hold_out_rows
@@ -394,3 +396,30 @@ def test_rows_that_are_all_alike():
     X, y = np.repeat(np.eye(3), 10, axis=0), np.repeat(["a", "b", "c"], 10)
     rejector = UnknownRejector(LogisticRegression(max_iter=5000), random_state=0).fit(X, y)
     assert np.isfinite(rejector.unknown_score([[0.3, 0.3, 0.3], [0.0, 1.0, 0.0]])).all()
+
+
+# -- Clips that can't be read ----------------------------------------------------------------------
+
+
+def test_clips_that_cannot_be_read_teach_nothing_and_are_unknown():
+    tones = make_tones(60, n_classes=3, duration=0.3, random_state=0)
+    y = np.array(["a", "b", "c"])[tones.target]
+    extractor = SpectralStatistics(errors="warn")
+    model = FusedEmbeddingClassifier(extractor=extractor, errors="warn")
+    whole = UnknownRejector(model, random_state=0).fit(tones.data, y)
+    X = [*tones.data, *(f"gone{i}.wav" for i in range(30))]
+    with pytest.warns(UserWarning, match="left out, with their labels"):
+        part = UnknownRejector(model, random_state=0).fit(X, [*y, *["a"] * 30])
+    np.testing.assert_array_equal(part.held_out_scores_, whole.held_out_scores_)
+    asked = [tones.data[0], "gone.wav"]
+    with pytest.warns(UserWarning, match="They are taken for unknown"):
+        scores = part.unknown_score(asked)
+    assert scores[0] == whole.unknown_score(asked[:1])[0]
+    assert np.isinf(scores[1])
+    with pytest.warns(UserWarning, match="gone.wav"):  # the classifier inside warns, too
+        assert part.predict(asked)[1] == "unknown"
+    with pytest.warns(UserWarning, match="gone.wav"):
+        assert part.classes_[part.predict_proba(asked)[1].argmax()] == "unknown"
+    strict = UnknownRejector(FusedEmbeddingClassifier(extractor=SpectralStatistics()))
+    with pytest.raises(AudioError, match="30 of 90 clips"):
+        strict.fit(X, [*y, *["a"] * 30])

@@ -180,6 +180,13 @@ def test_unreadable_clips_are_the_reason_also_where_listing_them_takes_too_long(
         TimeBudgetClassifier(candidates, time_budget=4).fit(X, y)
 
 
+def test_unreadable_clips_are_the_reason_although_others_had_no_time():
+    never = make_pipeline(fake.SlowEmbedding(seconds=30), LogisticRegression())
+    candidates = [("one", make_pipeline(Unreadable(), GaussianNB())), ("two", never)]
+    with pytest.raises(AudioError, match="it is no sound"):
+        TimeBudgetClassifier(candidates, time_budget=4).fit(X, y)
+
+
 def test_without_a_folder_for_files_what_runs_here_goes_on(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     clf = TimeBudgetClassifier([BAYES, ("worker", fake.Logistic())], time_budget=10).fit(X, y)
@@ -698,6 +705,33 @@ def test_a_process_that_ends_waits_for_an_import_to_be_over(tmp_path):
     )
     assert result.stdout == "fitted\nimported\n", result.stderr
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.slow
+def test_the_command_ends_although_an_import_goes_on(tmp_path):
+    (tmp_path / "takes_long.py").write_text("import time\ntime.sleep(300)\n")
+    result = run_script(
+        """
+        import queue, threading
+        from types import SimpleNamespace
+        import skspeech.cli, skspeech.time_budget.session
+        from skspeech.time_budget.workers.here import WorkThread
+
+        begun = threading.Event()
+
+        def imports(job, post):
+            begun.set()
+            import takes_long
+
+        WorkThread(queue.SimpleQueue()).start(SimpleNamespace(stopped=False), imports)
+        begun.wait()
+        print("told", flush=False)
+        skspeech.cli.main = lambda: 2
+        skspeech.cli.run()
+        """,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    assert (result.stdout, result.stderr, result.returncode) == ("told\n", "", 2)
 
 
 # -------------------------------------------------------------------------- executors

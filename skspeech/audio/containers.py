@@ -4,13 +4,14 @@ import collections.abc
 import contextlib
 import numbers
 import os
+import warnings
 
 import numpy as np
 from sklearn.utils import check_array
 
 from skspeech.audio.clips import Clip, Clips
 from skspeech.audio.errors import AudioError, first_line, printable
-from skspeech.audio.waveforms import SAMPLING_RATE, checked_rate
+from skspeech.audio.waveforms import SAMPLING_RATE, Mixer, as_float, checked_rate
 
 __all__ = ["as_clips", "is_column_of_clips", "refuse_single_clip"]
 
@@ -135,6 +136,8 @@ def _from_array_like(X, sampling_rate):
     """A list of items, or already clips where `X` is a 2-D array of numbers."""
     if hasattr(X, "column_names") and not hasattr(X, "to_numpy"):
         raise ValueError("X is a data set. Give its column of clips, as in X['audio'].")
+    if _is_column_of_structs(X):
+        return (X.to_series(0) if hasattr(X, "to_series") else X).to_list()
     if hasattr(X, "columns"):
         return _from_table(X, np.asarray(X), sampling_rate)
     if hasattr(X, "to_pylist"):  # a column of pyarrow
@@ -152,6 +155,12 @@ def _from_array_like(X, sampling_rate):
     if _is_array_of_pairs(X):
         return [tuple(pair) for pair in X]
     return _from_table(X, X, sampling_rate)
+
+
+def _is_column_of_structs(X):
+    """Whether it is a column of polars whose rows have fields, or a table of one such column."""
+    kinds = X.dtypes if hasattr(X, "to_series") else [getattr(X, "dtype", None)]
+    return len(kinds) == 1 and str(kinds[0]).startswith("Struct(")
 
 
 def _from_table(X, values, sampling_rate):
@@ -249,8 +258,7 @@ def _as_item(item, sampling_rate, position):
         return _from_row(item, sampling_rate, position)
     if hasattr(item, "get_all_samples"):
         samples = item.get_all_samples()
-        channels = np.asarray(_off_device(samples.data))
-        item = (channels.mean(axis=0) if channels.ndim == 2 else channels, samples.sample_rate)
+        item = (_mixed(np.asarray(_off_device(samples.data)), position), samples.sample_rate)
     if hasattr(item, "read"):
         return _from_file(item, position)
     if _is_pair(item) and _is_path(item[0]) and isinstance(item[1], numbers.Number):
@@ -264,6 +272,17 @@ def _as_item(item, sampling_rate, position):
     elif _looks_like_swapped_pair(item):
         raise ValueError("looks like (sampling_rate, waveform). Write (waveform, sampling_rate).")
     return Clip(_as_waveform(item), sampling_rate, position)
+
+
+def _mixed(channels, position):
+    """A waveform from what a decoder gives, of shape (channels, n_samples) or (n_samples,)."""
+    if channels.ndim != 2:
+        return channels
+
+    def note(what):
+        warnings.warn(f"clip {position}: {what}", UserWarning, stacklevel=2)
+
+    return Mixer(note).mono(as_float(channels.T))
 
 
 def _is_content(item):

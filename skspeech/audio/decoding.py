@@ -25,6 +25,8 @@ __all__ = []
 _HEADERLESS = (".gsm", ".vox")
 # A file of more bytes that has no samples by its header is no empty recording.
 _LARGEST_HEADER = 4096
+# What a recording may be shorter than its header says, in seconds: some headers round.
+_LITTLE = 0.05
 # Room that is made at first for a recording whose header says nothing of its length.
 _GUESSED_SECONDS = 30.0
 
@@ -55,18 +57,23 @@ def _open(file, path):
         sound = libsndfile.LibsndfileSound(file)
     except soundfile.SoundFileError as error:
         return _open_otherwise(file, path, [f"libsndfile: {libsndfile.message_of(error)}"])
-    if sound.n_frames == 0 and (size := file.seek(0, os.SEEK_END)) > _LARGEST_HEADER:
+    if sound.n_frames == 0 and (size := file.seek(0, os.SEEK_END)) > _end_of_header(file):
         sound.close()
         return _open_although_empty(file, size)
     return sound
 
 
+def _end_of_header(file):
+    """Bytes of which nothing can be a sample; of a WAV as many as come before its samples."""
+    start = _head(file).find(b"data")
+    return _LARGEST_HEADER if start < 0 else start + 8
+
+
 def _open_otherwise(file, path, reasons):
     """Open what libsndfile does not know by its content."""
     suffix = "" if path is None else os.path.splitext(path)[1].lower()
-    if suffix in _HEADERLESS:
-        return libsndfile.LibsndfileSound(file, path)
-    if known := _known_otherwise(_head(file)):
+    head = _head(file)
+    if known := _known_otherwise(head):
         raise ValueError(known)  # FFmpeg would find what looks like MPEG in an archive
     import av
 
@@ -75,8 +82,12 @@ def _open_otherwise(file, path, reasons):
         sound = ffmpeg.FFmpegSound(file)
     except (av.FFmpegError, OSError, ValueError) as error:
         reasons.append(f"FFmpeg: {ffmpeg.message_of(error)}")
+    if suffix in _HEADERLESS and not (_is_text(head) or (sound and sound.has_header)):
+        if sound is not None:
+            sound.close()
+        return libsndfile.LibsndfileSound(file, path)
     # Called .au or .snd, anything would be telephone sound without a header to libsndfile.
-    is_guess = suffix in (".au", ".snd")
+    is_guess = suffix in (".au", ".snd", *_HEADERLESS)
     if path is not None and not is_guess and (sound is None or sound.container == "mp3"):
         # libsndfile leaves out what the encoder of an MP3 added, but may need the name to know one.
         with contextlib.suppress(soundfile.SoundFileError):
@@ -113,6 +124,8 @@ _NO_AUDIO = (
     (b"#extm3u", "is a playlist, which only names recordings. Give the recordings."),
     (b"pk\x03\x04", "is a ZIP archive. Unpack it, and give the recordings in it."),
     (b"\x1f\x8b", "is compressed with gzip. Unpack it: gunzip."),
+    (b"bzh", "is compressed with bzip2. Unpack it: bunzip2."),
+    (b"\xfd7zxz", "is compressed with xz. Unpack it: unxz."),
     (b"rar!", "is a RAR archive. Unpack it, and give the recordings in it."),
     (b"7z\xbc\xaf", "is a 7-Zip archive. Unpack it, and give the recordings in it."),
     (b"%pdf", "is a PDF document, not a recording."),
@@ -144,6 +157,8 @@ def _head(file):
 
 def _known_otherwise(head):
     """What a file is that begins like something else than a recording; or an empty string."""
+    if head[257:262] == b"ustar":
+        return "is a TAR archive. Unpack it, and give the recordings in it."
     start = head.lower()
     for mark in _MARKS_OF_TEXT:
         start = start.removeprefix(mark)
@@ -190,12 +205,14 @@ def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
         seconds = min(seconds, left)
     blocks = mono_blocks(sound, span.start, span.stop, note)
     waveform = decode(blocks, span, rate, target, wait_turn, seconds)
-    is_known = sound.note is None and sound.is_announced
-    if is_known and len(waveform) < libsndfile.WORTH_A_NOTE * span.n_samples:
-        note(
-            f"lasts {len(waveform) / target:.2f} s, although its header announces "
-            f"{span.n_samples / target:.2f} s: a download or a copy may have broken off."
-        )
+    if sound.note is None and sound.is_announced:
+        announced = min(max(0.0, sound.n_frames / rate - offset), max_duration or math.inf)
+        lasts = len(waveform) / target
+        if lasts < min(libsndfile.WORTH_A_NOTE * announced, announced - _LITTLE):
+            note(
+                f"lasts {lasts:.2f} s, although its header announces {announced:.2f} s: a download "
+                "or a copy may have broken off."
+            )
     return waveform
 
 

@@ -39,7 +39,7 @@ class FFmpegSound:
         rate = self._stream.codec_context.sample_rate
         self.sampling_rate = rate if self._first is None else self._first.sample_rate
         self.n_frames, self.is_exact = self._length_in_header()
-        self.is_announced = self.is_exact
+        self.is_announced = self.n_frames is not None
 
     def _open(self):
         import av
@@ -75,6 +75,11 @@ class FFmpegSound:
     def container(self):
         """FFmpeg's name of the container."""
         return self._container.format.name
+
+    @property
+    def has_header(self):
+        """Whether the container is known by its header, and not by what may be chance."""
+        return bool({*self.container.split(",")} & (_EXACT_CONTAINERS | _ABOUT_RIGHT_CONTAINERS))
 
     @property
     def channels(self):

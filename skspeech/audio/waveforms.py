@@ -52,6 +52,8 @@ def note_on_integers(samples):
 
 def checked_rate(rate):
     low, high = RATE_LIMITS
+    if hasattr(rate, "item") and getattr(rate, "ndim", None) == 0:  # of NumPy or torch
+        rate = rate.item()
     is_number = isinstance(rate, numbers.Real) and not isinstance(rate, (bool, np.bool_))
     if not is_number or not low <= rate <= high:
         raise ValueError(
@@ -170,12 +172,12 @@ class Mixer:
         if self._chosen is not None and self._chosen < channels:
             return block[:, self._chosen]
         # A product with a vector is much faster than a mean over short rows.
-        mixed = block @ np.full(channels, 1 / channels, dtype=np.float32)
-        step = max(1, len(block) // _PROBED)
-        some = np.ascontiguousarray(block[::step])
-        probed = mixed[::step]
-        if not np.dot(probed, probed) < _CANCELLED * np.vdot(some, some) / channels:
-            return mixed
+        share = np.full(channels, 1 / channels, dtype=np.float32)
+        some = block[:: max(1, len(block) // _PROBED)]
+        some = some - some.mean(axis=0)  # an offset is no sound
+        mixed = some @ share
+        if not np.dot(mixed, mixed) < _CANCELLED * np.vdot(some, some) / channels:
+            return block @ share
         powers = np.square(some).sum(axis=0)
         self._chosen = int(np.argmax(powers >= 0.9 * powers.max()))  # the first of equals
         self._note(

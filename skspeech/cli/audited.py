@@ -63,6 +63,6 @@ def audited(labelled, options, bad):
     if options["strict"] and (findings or bad):
         told = ["Before training:", *lines] if findings else []
         raise ValueError("\n".join([*told, "Nothing was trained, because of --strict."]))
-    if findings and not options["quiet"]:
+    if findings:  # --quiet is about progress
         say("\n".join(["Before training:", *lines]))
     return findings

@@ -138,6 +138,8 @@ def _fit(data, output, **options):
             save_split(options["save_split"], train=train, test=test)
     if not options["quiet"]:
         say(_described(train, test))
+    if test is not None and (never := _never_held_out(train, test)):
+        say(never)
 
     with Interrupts() as interrupts:
         asks = options["unknown"] is not None
@@ -145,7 +147,8 @@ def _fit(data, output, **options):
         classifier, n_more = train_model(own, options, interrupts)
         n_bad += n_more
         if is_prior(classifier):
-            reasons = sorted({reason for _, reason, _ in classifier.failures_})
+            reasons = {reason.partition("TimeoutError: ") for _, reason, _ in classifier.failures_}
+            reasons = sorted({f"A candidate was {r[2]}." if r[1] else r[0] for r in reasons})
             advice = "So no model was trained, and none is saved. More time may help."
             raise ValueError("\n".join([*reasons, advice]))
         model = reject_unknown(classifier, train, options) if asks else classifier
@@ -208,14 +211,19 @@ def _described(train, test):
     if test is None:
         return f"{text}."
     text += f"; {len(test)} more are held out"
-    unit = "clip"
     if test.groups is not None:
-        unit, names = "group", np.unique(test.groups)
+        names = np.unique(test.groups)
         text += f", the group{'s' if len(names) > 1 else ''} {some(names, 12)}"
-    never = np.setdiff1d(train.labels, test.labels)
-    if len(never):
-        text += f". Not of {some(never, 12)}: there is only one {unit} to learn from"
     return f"{text}."
+
+
+def _never_held_out(train, test):
+    """Of which classes nothing is held out, in words; empty where there is none."""
+    never = np.setdiff1d(train.labels, test.labels)
+    if not len(never):
+        return ""
+    unit = "clip" if test.groups is None else "group"
+    return f"None of them is of {some(never, 12)}: there is only one {unit} to learn from."
 
 
 def _refit(labelled, saved, options, interrupts):

@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 
 from skspeech._download import some
@@ -271,6 +272,8 @@ def split(data, test_size, seed):
 
 def check_split_folder(folder, overwrite):
     """Find out before the work whether the tables of a split can be written there."""
+    if not folder.parent.is_dir():
+        raise click.UsageError(f"There is no folder {folder.parent} to make {folder.name} in.")
     folder.mkdir(exist_ok=True)
     for part in ("train", "test"):
         check_output(folder / f"{part}.csv", overwrite)
@@ -302,10 +305,7 @@ def iter_paths(names):
 
     for name in names:
         if name == "-":
-            for line in sys.stdin:
-                line = line.rstrip("\r\n")
-                if line:
-                    yield line
+            yield from _lines_of_standard_input()
         elif Path(name).is_dir():
             found = recordings_in(Path(name))
             if not found:
@@ -313,6 +313,16 @@ def iter_paths(names):
             yield from map(str, found)
         else:
             yield name
+
+
+def _lines_of_standard_input():
+    for number, line in enumerate(sys.stdin.buffer):
+        if number == 0:
+            if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise ValueError("The paths on standard input are in UTF-16. Give them in UTF-8.")
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if line := line.rstrip(b"\r\n"):
+            yield os.fsdecode(line)
 
 
 _END = object()

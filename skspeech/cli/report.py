@@ -44,17 +44,22 @@ def _report(model, data, output, train, overwrite, **options):
     warnings of what makes a score untrustworthy. Clips that the model was trained on are known by
     their content, and groups by their names; they are left out where there are others.
     """
+    from skspeech._heard import heard
     from skspeech.report import write_report
 
     check_output(output, overwrite)
+    classifier = load_classifier(model, options["device"], options["n_jobs"])
     thorough = {"thorough": True, "n_jobs": options["n_jobs"]}
     test, bad = leave_out_bad(read_to_score(data, options), **thorough)
     of_train = {}
     if train is not None:
         part, more = leave_out_bad(read_to_score(train, options), **thorough)
         bad += more
+        is_own, _ = heard(classifier, part.paths)
+        if is_own.any() and not is_own.all():
+            say(f"The model was trained on {is_own.sum()} of the {len(part)} clips of {train}.")
+            part = part.take(is_own.nonzero()[0])
         of_train = {"X_train": part.paths, "y_train": part.labels, "groups_train": part.groups}
-    classifier = load_classifier(model, options["device"], options["n_jobs"])
     if not options["quiet"]:
         say(what_it_knows(classifier, test).text)
     write_report(

@@ -85,9 +85,9 @@ def _timeline(
     n_jobs,
     quiet,
 ):
-    """Say what is heard when in long FILES, with a MODEL that fit has saved.
+    """Say what is heard when in long FILES.
 
-    FILES are audio files and folders of them; - reads paths from standard input, one a line. Hours
+    The MODEL is one that fit has saved. FILES are audio files and folders of them; - reads paths from standard input, one a line. Hours
     of sound need no more memory than minutes. A recording that can't be read is told about, and the
     others go on; of a damaged one, what comes before the damage is used.
     """
@@ -102,6 +102,8 @@ def _timeline(
         )
     targets = {}
     if output is not None:
+        if output.suffix in {".txt", ".csv", *(kind.suffix for kind in FORMATS.values())}:
+            raise click.UsageError(f"--output names a folder, not a file such as {output}.")
         suffix = ".txt" if form == "table" else FORMATS[form].suffix
         output.mkdir(exist_ok=True)
         targets = {path: output / f"{Path(path).stem}{suffix}" for path in paths}
@@ -131,6 +133,8 @@ def _timeline(
             targets[path].write_text(text, encoding="utf-8", newline="\n")
         else:
             click.echo(text, nl=False)
+    if output is not None and not quiet and n_bad < len(paths):
+        say(f"What was found is in the folder {output}.")
     if n_bad and not quiet:
         say(f"{n_bad} of {len(paths)} recordings could not be read.")
     return PARTIAL if n_bad else 0

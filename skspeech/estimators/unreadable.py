@@ -48,7 +48,12 @@ def fit_without_unreadable(read, X, y):
     return what, rows
 
 
-def predict_without_unreadable(predict, X, instead):
+def predict_without_unreadable(
+    predict,
+    X,
+    instead,
+    advice="Their probabilities are the classes' frequencies in the training data.",
+):
     """Predict the clips that can be read, and warn of the others.
 
     Parameters
@@ -58,6 +63,8 @@ def predict_without_unreadable(predict, X, instead):
     X : sequence of n_clips clips
     instead : float or ndarray of shape (n_classes,)
         The row of a clip that can't be read.
+    advice : str, default="Their probabilities are ..."
+        What the warning says of it.
 
     Returns
     -------
@@ -66,7 +73,7 @@ def predict_without_unreadable(predict, X, instead):
     predicted, rows, error = _salvage(predict, X)
     if error is None:
         return predicted
-    _warn(error, "Their probabilities are the classes' frequencies in the training data.")
+    _warn(error, advice)
     instead = np.asarray(instead, dtype=np.float64)
     result = np.tile(instead, (error.n_clips,) + (1,) * instead.ndim)
     if predicted is not None:

@@ -77,7 +77,8 @@ class ResultsMixin:
         if len(voting):
             name = self.scoring if isinstance(self.scoring, str) else "score"
             score = "not validated" if np.isnan(self.best_score_) else f"{self.best_score_:.3f}"
-            lines.append(f"The ensemble has {len(voting)} members; {name}: {score}.")
+            members = "one member" if len(voting) == 1 else f"{len(voting)} members"
+            lines.append(f"The ensemble has {members}; {name}: {score}.")
             lines += [
                 f"  {results['name'][i]}: weight {results['weight'][i]:.2f}, alone "
                 f"{results['score'][i]:.3f}"
@@ -96,7 +97,9 @@ class ResultsMixin:
                 "log loss of the held-out rows, which says more than a score of so few."
             )
         status = statuses(results)
-        lines += [f"{name} {fate(status.get(name))}: {text}" for name, text, _ in self.failures_]
+        # Of one that was tried again, the last reason counts.
+        last = {name: text for name, text, _ in self.failures_}
+        lines += [f"{name} {fate(status.get(name))}: {text}" for name, text in last.items()]
         lines += self.remarks_
         return "\n".join(lines)
 
@@ -227,6 +230,9 @@ def fall_back(classifier, session):
         raise ValueError(
             f"All {len(entries)} candidates failed; failures_ has the tracebacks.\n{reasons}"
         ) from cause
+    unreadable = next((e.error for e in entries if hasattr(e.error, "failures")), None)
+    if unreadable is not None:
+        raise unreadable  # clips that can't be read are the reason; more time would not help
     warnings.warn(
         f"No candidate was trained within time_budget={classifier.time_budget!r} seconds, so only "
         "the classes' frequencies are predicted. Raise time_budget, or give quicker ones.",

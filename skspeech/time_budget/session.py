@@ -629,7 +629,14 @@ _SESSIONS = weakref.WeakSet()
 
 
 @atexit.register
-def _close_sessions():
+def close_sessions(patience=5.0):
+    """End all runs of this process; whether something computes here that can't be ended.
+
+    Parameters
+    ----------
+    patience : float, default=5.0
+        Seconds to wait for that.
+    """
     for session in list(_SESSIONS):
         session.close()
-    wait_for_threads(5.0)
+    return wait_for_threads(patience)

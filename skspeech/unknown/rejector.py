@@ -16,6 +16,7 @@ from skspeech._reporting import ReportMixin
 from skspeech._routing import fit_params_for
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context, _safe_indexing
 from skspeech.audio import AudioError
+from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
 from skspeech.time_budget.inputs import check_rows, check_targets
 from skspeech.transformers.scaling import ClippedStandardScaler
 from skspeech.unknown.features import extractor_of
@@ -218,8 +219,10 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             self._extractor.fit(X)
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
         used = self._drawn(codes)
+        features, rows = self._read(_safe_indexing(X, used), y[used])
+        used = used[rows]
         own_groups = None if groups is None else groups[used]
-        self._learn(self._features(_safe_indexing(X, used)), codes[used], own_groups)
+        self._learn(features, codes[used], own_groups)
         return self
 
     def predict(self, X):
@@ -275,13 +278,15 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         Returns
         -------
         ndarray of shape (n_samples,)
-            Above 0 for clips that are rejected.
+            Above 0 for clips that are rejected. Infinite for clips that can't be read, where the
+            estimator goes on without them (``errors="warn"``).
         """
         check_is_fitted(self)
         X = check_rows(self, X, reset=False)
-        rows = self._scaler.transform(self._features(X))
-        scores = [combined(self._combiner, measure(model, rows)) for model in self._models]
-        return np.mean(scores, axis=0) - self.threshold_
+        if not self._goes_on():
+            return self._score(X)
+        advice = "They are taken for unknown."
+        return predict_without_unreadable(self._score, X, np.inf, advice)
 
     def _check_label(self, y):
         """See that answers can be written beside the labels."""
@@ -292,6 +297,22 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
                 f"unknown_label={self.unknown_label!r} is not of the kind of the labels, such as "
                 f"{y[:1].tolist()[0]!r}. Use {needed}."
             )
+
+    def _score(self, X):
+        rows = self._scaler.transform(self._features(X))
+        scores = [combined(self._combiner, measure(model, rows)) for model in self._models]
+        return np.mean(scores, axis=0) - self.threshold_
+
+    def _goes_on(self):
+        """Whether the estimator leaves out clips that can't be read."""
+        params = self.estimator_.get_params(deep=True)
+        return "warn" in [params[name] for name in params if name.split("__")[-1] == "errors"]
+
+    def _read(self, X, y):
+        """Features of the clips that can be read, and which these are."""
+        if not self._goes_on():
+            return self._features(X), slice(None)
+        return fit_without_unreadable(self._features, X, y)
 
     def _features(self, X):
         features = X if self._extractor is None else self._extractor.transform(X)

@@ -34,15 +34,22 @@ def wait_for_threads(seconds):
 
     A library that is interrupted by that in the middle of its work may abort the process. One that
     is interrupted while it is imported nearly always does, and imports end by themselves, so they
-    have half a minute more, and what follows has these seconds again.
+    have half a minute more, and what follows has these seconds again. Who waits for less than a
+    second is going to end the process without the interpreter, and does not wait for imports.
+
+    Returns
+    -------
+    bool
+        Whether some compute all the same.
     """
     start = time.monotonic()
     for thread in list(_THREADS):
         end = start + seconds
         while thread.is_alive() and time.monotonic() < end:
             thread.join(0.1)
-            if _imports(thread):
+            if seconds >= 1 and _imports(thread):
                 end = min(time.monotonic(), start + 30) + seconds
+    return any(thread.is_alive() for thread in list(_THREADS))
 
 
 def _imports(thread):
