@@ -948,9 +948,16 @@ def _quick_fit(folder, output, *more):
 
 @pytest.mark.filterwarnings("ignore:1 class has too few")
 def test_fit_says_which_groups_were_held_out_and_what_each_scores(quick, crowd, tmp_path, run):
-    command = _quick_fit(crowd, tmp_path / "m.skspeech", "--test-size", "0.3")
+    model = tmp_path / "m.skspeech"
+    command = _quick_fit(crowd, model, "--test-size", "0.3")
     status, out, err = run(*command)
     assert status == 0
+    n_train, n_held_out = re.search(r"(\d+) clips of .*; (\d+) more are held out", err).groups()
+    n_all = int(n_train) + int(n_held_out)
+    page = tmp_path / "page.html"
+    _, _, of_report = run("report", model, crowd, "-o", page, "--train", crowd)
+    assert f"The model was trained on {n_train} of the {n_all} clips of {crowd}." in of_report
+    assert f"{n_train} training clips" in page.read_text()
     told = re.search(r"more are held out, the groups '(speaker \d)', '(speaker \d)'\.", err)
     assert "None of them is of 'rare': there is only one group to learn from." in err
     for group in told.groups():

@@ -87,9 +87,10 @@ def _timeline(
 ):
     """Say what is heard when in long FILES.
 
-    The MODEL is one that fit has saved. FILES are audio files and folders of them; - reads paths from standard input, one a line. Hours
-    of sound need no more memory than minutes. A recording that can't be read is told about, and the
-    others go on; of a damaged one, what comes before the damage is used.
+    The MODEL is one that fit has saved. FILES are audio files and folders of them; - reads
+    paths from standard input, one a line. Hours of sound need no more memory than minutes. A
+    recording that can't be read is told about, and the others go on; of a damaged one, what
+    comes before the damage is used.
     """
     from skspeech.audio import AudioError
     from skspeech.timelines import FORMATS, export, timeline
