@@ -137,7 +137,7 @@ def _from_array_like(X, sampling_rate):
     if hasattr(X, "column_names") and not hasattr(X, "to_numpy"):
         raise ValueError("X is a data set. Give its column of clips, as in X['audio'].")
     if _is_column_of_structs(X):
-        return (X.to_series(0) if hasattr(X, "to_series") else X).to_list()
+        return (X.to_series(0) if hasattr(X, "columns") else X).to_list()
     if hasattr(X, "columns"):
         return _from_table(X, np.asarray(X), sampling_rate)
     if hasattr(X, "to_pylist"):  # a column of pyarrow
@@ -159,7 +159,8 @@ def _from_array_like(X, sampling_rate):
 
 def _is_column_of_structs(X):
     """Whether it is a column of polars whose rows have fields, or a table of one such column."""
-    kinds = X.dtypes if hasattr(X, "to_series") else [getattr(X, "dtype", None)]
+    is_table = hasattr(X, "columns") and hasattr(X, "to_series")
+    kinds = X.dtypes if is_table else [getattr(X, "dtype", None)]
     return len(kinds) == 1 and str(kinds[0]).startswith("Struct(")
 
 
