@@ -195,6 +195,7 @@ def _describe(model, classes, proba, test, train, known, left_out, is_cross_vali
         "unknown": unknown_rates(model, test, classes[predicted]),
         "by_group": rows_by_group(test, classes[predicted]),
         "findings": findings,
+        "is_cross_validated": is_cross_validated,
         "learning_curve": learning_curve(run),
         "leaderboard": None if run is None else leaderboard(run, test, classes, true),
         "confusion": confusions(confusion, classes),
