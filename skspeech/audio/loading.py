@@ -34,6 +34,7 @@ def iter_waveforms(
     prefetch_seconds=300.0,
     target_sampling_rate=SAMPLING_RATE,
     bad=None,
+    n_clips=None,
 ):
     """Decode clips in order, ahead of their use, within bounded memory.
 
@@ -56,6 +57,8 @@ def iter_waveforms(
         Samples per second of the waveforms (Hz).
     bad : set or None, default=None
         Where the indices of bad clips are put, each before the clip is yielded.
+    n_clips : int or None, default=None
+        How many clips the caller has, where `clips` are some of them: what messages count.
 
     Yields
     ------
@@ -93,7 +96,8 @@ def iter_waveforms(
     else:
         outcomes = in_threads(load, clips, n_threads, prefetch_seconds)
     bad = set() if bad is None else bad
-    return _deliver(clips, outcomes, errors, target_sampling_rate, bad)
+    n_clips = len(clips) if n_clips is None else n_clips
+    return _deliver(clips, outcomes, errors, target_sampling_rate, bad, n_clips)
 
 
 def _attempt(clip, *, max_duration, sampling_rate, wait_turn):
@@ -105,7 +109,7 @@ def _attempt(clip, *, max_duration, sampling_rate, wait_turn):
         return error, notes
 
 
-def _deliver(clips, outcomes, errors, sampling_rate, bad):
+def _deliver(clips, outcomes, errors, sampling_rate, bad, n_clips):
     failures, notes = [], []
     with contextlib.closing(outcomes):
         for index, (outcome, remarks) in enumerate(outcomes):
@@ -120,11 +124,11 @@ def _deliver(clips, outcomes, errors, sampling_rate, bad):
             if failures and errors == "raise":
                 continue
             if index == len(clips) - 1:
-                _warn(failures, notes, len(clips))
+                _warn(failures, notes, n_clips)
             yield index, outcome
     if failures and errors == "raise":
         advice = "Repair or leave out these clips, or go on without them with errors='warn'."
-        raise AudioError(failures, len(clips), advice)
+        raise AudioError(failures, n_clips, advice)
 
 
 def _instead(error, sampling_rate, errors):

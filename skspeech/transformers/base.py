@@ -18,7 +18,7 @@ from sklearn.utils.validation import validate_data
 from skspeech._device import map_in_threads, resolve_device
 from skspeech._progress import progress_bar
 from skspeech._sklearn import Interval, StrOptions, _fit_context
-from skspeech.audio import SAMPLING_RATE, AudioError, as_clips, iter_waveforms
+from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
 from skspeech.cache import open_cache
 from skspeech.weights.store import file_id
 
@@ -353,19 +353,16 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
             errors=self.errors,
             target_sampling_rate=sampling_rate,
             bad=bad,
+            n_clips=len(clips),  # those that were in the cache, too
         )
-        try:
-            for position, waveform in decoded:
-                indices.append(todo[position])
-                waveforms.append(waveform)
-                reusable.append(position not in bad)
-                seconds += max(len(waveform) / sampling_rate, shortest)
-                if seconds >= max_seconds:
-                    yield indices, waveforms, reusable
-                    indices, waveforms, reusable, seconds = [], [], [], 0.0
-        except AudioError as error:
-            # Count the caller's clips, not just those that were not in the cache.
-            raise AudioError(error.failures, len(clips), error.advice) from None
+        for position, waveform in decoded:
+            indices.append(todo[position])
+            waveforms.append(waveform)
+            reusable.append(position not in bad)
+            seconds += max(len(waveform) / sampling_rate, shortest)
+            if seconds >= max_seconds:
+                yield indices, waveforms, reusable
+                indices, waveforms, reusable, seconds = [], [], [], 0.0
         if indices:
             yield indices, waveforms, reusable
 
