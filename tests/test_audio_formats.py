@@ -3,6 +3,7 @@
 ``python tests/test_audio_formats.py`` writes the table of the guide again.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -292,7 +293,10 @@ def test_a_stream_that_is_cut_off_works_with_what_is_there(tmp_path, name):
     path = Path(write(tmp_path / name, noise(5)))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    assert 1.5 < len(load_waveforms([path])[0]) / 16_000 < 3.5
+    tells = pytest.warns(UserWarning, match=r"header announces 5\.00 s")
+    with tells if name == "opus.webm" else contextlib.nullcontext():
+        waveform = load_waveforms([path])[0]
+    assert 1.5 < len(waveform) / 16_000 < 3.5
 
 
 def test_an_m4a_without_its_index_is_refused(tmp_path):
