@@ -33,7 +33,7 @@ from skspeech.cli import (  # noqa: F401
 )
 from skspeech.cli.common import INTERRUPTED, MISTAKE, PARTIAL, say, skspeech
 
-__all__ = ["main", "run"]
+__all__ = ["main"]
 
 
 def run():
