@@ -31,7 +31,7 @@ from skspeech.candidates import PRESETS
 from skspeech.cli import embed, main, predict, shown
 from skspeech.cli.audited import audited
 from skspeech.cli.common import skspeech as commands
-from skspeech.cli.inputs import chunks, read_labelled, salvage, split
+from skspeech.cli.inputs import chunks, iter_paths, read_labelled, salvage, split
 from skspeech.cli.quantities import SECONDS
 from skspeech.cli.shown import FitProgress, Scores, console
 from skspeech.cli.training import train_model
@@ -1571,3 +1571,14 @@ def test_a_folder_of_examples_of_unknown(run, tmp_path, quick_line_up):
     assert results["unknown"]["learnt_from"] == "examples"
     assert results["held_out"]["classes"] == sorted([*names[:4], "unknown"])
     assert results["held_out"]["unknown"]["false_accepts"]["n_clips"] == 6
+
+
+def test_paths_on_standard_input_in_other_encodings(monkeypatch):
+    def told(content):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return list(iter_paths(["-"]))
+
+    assert told("\ufeffmüde.wav\r\n\nb.wav".encode()) == ["müde.wav", "b.wav"]
+    assert told(b"m\xfcde.wav\n") == [os.fsdecode(b"m\xfcde.wav")]
+    with pytest.raises(ValueError, match="in UTF-16"):
+        told("müde.wav\n".encode("utf-16"))
