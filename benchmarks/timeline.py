@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from _machine import machine, versions
+from _report import write_page
 
 import skspeech
 from skspeech import datasets
@@ -187,15 +187,11 @@ def _borders(segments):
 
 
 def write(rows):
-    RESULTS.mkdir(exist_ok=True)
-    record = {"machine": machine(), "versions": versions(), "rows": rows}
-    (RESULTS / "timeline.json").write_text(json.dumps(record, indent=1) + "\n")
     lines = [
         "# Timelines of made-up hours",
         "",
-        f"Seconds, MB and factors on {record['machine']['cpu']}, {record['machine']['cores']} "
-        "cores; `benchmarks/timeline.py` says how. Wanted: frame accuracy 0.9, border error at the "
-        "median within (window + hop) / 2, memory 500 MB, 40 x real time.",
+        "Seconds, MB and factors; `benchmarks/timeline.py` says how. Wanted: frame accuracy 0.9, "
+        "border error at the median within (window + hop) / 2, memory 500 MB, 40 x real time.",
         "",
         "| task | model | minutes | window | hop | frame accuracy | border error, median "
         "| wanted | 90 % | borders found / true | memory | speed |",
@@ -208,7 +204,7 @@ def write(rows):
             f"| {r['border_error_90']:.2f} | {r['n_found']} / {r['n_borders']} "
             f"| {r['memory_mb']} | {r['speed']:.0f} x |"
         )
-    (RESULTS / "timeline.md").write_text("\n".join(lines) + "\n")
+    write_page(RESULTS, "timeline", [*lines, ""], rows)
 
 
 if __name__ == "__main__":

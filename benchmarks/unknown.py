@@ -15,12 +15,11 @@ minutes, most of them for the features.
 
 import argparse
 import itertools
-import json
 import os
 from pathlib import Path
 
 import numpy as np
-from _machine import machine, versions
+from _report import write_page
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
@@ -195,16 +194,9 @@ def write(rows, chosen_on):
         own = [row for row in told if (row["task"], row["left_out"]) == (task, left_out)]
         cells = (f"{np.mean([row[key] for row in own]):.1%}" for key in keys[:2])
         lines.append(f"| {task} | {left_out} | {' | '.join(cells)} |")
-    about = {**machine(), **versions()}
-    listed = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
     seeds = sorted({row["seed"] for row in told})
     lines += ["", f"Seeds {seeds}; the method was chosen with {sorted(chosen_on)}.", ""]
-    lines += [f"Measured on: {listed}.", ""]
-    print("\n".join(lines))
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "unknown.md").write_text("\n".join(lines))
-    content = {"about": about, "rows": rows}
-    (RESULTS / "unknown.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_page(RESULTS, "unknown", lines, rows)
 
 
 def _numbers(rows):

@@ -96,7 +96,7 @@ def _open_otherwise(file, path, reasons):
                 sound.close()
             return by_name
     if sound is None:
-        raise ValueError(why_not_audio(file, reasons))
+        raise ValueError(_why_not_audio(head, reasons))
     return sound
 
 
@@ -138,11 +138,8 @@ _NO_AUDIO = (
 _MARKS_OF_TEXT = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
-def why_not_audio(file, reasons):
+def _why_not_audio(head, reasons):
     """The cause, as far as the first bytes tell it, and what the decoders said."""
-    head = _head(file)
-    if known := _known_otherwise(head):
-        return known
     if not head.strip(b"\0"):
         return "begins with zeros only: it was never written to its end, or is not audio."
     if _is_text(head):

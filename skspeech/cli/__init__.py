@@ -43,7 +43,7 @@ def run():
     """
     status = main()
     session = sys.modules.get("skspeech.time_budget.session")
-    if session is not None and session.close_sessions(patience=0.5):
+    if session is not None and session.close_sessions(patience=0.5, importing=0.0):
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         sys.stderr.flush()

@@ -147,8 +147,7 @@ def _fit(data, output, **options):
         classifier, n_more = train_model(own, options, interrupts)
         n_bad += n_more
         if is_prior(classifier):
-            reasons = {reason.partition("TimeoutError: ") for _, reason, _ in classifier.failures_}
-            reasons = sorted({f"A candidate was {r[2]}." if r[1] else r[0] for r in reasons})
+            reasons = sorted({_in_words(reason) for _, reason, _ in classifier.failures_})
             advice = "So no model was trained, and none is saved. More time may help."
             raise ValueError("\n".join([*reasons, advice]))
         model = reject_unknown(classifier, train, options) if asks else classifier
@@ -201,6 +200,12 @@ def _fit(data, output, **options):
         return INTERRUPTED
     is_whole = saved == output and results["refitted"] == options["refit_all"]
     return PARTIAL if n_bad or not is_whole else 0
+
+
+def _in_words(reason):
+    """Why a candidate failed, without the name of an exception where time was all."""
+    late = "TimeoutError: "
+    return f"A candidate was {reason.removeprefix(late)}." if reason.startswith(late) else reason
 
 
 def _described(train, test):

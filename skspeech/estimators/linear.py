@@ -17,7 +17,12 @@ from skspeech._labels import check_sample_weight
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
-from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
+from skspeech.estimators.unreadable import (
+    fit_without_unreadable,
+    goes_on,
+    predict_without_unreadable,
+    strict,
+)
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import SpeakerEmbedding
@@ -226,18 +231,18 @@ class _EmbeddingClassifier(ClipClassifier):
     def _embed(self, extractor, X, y):
         """Features of the clips that can be read, and which these are."""
         extractor.fit(X)
-        if not _goes_on(extractor):
+        if not goes_on(extractor):
             return extractor.transform(X), slice(None)
-        return fit_without_unreadable(_strict(extractor).fit(X).transform, X, y)
+        return fit_without_unreadable(strict(extractor).fit(X).transform, X, y)
 
     def _predict(self, method, X, instead):
         extractor = self.pipeline_[0]
-        if not _goes_on(extractor):
+        if not goes_on(extractor):
             return getattr(self.pipeline_, method)(X)
-        strict = _strict(extractor)
+        reader = strict(extractor)
         rest = getattr(self.pipeline_[1:], method)
         return predict_without_unreadable(
-            lambda clips: rest(strict.fit_transform(clips)), X, instead
+            lambda clips: rest(reader.fit_transform(clips)), X, instead
         )
 
     def _frequencies(self):
@@ -279,20 +284,6 @@ class _EmbeddingClassifier(ClipClassifier):
         row_scaler = _ROW_SCALERS[self.scaling]
         steps = [] if row_scaler is None else [("row_scaler", clone(row_scaler))]
         return [*steps, ("scaler", ClippedStandardScaler())]
-
-
-def _goes_on(extractor):
-    """Whether clips that can't be read are no error."""
-    return any(getattr(block, "errors", "raise") == "warn" for _, block in _blocks(extractor))
-
-
-def _strict(extractor):
-    """The same extractor, to which they are one."""
-    extractor = clone(extractor)
-    for _, block in _blocks(extractor):
-        if hasattr(block, "errors"):
-            block.set_params(errors="raise")
-    return extractor
 
 
 def _blocks(extractor):

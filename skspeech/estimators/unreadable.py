@@ -6,12 +6,29 @@ Silence in their place would be learnt as the sound of their class, and predicte
 import warnings
 
 import numpy as np
+from sklearn.base import clone
 
 from skspeech._sklearn import _safe_indexing
 from skspeech.audio import AudioError, Clips
 from skspeech.audio.errors import describe_failures
 
-__all__ = ["fit_without_unreadable", "predict_without_unreadable"]
+__all__ = ["fit_without_unreadable", "goes_on", "predict_without_unreadable", "strict"]
+
+
+def goes_on(estimator):
+    """Whether clips that can't be read are no error to an estimator, or to a part of it."""
+    params = estimator.get_params()
+    return any(params[name] == "warn" for name in _errors_in(params))
+
+
+def strict(extractor):
+    """The same extractor, not fitted, to which clips that can't be read are an error."""
+    extractor = clone(extractor)
+    return extractor.set_params(**dict.fromkeys(_errors_in(extractor.get_params()), "raise"))
+
+
+def _errors_in(params):
+    return [name for name in params if name.rpartition("__")[2] == "errors"]
 
 
 def fit_without_unreadable(read, X, y):

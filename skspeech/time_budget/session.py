@@ -629,14 +629,16 @@ _SESSIONS = weakref.WeakSet()
 
 
 @atexit.register
-def close_sessions(patience=5.0):
+def close_sessions(patience=5.0, importing=30.0):
     """End all runs of this process; whether something computes here that can't be ended.
 
     Parameters
     ----------
     patience : float, default=5.0
         Seconds to wait for that.
+    importing : float, default=30.0
+        Seconds more that it has where it imports a library.
     """
     for session in list(_SESSIONS):
         session.close()
-    return wait_for_threads(patience)
+    return wait_for_threads(patience, importing)

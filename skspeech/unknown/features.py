@@ -1,10 +1,10 @@
 """What a fitted classifier hears of its clips: the features by which it knows them."""
 
-from sklearn import clone
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 
 from skspeech._pickled import PickledClassifier
+from skspeech.estimators.unreadable import strict
 from skspeech.time_budget.features import shared_key, stateless_steps
 from skspeech.transformers.spectral import SpectralStatistics
 
@@ -28,19 +28,12 @@ def extractor_of(classifier):
     blocks = {}
     for member in members:
         for block in _blocks(stateless_steps(member)[0]):
-            blocks.setdefault(shared_key([("", block)]), _strict(block))
+            blocks.setdefault(shared_key([("", block)]), strict(block))
     if not blocks:
         if not any(get_tags(member).input_tags.string for member in members):
             return None
         blocks = {"": SpectralStatistics()}
     return FeatureUnion([(f"block{i}", block) for i, block in enumerate(blocks.values())])
-
-
-def _strict(block):
-    """The same, to which clips that can't be read are an error: silence is nobody's voice."""
-    block = clone(block)
-    names = [name for name in block.get_params() if name.split("__")[-1] == "errors"]
-    return block.set_params(**dict.fromkeys(names, "raise"))
 
 
 def _members(classifier):

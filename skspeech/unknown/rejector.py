@@ -16,7 +16,11 @@ from skspeech._reporting import ReportMixin
 from skspeech._routing import fit_params_for
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context, _safe_indexing
 from skspeech.audio import AudioError
-from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
+from skspeech.estimators.unreadable import (
+    fit_without_unreadable,
+    goes_on,
+    predict_without_unreadable,
+)
 from skspeech.time_budget.inputs import check_rows, check_targets
 from skspeech.transformers.scaling import ClippedStandardScaler
 from skspeech.unknown.features import extractor_of
@@ -217,6 +221,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         self._extractor = extractor_of(self.estimator_)
         if self._extractor is not None:
             self._extractor.fit(X)
+        self._leaves_out = goes_on(self.estimator_)
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
         used = self._drawn(codes)
         features, rows = self._read(_safe_indexing(X, used), y[used])
@@ -283,7 +288,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         """
         check_is_fitted(self)
         X = check_rows(self, X, reset=False)
-        if not self._goes_on():
+        if not self._leaves_out:
             return self._score(X)
         advice = "They are taken for unknown."
         return predict_without_unreadable(self._score, X, np.inf, advice)
@@ -303,14 +308,9 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         scores = [combined(self._combiner, measure(model, rows)) for model in self._models]
         return np.mean(scores, axis=0) - self.threshold_
 
-    def _goes_on(self):
-        """Whether the estimator leaves out clips that can't be read."""
-        params = self.estimator_.get_params(deep=True)
-        return "warn" in [params[name] for name in params if name.split("__")[-1] == "errors"]
-
     def _read(self, X, y):
         """Features of the clips that can be read, and which these are."""
-        if not self._goes_on():
+        if not self._leaves_out:
             return self._features(X), slice(None)
         return fit_without_unreadable(self._features, X, y)
 
