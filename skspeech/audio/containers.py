@@ -320,9 +320,9 @@ def _from_row(row, sampling_rate, position):
     if row.get("array") is not None:
         rate = checked_rate(row.get("sampling_rate", sampling_rate))
         return Clip(_as_waveform(row["array"]), rate, own_name)
-    if row.get("bytes") is not None:
+    if row.get("bytes"):
         return _from_content(bytes(row["bytes"]), own_name)
-    if _is_path(name) and name:
+    if _is_path(name) and name and row.get("bytes") is None:
         return str(os.fsdecode(name))
     if "audio" in row:
         raise ValueError("is a row of a table. Give what it has as its clip: row['audio'].")
