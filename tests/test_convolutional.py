@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 
 from skspeech import MixupCNNClassifier
 from skspeech.datasets import fetch_fsdd, make_tones
+from skspeech.estimators.convolutional.batch import Examples, draw_batch
 from skspeech.estimators.convolutional.blending import fit_blend
 from skspeech.estimators.convolutional.network import Schedule
 from skspeech.estimators.training import batches
@@ -67,11 +68,9 @@ def test_masks_are_no_wider_than_asked_and_leave_half_of_a_crop(tones):
     clf.set_params(frequency_warp=0, time_warp=0).fit(*tones)
     ones = np.ones((300, 32), dtype=np.float32)
     clf.band_mean_, clf.band_scale_ = np.zeros(32), np.ones(32)
-    examples = type("Examples", (), {})()
-    examples.spectrograms = Spectrograms(ones, np.array([0, 300]))
-    examples.codes = np.array([0])
+    examples = Examples(Spectrograms(ones, np.array([0, 300])), np.array([0]))
 
-    x, _ = clf._batch(examples, np.zeros(200, dtype=int), np.random.RandomState(0))
+    x, _ = draw_batch(clf, examples, np.zeros(200, dtype=int), np.random.RandomState(0))
 
     hidden_bands = (x == 0).all(axis=1).sum(axis=1)
     hidden_frames = (x == 0).all(axis=2).sum(axis=1)

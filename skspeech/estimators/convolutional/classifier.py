@@ -4,7 +4,6 @@ import math
 import sys
 import warnings
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax, softmax
@@ -16,6 +15,7 @@ from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
 from skspeech.ensemble.scoring import balanced_accuracy
+from skspeech.estimators.convolutional.batch import Examples, draw_batch, standardized_crops
 from skspeech.estimators.convolutional.blending import calibrated, fit_blend, loss_error
 from skspeech.estimators.convolutional.network import (
     Schedule,
@@ -27,7 +27,7 @@ from skspeech.estimators.training import batches
 from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss
 from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier
 from skspeech.estimators.training.keras import device_scope, import_keras, seeded
-from skspeech.estimators.training.spectrograms import Spectrograms, log_mel
+from skspeech.estimators.training.spectrograms import log_mel
 from skspeech.transformers.scaling import ClippedStandardScaler
 
 __all__ = ["MixupCNNClassifier"]
@@ -436,7 +436,7 @@ class MixupCNNClassifier(TrainedClassifier):
         self._fit_start(examples)
 
     def _examples(self, waveforms, codes):
-        return _Examples(self._spectrograms(waveforms), codes)
+        return Examples(self._spectrograms(waveforms), codes)
 
     def _spectrograms(self, waveforms):
         spectrograms = log_mel(
@@ -509,38 +509,11 @@ class MixupCNNClassifier(TrainedClassifier):
         with device_scope(self.device):
             for chosen in np.split(rows, len(rows) // self.batch_size):
                 network.optimizer.learning_rate = schedule.learning_rate
-                loss = network.train_on_batch(*self._batch(examples, chosen, rng))
+                loss = network.train_on_batch(*draw_batch(self, examples, chosen, rng))
                 schedule.step += 1
                 if schedule.progress >= 1:
                     break
         return float(loss)  # its mean over the epoch
-
-    def _batch(self, examples, rows, rng):
-        """Crops of some clips, changed as the parameters say, and probabilities of the classes."""
-        n_rows, n_frames = len(rows), self.crop_frames_
-        speeds = np.exp(rng.uniform(-self.time_warp, self.time_warp, n_rows))
-        room = np.maximum(examples.spectrograms.counts[rows] - n_frames * speeds, 0)
-        offsets = room * rng.uniform(size=n_rows)
-        x = self._crops(examples.spectrograms, rows, offsets, speeds)
-        if self.frequency_warp:
-            factors = np.exp(rng.uniform(-self.frequency_warp, self.frequency_warp, n_rows))
-            matrices = batches.warp_matrices(factors, self.n_mels, self.fmin, self.fmax)
-            x = batches.warp_bands(x, matrices)
-        y = batches.smooth_labels(examples.codes[rows], len(self.classes_), self.label_smoothing)
-        if self.mixup:
-            shares = rng.beta(self.mixup, self.mixup, n_rows)
-            x, y = batches.mixup(x, y, shares, rng.permutation(n_rows))
-        for axis, widest in ((1, self.time_mask), (2, self.frequency_mask)):
-            widest = min(widest, x.shape[axis] // 2)
-            widths = rng.randint(widest + 1, size=n_rows)
-            widths *= rng.uniform(size=n_rows) < self.mask_probability
-            begins = (rng.uniform(size=n_rows) * (x.shape[axis] - widths + 1)).astype(int)
-            x = batches.mask(x, axis, begins, widths)
-        return x, y.astype(np.float32)
-
-    def _crops(self, spectrograms, clips, offsets, speeds=1.0):
-        x = batches.crops(spectrograms, clips, offsets, self.crop_frames_, speeds)
-        return (x - self.band_mean_) / self.band_scale_
 
     # Prediction
 
@@ -564,7 +537,7 @@ class MixupCNNClassifier(TrainedClassifier):
         with device_scope(self.device):
             for begin in range(0, len(clips), _PREDICTION_BATCH):
                 part = slice(begin, begin + _PREDICTION_BATCH)
-                x = self._crops(spectrograms, clips[part], offsets[part])
+                x = standardized_crops(self, spectrograms, clips[part], offsets[part])
                 parts.append(np.asarray(network(x) if eager else network.predict_on_batch(x)))
         if not eager:
             self._live["traced"] = True
@@ -581,19 +554,6 @@ class MixupCNNClassifier(TrainedClassifier):
             self._live["network"].set_weights(weights)
             self._live["weights"] = weights
         return self._live["network"]
-
-
-class _Examples(NamedTuple):
-    """Spectrograms of clips, and their classes."""
-
-    spectrograms: Spectrograms
-    codes: np.ndarray
-
-    def joined(self, other):
-        """These clips, and after them some others."""
-        return _Examples(
-            self.spectrograms.joined(other.spectrograms), np.concatenate([self.codes, other.codes])
-        )
 
 
 def _features(spectrograms):
