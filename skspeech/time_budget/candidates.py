@@ -1,10 +1,17 @@
 """What a time-budget run may train, and how the user's list of candidates is read."""
 
+import contextlib
 import dataclasses
 import fnmatch
 from typing import Any
 
-__all__ = ["Candidate", "as_candidate", "check_candidates", "gather_candidates", "replaced"]
+__all__ = [
+    "Candidate",
+    "NamedCandidatesMixin",
+    "as_candidate",
+    "check_candidates",
+    "gather_candidates",
+]
 
 
 @dataclasses.dataclass
@@ -75,7 +82,68 @@ def as_candidate(item):
     )
 
 
-def replaced(item, estimators):
+class NamedCandidatesMixin:
+    """Candidates in the list are parameters, so that a search can tune inside of them."""
+
+    def get_params(self, deep=True):
+        """Get the parameters, and with `deep` those of the candidates in the list.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to give each candidate's estimator by its name, too, and its parameters as
+            ``name__parameter``.
+
+        Returns
+        -------
+        dict of str
+        """
+        params = super().get_params(deep=False)
+        if deep:
+            for name, estimator in self._named_candidates().items():
+                params[name] = estimator
+                inner = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
+                params.update({f"{name}__{key}": value for key, value in inner.items()})
+        return params
+
+    def set_params(self, **params):
+        """Set parameters of the classifier, or of candidates in the list.
+
+        Parameters
+        ----------
+        **params : dict
+            As of :meth:`get_params`. A candidate's name sets its estimator.
+
+        Returns
+        -------
+        self : TimeBudgetClassifier
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter.
+        """
+        if "candidates" in params:
+            self.candidates = params.pop("candidates")
+        names = self._named_candidates().keys() & params.keys()
+        if names:
+            replacing = {name: params.pop(name) for name in names}
+            self.candidates = [_replaced(item, replacing) for item in self.candidates]
+        return super().set_params(**params)
+
+    def _named_candidates(self):
+        """Estimators in the list whose names can be those of parameters."""
+        own = super().get_params(deep=False)
+        named = {}
+        for item in self.candidates if isinstance(self.candidates, list) else ():
+            with contextlib.suppress(ValueError):  # `fit` says what is wrong with an item
+                candidate = as_candidate(item)
+                if candidate.name not in own and "__" not in candidate.name:
+                    named[candidate.name] = candidate.estimator
+        return named
+
+
+def _replaced(item, estimators):
     """An item of the user's list, with another estimator if its name is among those given."""
     candidate = None if isinstance(item, str) else as_candidate(item)
     if candidate is None or candidate.name not in estimators:

@@ -24,10 +24,10 @@ from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.ensemble.selection import RULES
 from skspeech.time_budget import inputs
 from skspeech.time_budget.candidates import (
+    NamedCandidatesMixin,
     as_candidate,
     check_candidates,
     gather_candidates,
-    replaced,
 )
 from skspeech.time_budget.results import (
     EventLog,
@@ -59,7 +59,9 @@ sample_weight : array-like of shape (n_samples,), default=None
 """
 
 
-class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator):
+class TimeBudgetClassifier(
+    NamedCandidatesMixin, ResultsMixin, ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator
+):
     """Train the best ensemble of candidates that fits in the time.
 
     The cheapest look at the data gives a first ensemble in seconds. Then one candidate after the
@@ -253,63 +255,6 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
         self.log_file = log_file
         self.random_state = random_state
         self.verbose = verbose
-
-    def get_params(self, deep=True):
-        """Get the parameters, and with `deep` those of the candidates in the list.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Whether to give each candidate's estimator by its name, too, and its parameters as
-            ``name__parameter``.
-
-        Returns
-        -------
-        dict of str
-        """
-        params = super().get_params(deep=False)
-        if deep:
-            for name, estimator in self._named_candidates().items():
-                params[name] = estimator
-                inner = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
-                params.update({f"{name}__{key}": value for key, value in inner.items()})
-        return params
-
-    def set_params(self, **params):
-        """Set parameters of the classifier, or of candidates in the list.
-
-        Parameters
-        ----------
-        **params : dict
-            As of :meth:`get_params`. A candidate's name sets its estimator.
-
-        Returns
-        -------
-        self : TimeBudgetClassifier
-
-        Raises
-        ------
-        ValueError
-            If there is no such parameter.
-        """
-        if "candidates" in params:
-            self.candidates = params.pop("candidates")
-        names = self._named_candidates().keys() & params.keys()
-        if names:
-            replacing = {name: params.pop(name) for name in names}
-            self.candidates = [replaced(item, replacing) for item in self.candidates]
-        return super().set_params(**params)
-
-    def _named_candidates(self):
-        """Estimators in the list whose names can be those of parameters."""
-        own = super().get_params(deep=False)
-        named = {}
-        for item in self.candidates if isinstance(self.candidates, list) else ():
-            with contextlib.suppress(ValueError):  # `fit` says what is wrong with an item
-                candidate = as_candidate(item)
-                if candidate.name not in own and "__" not in candidate.name:
-                    named[candidate.name] = candidate.estimator
-        return named
 
     @shared(given=_GIVEN)
     @_fit_context(prefer_skip_nested_validation=False)
