@@ -147,7 +147,7 @@ def _fit(data, output, **options):
         classifier, n_more = train_model(own, options, interrupts)
         n_bad += n_more
         if is_prior(classifier):
-            reasons = sorted({_in_words(reason) for _, reason, _ in classifier.failures_})
+            reasons = sorted({_why(reason) for _, reason, _ in classifier.failures_})
             advice = "So no model was trained, and none is saved. More time may help."
             raise ValueError("\n".join([*reasons, advice]))
         model = reject_unknown(classifier, train, options) if asks else classifier
@@ -202,17 +202,18 @@ def _fit(data, output, **options):
     return PARTIAL if n_bad or not is_whole else 0
 
 
-def _in_words(reason):
-    """Why a candidate failed, without the name of an exception where time was all."""
-    late = "TimeoutError: "
-    return f"A candidate was {reason.removeprefix(late)}." if reason.startswith(late) else reason
+def _why(reason):
+    from skspeech.time_budget.results import in_words
+
+    return reason if in_words(reason) == reason else f"A candidate was {in_words(reason)}."
 
 
 def _described(train, test):
-    n_classes = len(np.unique(train.labels))
-    text = f"{len(train)} clips of {n_classes} classes"
+    classes = np.unique(train.labels)
+    text = f"{len(train)} clips of {len(classes)} classes, {some(classes, 12)}"
     if train.groups is not None:
-        text += f" in {len(np.unique(train.groups))} groups"
+        n_groups = len(np.unique(train.groups))
+        text += f", in {n_groups} group{'s' if n_groups > 1 else ''}"
     if test is None:
         return f"{text}."
     text += f"; {len(test)} more are held out"

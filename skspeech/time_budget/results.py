@@ -21,6 +21,7 @@ __all__ = [
     "fall_back",
     "fate",
     "follow",
+    "in_words",
     "statuses",
 ]
 
@@ -99,7 +100,9 @@ class ResultsMixin:
         status = statuses(results)
         # Of one that was tried again, the last reason counts.
         last = {name: text for name, text, _ in self.failures_}
-        lines += [f"{name} {fate(status.get(name))}: {text}" for name, text in last.items()]
+        lines += [
+            f"{name} {fate(status.get(name))}: {in_words(text)}" for name, text in last.items()
+        ]
         lines += self.remarks_
         return "\n".join(lines)
 
@@ -257,7 +260,13 @@ def statuses(results):
 
 def fate(status):
     """What became of a candidate that met an error, as its name goes on."""
-    return {KEPT: f"is {KEPT}", "stopped": "was stopped"}.get(status, "failed")
+    known = {KEPT: f"is {KEPT}", "stopped": "was stopped", "timed out": "timed out"}
+    return known.get(status, "failed")
+
+
+def in_words(reason):
+    """Why a candidate failed, without the name of an exception where time was all."""
+    return reason.removeprefix("TimeoutError: ")
 
 
 class EventLog:
