@@ -1307,7 +1307,13 @@ def test_every_member_is_on_the_board(capsys):
     ]
     board[18]["score"] = np.nan
     shown.print_fit(
-        {"leaderboard": board, "failures": failures, "seconds": 1.0, "validation_score": 0.9}
+        {
+            "leaderboard": board,
+            "remarks": ["The score fell from 0.95 to 0.9: of so few."],
+            "failures": failures,
+            "seconds": 1.0,
+            "validation_score": 0.9,
+        }
     )
     out = capsys.readouterr().out
     assert "candidate 17" in out.split("…")[0]
@@ -1317,6 +1323,7 @@ def test_every_member_is_on_the_board(capsys):
     assert "candidate 17 is kept as validated: late" in out
     assert "candidate 18 was stopped: late" in out
     assert "early" not in out  # of several trials, the last one counts
+    assert "The score fell from 0.95" in out
     assert "candidate 19 failed: ValueError: no" in out
 
 
@@ -1444,6 +1451,8 @@ def test_clips_that_cannot_be_read_are_one_rule_for_all_commands(
             status, out, err = run(*(data if part == "{}" else part for part in command))
             assert status == expected, (command[0], name)
             assert "1.wav: is not audio" in err
+            if name == "none" and command[0] != "report":
+                assert re.search("None of the 2 (clips|recordings) can be read", err)
             assert ("0.wav: is not audio" in err) == (name == "none")
             assert bool(out or list(output.iterdir())) == (name == "some"), (command[0], name)
             shutil.rmtree(output)
@@ -1479,7 +1488,9 @@ def test_no_model_is_no_model_file(folder, tmp_path, run, monkeypatch):
     output = tmp_path / "m.skspeech"
     status, out, err = run("fit", folder, "-o", output, "--time-budget", "1")
     assert (status, out) == (2, "")
-    assert "no model was trained, and none is saved" in err
+    assert "No classifier was ready within 1 s. Give more time: --time-budget." in err
+    assert err.endswith("So no model was trained, and none is saved.\n")
+    assert "TimeoutError" not in err
     assert not output.exists()
 
 

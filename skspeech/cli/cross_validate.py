@@ -22,7 +22,7 @@ from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import classify
 from skspeech.cli.readable import none_is_readable
 from skspeech.cli.shown import Scores, print_scores, to_json
-from skspeech.cli.training import is_prior, train_model
+from skspeech.cli.training import is_prior, train_model, why_no_model
 
 __all__ = []
 
@@ -92,7 +92,7 @@ def _cross_validate(data, folds, output, **options):
                 if interrupts.count:
                     break
                 if is_prior(classifier):
-                    raise ValueError("No model was trained. More time may help.")
+                    raise ValueError(why_no_model(classifier, options["time_budget"]))
                 text = done.add(classifier, test)
             except KeyboardInterrupt:
                 break

@@ -31,7 +31,7 @@ from skspeech.cli.shown import (
     remark_on_validation,
     to_json,
 )
-from skspeech.cli.training import is_prior, train_model
+from skspeech.cli.training import is_prior, train_model, why_no_model
 from skspeech.cli.unknown import known_part, print_unknown, reject_unknown, unknown_results
 
 __all__ = []
@@ -147,9 +147,8 @@ def _fit(data, output, **options):
         classifier, n_more = train_model(own, options, interrupts)
         n_bad += n_more
         if is_prior(classifier):
-            reasons = sorted({_why(reason) for _, reason, _ in classifier.failures_})
-            advice = "So no model was trained, and none is saved. More time may help."
-            raise ValueError("\n".join([*reasons, advice]))
+            reasons = why_no_model(classifier, options["time_budget"])
+            raise ValueError(f"{reasons}\nSo no model was trained, and none is saved.")
         model = reject_unknown(classifier, train, options) if asks else classifier
         with interrupts.saving():
             saved = save_somewhere(model, output, train)
@@ -200,12 +199,6 @@ def _fit(data, output, **options):
         return INTERRUPTED
     is_whole = saved == output and results["refitted"] == options["refit_all"]
     return PARTIAL if n_bad or not is_whole else 0
-
-
-def _why(reason):
-    from skspeech.time_budget.results import in_words
-
-    return reason if in_words(reason) == reason else f"A candidate was {in_words(reason)}."
 
 
 def _described(train, test):

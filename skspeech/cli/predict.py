@@ -16,7 +16,7 @@ from skspeech.cli.common import (
 )
 from skspeech.cli.inputs import check_named, chunks, iter_paths
 from skspeech.cli.models import CHUNK, class_names, classify, load_classifier
-from skspeech.cli.readable import status_of
+from skspeech.cli.readable import status_of, tally
 from skspeech.cli.shown import to_json
 
 __all__ = []
@@ -58,7 +58,7 @@ def _predict(model, files, form, as_json, probabilities, device, n_jobs, quiet):
         n_clips += len(paths)
         n_bad += sum(reason is not None for reason in reasons)
     if n_bad and not quiet:
-        say(f"{n_bad} of {n_clips} clips can't be read.")
+        say(tally(n_bad, n_clips))
     return status_of(n_bad, n_clips)
 
 

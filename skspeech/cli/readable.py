@@ -10,7 +10,7 @@ import numpy as np
 
 from skspeech.cli.common import MISTAKE, PARTIAL, say
 
-__all__ = ["bad_clips", "leave_out_bad", "none_is_readable", "status_of"]
+__all__ = ["bad_clips", "leave_out_bad", "none_is_readable", "status_of", "tally"]
 
 _LISTED = 20
 
@@ -74,9 +74,18 @@ def status_of(n_bad, n_clips):
 
 def none_is_readable(n_clips):
     """The error where no clip can be read, each of which was told about."""
-    if n_clips == 1:
-        return ValueError("The only clip can't be read.")
-    return ValueError(f"None of the {n_clips} clips can be read.")
+    return ValueError(tally(n_clips, n_clips))
+
+
+def tally(n_bad, n_clips, noun="clip"):
+    """How many of the clips can't be read, in words."""
+    if n_bad < n_clips:
+        return f"{n_bad} of {n_clips} {noun}s can't be read."
+    return (
+        f"None of the {n_clips} {noun}s can be read."
+        if n_clips > 1
+        else (f"The only {noun} can't be read.")
+    )
 
 
 def bad_clips(failures, n_clips):

@@ -190,9 +190,10 @@ def fit_results(classifier):
     -------
     dict
     """
-    from skspeech.time_budget.results import statuses
+    from skspeech.time_budget.results import explain_fall, statuses
 
     results = classifier.results_
+    fall = explain_fall(classifier.learning_curve_["score"])
     order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
     status = statuses(results)
     names = ("name", "status", "score", "weight", "mean_fit_time", "predict_time")
@@ -201,6 +202,7 @@ def fit_results(classifier):
         "seconds": classifier.timing_["total"],
         "classes": classifier.classes_,
         "leaderboard": [{name: results[name][i] for name in names} for i in order],
+        "remarks": [*([fall] if fall else []), *classifier.remarks_],
         "failures": [
             {"name": name, "error": error, "status": status.get(name, "failed")}
             for name, error, _ in classifier.failures_
@@ -240,6 +242,8 @@ def print_fit(results):
     out.print(table)
     if n_more:
         out.print(f"… and {n_more} more, which do not vote.")
+    for remark in results["remarks"]:
+        out.print(remark)
     last = {failure["name"]: failure for failure in results["failures"]}  # of several trials
     for failure in last.values():
         out.print(f"{failure['name']} {fate(failure['status'])}: {in_words(failure['error'])}")

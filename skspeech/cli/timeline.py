@@ -17,7 +17,7 @@ from skspeech.cli.common import (
 from skspeech.cli.inputs import check_named, iter_paths
 from skspeech.cli.models import load_classifier
 from skspeech.cli.quantities import SECONDS
-from skspeech.cli.readable import status_of
+from skspeech.cli.readable import status_of, tally
 
 __all__ = []
 
@@ -138,7 +138,7 @@ def _timeline(
     if output is not None and not quiet and n_bad < len(paths):
         say(f"What was found is in the folder {output}.")
     if n_bad and not quiet:
-        say(f"{n_bad} of {len(paths)} recordings can't be read.")
+        say(tally(n_bad, len(paths), "recording"))
     return status_of(n_bad, len(paths))
 
 

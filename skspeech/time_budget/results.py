@@ -18,6 +18,7 @@ __all__ = [
     "ResultsMixin",
     "collect",
     "describe",
+    "explain_fall",
     "fall_back",
     "fate",
     "follow",
@@ -90,13 +91,8 @@ class ResultsMixin:
         times = self.learning_curve_["time"]
         if len(times):
             lines.append(f"First answer after {times[0]:.1f} s, last one after {times[-1]:.1f} s.")
-        scores = self.learning_curve_["score"]
-        best = np.max(scores, initial=-np.inf, where=~np.isnan(scores))
-        if len(scores) and best > scores[-1] + 0.001:
-            lines.append(
-                f"The score fell from {best:.3f} to {scores[-1]:.3f}: members are chosen by the "
-                "log loss of the held-out rows, which says more than a score of so few."
-            )
+        if fall := explain_fall(self.learning_curve_["score"]):
+            lines.append(fall)
         status = statuses(results)
         # Of one that was tried again, the last reason counts.
         last = {name: text for name, text, _ in self.failures_}
@@ -251,6 +247,17 @@ def fall_back(classifier, session):
     )
     ensemble.time_, ensemble.score_ = session.now, float("nan")
     return ensemble
+
+
+def explain_fall(scores):
+    """Say why the last answer scores less than one before it; empty where it does not."""
+    best = np.max(scores, initial=-np.inf, where=~np.isnan(scores))
+    if not len(scores) or not best > scores[-1] + 0.001:
+        return ""
+    return (
+        f"The score fell from {best:.3f} to {scores[-1]:.3f}: members are chosen by the "
+        "log loss of the held-out rows, which says more than a score of so few."
+    )
 
 
 def statuses(results):
