@@ -16,26 +16,36 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import click
 import numpy as np
 import pytest
 import soundfile
 from sklearn.metrics import balanced_accuracy_score
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 
 import skspeech
-from skspeech import Candidate, ShrinkageDiscriminantAnalysis, SpectralStatistics
+from skspeech import (
+    Candidate,
+    ShrinkageDiscriminantAnalysis,
+    SpeakerEmbedding,
+    SpectralStatistics,
+)
 from skspeech.audio import AudioError
 from skspeech.candidates import PRESETS
 from skspeech.cli import embed, main, predict, shown
 from skspeech.cli.audited import audited
 from skspeech.cli.common import skspeech as commands
 from skspeech.cli.inputs import chunks, iter_paths, read_labelled, salvage, split
+from skspeech.cli.layout import doubtful_classes
 from skspeech.cli.quantities import SECONDS
 from skspeech.cli.shown import FitProgress, Scores, console
 from skspeech.cli.training import train_model
+from skspeech.cli.wording import in_our_words
 from skspeech.datasets import load_audio_folder, make_speech_like
+from skspeech.weights import WeightsNotFoundError
 
 # A shell's background jobs ignore Ctrl-C, and so would their children.
 INTERRUPTIBLE = [
@@ -165,7 +175,12 @@ def test_presets_are_those_that_there_are(run):
         ("benchmark . --time-budget nan", "'nan' is not between 0 s and a year"),
         ("fit . -o no/such/folder/m.skspeech", "There is no folder"),
         ("fit note.txt -o m.skspeech", "neither a folder nor a table"),
-        ("fit empty -o m.skspeech", "has no sub-folders"),
+        ("fit empty -o m.skspeech", "The folder 'empty' is empty. Put the recordings of each"),
+        ("evaluate model.skspeech empty", "The folder 'empty' is empty"),
+        ("report model.skspeech empty -o r.html", "The folder 'empty' is empty"),
+        ("embed speaker empty -o f.npz", "no audio files in the folder 'empty'"),
+        ("timeline model.skspeech empty", "no audio files in the folder 'empty'"),
+        ("embed music clips -o f.npz -p model=x", "The 'model' parameter of MusicEmbedding must"),
         ("fit clips -o note.txt", "note.txt exists. Name another file, or add --overwrite"),
         ("fit clips -o m.skspeech --groups speaker", "is a folder, which has no columns"),
         ("fit clips -o m.skspeech --device cuda:99", "'cuda:99' asks for a CUDA device"),
@@ -214,6 +229,63 @@ def test_errors_that_are_no_mistakes_keep_their_traceback(model, monkeypatch):
     monkeypatch.setattr(predict, "load_classifier", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["predict", model, "a.wav"])
+
+
+@pytest.mark.parametrize("what", ["table.csv", "header.csv", "folder", "classes"])
+@pytest.mark.parametrize("command", ["fit {} -o m", "evaluate m {}", "report m {} -o r"])
+def test_what_is_empty_is_told_before_anything_heavy_is_imported(what, command, tmp_path):
+    (tmp_path / "table.csv").write_text("")
+    (tmp_path / "header.csv").write_text("path,label\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "classes" / "yes").mkdir(parents=True)
+    (tmp_path / "m").write_text("not looked at")
+    command = command.replace("-o m", "-o new").format(what).split()
+    code = (
+        f"import sys; from skspeech.cli import main; print(main({command}));"
+        "print({'sklearn', 'torch', 'scipy'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "2\nset()\n"
+    assert "is empty" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("message", "ours"),
+    [
+        ("The model runs with device='auto'.", "The model runs with --device 'auto'."),
+        ("log_file='a b.log' can't be written", "--log-file 'a b.log' can't be written"),
+        ("weights=None is as it was", "weights=None is as it was"),
+    ],
+)
+def test_parameters_are_told_as_options(message, ours):
+    assert in_our_words(UserWarning(message)) == ours
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+@pytest.mark.parametrize("n_groups", [1, 2])
+def test_what_is_not_validated_is_told_in_words_of_the_command(
+    n_groups, folder, tmp_path, run, quick_line_up
+):
+    """Of one group nothing can be held out; of two, nothing of a class that only one has."""
+    kept = ("speaker 1", "speaker 2")[:n_groups]
+    for place in list(folder.glob("*/*")):
+        if place.name not in kept:
+            shutil.rmtree(place)
+    if n_groups == 2:
+        (folder / "rare").mkdir()
+        shutil.copytree(next(folder.glob("*/speaker 1")), folder / "rare" / "speaker 1")
+    status, out, err = run(*_fit(folder, tmp_path / "m.skspeech"))
+    assert status == 0
+    if n_groups == 1:
+        assert "No clip can be held out: all clips are of one group. So nothing is valid" in err
+        assert "no score says how good the model is" in err
+        assert "the ensemble has 1, not validated." in out
+    else:
+        assert "1 class has too few clips or groups to be held out in validation" in err
+        assert "such as 'rare': the score in validation and the choice of members say noth" in err
+    assert not re.search(r"best_score_|NaN|nan|cv=|groups holds", out + err)
 
 
 def test_tracebacks_of_mistakes_can_be_had(monkeypatch):
@@ -471,7 +543,7 @@ def test_bad_clips_are_told_in_their_place_and_the_others_go_on(
     good = [path for path in paths if path not in (bad, paths[-1])]
     status, out, err = run("predict", model, folder, paths[-1], "--format", form)
     assert status == 1
-    assert f"2 of {len(paths)} clips could not be read" in err
+    assert f"2 of {len(paths)} clips can't be read" in err
     if form == "jsonl":
         rows = [json.loads(line) for line in out.splitlines()]
         assert [row["path"] for row in rows] == paths
@@ -544,7 +616,7 @@ def test_recordings_without_a_timeline_are_told_about_and_the_others_go_on(model
     assert status == 1
     assert "bad.wav: is not audio but text" in err
     assert re.search("cut.flac is damaged .* The part before that is used", err)
-    assert "1 of 4 recordings could not be read" in err
+    assert "1 of 4 recordings can't be read" in err
     assert {line.split()[-1].rpartition("/")[2] for line in out.splitlines()} == {
         "one.wav",
         "two.wav",
@@ -740,10 +812,6 @@ def test_embed_leaves_bad_clips_out_and_says_so(folder, tmp_path, run):
     assert "36 of 37 clips" in err
     with np.load(output) as archive:
         assert bad not in archive["paths"]
-    status, _, err = run("embed", "spectral-statistics", bad, "-o", tmp_path / "none.npz")
-    assert status == 2
-    assert "None of the 1 clips could be read" in err
-    assert not (tmp_path / "none.npz").exists()
 
 
 def test_an_interrupted_embed_goes_on_where_it_was(folder, tmp_path, run, monkeypatch):
@@ -834,7 +902,11 @@ def test_info(run, model):
     assert facts["skspeech"] == skspeech.__version__
     assert facts["packages"]["numpy"] == np.__version__
     assert facts["devices"][0] == "cpu"
-    assert "cache:" in run("info")[1]
+    out = run("info")[1]
+    (begins,) = {len(re.match(r"[\w -]+: *", line)[0]) for line in out.splitlines()}  # columns
+    assert begins == len("not cached: ")
+    out = run("info", model)[1]
+    assert "members:  model.skops (0.0 MB)" in out
     facts = json.loads(run("info", model, "--json")[1])
     assert facts["model"] == "sklearn.pipeline.Pipeline"
     assert len(facts["classes"]) == 3
@@ -909,7 +981,74 @@ def test_missing_weights_are_told_once_and_before_anything_is_decoded(
     assert not (tmp_path / "m.skspeech").exists()
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate", "report", "timeline", "embed"])
+def test_missing_weights_are_told_by_all_commands_alike(
+    command, folder, tmp_path, run, monkeypatch
+):
+    def none_to_fetch(name, **_):
+        raise WeightsNotFoundError("not read", "nobody is there.")
+
+    pipeline = make_pipeline(SpeakerEmbedding(), GaussianNB())
+    pipeline[-1].fit(np.zeros((2, 2)), ["a", "b"])
+    model = skspeech.save(pipeline, tmp_path / "m.skspeech")
+    monkeypatch.setenv("SKSPEECH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("skspeech.weights.store.fetch_weights", none_to_fetch)
+    assert (
+        "networks: ge2e; to have what is missing: skspeech weights fetch ge2e\n"
+        in (run("info", model)[1])
+    )
+    more = {"report": ["-o", tmp_path / "r.html"], "embed": ["-o", tmp_path / "e.npz"]}
+    what = "speaker" if command == "embed" else model
+    status, out, err = run(command, what, folder, *more.get(command, []), "-q")
+    assert (status, out) == (1, "")
+    assert err == (
+        "Error: The pretrained weights ge2e are not on this machine and can't be fetched: nobody "
+        "is there.\nWith a network, this fetches them:\n    skspeech weights fetch ge2e\n"
+        f"Without one, copy the folder {tmp_path / 'cache'} from a machine that has them.\n"
+    )
+
+
 # -- fit -------------------------------------------------------------------------------------------
+
+
+def test_speakers_that_may_be_taken_for_classes(tmp_path):
+    def folders(*paths):
+        for path in paths:
+            (tmp_path / path).mkdir(parents=True)
+        return tmp_path / paths[0].parent, {path.name for path in paths}
+
+    def told(root, label="anger"):
+        paths = [Path(root, label, who) for who in ("anna", "ben", "carl")]
+        return doubtful_classes(*folders(*paths))
+
+    assert told("alone") == ""
+    for other in ("joy/anna", "joy/ben", "joy/dora", "notes"):
+        (tmp_path / "many" / other).mkdir(parents=True)
+    text = told("many")
+    assert (
+        "The sub-folders of 'anger' are taken for the classes: 'anna', 'ben', 'carl'. The " in text
+    )
+    assert "The folders beside it, 'joy', have sub-folders of the same names." in text
+    assert text.endswith(f"give the folder above: {tmp_path / 'many'}")
+    for who in ("anna", "ben", "carl"):  # parts of a data set have the same classes
+        (tmp_path / "parts" / "test" / who).mkdir(parents=True)
+    assert told("parts", "train") == ""
+    assert told("parts", "more") == ""
+    numbered = [Path("numbered", "x", f"Speaker_{i}") for i in range(3)]
+    assert "If these are speakers, and 'x' is one" in doubtful_classes(*folders(*numbered))
+    digits = [Path("digits", "x", str(i)) for i in range(3)]
+    assert doubtful_classes(*folders(*digits)) == ""
+
+
+def test_what_fit_takes_for_classes_is_told(folder, tmp_path, run, quick_line_up):
+    one = sorted(folder.iterdir())[0]
+    status, _, err = run(*_fit(one, tmp_path / "m.skspeech"))
+    assert status == 0
+    assert f"The sub-folders of {one.name!r} are taken for the classes: 'speaker 1'" in err
+    assert f"give the folder above: {folder}" in err
+    assert "12 clips of 4 classes, 'speaker 1', 'speaker 2', 'speaker 3', 'speaker 4'." in err
+    _, _, err = run(*_fit(folder, tmp_path / "whole.skspeech"))
+    assert "are taken for" not in err
 
 
 def _fit(folder, output, *more):
@@ -1161,21 +1300,30 @@ def test_every_member_is_on_the_board(capsys):
         for i in range(20)
     ]
     failures = [
+        {"name": "candidate 18", "error": "TimeoutError: early", "status": "stopped"},
         {"name": "candidate 17", "error": "TimeoutError: late", "status": "kept as validated"},
         {"name": "candidate 18", "error": "TimeoutError: late", "status": "stopped"},
         {"name": "candidate 19", "error": "ValueError: no", "status": "failed"},
     ]
     board[18]["score"] = np.nan
     shown.print_fit(
-        {"leaderboard": board, "failures": failures, "seconds": 1.0, "validation_score": 0.9}
+        {
+            "leaderboard": board,
+            "remarks": ["The score fell from 0.95 to 0.9: of so few."],
+            "failures": failures,
+            "seconds": 1.0,
+            "validation_score": 0.9,
+        }
     )
     out = capsys.readouterr().out
     assert "candidate 17" in out.split("…")[0]
     assert "candidate 16" not in out
     assert "… and 7 more, which do not vote." in out
     assert "20 candidates, 19 of them validated, in 1.0 s; the ensemble has 1, balanced" in out
-    assert "candidate 17 is kept as validated: TimeoutError: late" in out
-    assert "candidate 18 was stopped: TimeoutError: late" in out
+    assert "candidate 17 is kept as validated: late" in out
+    assert "candidate 18 was stopped: late" in out
+    assert "early" not in out  # of several trials, the last one counts
+    assert "The score fell from 0.95" in out
     assert "candidate 19 failed: ValueError: no" in out
 
 
@@ -1206,7 +1354,7 @@ def test_from_a_folder_to_predictions(folder, tmp_path, run):
 def test_what_fit_prints(folder, tmp_path, run, quick_line_up):
     status, out, err = run(*_quick_fit(folder, tmp_path / "m.skspeech", "--test-size", "0.25"))
     assert status == 0
-    assert "27 clips of 3 classes in 3 groups; 9 more are held out, the group 'speaker" in err
+    assert re.search("27 clips of 3 classes, '.*', in 3 groups; 9 more are held out, the g", err)
     assert re.search(r"^\[ +\d+\.\d s\] balanced accuracy \d\.\d+: \S+", err, re.M)
     assert re.search(r"candidate +balanced accuracy +weight", out)
     assert "Held out: 9 clips; balanced accuracy" in out
@@ -1278,6 +1426,39 @@ def test_no_clip_that_can_be_read(folder, tmp_path, run):
     assert "... and 16 more" in err
 
 
+def test_clips_that_cannot_be_read_are_one_rule_for_all_commands(
+    model, folder, tmp_path, run, quick_line_up
+):
+    """Status 1 where some can't be read, and the others go on; 2 where none can."""
+    one, others = next(folder.rglob("00.wav")), tmp_path / "others"
+    words = one.parents[1]
+    for name in ("some", "none"):
+        for number, path in enumerate([one, words / "bad.wav"]):
+            place = others / name / words.name / f"{number}.wav"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes() if name == "some" and not number else b"no sound")
+    output = tmp_path / "out"
+    for command in (
+        ("predict", model, "{}"),
+        ("timeline", model, "{}", *TALKS),
+        ("evaluate", model, "{}"),
+        ("report", model, "{}", "-o", output / "page.html", "--overwrite"),
+        ("embed", "spectral-statistics", "{}", "-o", output / "rows.npz", "--overwrite"),
+    ):
+        output.mkdir(exist_ok=True)
+        for name, expected in (("some", 1), ("none", 2)):
+            data = others / name
+            status, out, err = run(*(data if part == "{}" else part for part in command))
+            assert status == expected, (command[0], name)
+            assert "1.wav: is not audio" in err
+            if name == "none" and command[0] != "report":
+                assert re.search("None of the 2 (clips|recordings) can be read", err)
+            assert ("0.wav: is not audio" in err) == (name == "none")
+            assert bool(out or list(output.iterdir())) == (name == "some"), (command[0], name)
+            shutil.rmtree(output)
+            output.mkdir()
+
+
 def test_advice_about_bad_clips_is_in_the_words_of_the_command(model, run, monkeypatch):
     def unreadable(*_, **__):
         raise AudioError([(3, "a.wav", "is not audio.")], 9, "Or errors='warn'.")
@@ -1307,7 +1488,9 @@ def test_no_model_is_no_model_file(folder, tmp_path, run, monkeypatch):
     output = tmp_path / "m.skspeech"
     status, out, err = run("fit", folder, "-o", output, "--time-budget", "1")
     assert (status, out) == (2, "")
-    assert "no model was trained, and none is saved" in err
+    assert "No classifier was ready within 1 s. Give more time: --time-budget." in err
+    assert err.endswith("So no model was trained, and none is saved.\n")
+    assert "TimeoutError" not in err
     assert not output.exists()
 
 

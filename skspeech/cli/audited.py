@@ -1,5 +1,7 @@
 """What is doubtful in labelled data, told before a model is trained on them."""
 
+from pathlib import Path
+
 from skspeech.cli.common import say
 from skspeech.cli.inputs import read_labelled
 from skspeech.cli.pretrained import fetch_what_is_missing
@@ -36,9 +38,15 @@ def training_clips(data, options):
     """
     columns = {name: options[name] for name in ("path_column", "label_column", "groups")}
     labelled = read_labelled(data, **columns)
-    if len(set(labelled.labels.tolist())) == 1:
+    names = set(labelled.labels.tolist())
+    if len(names) == 1:
         label = str(labelled.labels[0])
         raise ValueError(f"All clips of {str(data)!r} are of one class, {label!r}. Two are needed.")
+    if Path(data).is_dir() and labelled.groups is None:
+        from skspeech.cli.layout import doubtful_classes
+
+        if doubt := doubtful_classes(data, names):
+            say(doubt)
     fetch_what_is_missing(labelled, options)
     labelled, bad = leave_out_bad(labelled, n_jobs=options["n_jobs"])
     findings = audited(labelled, options, bad)

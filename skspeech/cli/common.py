@@ -28,7 +28,7 @@ _TRIED_BYTES = 1 << 20  # a megabyte, as small models have it
 PARTIAL, MISTAKE, INTERRUPTED = 1, 2, 130
 EXIT_STATUS = (
     "The exit status is 0 if all went well, 1 if only a part could be done, 2 after a mistake in "
-    "what was asked for, and 130 after Ctrl-C."
+    "what was asked for, or where no clip could be read, and 130 after Ctrl-C."
 )
 
 

@@ -20,8 +20,9 @@ from skspeech.cli.common import (
 from skspeech.cli.fit import _fit
 from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import classify
+from skspeech.cli.readable import none_is_readable
 from skspeech.cli.shown import Scores, print_scores, to_json
-from skspeech.cli.training import is_prior, train_model
+from skspeech.cli.training import is_prior, train_model, why_no_model
 
 __all__ = []
 
@@ -91,7 +92,7 @@ def _cross_validate(data, folds, output, **options):
                 if interrupts.count:
                     break
                 if is_prior(classifier):
-                    raise ValueError("No model was trained. More time may help.")
+                    raise ValueError(why_no_model(classifier, options["time_budget"]))
                 text = done.add(classifier, test)
             except KeyboardInterrupt:
                 break
@@ -102,7 +103,7 @@ def _cross_validate(data, folds, output, **options):
         if interrupted:
             say("Interrupted before a fold was done.")
             return INTERRUPTED
-        raise ValueError("None of the held-out clips could be read.")
+        raise none_is_readable(len(done.bad))
     results = {"n_folds": done.n_folds, "interrupted": interrupted, **scores.as_dict()}
     if output is not None:
         done.write_report(output, f"{Path(data).name}, cross-validated")

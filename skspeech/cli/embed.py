@@ -12,7 +12,6 @@ import numpy as np
 from skspeech._extras import how_to_install
 from skspeech.cli.common import (
     EXIT_STATUS,
-    PARTIAL,
     check_output,
     device_option,
     n_jobs_option,
@@ -21,8 +20,10 @@ from skspeech.cli.common import (
     say,
     skspeech,
 )
-from skspeech.cli.inputs import iter_paths, salvage
+from skspeech.cli.inputs import check_named, iter_paths, salvage
 from skspeech.cli.models import CHUNK
+from skspeech.cli.pretrained import fetch_weights_of
+from skspeech.cli.readable import none_is_readable, status_of
 from skspeech.cli.shown import progress
 
 __all__ = []
@@ -61,19 +62,21 @@ def _embed(extractor, files, output, parameters, device, n_jobs, overwrite, quie
     if output.suffix not in (".npz", ".parquet"):
         raise click.UsageError(f"{output} ends neither in .npz nor in .parquet.")
     check_output(output, overwrite)
+    check_named(files)
     write = _npz_writer if output.suffix == ".npz" else _parquet_writer()
     partial = output.with_name(f".{output.name}.partial")
     settings = {**dict(map(_parameter, parameters)), "memory": str(partial)}
     settings |= {k: v for k, v in {"device": device, "n_jobs": n_jobs}.items() if v is not None}
     transformer = _make_extractor(extractor, settings)
     paths = list(dict.fromkeys(iter_paths(files)))
+    fetch_weights_of(transformer.fit(paths), quiet)  # fit checks the parameters
     try:
         good, rows = _embed_all(transformer, paths, quiet)
     except KeyboardInterrupt:
         say("What is done is kept: the same command goes on from there.")
         raise
     if not good:
-        raise ValueError(f"None of the {len(paths)} clips could be read.")
+        raise none_is_readable(len(paths))
 
     from skspeech.persistence.atomic import atomic_writer
 
@@ -83,7 +86,7 @@ def _embed(extractor, files, output, parameters, device, n_jobs, overwrite, quie
     shutil.rmtree(partial, ignore_errors=True)
     if not quiet:
         say(f"{len(good)} of {len(paths)} clips, {len(names)} features each, are in {output}.")
-    return PARTIAL if len(good) < len(paths) else 0
+    return status_of(len(paths) - len(good), len(paths))
 
 
 def _embed_all(transformer, paths, quiet):

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from skspeech.cli.common import EXIT_STATUS, PARTIAL, json_option, labelled_options, skspeech
+from skspeech.cli.common import EXIT_STATUS, json_option, labelled_options, skspeech
 from skspeech.cli.inputs import read_to_score
 from skspeech.cli.models import class_names, load_classifier, score, what_it_knows
+from skspeech.cli.readable import none_is_readable, status_of
 from skspeech.cli.shown import print_scores, to_json
 from skspeech.cli.unknown import call_unknown
 
@@ -33,7 +34,7 @@ def _evaluate(model, data, as_json, **options):
     'unknown', clips of classes that it does not know are unknown ones.
     """
     labelled = read_to_score(data, options)
-    classifier = load_classifier(model, options["device"], options["n_jobs"])
+    classifier = load_classifier(model, options["device"], options["n_jobs"], options["quiet"])
     unknown = sorted(set(labelled.labels.tolist()) - set(class_names(classifier)))
     if unknown and hasattr(classifier, "unknown_label"):
         labelled = call_unknown(labelled, unknown, classifier)
@@ -54,7 +55,7 @@ def _evaluate(model, data, as_json, **options):
         parts[name], bad = score(classifier, labelled.take(np.flatnonzero(mask)), options["quiet"])
         failures += bad
     if not any(parts.values()):
-        raise ValueError(f"None of the {len(labelled)} clips could be read.")
+        raise none_is_readable(len(labelled))
     if as_json:
         plain = {name: part.as_dict() if part else None for name, part in parts.items()}
         new = plain.pop("new") or {"n_clips": 0, "balanced_accuracy": None}
@@ -67,4 +68,4 @@ def _evaluate(model, data, as_json, **options):
         for name, title in _TITLES.items():
             if parts[name]:
                 print_scores(parts[name], title, brief=True)
-    return PARTIAL if failures else 0
+    return status_of(len(failures), len(labelled))

@@ -31,7 +31,7 @@ from skspeech.cli.shown import (
     remark_on_validation,
     to_json,
 )
-from skspeech.cli.training import is_prior, train_model
+from skspeech.cli.training import is_prior, train_model, why_no_model
 from skspeech.cli.unknown import known_part, print_unknown, reject_unknown, unknown_results
 
 __all__ = []
@@ -147,9 +147,8 @@ def _fit(data, output, **options):
         classifier, n_more = train_model(own, options, interrupts)
         n_bad += n_more
         if is_prior(classifier):
-            reasons = sorted({_in_words(reason) for _, reason, _ in classifier.failures_})
-            advice = "So no model was trained, and none is saved. More time may help."
-            raise ValueError("\n".join([*reasons, advice]))
+            reasons = why_no_model(classifier, options["time_budget"])
+            raise ValueError(f"{reasons}\nSo no model was trained, and none is saved.")
         model = reject_unknown(classifier, train, options) if asks else classifier
         with interrupts.saving():
             saved = save_somewhere(model, output, train)
@@ -202,17 +201,12 @@ def _fit(data, output, **options):
     return PARTIAL if n_bad or not is_whole else 0
 
 
-def _in_words(reason):
-    """Why a candidate failed, without the name of an exception where time was all."""
-    late = "TimeoutError: "
-    return f"A candidate was {reason.removeprefix(late)}." if reason.startswith(late) else reason
-
-
 def _described(train, test):
-    n_classes = len(np.unique(train.labels))
-    text = f"{len(train)} clips of {n_classes} classes"
+    classes = np.unique(train.labels)
+    text = f"{len(train)} clips of {len(classes)} classes, {some(classes, 12)}"
     if train.groups is not None:
-        text += f" in {len(np.unique(train.groups))} groups"
+        n_groups = len(np.unique(train.groups))
+        text += f", in {n_groups} group{'s' if n_groups > 1 else ''}"
     if test is None:
         return f"{text}."
     text += f"; {len(test)} more are held out"

@@ -8,7 +8,7 @@ import click
 from skspeech import __version__
 from skspeech.cli.common import json_option, skspeech
 from skspeech.cli.shown import to_json
-from skspeech.cli.weights import weights_row
+from skspeech.cli.weights import fetch_command, weights_row
 
 __all__ = []
 
@@ -27,9 +27,42 @@ def _info(model, as_json):
     if as_json:
         click.echo(to_json(facts))
     else:
-        for key, value in facts.items():
-            click.echo(f"{key + ':':14} {_spelled(value)}")
+        lines = _of_machine(facts) if model is None else _of_model(facts)
+        width = max(map(len, lines)) + 2
+        for key, value in lines.items():
+            click.echo(f"{key + ':':{width}}{_spelled(value)}")
     return 0
+
+
+def _of_machine(facts):
+    """The facts as people read them, with what fetches the weights that are missing."""
+    from skspeech.weights import REGISTRY
+
+    missing = facts["not cached"]
+    names = [f"{name} (optional)" if REGISTRY[name].optional else name for name in missing]
+    return {**facts, "not cached": _with_what_fetches(names, missing)}
+
+
+def _of_model(facts):
+    """The facts as people read them: sizes with units, no checksums, networks by name."""
+    from skspeech.weights import REGISTRY, weights_key
+    from skspeech.weights.store import missing_weights
+
+    by_key = {weights_key(name): name for name in REGISTRY}
+    names = [by_key.get(key, key) for key in facts["networks"]]
+    missing = missing_weights([name for name in names if name in REGISTRY])
+    members = [f"{name} ({m['size'] / 1e6:.1f} MB)" for name, m in facts["members"].items()]
+    shown = {
+        "format": f"{facts['format']}, version {facts['format_version']}",
+        "networks": _with_what_fetches(names, missing),
+        "members": members,
+    }
+    return {key: shown.get(key, value) for key, value in facts.items() if key != "format_version"}
+
+
+def _with_what_fetches(names, missing):
+    how = f"; to have what is missing: {fetch_command(missing)}" if missing else ""
+    return _spelled(names) + how
 
 
 def _spelled(value):

@@ -20,6 +20,7 @@ from skspeech.cli.common import check_output, say
 
 __all__ = [
     "Labelled",
+    "check_named",
     "check_split_folder",
     "chunks",
     "iter_paths",
@@ -124,8 +125,6 @@ def read_to_score(data, options):
 
 
 def _read_folder(folder, path_column, label_column, groups):
-    from skspeech.datasets.folders import load_audio_folder, second_level
-
     named = [name for name in (path_column, label_column) if name]
     named += [groups] if groups not in ("auto", "none") else []
     if named:
@@ -133,6 +132,14 @@ def _read_folder(folder, path_column, label_column, groups):
             f"{str(folder)!r} is a folder, which has no columns such as {some(named)}. Its "
             "sub-folders are the classes, and theirs the groups."
         )
+    if not _holds_a_file(folder):
+        raise ValueError(
+            f"The folder {str(folder)!r} is empty. Put the recordings of each class into a "
+            "sub-folder of it, with the class's name."
+        )
+
+    from skspeech.datasets.folders import load_audio_folder, second_level
+
     paths, _ = load_audio_folder(folder, return_X_y=True)
     labels = np.array([Path(path).relative_to(folder).parts[0] for path in paths])
     if groups == "none":
@@ -141,6 +148,11 @@ def _read_folder(folder, path_column, label_column, groups):
         return Labelled(paths, labels, second_level(folder, paths))
     except ValueError as error:
         raise ValueError(f"{error} Or go on without groups: --groups none.") from None
+
+
+def _holds_a_file(folder):
+    """Whether there is any file in a folder, which is known before anything is imported."""
+    return any(files for _, _, files in os.walk(folder))
 
 
 def _read_table(path):
@@ -294,6 +306,16 @@ def save_split(folder, **parts):
 # -- Clips -----------------------------------------------------------------------------------------
 
 
+def check_named(names):
+    """Find out at once, before a model is loaded, that a folder among arguments is empty."""
+    for name in names:
+        if Path(name).is_dir() and not _holds_a_file(name):
+            raise ValueError(_NO_AUDIO.format(name))
+
+
+_NO_AUDIO = "There are no audio files in the folder {!r}."
+
+
 def iter_paths(names):
     """Paths of the clips that arguments name: files, what is in folders, and lines of stdin for -.
 
@@ -309,7 +331,7 @@ def iter_paths(names):
         elif Path(name).is_dir():
             found = recordings_in(Path(name))
             if not found:
-                raise ValueError(f"There are no audio files in the folder {name!r}.")
+                raise ValueError(_NO_AUDIO.format(name))
             yield from map(str, found)
         else:
             yield name

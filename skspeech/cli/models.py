@@ -7,6 +7,7 @@ import numpy as np
 from skspeech._download import some
 from skspeech.cli.common import say
 from skspeech.cli.inputs import salvage
+from skspeech.cli.pretrained import fetch_weights_of
 from skspeech.cli.shown import Scores, progress
 
 __all__ = ["CHUNK", "class_names", "classify", "load_classifier", "score", "what_it_knows"]
@@ -14,7 +15,8 @@ __all__ = ["CHUNK", "class_names", "classify", "load_classifier", "score", "what
 CHUNK = 64  # clips that are predicted or embedded together
 
 
-def load_classifier(path, device=None, n_jobs=None):
+def load_classifier(path, device=None, n_jobs=None, quiet=False):
+    """A classifier from its file, set up for a command; its pretrained weights are there."""
     from skspeech._objects import objects_in
     from skspeech.persistence import load
 
@@ -27,6 +29,7 @@ def load_classifier(path, device=None, n_jobs=None):
         for name, value in settings.items():
             if name in parameters and value is not None:
                 setattr(item, name, value)
+    fetch_weights_of(classifier, quiet)
     return classifier
 
 

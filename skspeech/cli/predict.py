@@ -8,15 +8,15 @@ import numpy as np
 
 from skspeech.cli.common import (
     EXIT_STATUS,
-    PARTIAL,
     device_option,
     n_jobs_option,
     quiet_option,
     say,
     skspeech,
 )
-from skspeech.cli.inputs import chunks, iter_paths
+from skspeech.cli.inputs import check_named, chunks, iter_paths
 from skspeech.cli.models import CHUNK, class_names, classify, load_classifier
+from skspeech.cli.readable import status_of, tally
 from skspeech.cli.shown import to_json
 
 __all__ = []
@@ -45,7 +45,8 @@ def _predict(model, files, form, as_json, probabilities, device, n_jobs, quiet):
     Results are written as they come, in the order of the files. A clip that can't be read is told
     about in its place, and the others go on.
     """
-    classifier = load_classifier(model, device, n_jobs)
+    check_named(files)
+    classifier = load_classifier(model, device, n_jobs, quiet)
     writers = {"table": _TableWriter, "jsonl": _JsonWriter, "csv": _CsvWriter}
     write = writers["jsonl" if as_json else form](class_names(classifier), probabilities)
     n_clips = n_bad = 0
@@ -57,8 +58,8 @@ def _predict(model, files, form, as_json, probabilities, device, n_jobs, quiet):
         n_clips += len(paths)
         n_bad += sum(reason is not None for reason in reasons)
     if n_bad and not quiet:
-        say(f"{n_bad} of {n_clips} clips could not be read.")
-    return PARTIAL if n_bad else 0
+        say(tally(n_bad, n_clips))
+    return status_of(n_bad, n_clips)
 
 
 class _TableWriter:

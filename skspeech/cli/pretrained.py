@@ -1,6 +1,6 @@
-"""Weights that a training needs are fetched before it begins, or missed before it begins."""
+"""Weights that a command needs are fetched before its work begins, or missed before it begins."""
 
-__all__ = ["fetch_what_is_missing"]
+__all__ = ["fetch_weights_of", "fetch_what_is_missing"]
 
 
 def fetch_what_is_missing(labelled, options):
@@ -18,8 +18,6 @@ def fetch_what_is_missing(labelled, options):
         If some can't be had.
     """
     from skspeech.time_budget.line_ups import default_candidates
-    from skspeech.time_budget.pretrained import needed_weights
-    from skspeech.weights.store import fetch_missing_weights
 
     line_up = default_candidates(
         labelled.paths,
@@ -27,5 +25,23 @@ def fetch_what_is_missing(labelled, options):
         preset=options["preset"],
         time_budget=options["time_budget"],
     )
-    names = needed_weights([candidate.estimator for candidate in line_up])
-    fetch_missing_weights(names, progress=not options["quiet"])
+    fetch_weights_of([candidate.estimator for candidate in line_up], options["quiet"])
+
+
+def fetch_weights_of(estimators, quiet):
+    """Fetch the weights that estimators, fitted or not, need and this machine lacks.
+
+    Parameters
+    ----------
+    estimators : estimator, or list of estimators
+    quiet : bool
+
+    Raises
+    ------
+    WeightsError
+        If some can't be had; the message tells of all of them.
+    """
+    from skspeech.time_budget.pretrained import needed_weights
+    from skspeech.weights.store import fetch_missing_weights
+
+    fetch_missing_weights(needed_weights(estimators), progress=not quiet)

@@ -1,12 +1,16 @@
-"""Clips that can't be read: every command goes on without them, says so, and ends with status 1."""
+"""Clips that can't be read: one rule for all commands.
+
+A command goes on without them, says which and why, and ends with status 1. Where no clip can be
+read, there is nothing to go on with, and the status is 2.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from skspeech.cli.common import say
+from skspeech.cli.common import MISTAKE, PARTIAL, say
 
-__all__ = ["bad_clips", "leave_out_bad"]
+__all__ = ["bad_clips", "leave_out_bad", "none_is_readable", "status_of", "tally"]
 
 _LISTED = 20
 
@@ -59,6 +63,29 @@ def leave_out_bad(labelled, *, thorough=False, n_jobs=None):
     say(f"{told}\nThey are left out.")
     good = labelled.take(np.flatnonzero([text is None for text in reasons]))
     return good, [(path, text) for _, path, text in bad]
+
+
+def status_of(n_bad, n_clips):
+    """The exit status where so many of the clips can't be read."""
+    if not n_bad:
+        return 0
+    return PARTIAL if n_bad < n_clips else MISTAKE
+
+
+def none_is_readable(n_clips):
+    """The error where no clip can be read, each of which was told about."""
+    return ValueError(tally(n_clips, n_clips))
+
+
+def tally(n_bad, n_clips, noun="clip"):
+    """How many of the clips can't be read, in words."""
+    if n_bad < n_clips:
+        return f"{n_bad} of {n_clips} {noun}s can't be read."
+    return (
+        f"None of the {n_clips} {noun}s can be read."
+        if n_clips > 1
+        else (f"The only {noun} can't be read.")
+    )
 
 
 def bad_clips(failures, n_clips):

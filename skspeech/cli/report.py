@@ -44,16 +44,19 @@ def _report(model, data, output, train, overwrite, **options):
     warnings of what makes a score untrustworthy. Clips that the model was trained on are known by
     their content, and groups by their names; they are left out where there are others.
     """
+    check_output(output, overwrite)
+    test = read_to_score(data, options)
+    part = None if train is None else read_to_score(train, options)
+
     from skspeech._heard import heard
     from skspeech.report import write_report
 
-    check_output(output, overwrite)
-    classifier = load_classifier(model, options["device"], options["n_jobs"])
+    classifier = load_classifier(model, options["device"], options["n_jobs"], options["quiet"])
     thorough = {"thorough": True, "n_jobs": options["n_jobs"]}
-    test, bad = leave_out_bad(read_to_score(data, options), **thorough)
+    test, bad = leave_out_bad(test, **thorough)
     of_train = {}
-    if train is not None:
-        part, more = leave_out_bad(read_to_score(train, options), **thorough)
+    if part is not None:
+        part, more = leave_out_bad(part, **thorough)
         bad += more
         is_own, _ = heard(classifier, part.paths)
         if is_own.any() and not is_own.all():

@@ -138,11 +138,13 @@ class FitProgress:
             self._score, self._members = event["score"], tuple(event["members"])
             news = f"{_score_text(self._score)}: {', '.join(self._members)}"
         elif kind == "failure":
-            from skspeech.time_budget.results import fate
+            from skspeech.time_budget.results import fate, in_words
             from skspeech.time_budget.state import KEPT
 
-            what = fate(KEPT if event.get("kept") else None)
-            news = f"{event['candidate']} {what}: {event['exception']}"
+            reason = event["exception"]
+            late = None if in_words(reason) == reason else "timed out"
+            what = fate(KEPT if event.get("kept") else late)
+            news = f"{event['candidate']} {what}: {in_words(reason)}"
         else:
             return
         if kind == "snapshot":
@@ -188,9 +190,10 @@ def fit_results(classifier):
     -------
     dict
     """
-    from skspeech.time_budget.results import statuses
+    from skspeech.time_budget.results import explain_fall, statuses
 
     results = classifier.results_
+    fall = explain_fall(classifier.learning_curve_["score"])
     order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
     status = statuses(results)
     names = ("name", "status", "score", "weight", "mean_fit_time", "predict_time")
@@ -199,6 +202,7 @@ def fit_results(classifier):
         "seconds": classifier.timing_["total"],
         "classes": classifier.classes_,
         "leaderboard": [{name: results[name][i] for name in names} for i in order],
+        "remarks": [*([fall] if fall else []), *classifier.remarks_],
         "failures": [
             {"name": name, "error": error, "status": status.get(name, "failed")}
             for name, error, _ in classifier.failures_
@@ -210,17 +214,17 @@ def print_fit(results):
     """Print a leaderboard."""
     from rich.table import Table
 
-    from skspeech.time_budget.results import fate
+    from skspeech.time_budget.results import fate, in_words
 
     out = console()
     board = results["leaderboard"]
     n_members = sum(row["weight"] > 0 for row in board)
     score = results["validation_score"]
     n_validated = sum(not math.isnan(row["score"]) for row in board)
+    worth = "not validated" if math.isnan(score) else f"{_score_text(score)} in validation"
     out.print(
         f"{len(board)} candidates, {n_validated} of them validated, in {results['seconds']:.1f} s; "
-        f"the ensemble has {n_members}, {_score_text(score)}"
-        + ("." if math.isnan(score) else " in validation.")
+        f"the ensemble has {n_members}, {worth}."
     )
     n_more = sum(row["weight"] == 0 for row in board[_MAX_LISTED:])
     table = Table("candidate", box=_box())
@@ -238,8 +242,11 @@ def print_fit(results):
     out.print(table)
     if n_more:
         out.print(f"… and {n_more} more, which do not vote.")
-    for failure in results["failures"]:
-        out.print(f"{failure['name']} {fate(failure['status'])}: {failure['error']}")
+    for remark in results["remarks"]:
+        out.print(remark)
+    last = {failure["name"]: failure for failure in results["failures"]}  # of several trials
+    for failure in last.values():
+        out.print(f"{failure['name']} {fate(failure['status'])}: {in_words(failure['error'])}")
 
 
 def _number(value, form):

@@ -6,7 +6,6 @@ import click
 
 from skspeech.cli.common import (
     EXIT_STATUS,
-    PARTIAL,
     check_output,
     device_option,
     n_jobs_option,
@@ -15,9 +14,10 @@ from skspeech.cli.common import (
     say,
     skspeech,
 )
-from skspeech.cli.inputs import iter_paths
+from skspeech.cli.inputs import check_named, iter_paths
 from skspeech.cli.models import load_classifier
 from skspeech.cli.quantities import SECONDS
+from skspeech.cli.readable import status_of, tally
 
 __all__ = []
 
@@ -95,6 +95,7 @@ def _timeline(
     from skspeech.audio import AudioError
     from skspeech.timelines import FORMATS, export, timeline
 
+    check_named(files)
     paths = list(iter_paths(files))
     if output is None and len(paths) > 1 and form not in _NAME_THEIR_RECORDING:
         raise click.UsageError(
@@ -112,7 +113,7 @@ def _timeline(
             raise click.UsageError("Some recordings have the same name: write them one by one.")
         for target in targets.values():
             check_output(target, overwrite)
-    classifier = load_classifier(model, device, n_jobs)
+    classifier = load_classifier(model, device, n_jobs, quiet)
     options = {
         "window": "auto" if window is None else window,
         "hop": "auto" if hop is None else hop,
@@ -137,8 +138,8 @@ def _timeline(
     if output is not None and not quiet and n_bad < len(paths):
         say(f"What was found is in the folder {output}.")
     if n_bad and not quiet:
-        say(f"{n_bad} of {len(paths)} recordings could not be read.")
-    return PARTIAL if n_bad else 0
+        say(tally(n_bad, len(paths), "recording"))
+    return status_of(n_bad, len(paths))
 
 
 def _table(found):

@@ -6,12 +6,21 @@ from skspeech.cli.common import say
 from skspeech.cli.readable import leave_out_bad
 from skspeech.cli.shown import FitProgress
 
-__all__ = ["is_prior", "train_model"]
+__all__ = ["is_prior", "train_model", "why_no_model"]
 
 
 def is_prior(classifier):
     """Whether no candidate was ready, so that only the classes' frequencies are predicted."""
     return [name for name, _ in classifier.ensemble_.estimators] == ["prior"]
+
+
+def why_no_model(classifier, time_budget):
+    """Why no candidate was ready, each reason once."""
+    from skspeech.time_budget.results import in_words
+
+    reasons = {reason for _, reason, _ in classifier.failures_ if in_words(reason) == reason}
+    late = f"No classifier was ready within {time_budget:g} s. Give more time: --time-budget."
+    return "\n".join([*sorted(reasons), late])
 
 
 def train_model(train, options, interrupts):

@@ -5,7 +5,7 @@ import click
 from skspeech.cli.common import EXIT_STATUS, Commands, json_option, skspeech
 from skspeech.cli.shown import to_json
 
-__all__ = ["weights_row"]
+__all__ = ["fetch_command", "weights_row"]
 
 
 @skspeech.group("weights", cls=Commands)
@@ -38,6 +38,11 @@ def _weights_list(names, as_json):
         return weights.main(["list", *names])
     click.echo(to_json([weights_row(name) for name in names or weights.REGISTRY]))
     return 0
+
+
+def fetch_command(names):
+    """What to type to have weights fetched."""
+    return f"skspeech weights fetch {' '.join(names)}"
 
 
 def weights_row(name):

@@ -176,8 +176,9 @@ def second_level(path, data):
         return None
     if not all(grouped):
         loose = [clip for clip, g in zip(data, grouped) if not g]
+        are = "is" if len(loose) == 1 else "are"
         raise ValueError(
-            f"{len(loose)} of {len(data)} clips are not in a second-level folder, such as"
+            f"{len(loose)} of {len(data)} clips {are} not in a second-level folder, such as"
             f" {some(loose)}, so their group is not known. Move them into one, or take the"
             " second level away everywhere."
         )

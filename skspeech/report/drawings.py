@@ -16,6 +16,7 @@ from skspeech.audio import SAMPLING_RATE
 
 __all__ = [
     "class_colors",
+    "draw_calibration",
     "draw_histogram",
     "draw_learning_curve",
     "draw_map",
@@ -25,6 +26,7 @@ __all__ = [
 
 # Okabe and Ito's colours, which most colour-blind people can tell apart, on white and on black.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b59f00", "#8a6fdf")
+_CLIPS_A_POINT = 20  # of the calibration, at least
 # What is drawn in these colours gets the page's, which differ on a dark screen.
 _QUIET, _LINE, _CARD, _INK, _ACCENT = "#010101", "#020202", "#030303", "#040404", "#050505"
 _OF_PAGE = {
@@ -122,6 +124,42 @@ def draw_learning_curve(times, scores, time_budget, score_name):
         lambda ax: display.plot(ax, line_kwargs={"color": _ACCENT, "linewidth": 2}),
         "Learning curve",
     )
+
+
+def draw_calibration(right, sure):
+    """Share of answers that are right against the probability that they were given.
+
+    Parameters
+    ----------
+    right : ndarray of bool of shape (n_clips,)
+    sure : ndarray of shape (n_clips,)
+        Probability of the likeliest class.
+
+    Returns
+    -------
+    Markup
+    """
+    from sklearn.calibration import CalibrationDisplay
+
+    def draw(ax):
+        CalibrationDisplay.from_predictions(
+            right.astype(int),
+            np.clip(sure, 0, 1),
+            n_bins=int(np.clip(len(sure) // _CLIPS_A_POINT, 2, 10)),
+            strategy="quantile",  # points of about equally many clips
+            pos_label=1,
+            name="the model",
+            ax=ax,
+            color=_ACCENT,
+            ref_line=False,
+        )
+        ax.plot([0, 1], [0, 1], ":", color=_QUIET, label="right as often as it says")
+        ax.set(xlabel="Probability of the answer", ylabel="Share that is right")
+        ax.set(xlim=(0, 1), ylim=(0, 1.02), yticks=np.arange(0, 1.1, 0.2))
+        ax.grid()
+        ax.legend(loc="upper left")
+
+    return _draw(draw, "Calibration")
 
 
 def draw_histogram(parts, name, *, log=False, n_bins=30):

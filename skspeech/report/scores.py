@@ -3,11 +3,20 @@
 import numpy as np
 
 from skspeech.ensemble import GeometricMeanVotingClassifier
-from skspeech.metrics import CONFIDENCE, ScoreInterval, by_group, score_interval, wilson_limits
-from skspeech.time_budget.results import fate, statuses
+from skspeech.metrics import (
+    CONFIDENCE,
+    ScoreInterval,
+    by_group,
+    expected_calibration_error,
+    score_interval,
+    wilson_limits,
+)
+from skspeech.time_budget.results import fate, in_words, statuses
 from skspeech.unknown.rates import error_rates
 
 __all__ = [
+    "answered",
+    "certainty",
     "confusions",
     "leaderboard",
     "learning_curve",
@@ -20,6 +29,8 @@ __all__ = [
 _MAX_MATRIX = 990  # pixels that a confusion matrix may be wide
 _MAX_CONFUSIONS = 15
 _MAX_GROUP_CLASSES = 12  # of a table of groups and classes
+_MIN_SURE = 20  # clips, to say what probabilities are worth
+_WANTED = (0.8, 0.9, 0.95, 0.99)  # accuracies
 
 
 def summarize(run, confusion, true, predicted, test, train, known):
@@ -125,6 +136,59 @@ def confusions(confusion, classes):
     return {"rows": rows if fits else None, "width": width, "pairs": pairs[:_MAX_CONFUSIONS]}
 
 
+def certainty(proba, true, predicted):
+    """What probabilities are worth: drawn against the share that is right, and as a filter.
+
+    Returns
+    -------
+    dict or None
+        None where there are too few clips to tell, or the rows do not sum to 1.
+    """
+    from skspeech.report.drawings import draw_calibration
+
+    if len(true) < _MIN_SURE or not np.allclose(proba.sum(axis=1), 1, atol=1e-3):
+        return None
+    sure, right = proba.max(axis=1), predicted == true
+    return {
+        "error": expected_calibration_error(true, proba, labels=np.arange(proba.shape[1])),
+        "drawing": draw_calibration(right, sure),
+        "answered": answered(right, sure),
+    }
+
+
+def answered(right, sure, wanted=_WANTED):
+    """How many clips can be answered at an accuracy, where the least sure ones are left open.
+
+    Parameters
+    ----------
+    right : ndarray of bool of shape (n_clips,)
+        Whether the likeliest class is the true one.
+    sure : ndarray of shape (n_clips,)
+        Its probability.
+    wanted : sequence of float
+
+    Returns
+    -------
+    list of dict
+        For each wanted accuracy: ``wanted``, ``threshold`` (the least probability that is answered,
+        None where no clip is), ``coverage`` (share of clips) and ``accuracy`` (with its limits).
+    """
+    order = np.argsort(-sure, kind="stable")
+    n_right, n = np.cumsum(right[order]), np.arange(1, len(right) + 1)
+    is_last = np.r_[np.diff(sure[order]) < 0, True]  # equally sure ones are answered together
+    rows = []
+    for accuracy in wanted:
+        fits = np.flatnonzero(is_last & (n_right >= accuracy * n))
+        row = {"wanted": accuracy, "threshold": None, "coverage": 0.0, "accuracy": None}
+        if len(fits):
+            last = int(fits[-1])
+            row["threshold"] = float(sure[order[last]])
+            row["coverage"] = (last + 1) / len(right)
+            row["accuracy"] = _share(n_right[last], last + 1)
+        rows.append(row)
+    return rows
+
+
 def learning_curve(model):
     from skspeech.report.drawings import draw_learning_curve
 
@@ -144,7 +208,10 @@ def leaderboard(model, test, classes, true):
         keys = ("name", "score", "weight", "mean_fit_time", "predict_time", "status")
         rows = [{key: _plain(results[key][i]) for key in keys} for i in order]
         status = statuses(model.results_)
-        failures = [(name, fate(status.get(name)), *what) for name, *what in model.failures_]
+        failures = [
+            (name, fate(status.get(name)), in_words(reason), trace)
+            for name, reason, trace in model.failures_
+        ]
         return {"kind": "candidates", "rows": rows, "failures": failures}
     ensemble = getattr(model, "ensemble_", model)
     if not isinstance(ensemble, GeometricMeanVotingClassifier):

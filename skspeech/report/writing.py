@@ -18,6 +18,7 @@ from skspeech.report.clips import draw_clips, embed, statistics, voice_embedding
 from skspeech.report.known import Known, left_out_finding
 from skspeech.report.models import sampling_rate_of, trained
 from skspeech.report.scores import (
+    certainty,
     confusions,
     leaderboard,
     learning_curve,
@@ -29,6 +30,7 @@ from skspeech.report.scores import (
 
 __all__ = ["template", "write_page", "write_report"]
 
+_LONG_NAME = 24  # letters; more would not fit on a phone beside the figures
 _LIBRARIES = ("skspeech", "scikit-learn", "numpy", "torch")
 
 
@@ -50,7 +52,8 @@ def write_report(
 
     It shows the score, what new clips will score, and the score of each group; the learning curve
     and the leaderboard of a :class:`~skspeech.TimeBudgetClassifier`; the confusion matrix, scores
-    per class, the worst mistakes to listen to, a map of the clips, their lengths and levels. It
+    per class, what the probabilities are worth and how many clips can be answered at a wanted
+    accuracy, the worst mistakes to listen to, a map of the clips, their lengths and levels. It
     warns of what makes a score untrustworthy: clips that are in both parts, speakers that are,
     silent and clipped recordings, unequal classes.
 
@@ -198,6 +201,7 @@ def _describe(model, classes, proba, test, train, known, left_out, is_cross_vali
         "is_cross_validated": is_cross_validated,
         "learning_curve": learning_curve(run),
         "leaderboard": None if run is None else leaderboard(run, test, classes, true),
+        "certainty": certainty(proba, true, predicted),
         "confusion": confusions(confusion, classes),
         "per_class": rows_by_class(confusion, classes, train),
         "mistakes": worst_mistakes(proba, true, predicted, classes, test),
@@ -241,6 +245,7 @@ def template(name):
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = _breakable
+    environment.filters["short"] = _short
     return environment.get_template(name)
 
 
@@ -251,6 +256,15 @@ def _breakable(text):
     text = re.sub(r"[-_/+@](?=\w)|[.,](?=[^\W\d])", "\\g<0>\u200b", str(text))
     text = re.sub(r"[^\s\u200b]{16}(?=[^\s\u200b])", "\\g<0>\u200b", text)
     return Markup(str(escape(text)).replace("\u200b", "<wbr>"))
+
+
+def _short(text):
+    """The name of a candidate, which stays on one line unless it is very long."""
+    from markupsafe import Markup
+
+    if len(str(text)) > _LONG_NAME:
+        return _breakable(text)
+    return Markup('<span class="nowrap">{}</span>').format(text)
 
 
 def _as_array(values):

@@ -18,9 +18,11 @@ __all__ = [
     "ResultsMixin",
     "collect",
     "describe",
+    "explain_fall",
     "fall_back",
     "fate",
     "follow",
+    "in_words",
     "statuses",
 ]
 
@@ -89,17 +91,14 @@ class ResultsMixin:
         times = self.learning_curve_["time"]
         if len(times):
             lines.append(f"First answer after {times[0]:.1f} s, last one after {times[-1]:.1f} s.")
-        scores = self.learning_curve_["score"]
-        best = np.max(scores, initial=-np.inf, where=~np.isnan(scores))
-        if len(scores) and best > scores[-1] + 0.001:
-            lines.append(
-                f"The score fell from {best:.3f} to {scores[-1]:.3f}: members are chosen by the "
-                "log loss of the held-out rows, which says more than a score of so few."
-            )
+        if fall := explain_fall(self.learning_curve_["score"]):
+            lines.append(fall)
         status = statuses(results)
         # Of one that was tried again, the last reason counts.
         last = {name: text for name, text, _ in self.failures_}
-        lines += [f"{name} {fate(status.get(name))}: {text}" for name, text in last.items()]
+        lines += [
+            f"{name} {fate(status.get(name))}: {in_words(text)}" for name, text in last.items()
+        ]
         lines += self.remarks_
         return "\n".join(lines)
 
@@ -250,6 +249,17 @@ def fall_back(classifier, session):
     return ensemble
 
 
+def explain_fall(scores):
+    """Say why the last answer scores less than one before it; empty where it does not."""
+    best = np.max(scores, initial=-np.inf, where=~np.isnan(scores))
+    if not len(scores) or not best > scores[-1] + 0.001:
+        return ""
+    return (
+        f"The score fell from {best:.3f} to {scores[-1]:.3f}: members are chosen by the "
+        "log loss of the held-out rows, which says more than a score of so few."
+    )
+
+
 def statuses(results):
     """Status of each candidate in `results_`, by its name."""
     return dict(zip(results["name"].tolist(), results["status"].tolist()))
@@ -257,7 +267,13 @@ def statuses(results):
 
 def fate(status):
     """What became of a candidate that met an error, as its name goes on."""
-    return {KEPT: f"is {KEPT}", "stopped": "was stopped"}.get(status, "failed")
+    known = {KEPT: f"is {KEPT}", "stopped": "was stopped", "timed out": "timed out"}
+    return known.get(status, "failed")
+
+
+def in_words(reason):
+    """Why a candidate failed, without the name of an exception where time was all."""
+    return reason.removeprefix("TimeoutError: ")
 
 
 class EventLog:

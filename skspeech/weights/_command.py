@@ -4,10 +4,10 @@ import argparse
 import sys
 
 import skspeech.weights.registry as registry
-from skspeech.weights._common import WeightsError
+from skspeech.weights._common import WeightsError, WeightsNotFoundError
 from skspeech.weights._fetching import cache_dir
-from skspeech.weights.registry import find_weights
-from skspeech.weights.store import fetch_weights, is_intact, weights_path
+from skspeech.weights.registry import Wheel, find_weights
+from skspeech.weights.store import fetch_weights, is_intact, tell_missing, weights_path
 
 __all__ = ["main"]
 
@@ -54,23 +54,46 @@ def _name(text):
 
 
 def _fetch(names):
-    failures = 0
+    failures, missing = 0, {}
+    unreachable = {}  # sources, and why
     for name in names or [name for name, entry in registry.REGISTRY.items() if not entry.optional]:
+        source = str(registry.REGISTRY[name].source)
+        if source in unreachable:
+            missing[name] = unreachable[source]
+            continue
         try:
             print(f"{name}: {fetch_weights(name)}", flush=True)
+        except WeightsNotFoundError as error:
+            missing[name] = unreachable[source] = error.reason
         except WeightsError as error:
             failures = 1
             print(f"{name}: {error}", file=sys.stderr)
-    return failures
+    if missing:
+        reasons = "; ".join(dict.fromkeys(missing.values()))
+        print(tell_missing(list(missing), reasons), file=sys.stderr)
+    return int(failures or bool(missing))
 
 
 def _list(names):
-    for name in names or registry.REGISTRY:
-        entry = registry.REGISTRY[name]
-        cached = "cached" if weights_path(name).is_file() else "not cached"
-        source = f"{entry.source}{' (optional)' if entry.optional else ''}"
-        print(f"{name:12} {cached:10}  {entry.licence:10}  {source}: {entry.description}")
+    rows = [_row(name) for name in names or registry.REGISTRY]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
     return 0
+
+
+def _row(name):
+    """Name, whether it is cached, size, licence, what it is, and where it comes from."""
+    entry, path = registry.REGISTRY[name], weights_path(name)
+    size = None
+    if path.is_file():
+        state, size = "cached", path.stat().st_size
+    else:
+        state = "not cached, not needed" if entry.optional else "not cached"
+        if isinstance(entry.source, Wheel):
+            size = entry.source.size
+    megabytes = "" if size is None else f"{size / 1e6:5.1f} MB"
+    return name, state, megabytes, entry.licence, entry.description, str(entry.source)
 
 
 def _verify(names):
