@@ -22,6 +22,7 @@ from skspeech._routing import fit_params_for
 from skspeech._sklearn import Interval, Options, _fit_context, _safe_indexing
 from skspeech.ensemble.blending import FLOOR, check_probabilities, check_weights, geometric_mean
 from skspeech.ensemble.calibration import at_temperature, find_temperature
+from skspeech.transformers.together import embed_together
 
 __all__ = ["GeometricMeanVotingClassifier"]
 
@@ -413,6 +414,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
     def _collect_probas(self, X):
         """Return the members' probabilities, shape (n_members, n_samples, n_classes)."""
         names = [name for name, member in self.named_estimators_.items() if not _is_dropped(member)]
+        embed_together(self.estimators_, X)
         probas = []
         for name, member, columns in zip(names, self.estimators_, self._columns, strict=True):
             proba = np.asarray(member.predict_proba(X), dtype=np.float64)

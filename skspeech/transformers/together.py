@@ -1,0 +1,60 @@
+"""A few clips through several networks at once."""
+
+import contextlib
+
+from sklearn.pipeline import FeatureUnion, Pipeline
+
+from skspeech._device import map_in_threads, n_threads_for
+from skspeech.cache import open_cache
+from skspeech.transformers.base import Extractor
+
+__all__ = ["embed_together"]
+
+_FEW_CLIPS = 4  # more of them keep all cores busy in one network after the other
+
+
+def embed_together(estimators, X):
+    """Compute what the extractors in front of some estimators make of a few clips, side by side.
+
+    A single clip does not keep two cores busy, because the layers of a network wait for one
+    another. So each extractor gets a thread of its own, and the estimators then find its features
+    where it remembers them. Extractors that remember nothing, run on a GPU, or go on without clips
+    that can't be read are left to the estimators, and so are errors.
+
+    Parameters
+    ----------
+    estimators : list of estimators
+        Fitted. Pipelines that begin with extractors, or with unions of them, count.
+    X : sequence of clips
+        What they are about to predict.
+    """
+    if (X.shape[0] if hasattr(X, "shape") else len(X)) > _FEW_CLIPS:
+        return
+    found = {}
+    for extractor in _in_front_of(estimators):
+        if extractor.errors == "raise" and open_cache(extractor.memory).stores:
+            found.setdefault(extractor._fingerprint(pooled=True), extractor)
+    extractors = list(found.values())
+    devices = {extractor._device() for extractor in extractors}
+    if len(extractors) < 2 or {device.type for device in devices} != {"cpu"}:
+        return
+
+    def embed(extractor):
+        with contextlib.suppress(Exception):  # who needs it meets the error again, and tells
+            extractor.transform(X)
+
+    for _ in map_in_threads(embed, extractors, n_threads_for(*devices)):
+        pass
+
+
+def _in_front_of(estimators):
+    for estimator in estimators:
+        if isinstance(estimator, Extractor):
+            yield estimator
+        elif isinstance(estimator, FeatureUnion):
+            yield from _in_front_of([part for _, part in estimator.transformer_list])
+        elif isinstance(estimator, Pipeline):
+            yield from _in_front_of([estimator.steps[0][1]])
+        else:  # what is trained inside of a classifier for clips
+            inner = (getattr(estimator, name, None) for name in ("pipeline_", "estimator_"))
+            yield from _in_front_of([part for part in inner if part is not None])
