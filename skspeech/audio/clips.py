@@ -1,8 +1,11 @@
 """What a clip is: one recording, decoded when asked; and sequences of them."""
 
 import collections.abc
+import contextlib
 import copy
+import functools
 import io
+import math
 import numbers
 import os
 import threading
@@ -10,19 +13,25 @@ import warnings
 
 import numpy as np
 
-from skspeech.audio.decoding import load_sound, open_sound
-from skspeech.audio.errors import printable
+from skspeech.audio.decoding import note_on_missing, open_sound, part_of_sound
+from skspeech.audio.errors import DamagedError, printable
 from skspeech.audio.files import FILE_KEYS, digest_array, digest_file
+from skspeech.audio.long import LongWaveform
 from skspeech.audio.waveforms import (
     SAMPLING_RATE,
+    Overlong,
+    Part,
     blocks_of_array,
     check_seconds,
     checked_rate,
     decode,
+    ignored,
     is_finite,
     no_waiting,
     note_on_integers,
     plan,
+    stream,
+    why_nothing,
 )
 
 __all__ = ["Clip", "Clips"]
@@ -194,7 +203,33 @@ class Clip:
             warnings.warn(f"{printable(self.name)} {note}", stacklevel=2)
         return waveform
 
-    def _load(self, max_duration, offset, sampling_rate, wait_turn, note):
+    def _load(self, max_duration, offset, sampling_rate, wait_turn, note, longest=math.inf):
+        """The waveform, or a `LongWaveform` of what has more than `longest` seconds."""
+        damage = None
+        with self._opened(max_duration, offset, sampling_rate, note) as (part, sound):
+            try:
+                waveform, damage = decode(part, sampling_rate, wait_turn, longest)
+            except Overlong:
+                read = functools.partial(self._stream, max_duration, offset, sampling_rate)
+                waveform, damage = LongWaveform.measured(read, sampling_rate, wait_turn, note)
+                if len(waveform) <= longest * sampling_rate:  # whatever its header says
+                    waveform = waveform.load()
+        if len(waveform) == 0:
+            raise damage or ValueError(why_nothing(part.span))
+        if damage is not None:
+            raise DamagedError(damage.seconds, damage.why, waveform) from damage
+        if sound is not None:
+            note_on_missing(sound, part.span, len(waveform), sampling_rate, note)
+        return waveform
+
+    def _stream(self, max_duration, offset, sampling_rate, wait_turn=no_waiting, note=ignored):
+        """The waveform, some samples after the other."""
+        with self._opened(max_duration, offset, sampling_rate, note) as (part, _):
+            yield from stream(part, sampling_rate, wait_turn)
+
+    @contextlib.contextmanager
+    def _opened(self, max_duration, offset, sampling_rate, note):
+        """What to decode, and of which sound; None for a waveform in memory."""
         first, duration = self._excerpt
         if duration is not None:
             left = duration - offset
@@ -208,11 +243,11 @@ class Clip:
                 note(remark)
             span = plan(len(waveform), rate, sampling_rate, offset, max_duration)
             blocks = blocks_of_array(waveform, span.start, span.stop)
-            seconds = span.n_samples / sampling_rate
-            return decode(blocks, span, rate, sampling_rate, wait_turn, seconds)
+            yield Part(blocks, span, rate, span.n_samples / sampling_rate), None
+            return
         with open_sound(self._source) as sound:
             rate = self._played_at(checked_rate(sound.sampling_rate))
-            return load_sound(sound, rate, sampling_rate, offset, max_duration, wait_turn, note)
+            yield part_of_sound(sound, rate, sampling_rate, offset, max_duration, note), sound
 
     def _played_at(self, rate):
         """The sampling rate at which this speed is heard."""

@@ -12,9 +12,9 @@ from skspeech.audio.files import open_source
 from skspeech.audio.waveforms import (
     MAX_DECODED_SIZE,
     Mixer,
+    Part,
     as_float,
     check_duration,
-    decode,
     plan,
 )
 
@@ -144,12 +144,13 @@ def _is_text(head):
     return all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in head)
 
 
-def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
-    """The waveform of an open recording, or of a part of it.
+def part_of_sound(sound, rate, target, offset, max_duration, note):
+    """What is to be decoded of an open recording.
 
     Parameters
     ----------
     sound : LibsndfileSound or FFmpegSound
+        The recording.
     rate : float
         Sampling rate (Hz) at which it is heard: its own, or another to change its speed.
     target : float
@@ -158,14 +159,12 @@ def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
         Seconds to leave out at the start.
     max_duration : float or None
         Seconds to read at most.
-    wait_turn : callable
-        See :func:`skspeech.audio.waveforms.decode`.
     note : callable
         Told what a user should know of the recording.
 
     Returns
     -------
-    ndarray of shape (n_samples,), float32
+    Part
     """
     if sound.note is not None:
         note(sound.note)
@@ -177,15 +176,17 @@ def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
         if max_duration is None:
             check_duration(left)
         seconds = min(seconds, left)
-    blocks = mono_blocks(sound, span.start, span.stop, note)
-    waveform = decode(blocks, span, rate, target, wait_turn, seconds)
+    return Part(mono_blocks(sound, span.start, span.stop, note), span, rate, seconds)
+
+
+def note_on_missing(sound, span, n_samples, target, note):
+    """Tell where there is less to hear than the header announces."""
     is_known = sound.note is None and sound.is_announced
-    if is_known and len(waveform) < _WORTH_A_NOTE * span.n_samples:
+    if is_known and n_samples < _WORTH_A_NOTE * span.n_samples:
         note(
-            f"lasts {len(waveform) / target:.2f} s, although its header announces "
+            f"lasts {n_samples / target:.2f} s, although its header announces "
             f"{span.n_samples / target:.2f} s: a download or a copy may have broken off."
         )
-    return waveform
 
 
 def mono_blocks(sound, start, stop, note):

@@ -62,6 +62,7 @@ class Settings:
     refit: bool
     n_cores: int
     executor: Executor | None
+    workers: object  # where clips are embedded; None is here
     predict_time_budget: float | None
     random_state: int
     cv: object
@@ -228,7 +229,7 @@ class Session:
             self.data.codes, state.n_train, self.splits.folds, sizes, self.settings.random_state
         )
         state.mass = np.concatenate([[0.0], np.cumsum(sizes[self.order] / sizes.mean())])
-        self.work = Work(self.data, self.classes, self.order, state)
+        self.work = Work(self.data, self.classes, self.order, state, self.settings.workers)
         known = {entry.name: entry for entry in state.entries}
         shared = {f.key: f for f in state.all_features}
         entries = []
@@ -430,6 +431,8 @@ class Session:
             self._clocks["embedding"] += seconds
             job.started = time.monotonic()  # slow, but alive: it gets its time anew
             self.event("embedding", candidate=entry.name, n_rows=n_rows, level=features.level)
+        elif kind == "lost workers":
+            self.event("workers lost", remedy="the other clips are embedded in this process")
         elif kind == "fold":
             number, level, places, outcome = payload
             job.started = time.monotonic()

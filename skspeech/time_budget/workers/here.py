@@ -1,5 +1,6 @@
 """Work in the calling process: a thread that can be left behind, and what it does."""
 
+import contextlib
 import math
 import queue
 import sys
@@ -15,6 +16,7 @@ from sklearn.pipeline import Pipeline
 from skspeech._stopping import Stopped, stoppable
 from skspeech._threads import forget_limits, limited_threads
 from skspeech.time_budget.workers.tasks import Task, run_task
+from skspeech.transformers.workers import WorkersDiedError
 
 __all__ = ["Work", "WorkThread", "wait_for_threads"]
 
@@ -103,10 +105,13 @@ class Work:
         Rows in the order in which they are embedded.
     state : RunState
         Only read.
+    workers : Workers or None
+        Where clips are embedded, but for the first answer; None is this process.
     """
 
-    def __init__(self, data, classes, order, state):
+    def __init__(self, data, classes, order, state, workers=None):
         self.data, self.classes, self.order, self.state = data, classes, order, state
+        self.workers = workers
 
     def run(self, job, post):
         """Do a job."""
@@ -194,12 +199,17 @@ class Work:
             return None
         mass, begun = self.state.mass, time.monotonic()
         while features.level < target and not job.stopped:
-            end = self._end_of_chunk(features, target)
+            workers = self._workers_for(features, job)
+            end = self._end_of_chunk(features, target, workers)
             rows = self.order[features.level : end]
             start = time.monotonic()
             try:
-                with limited_threads(job.n_threads):
+                with limited_threads(job.n_threads), _chosen(workers):
                     values = self._transform(features, rows)
+            except WorkersDiedError:
+                self.workers = None
+                post("lost workers")
+                continue
             except Exception as error:
                 features.error = error  # known at once, should listing them all take too long
                 features.error = self._with_all_failures(features, error)
@@ -215,20 +225,32 @@ class Work:
             post("embedded", features, len(rows), took)
             if not shareable:
                 return None
-            if features.warm:
+            paid_for_imports = not features.warm or (workers is not None and not features.sent)
+            features.warm, features.sent = True, features.sent or workers is not None
+            if not paid_for_imports:
                 features.rate = rate
                 spent = time.monotonic() - begun
                 target = min(target, self._first_part(features, target, spent, seconds))
             else:  # these rows also paid for imports and weights
-                features.warm, begun = True, time.monotonic()
-                features.rate = rate if features.level == target else None
+                begun = time.monotonic()
+                if features.rate is None and features.level == target:
+                    features.rate = rate
         return features.level
 
-    def _end_of_chunk(self, features, target):
+    def _workers_for(self, features, job):
+        """Where clips are embedded now.
+
+        The first answer is sooner here than workers have done their imports; and what was too late
+        there is tried here.
+        """
+        return None if job.kind == "first" or features.misses else self.workers
+
+    def _end_of_chunk(self, features, target, workers):
         """Rows that are done after the next chunk; of clips that take long, it may be only one."""
         mass, level = self.state.mass, features.level
         if not features.warm:
-            return min(level + WARM_UP_ROWS, target)
+            n_workers = 1 if workers is None else workers.n_workers
+            return min(level + WARM_UP_ROWS * n_workers, target)
         if features.rate is None:  # like those that were done; a far longer one has to wait
             chunk = FIRST_CHUNK * mass[level] / level
         else:
@@ -263,6 +285,10 @@ class Work:
 
         enough = min(10 * len(self.classes), target, affordable(self.state.budget / 2))
         return max(affordable(seconds), enough, level)
+
+
+def _chosen(workers):
+    return contextlib.nullcontext() if workers is None else workers.chosen()
 
 
 def _for_the_user(error):

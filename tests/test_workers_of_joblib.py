@@ -1,0 +1,272 @@
+"""Extractors embed on the workers of whatever joblib backend is chosen, and say the same there."""
+
+import concurrent.futures
+import os
+import signal
+import threading
+import time
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+import soundfile
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from skspeech import AudioError, Extractor, SpectralStatistics, TimeBudgetClassifier, cache
+from skspeech.audio import as_clips
+from skspeech.datasets import make_speech_like
+from skspeech.transformers import workers
+from skspeech.transformers.workers import Workers, WorkersDiedError
+
+HOME = os.getpid()
+
+
+class Noted(Extractor):
+    """Levels of clips; notes in a folder which process heard which clip, and may harm others.
+
+    `harm` is what happens to processes other than `home`: "dies once", "dies" or "hangs".
+    """
+
+    def __init__(self, folder="", harm="", *, memory=None, errors="raise", home=HOME):
+        super().__init__(memory=memory, errors=errors)
+        self.folder = folder
+        self.harm = harm
+        self.home = home
+
+    def _extract(self, waveforms):
+        for waveform in waveforms:
+            number = round(1000 * float(np.abs(waveform).max()))
+            heard = os.path.join(self.folder, f"{number}-{time.monotonic_ns()}")
+            with open(heard, "w") as file:
+                file.write(str(os.getpid()))
+        if self.harm and os.getpid() != self.home:
+            if self.harm == "hangs":
+                time.sleep(60)
+            elif self.harm == "dies" or not self._was_here():
+                os.kill(os.getpid(), signal.SIGKILL)
+        return [[np.abs(w).mean(), np.abs(w).max()] for w in waveforms]
+
+    def _was_here(self):
+        mark = os.path.join(self.folder, "killed")
+        if os.path.exists(mark):
+            return True
+        open(mark, "w").close()
+        return False
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    cache.clear()
+    monkeypatch.setattr(workers, "_SMALLEST_SHARD", 1.0)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Two dozen files, each with a peak of its own."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    waveforms = make_speech_like(n_samples=24, random_state=0).data
+    paths = [str(folder / f"{i}.wav") for i in range(len(waveforms))]
+    for number, (path, waveform) in enumerate(zip(paths, waveforms)):
+        scaled = waveform / np.abs(waveform).max() * (number + 1) / 100
+        soundfile.write(path, scaled, 16_000, subtype="FLOAT")
+    return paths
+
+
+@pytest.fixture
+def notes(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    return folder
+
+
+def heard(notes):
+    """Which clips were heard, by whom."""
+    names = [path for path in notes.iterdir() if path.name != "killed"]
+    return [int(path.name.split("-")[0]) for path in names], {path.read_text() for path in names}
+
+
+@pytest.fixture(params=["loky", "dask"])
+def backend(request):
+    """A context with two workers."""
+    if request.param == "loky":
+        with joblib.parallel_config("loky", n_jobs=2):
+            yield request.param
+        return
+    distributed = pytest.importorskip("distributed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own
+        with (
+            distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            ) as cluster,
+            distributed.Client(cluster),
+            joblib.parallel_config("dask"),
+        ):
+            yield request.param
+
+
+def here(extractor, clips):
+    """What threads of this process give."""
+    with joblib.parallel_config("threading"):
+        return extractor.set_params(memory=False).transform(clips)
+
+
+def test_features_are_those_of_here_and_each_clip_is_heard_once(backend, paths, notes):
+    rows = Noted(str(notes)).transform(paths)
+    clips, who = heard(notes)
+    assert sorted(clips) == [10 * (i + 1) for i in range(len(paths))]
+    assert len(who) == 2
+    assert str(os.getpid()) not in who
+    Noted(str(notes)).transform(paths[::-1])  # remembered here
+    assert len(heard(notes)[0]) == len(paths)
+    np.testing.assert_array_equal(rows, here(Noted(str(notes)), paths))
+    _check_waveforms_windows_and_statistics(paths)
+    _check_bad_clips_are_named_together(paths)
+    _check_a_budget_is_spent_there(paths, notes)
+
+
+def _check_waveforms_windows_and_statistics(paths):
+    clips = [(soundfile.read(path)[0], 16_000) for path in paths[:8]]
+    extractor = SpectralStatistics(memory=False)
+    there, windows = extractor.transform(clips), extractor.embed(clips)
+    with joblib.parallel_config("threading"):
+        np.testing.assert_allclose(there, extractor.transform(clips), rtol=1e-3, atol=1e-3)
+        for one, other in zip(windows, extractor.embed(clips), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
+def _check_bad_clips_are_named_together(paths):
+    clips = list(paths)
+    for place in (3, 20):
+        clips[place] = f"missing-{place}.wav"
+    with pytest.raises(AudioError, match="2 of 24 clips cannot be used") as caught:
+        SpectralStatistics().transform(clips)
+    assert [position for position, _, _ in caught.value.failures] == [3, 20]
+    with pytest.warns(UserWarning, match="2 of 24 clips cannot be used") as told:
+        rows = SpectralStatistics(errors="warn", memory=False).transform(clips)
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_allclose(
+            rows, here(SpectralStatistics(errors="warn"), clips), rtol=1e-3, atol=1e-3
+        )
+
+
+def test_what_a_dying_worker_took_along_is_done_again(backend, paths, notes):
+    rows = Noted(str(notes), "dies once").transform(paths)
+    np.testing.assert_array_equal(rows, here(Noted(str(notes)), paths))
+
+
+def test_clips_that_kill_every_worker_are_named(backend, paths, notes, monkeypatch):
+    if backend == "dask":
+        import dask
+
+        monkeypatch.setattr(workers, "_MOST_DEATHS", 1)
+        dask.config.set({"distributed.scheduler.allowed-failures": 0})
+    with pytest.raises(WorkersDiedError, match=r"24 clips are left: .*0\.wav"):
+        Noted(str(notes), "dies").transform(paths)
+
+
+def test_an_error_of_the_extractors_own_comes_through(backend, paths):
+    class Broken(Extractor):
+        def _extract(self, waveforms):
+            raise ZeroDivisionError("of its own")
+
+    with pytest.raises(ZeroDivisionError, match="of its own"):
+        Broken().transform(paths)
+
+
+def test_an_executor_is_a_backend(paths, notes):
+    with (
+        concurrent.futures.ProcessPoolExecutor(2) as executor,
+        Workers.of_executor(executor, 2).chosen(),
+    ):
+        rows = Noted(str(notes)).transform(paths)
+    assert str(os.getpid()) not in heard(notes)[1]
+    np.testing.assert_array_equal(rows, here(Noted(str(notes)), paths))
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        assert Workers.of_executor(executor, 2) is None
+
+
+def test_without_a_choice_and_inside_of_workers_it_is_threads():
+    assert workers.chosen_workers() is None
+    for backend in ("threading", "sequential"):
+        with joblib.parallel_config(backend):
+            assert workers.chosen_workers() is None
+    with joblib.parallel_config("loky", n_jobs=2):
+        assert workers.chosen_workers().n_workers == 2
+        inside = joblib.Parallel()(joblib.delayed(_is_here)() for _ in range(2))
+    assert inside == [True, True]
+
+
+def _is_here():
+    return workers.chosen_workers() is None
+
+
+def test_shards_are_of_bounded_seconds(paths):
+    clips = as_clips([*paths, np.zeros(160_000)])
+    with joblib.parallel_config("loky", n_jobs=2):
+        chosen = workers.chosen_workers()
+    shards = chosen._shards(clips, np.arange(5, 25), None)
+    np.testing.assert_array_equal(np.concatenate(shards), np.arange(5, 25))
+    assert len(shards) >= 8
+    assert len(shards[-1]) == 1  # ten seconds
+    assert len(chosen._shards(clips, np.arange(25), 0.01)) == 1
+
+
+# -- Under a time budget ---------------------------------------------------------------------------
+
+
+def fit_in_time(paths, notes, harm="", time_budget=30, **settings):
+    """Fit a candidate whose clips are heard, and see that it took no longer than it may."""
+    for path in notes.iterdir():
+        path.unlink()
+    cache.clear()
+    y = np.arange(len(paths)) >= len(paths) // 2
+    candidates = [("levels", make_pipeline(Noted(str(notes), harm), LogisticRegression()))]
+    events = []
+    classifier = TimeBudgetClassifier(
+        candidates, time_budget=time_budget, cv=3, callbacks=events.append, **settings
+    )
+    begin = time.monotonic()
+    classifier.fit(paths, y)
+    assert time.monotonic() - begin < time_budget + 0.5
+    assert classifier.predict(paths).shape == (len(paths),)
+    return [event["event"] for event in events]
+
+
+def _check_a_budget_is_spent_there(paths, notes):
+    fit_in_time(paths, notes)
+    clips, who = heard(notes)
+    assert sorted(clips) == [10 * (i + 1) for i in range(len(paths))]
+    assert who - {str(os.getpid())}
+
+
+def test_an_executor_embeds_all_but_the_first_clips(paths, notes):
+    with concurrent.futures.ProcessPoolExecutor(2) as executor:
+        fit_in_time(paths, notes, executor=executor)
+    clips, who = heard(notes)
+    assert sorted(clips) == [10 * (i + 1) for i in range(len(paths))]
+    assert len(who) >= 2
+
+
+def test_a_run_goes_on_here_where_workers_die(paths, notes):
+    with joblib.parallel_config("loky", n_jobs=2):
+        events = fit_in_time(paths, notes, "dies")
+    assert "workers lost" in events
+
+
+def test_a_run_that_waits_for_a_worker_ends_in_time(paths, notes):
+    before = set(threading.enumerate())
+    with joblib.parallel_config("loky", n_jobs=2):
+        fit_in_time(paths, notes, "hangs", time_budget=8)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and any(
+        thread.name.startswith("skspeech") for thread in set(threading.enumerate()) - before
+    ):
+        time.sleep(0.1)
+    left = [thread.name for thread in set(threading.enumerate()) - before]
+    assert not [name for name in left if name.startswith("skspeech")]
