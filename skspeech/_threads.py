@@ -25,7 +25,7 @@ _before = {}  # by path: each library of linear algebra, and its threads before 
 
 
 @contextlib.contextmanager
-def limited_threads(n_threads, n_blas=None):
+def limited_threads(n_threads=None, n_blas=None):
     """Let numerical libraries use `n_threads` inside the block, and as before after it.
 
     OpenMP and torch have a limit for each thread. Linear algebra has one for the whole process: of
@@ -34,17 +34,21 @@ def limited_threads(n_threads, n_blas=None):
 
     Parameters
     ----------
-    n_threads : int
-        For OpenMP, and for torch in this thread.
+    n_threads : int, default=None
+        For OpenMP, and for torch in this thread. None leaves them as they are.
     n_blas : int, default=None
-        For linear algebra; None is the same. Many small products are quicker in one thread, and
-        far quicker where other processes are busy on the same cores.
+        For linear algebra; None is the same. One is best where calls of NumPy and of SciPy take
+        turns: each has a library of its own, whose idle threads wait busily for the next call, so
+        that on two cores a logistic regression takes ten times as long with two threads.
     """
     from threadpoolctl import ThreadpoolController
 
-    torch = loaded("torch")
-    before = torch.get_num_threads() if torch is not None else None
     this = threading.current_thread()
+    if n_threads is None and _limits[-1:] == [(this, n_blas)]:
+        yield  # it is so already, and looking for libraries takes some milliseconds
+        return
+    torch = loaded("torch") if n_threads is not None else None
+    before = torch.get_num_threads() if torch is not None else None
     controller = ThreadpoolController()
     with controller.select(user_api="openmp").limit(limits=n_threads):
         with _lock:

@@ -8,6 +8,7 @@ import numpy as np
 __all__ = [
     "area_under_learning_curve",
     "balanced_accuracy_over_time",
+    "expected_calibration_error",
     "score_interval",
     "scores_by_group",
 ]
@@ -156,6 +157,74 @@ class ScoreInterval(NamedTuple):
 
     def __bool__(self):
         return bool(np.isfinite(self.low))
+
+
+def expected_calibration_error(y_true, proba, *, labels=None, n_bins=15):
+    """How far probabilities are from what they say: 0 where of clips at 0.9 nine in ten are right.
+
+    Clips are sorted into bins by the probability of their likeliest class. In each bin, the mean of
+    these probabilities is compared with the share of clips that are right; the error is the mean
+    difference, each bin counting by its clips [1]_.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_clips,)
+        True labels.
+    proba : array-like of shape (n_clips, n_classes)
+        Probabilities of the classes; each row sums to 1.
+    labels : array-like of shape (n_classes,), default=None
+        The classes in the order of the columns, such as a classifier's ``classes_``. None is the
+        sorted labels of `y_true`.
+    n_bins : int, default=15
+        Bins of equal width between 0 and 1.
+
+    Returns
+    -------
+    float
+        Between 0 and 1. It is above 0 by chance where there are few clips: of 300, by about 0.02.
+
+    Raises
+    ------
+    ValueError
+        If shapes don't match, a label is not among `labels`, or rows are no probabilities.
+
+    See Also
+    --------
+    sklearn.metrics.brier_score_loss : Of how sure and how right answers are together.
+    sklearn.calibration.CalibrationDisplay : Draws the bins, for two classes.
+
+    References
+    ----------
+    .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On calibration of modern neural networks",
+           ICML 2017.
+
+    Examples
+    --------
+    >>> from skspeech.metrics import expected_calibration_error
+    >>> too_sure = [[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]]
+    >>> round(expected_calibration_error(["no", "yes", "yes", "yes"], too_sure), 2)
+    0.15
+    """
+    y_true, proba = np.asarray(y_true), np.asarray(proba, dtype=np.float64)
+    labels = np.unique(y_true) if labels is None else np.asarray(labels)
+    if proba.shape != (len(y_true), len(labels)):
+        raise ValueError(
+            f"proba has shape {proba.shape}; {(len(y_true), len(labels))}, a row for each of "
+            f"y_true and a column for each class, was expected."
+        )
+    unknown = np.setdiff1d(y_true, labels)
+    if unknown.size:
+        raise ValueError(f"y_true holds labels that are not in labels: {unknown.tolist()}.")
+    if (
+        not (np.isfinite(proba).all() and (proba >= 0).all())
+        or np.abs(proba.sum(axis=1) - 1).max(initial=0) > 1e-3
+    ):
+        raise ValueError("proba holds rows that are no probabilities: each row has to sum to 1.")
+    check_positive("n_bins", n_bins)
+    sure = proba.max(axis=1)
+    gap = sure - (labels[proba.argmax(axis=1)] == y_true)
+    bins = np.minimum((sure * n_bins).astype(int), int(n_bins) - 1)
+    return float(np.abs(np.bincount(bins, gap)).sum() / len(y_true))
 
 
 def scores_by_group(y_true, y_pred, groups):

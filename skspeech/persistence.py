@@ -34,12 +34,12 @@ import warnings
 import zipfile
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
-from types import FunctionType, ModuleType
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import InconsistentVersionWarning
 
+from skspeech._objects import has_attributes, objects_in
 from skspeech._pickled import PickledClassifier
 
 __all__ = [
@@ -617,16 +617,12 @@ def _replace_items(root, replace):
             item[:] = map(visit, item)
         elif isinstance(item, dict):
             item.update([(key, visit(value)) for key, value in item.items()])
-        elif _has_attributes(item):
+        elif has_attributes(item):
             attributes = vars(item)
             attributes.update([(name, visit(value)) for name, value in attributes.items()])
         return item
 
     return visit(root)
-
-
-def _has_attributes(item):
-    return hasattr(item, "__dict__") and not isinstance(item, type | FunctionType | ModuleType)
 
 
 # -- Loading ---------------------------------------------------------------------------------------
@@ -855,37 +851,6 @@ def _said(error):
 
 
 # -- What a model is made of -----------------------------------------------------------------------
-
-
-def objects_in(root):
-    """Find every object with attributes inside a model, each once.
-
-    Parameters
-    ----------
-    root : object
-        A model, or a container.
-
-    Yields
-    ------
-    object
-        `root`, and whatever its attributes, lists, dicts and object arrays lead to.
-    """
-    seen, todo = {}, [root]
-    while todo:
-        item = todo.pop()
-        if id(item) in seen or isinstance(item, type | str | bytes | int | float | None):
-            continue
-        seen[id(item)] = item
-        if isinstance(item, dict):
-            todo.extend(item.values())
-        elif isinstance(item, list | tuple | set):
-            todo.extend(item)
-        elif isinstance(item, np.ndarray):
-            if item.dtype == object:
-                todo.extend(item.ravel().tolist())
-        elif _has_attributes(item):
-            yield item
-            todo.extend(vars(item).values())
 
 
 def _network_ids(model):

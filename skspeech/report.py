@@ -315,7 +315,7 @@ def _sampling_rate(model):
 
 
 def _extractors(model):
-    from skspeech.persistence import objects_in
+    from skspeech._objects import objects_in
     from skspeech.transformers.base import Extractor
 
     return [item for item in objects_in(model) if isinstance(item, Extractor)]

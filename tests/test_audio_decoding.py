@@ -138,6 +138,45 @@ def test_long_files_are_read_in_blocks_without_seams(write, monkeypatch, name, r
         np.testing.assert_allclose(waveform, expected, atol=1e-6)
 
 
+def _in_blocks(clip, monkeypatch, **options):
+    monkeypatch.setattr(waveforms, "BLOCK_SIZE", 10_001)
+    monkeypatch.setattr(libsndfile, "BLOCK_SIZE", 10_001)
+    return np.concatenate(list(clip.blocks(**options)))
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", None])
+def test_blocks_are_the_whole(write, monkeypatch, name, rate):
+    samples = noise(4, rate)
+    clip = as_clips([(samples, rate) if name is None else write(name, samples, rate)])[0]
+    for variant in (clip, clip.variant(speed=1.1), clip.variant(offset=1.5, duration=2)):
+        for target in (16_000, 8000):
+            whole = variant.load(sampling_rate=target)
+            joined = _in_blocks(variant, monkeypatch, sampling_rate=target)
+            np.testing.assert_allclose(joined, whole, atol=1e-5)
+
+
+def test_blocks_go_beyond_the_longest_clip(write):
+    path = write("a.flac", np.zeros(7 * 3600 * 100, dtype=np.int16), 100)
+    n_samples, most = 0, 0
+    for block in as_clips([path])[0].blocks(sampling_rate=100):
+        n_samples, most = n_samples + len(block), max(most, len(block))
+    assert n_samples == 7 * 3600 * 100
+    assert most < n_samples / 2
+
+
+def test_blocks_of_a_damaged_recording_give_what_is_good_of_it_first(write):
+    path = write("a.flac", noise(5, 44_100), 44_100)
+    Path(path).write_bytes(Path(path).read_bytes()[:300_000])
+    good, error = [], None
+    try:
+        good.extend(as_clips([path])[0].blocks())
+    except ValueError as damage:
+        error = damage
+    assert "is damaged or cut off after" in str(error)
+    assert sum(map(len, good)) == pytest.approx(error.seconds * 16_000, abs=2)
+
+
 # Bad clips ----------------------------------------------------------------------------------------
 
 

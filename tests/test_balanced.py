@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from skspeech.estimators._balanced import balanced_draw, balanced_log_loss, balanced_score
+from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss, balanced_score
 
 
 def test_scores_are_scikit_learns():

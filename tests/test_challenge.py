@@ -836,7 +836,7 @@ def test_a_model_that_goes_on_for_ever_is_interrupted(dataset, tmp_path):
 def test_a_model_that_cannot_be_interrupted_is_killed_with_its_children(
     dataset, tmp_path, monkeypatch, capfd
 ):
-    monkeypatch.setattr("skspeech.challenge._GRACE", 1.0)
+    monkeypatch.setattr("skspeech.challenge.local_test._GRACE", 1.0)
     body = (
         ENDLESS
         + """

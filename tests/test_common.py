@@ -26,7 +26,7 @@ from tiny_transformers import save_tiny
 from skspeech import AudioError, TransformersEmbedding, cache
 from skspeech.audio import SAMPLING_RATE
 from skspeech.datasets import make_tones
-from skspeech.estimators._trained import TrainedClassifier
+from skspeech.estimators.training.base import TrainedClassifier
 from skspeech.utils import all_estimators
 from skspeech.weights import WeightsError
 

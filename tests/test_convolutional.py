@@ -14,10 +14,10 @@ from sklearn.exceptions import NotFittedError
 
 from skspeech import MixupCNNClassifier
 from skspeech.datasets import fetch_fsdd, make_tones
-from skspeech.estimators import _spectrogram_batches as batches
-from skspeech.estimators._convolutional_network import Schedule
-from skspeech.estimators._spectrograms import Spectrograms
-from skspeech.estimators.convolutional import _fit_blend
+from skspeech.estimators.convolutional.blending import fit_blend
+from skspeech.estimators.convolutional.network import Schedule
+from skspeech.estimators.training import batches
+from skspeech.estimators.training.spectrograms import Spectrograms
 
 QUICK = {"n_mels": 32, "n_filters": (4, 8), "max_epochs": 3, "random_state": 0}
 
@@ -180,11 +180,11 @@ def test_the_blend_trusts_who_is_right():
         for p in (np.eye(3)[codes] + 0.3, rng.uniform(0.1, 1, size=(60, 3)))
     )
 
-    blend = _fit_blend(right, noise, codes)
+    blend = fit_blend(right, noise, codes)
 
     assert blend[0] > 10 * blend[1] >= 0
-    assert_allclose(_fit_blend(noise, right, codes), blend[::-1])
-    assert_allclose(*_fit_blend(right, right, codes))
+    assert_allclose(fit_blend(noise, right, codes), blend[::-1])
+    assert_allclose(*fit_blend(right, right, codes))
 
 
 # Training

@@ -173,7 +173,7 @@ def test_has_all_that_soft_voting_has(table):
     assert isinstance(ours, VotingClassifier)
     assert_allclose(ours.transform(X), theirs.transform(X))
     assert set(dir(theirs)) - set(dir(ours)) == {"le_"}  # members are fitted on the labels as given
-    expected = set(theirs.get_params()) - {"voting", "flatten_transform"} | {"floor"}
+    expected = set(theirs.get_params()) - {"voting", "flatten_transform"} | {"calibrate", "floor"}
     assert set(ours.get_params()) == expected
 
 

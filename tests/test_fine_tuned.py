@@ -12,19 +12,18 @@ from sklearn.metrics import balanced_accuracy_score
 
 from skspeech import FineTunedSpeakerClassifier
 from skspeech.datasets import fetch_fsdd, make_tones
-from skspeech.estimators._augment import change_speed, mask_spectrograms, perturb
-from skspeech.estimators._fine_tuning import (
+from skspeech.estimators.fine_tuned.closed_form import closed_form
+from skspeech.estimators.fine_tuned.crops import crop_starts, pool
+from skspeech.estimators.fine_tuned.network import SpeakerNetwork
+from skspeech.estimators.fine_tuned.training import (
     Choices,
     FineTuning,
     Schedule,
     build_network,
-    closed_form,
-    crop_starts,
     frozen_names,
-    pool,
 )
-from skspeech.estimators._speaker_network import SpeakerNetwork
-from skspeech.estimators._trained import Clips
+from skspeech.estimators.training.augment import change_speed, mask_spectrograms, perturb
+from skspeech.estimators.training.base import LabelledWaveforms
 from skspeech.transformers.networks.resnetse34l import ResNetSE34L
 from skspeech.transformers.speaker import SpeakerEmbedding
 from skspeech.weights import WeightsError, load_weights
@@ -231,7 +230,7 @@ def test_a_moment_is_enough_for_a_first_answer(hard):
 
 def test_schedule_ends_with_the_epochs_or_the_time(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("skspeech.estimators._fine_tuning.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("skspeech.estimators.fine_tuned.training.time.monotonic", lambda: now[0])
     unlimited = Schedule(2, lambda: np.inf)
     unlimited.start(5)
     factors = []
@@ -532,7 +531,7 @@ def learn(freeze, waveforms, codes, pretrained):
         rng=np.random.RandomState(0),
     )
     learning = tuning.train(
-        Clips(waveforms, codes),
+        LabelledWaveforms(waveforms, codes),
         {},
         choices,
         Schedule(2, lambda: np.inf),

@@ -32,8 +32,12 @@ def _modules():
 
 
 PUBLIC_MODULES = _modules()
-# The torch modules themselves; nobody needs them to get at an estimator.
-LIGHT_MODULES = [name for name in PUBLIC_MODULES if ".networks" not in name]
+# Those that are made of torch; nobody needs them to get at an estimator.
+LIGHT_MODULES = [
+    name
+    for name in PUBLIC_MODULES
+    if not re.search(r"\.networks|\.fine_tuned\.(crops|network|run|training)$", name)
+]
 
 
 def _fresh_python(code):

@@ -14,11 +14,11 @@ from sklearn.metrics import roc_auc_score
 
 from skspeech import RecurrentAttentionClassifier
 from skspeech.datasets import fetch_emodb, make_speech_like, make_tones
-from skspeech.estimators._balanced import balanced_draw
-from skspeech.estimators._recurrent_blending import auc_score, blend, choose_snapshots, floored_log
-from skspeech.estimators._recurrent_features import Augmentation, as_features, make_batch
-from skspeech.estimators._recurrent_training import Candidates
-from skspeech.estimators._spectrograms import Spectrograms, log_mel
+from skspeech.estimators.recurrent.blending import auc_score, blend, choose_snapshots, floored_log
+from skspeech.estimators.recurrent.features import Augmentation, as_features, make_batch
+from skspeech.estimators.recurrent.training import Candidates
+from skspeech.estimators.training.balanced import balanced_draw
+from skspeech.estimators.training.spectrograms import Spectrograms, log_mel
 
 NETWORKS = ("lstm", "crnn", "bilstm")
 TINY = {
@@ -266,8 +266,8 @@ def test_the_best_snapshot_of_a_training_is_kept():
 
 
 def build(kind, n_frames, n_classes=3):
-    from skspeech.estimators._keras import import_keras, seeded
-    from skspeech.estimators._recurrent_networks import build_network
+    from skspeech.estimators.recurrent.networks import build_network
+    from skspeech.estimators.training.keras import import_keras, seeded
 
     import_keras()
     with seeded(0):
@@ -314,8 +314,8 @@ def test_padding_does_not_reach_the_batch_statistics():
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("k", [1, 3, 10])
 def test_top_k_pooling_respects_the_mask(k):
-    from skspeech.estimators._keras import import_keras
-    from skspeech.estimators._recurrent_networks import masked_top_k
+    from skspeech.estimators.recurrent.networks import masked_top_k
+    from skspeech.estimators.training.keras import import_keras
 
     import_keras()
     hidden = np.random.default_rng(0).normal(size=(3, 7, 2)).astype(np.float32)
@@ -398,16 +398,16 @@ def test_a_training_ends_when_it_gets_no_better(tones):
 
 @pytest.mark.tensorflow
 def test_samples_grow(tones, monkeypatch):
-    from skspeech.estimators import _recurrent_training
+    from skspeech.estimators.recurrent import training
 
-    monkeypatch.setattr(_recurrent_training, "_FIRST_SAMPLE", 4)
+    monkeypatch.setattr(training, "_FIRST_SAMPLE", 4)
     drawn = []
 
     def record(codes, n, rng):
         drawn.append(n)
         return balanced_draw(codes, n, rng)
 
-    monkeypatch.setattr(_recurrent_training, "balanced_draw", record)
+    monkeypatch.setattr(training, "balanced_draw", record)
     tiny(networks=["lstm"], max_loops=4, batch_size=4, patience=9).fit(*tones)
     assert drawn == [4, 8, 16, 32]
 

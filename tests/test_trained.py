@@ -20,8 +20,8 @@ from skspeech import (
     TimeBudgetClassifier,
 )
 from skspeech.datasets import make_tones
-from skspeech.estimators._balanced import balanced_score
-from skspeech.estimators._trained import TrainedClassifier
+from skspeech.estimators.training.balanced import balanced_score
+from skspeech.estimators.training.base import TrainedClassifier
 
 
 class Loudness(TrainedClassifier):
@@ -230,7 +230,7 @@ def test_many_clips_are_predicted_in_parts(clips, monkeypatch):
         sizes.append(len(waveforms))
         return Loudness._predict_waveforms(clf, waveforms)
 
-    monkeypatch.setattr("skspeech.estimators._trained._CHUNK_SECONDS", 0.49)
+    monkeypatch.setattr("skspeech.estimators.training.base._CHUNK_SECONDS", 0.49)
     monkeypatch.setattr(clf, "_predict_waveforms", predict)
     np.testing.assert_allclose(clf.predict_proba(X), expected)
     assert sizes == [10] * 4

@@ -32,10 +32,12 @@ from test_time_budget import (
 )
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skspeech import TimeBudgetClassifier
+from skspeech import Candidate, TimeBudgetClassifier
+from skspeech._folds import stratified_folds
 from skspeech._stopping import Stopped
 from skspeech._threads import forget_limits, limited_threads, loaded
 from skspeech.audio import AudioError
+from skspeech.estimators import ShrinkageDiscriminantAnalysis, WideLogisticRegression
 from skspeech.time_budget import policy
 from skspeech.time_budget.features import Data, SharedFeatures
 from skspeech.time_budget.state import CandidateState, Job, RunState
@@ -273,6 +275,39 @@ def test_limits_of_blas_may_be_nested():
         with limited_threads(2):
             assert set(blas_threads()) == {2}
         assert set(blas_threads()) == {1}
+
+
+class _Counting(GaussianNB):
+    counted = []
+
+    def fit(self, X, y):
+        self.counted.append(blas_threads())
+        return super().fit(X, y)
+
+
+@pytest.mark.usefixtures("two_blas_threads")
+@pytest.mark.parametrize("where", ["discriminant", "logistic", "run"])
+def test_linear_algebra_of_heads_has_one_thread(where, monkeypatch):
+    counted = []
+    if where == "run":
+        monkeypatch.setattr(_Counting, "counted", counted)
+        wide = np.tile(X, 12_000)  # however much there is to do
+        TimeBudgetClassifier([Candidate("it", _Counting(), where="main")], time_budget=20).fit(
+            wide, y
+        )
+    else:
+        module = f"skspeech.estimators.{where}"
+
+        def folds(*args, **kwargs):
+            counted.append(blas_threads())
+            return stratified_folds(*args, **kwargs)
+
+        monkeypatch.setattr(f"{module}.stratified_folds", folds)
+        {"discriminant": ShrinkageDiscriminantAnalysis, "logistic": WideLogisticRegression}[
+            where
+        ]().fit(X, y)
+    assert counted
+    assert {count for counts in counted for count in counts} == {1}
 
 
 @pytest.mark.usefixtures("two_blas_threads")
@@ -535,7 +570,7 @@ import signal
 import fake_candidates as fake
 from sklearn.datasets import load_iris
 from sklearn.naive_bayes import GaussianNB
-from skspeech import TimeBudgetClassifier
+from skspeech import Candidate, TimeBudgetClassifier
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup has its children ignore
 X, y = load_iris(return_X_y=True)

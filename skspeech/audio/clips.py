@@ -203,6 +203,42 @@ class Clip:
             warnings.warn(f"{printable(self.name)} {note}", stacklevel=2)
         return waveform
 
+    def blocks(self, sampling_rate=SAMPLING_RATE):
+        """Decode, mix down and resample a part at a time: hours of it fit into little memory.
+
+        Parameters
+        ----------
+        sampling_rate : float, default=16000
+            Samples per second of the result (Hz).
+
+        Yields
+        ------
+        ndarray of shape (n_samples,), float32
+            One after the other they are what :meth:`load` returns, without its limit of 6 hours.
+            Those of a waveform in memory may be parts of it: don't write to them.
+
+        Raises
+        ------
+        OSError, ValueError
+            As :meth:`load`; where a recording is damaged, after what is good of it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skspeech.audio import as_clips
+        >>> clip = as_clips([(np.zeros(800_000), 8000)])[0]
+        >>> sum(len(block) for block in clip.blocks())
+        1600000
+        """
+        rate = checked_rate(sampling_rate)
+
+        def note(remark):
+            warnings.warn(f"{printable(self.name)} {remark}", stacklevel=2)
+
+        for block in self._stream(math.inf, 0.0, rate, note=note):
+            if len(block):
+                yield block
+
     def _load(self, max_duration, offset, sampling_rate, wait_turn, note, longest=math.inf):
         """The waveform, or a `LongWaveform` of what has more than `longest` seconds."""
         damage = None

@@ -98,7 +98,7 @@ def read_labelled(data, *, path_column=None, label_column=None, groups="auto"):
 
 
 def _read_folder(folder, path_column, label_column, groups):
-    from skspeech.datasets import load_audio_folder, second_level
+    from skspeech.datasets.folders import load_audio_folder, second_level
 
     named = [name for name in (path_column, label_column) if name]
     named += [groups] if groups not in ("auto", "none") else []

@@ -12,7 +12,8 @@ CHUNK = 64  # clips that are predicted or embedded together
 
 
 def load_classifier(path, device=None, n_jobs=None):
-    from skspeech.persistence import load, objects_in
+    from skspeech._objects import objects_in
+    from skspeech.persistence import load
 
     classifier = load(path)
     if not hasattr(classifier, "predict") or not hasattr(classifier, "classes_"):

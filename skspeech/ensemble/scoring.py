@@ -10,6 +10,7 @@ from skspeech.ensemble.blending import blend_log_probas
 
 __all__ = [
     "ProbabilityScore",
+    "cross_fitted_blend",
     "cross_fitted_score",
     "is_better",
     "log_likelihoods",
@@ -208,8 +209,22 @@ def cross_fitted_score(logs, y, *, score, parts, select, units=None):
     >>> cross_fitted_score(logs, y, score=score, parts=parts, select=select)
     0.5
     """
-    y, parts = np.asarray(y), np.asarray(parts)
-    units = np.arange(len(y)) if units is None else np.asarray(units)
+    y = np.asarray(y)
+    blended = cross_fitted_blend(logs, parts=parts, select=select, units=units)
+    known = ~np.isnan(blended[:, 0])
+    return float(score(blended[known], y[known])) if known.any() else float("nan")
+
+
+def cross_fitted_blend(logs, *, parts, select, units=None):
+    """What an ensemble gives for rows that did not choose it; as for :func:`cross_fitted_score`.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_classes)
+        Probabilities; NaN for rows for which no others could choose.
+    """
+    parts = np.asarray(parts)
+    units = np.arange(len(parts)) if units is None else np.asarray(units)
     blended = np.full(logs.shape[1:], np.nan)
     for part in np.unique(parts):
         own = parts == part
@@ -218,8 +233,7 @@ def cross_fitted_score(logs, y, *, score, parts, select, units=None):
         if weights.any():
             proba, known = blend_log_probas(logs[:, own], weights)
             blended[own] = np.where(known[:, None], proba, np.nan)
-    known = ~np.isnan(blended[:, 0])
-    return float(score(blended[known], y[known])) if known.any() else float("nan")
+    return blended
 
 
 def is_better(new_blend, old_blend, y, *, score, units=None):

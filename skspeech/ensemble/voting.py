@@ -14,12 +14,14 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from skspeech._folds import stratified_folds
 from skspeech._labels import check_groups, check_labels, check_sample_weight
 from skspeech._one_clip import OneClipMixin
 from skspeech._reporting import ReportMixin
 from skspeech._routing import fit_params_for
-from skspeech._sklearn import Interval, _fit_context
+from skspeech._sklearn import Interval, Options, _fit_context, _safe_indexing
 from skspeech.ensemble.blending import FLOOR, check_probabilities, check_weights, geometric_mean
+from skspeech.ensemble.calibration import at_temperature, find_temperature
 
 __all__ = ["GeometricMeanVotingClassifier"]
 
@@ -53,6 +55,10 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         A member's smaller probabilities count as this one, and so does a class that it never saw.
         At 1e-3, two members that give 0.99 overrule a third that gives 0. Above 0 and below 1; it
         should be well below ``1 / n_classes``.
+    calibrate : int or False, default=False
+        Folds by which `fit` finds the temperature at which the probabilities mean what they say:
+        the members are trained so many times more. With `groups`, no group is on both sides.
+        False leaves the temperature at 1.
     verbose : bool, default=False
         Print the time that each member took to fit.
 
@@ -65,6 +71,9 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         The fitted members by name.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
+    temperature_ : float
+        What the logarithms of the mean's probabilities are divided by. Below 1, the ensemble is
+        surer than the mean of its members. It changes no predicted label.
     n_features_in_ : int
         Number of features seen during `fit`, where the members tell.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -104,18 +113,29 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         "weights": ["array-like", None],
         "n_jobs": [None, Integral],
         "floor": [Interval(Real, 0, 1, closed="neither")],
+        "calibrate": [Interval(Integral, 2, None, closed="left"), Options(bool, {False})],
         "verbose": ["verbose"],
     }
 
-    def __init__(self, estimators, *, weights=None, n_jobs=None, floor=FLOOR, verbose=False):
+    def __init__(
+        self,
+        estimators,
+        *,
+        weights=None,
+        n_jobs=None,
+        floor=FLOOR,
+        calibrate=False,
+        verbose=False,
+    ):
         self.estimators = estimators
         self.weights = weights
         self.n_jobs = n_jobs
         self.floor = floor
+        self.calibrate = calibrate
         self.verbose = verbose
 
     @classmethod
-    def from_fitted(cls, estimators, *, weights=None, classes=None, **params):
+    def from_fitted(cls, estimators, *, weights=None, classes=None, temperature=1.0, **params):
         """Build the ensemble from classifiers that are already fitted.
 
         They are taken as they are: neither cloned nor fitted again. They may have seen different
@@ -129,6 +149,8 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
             How much each of them counts.
         classes : array-like of shape (n_classes,), default=None
             All class labels. None is every class that a member has seen.
+        temperature : float, default=1.0
+            What becomes `temperature_`.
         **params : dict
             Other parameters of the constructor, such as `floor`.
 
@@ -162,6 +184,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         if classes is None:
             classes = np.concatenate([member.classes_ for member in members])
         ensemble.classes_ = np.unique(classes)
+        ensemble.temperature_ = float(temperature)
         ensemble._set_members(members)
         return ensemble
 
@@ -217,8 +240,28 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
             for name, member in active
         )
         self.classes_ = np.unique(y)
+        self.temperature_ = self._find_temperature(X, y, groups, fit_params)
         self._set_members(members)
         return self
+
+    def _find_temperature(self, X, y, groups, fit_params):
+        """Train clones on some folds, and ask them about the others."""
+        if self.calibrate is False:
+            return 1.0
+        codes = np.searchsorted(self.classes_, y)
+        proba = np.full((len(y), len(self.classes_)), np.nan)
+        by_row = {name for name in ("sample_weight", "groups") if name in fit_params}
+        for train, test in stratified_folds(codes, self.calibrate, groups=groups, random_state=0):
+            params = {
+                name: _safe_indexing(value, train) if name in by_row else value
+                for name, value in fit_params.items()
+            }
+            part = clone(self).set_params(calibrate=False, verbose=False)
+            part.fit(_safe_indexing(X, train), y[train], **params)
+            columns = np.searchsorted(self.classes_, part.classes_)
+            proba[test] = self.floor
+            proba[np.ix_(test, columns)] = part.predict_proba(_safe_indexing(X, test))
+        return find_temperature(proba, codes)
 
     def predict_proba(self, X):
         """Predict the probability of each class.
@@ -231,10 +274,12 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            The geometric mean of the members' probabilities; each row sums to 1.
+            The geometric mean of the members' probabilities, at the temperature `temperature_`;
+            each row sums to 1.
         """
         check_is_fitted(self)
-        return geometric_mean(self._collect_probas(X), self._active_weights(), floor=self.floor)
+        mean = geometric_mean(self._collect_probas(X), self._active_weights(), floor=self.floor)
+        return at_temperature(mean, getattr(self, "temperature_", 1.0))  # older pickles have none
 
     def predict(self, X):
         """Predict the label of each sample.

@@ -11,8 +11,8 @@ from skspeech._labels import check_groups
 from skspeech._routing import fit_params_for
 from skspeech._sklearn import HasMethods, Interval, _fit_context
 from skspeech.audio import AudioError, Clips, as_clips
-from skspeech.estimators._base import ClipClassifier
-from skspeech.estimators._targets import check_targets
+from skspeech.estimators.base import ClipClassifier
+from skspeech.estimators.targets import check_targets
 
 __all__ = ["AugmentedClassifier"]
 

@@ -8,8 +8,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from skspeech._folds import stratified_folds
-from skspeech._sklearn import Interval, StrOptions, _fit_context
-from skspeech.estimators._scores import LinearScores
+from skspeech._sklearn import Interval, Options, StrOptions, _fit_context
+from skspeech._threads import limited_threads
+from skspeech.estimators.scores import LinearScores
 
 __all__ = ["ShrinkageDiscriminantAnalysis"]
 
@@ -83,7 +84,7 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
     _parameter_constraints: dict = {
         "shrinkage": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
         "priors": [StrOptions({"balanced", "empirical"})],
-        "calibrate": [Interval(Integral, 2, None, closed="left"), "boolean"],
+        "calibrate": [Interval(Integral, 2, None, closed="left"), Options(bool, {False})],
     }
 
     def __init__(self, shrinkage="auto", *, priors="balanced", calibrate=5):
@@ -92,6 +93,7 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         self.calibrate = calibrate
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @limited_threads(n_blas=1)
     def fit(self, X, y, *, groups=None, sample_weight=None):
         """Fit the discriminants.
 
@@ -120,8 +122,6 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
             If a parameter, `X`, `y`, `groups` or `sample_weight` is not as above, or all rows of
             a class have weight 0.
         """
-        if self.calibrate is True:
-            raise ValueError("calibrate=True is not accepted. Use a number of folds, or False.")
         X, codes, groups, weight = self._check_data(X, y, groups, sample_weight)
         mean = weight.astype(X.dtype) @ X / float(weight.sum())
         centred = X - mean

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validat
 
 from skspeech._labels import check_sample_weight
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
-from skspeech.estimators._base import ClipClassifier
-from skspeech.estimators._targets import check_targets
-from skspeech.estimators._unreadable import fit_without_unreadable, predict_without_unreadable
+from skspeech.estimators.base import ClipClassifier
+from skspeech.estimators.targets import check_targets
+from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import SpeakerEmbedding

@@ -9,7 +9,8 @@ from sklearn.utils import compute_class_weight
 
 from skspeech._folds import stratified_folds
 from skspeech._sklearn import Interval, StrOptions, _fit_context
-from skspeech.estimators._scores import LinearScores, class_log_probas
+from skspeech._threads import limited_threads
+from skspeech.estimators.scores import LinearScores, class_log_probas
 
 __all__ = ["WideLogisticRegression"]
 
@@ -93,6 +94,7 @@ class WideLogisticRegression(LinearScores):
         self.tol = tol
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @limited_threads(n_blas=1)
     def fit(self, X, y, *, groups=None, sample_weight=None):
         """Choose `C` and fit.
 

@@ -24,11 +24,10 @@ from skspeech.estimators.logistic import WideLogisticRegression
 from skspeech.estimators.recurrent import RecurrentAttentionClassifier
 from skspeech.time_budget.candidates import Candidate
 from skspeech.time_budget.workers.tasks import set_random_states
-from skspeech.transformers._windowed import STATISTICS
 from skspeech.transformers.keyword import KeywordEmbedding
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
-from skspeech.transformers.speaker import SpeakerEmbedding
+from skspeech.transformers.speaker import STATISTICS, SpeakerEmbedding
 from skspeech.transformers.spectral import SpectralStatistics
 from skspeech.transformers.whisper import WhisperEmbedding
 

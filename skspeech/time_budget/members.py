@@ -10,7 +10,9 @@ from sklearn.pipeline import Pipeline
 
 from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.ensemble.blending import blend_log_probas
-from skspeech.ensemble.selection import cross_fitted_score, is_better, select_members
+from skspeech.ensemble.calibration import find_temperature
+from skspeech.ensemble.scoring import cross_fitted_blend, is_better
+from skspeech.ensemble.selection import select_members
 from skspeech.time_budget.splits import judging_parts
 
 __all__ = ["Chooser", "HeldOutTable", "build_ensemble"]
@@ -63,6 +65,7 @@ class Chooser:
         self._standing = {}  # weights of those that vote now
         self._versions = {}  # which models they were
         self._blend = None  # what they gave together for the held-out rows
+        self.temperature = 1.0  # at which their probabilities mean what they say
 
     def choose(self, *, final=False):
         """Choose members; change the candidates' weights where that makes the ensemble better.
@@ -86,7 +89,13 @@ class Chooser:
         self._standing, self._versions, self._blend = chosen, versions, blend
         for entry in self.state.entries:
             entry.weight = chosen.get(entry, 0.0)
-        return self._cross_fitted(pool, table)
+        blend = self._cross_fitted(pool, table)
+        known = ~np.isnan(blend[:, 0])
+        if not known.any():
+            self.temperature = 1.0
+            return np.nan
+        self.temperature = find_temperature(blend, table.codes)
+        return float(self.score(blend[known], table.codes[known]))
 
     def _select(self, pool, table, rows):
         return select_members(
@@ -117,13 +126,12 @@ class Chooser:
         return is_better(blend, old, table.codes, **settings)
 
     def _cross_fitted(self, pool, table):
+        """What the ensemble gives for held-out rows that did not choose it."""
         parts = judging_parts(self.state, table.folds, table.units, self.random_state)
         if len(np.unique(parts)) < 2:
-            return np.nan
-        return cross_fitted_score(
+            return np.full_like(table.logs[0], np.nan)
+        return cross_fitted_blend(
             table.logs,
-            table.codes,
-            score=self.score,
             parts=parts,
             units=table.units,
             select=lambda rows: self._select(pool, table, rows),
@@ -137,7 +145,7 @@ class Chooser:
         return entry.predict_time + shared <= limit
 
 
-def build_ensemble(members, classes, floor, *, one_model_each=False):
+def build_ensemble(members, classes, floor, *, temperature=1.0, one_model_each=False):
     """Build the fitted ensemble of some candidates with weights.
 
     Until a candidate has been trained on all rows, the models of its folds vote in its place.
@@ -167,7 +175,7 @@ def build_ensemble(members, classes, floor, *, one_model_each=False):
         estimators.append(("+".join(names[:3]), Pipeline([*shared.steps, ("classifier", rest)])))
         weights.append(sum(weight for _, _, weight in models))
     return GeometricMeanVotingClassifier.from_fitted(
-        estimators, weights=weights, classes=classes, floor=floor
+        estimators, weights=weights, classes=classes, floor=floor, temperature=temperature
     )
 
 

@@ -1,6 +1,6 @@
 """Which pretrained weights candidates need, known before any of them is trained."""
 
-from skspeech.persistence import objects_in
+from skspeech._objects import objects_in
 
 __all__ = ["needed_weights"]
 

@@ -600,6 +600,7 @@ class Session:
             members,
             self.classes,
             self.floor,
+            temperature=self.chooser.temperature,
             one_model_each=self.settings.predict_time_budget is not None,
         )
         ensemble.time_, ensemble.score_ = self.now, float(score)

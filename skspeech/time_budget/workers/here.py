@@ -1,7 +1,6 @@
 """Work in the calling process: a thread that can be left behind, and what it does."""
 
 import contextlib
-import math
 import queue
 import sys
 import threading
@@ -26,7 +25,6 @@ WARM_UP_ROWS, FIRST_CHUNK, LARGEST_CHUNK = 4, 32, 4096
 CHUNK_SECONDS = 1.0
 BAD_ROWS_ADVICE = "Repair these clips, or leave them out together with their labels."
 FIRST_LEVEL = 10_000  # rows of the first answer, for candidates without an embedding
-LARGE_PRODUCT = 2e7  # multiply-adds from which linear algebra gains by several threads
 # Seconds of embedding for the first answer. It may take half of that more if it is done then.
 FIRST_ANSWER_SECONDS = 1.0
 
@@ -138,7 +136,7 @@ class Work:
                 continue
             X, X_test = self._rows(entry, train), self._rows(entry, test)
             task = Task(self.whole(entry), self.classes, self.data.extras(train))
-            with self._limits(X, job):
+            with limited_threads(job.n_threads, n_blas=1):
                 *_, outcome = run_task(task, X, self.data.y[train], X_test, stream=False)
             post("fold", number, level, places, outcome)
 
@@ -155,13 +153,9 @@ class Work:
         entry, rows = job.entry, self.training_rows(level)
         X = self._rows(entry, rows)
         task = Task(self.whole(entry), self.classes, self.data.extras(rows))
-        with self._limits(X, job):
+        with limited_threads(job.n_threads, n_blas=1):
             *_, outcome = run_task(task, X, self.data.y[rows], None, stream=False)
         post("full", level, outcome)
-
-    def _limits(self, X, job):
-        size = math.prod(X.shape if hasattr(X, "shape") else (len(X),)) * len(self.classes)
-        return limited_threads(job.n_threads, None if size > LARGE_PRODUCT else 1)
 
     def whole(self, entry):
         """A clone of what takes the rows as `_rows` gives them."""

@@ -4,6 +4,8 @@ from itertools import pairwise, product
 
 import numpy as np
 
+__all__ = ["WORDS", "draw_speaker", "say"]
+
 # Formants in Hz of an adult's vocal tract. Vowels are excited by the voice, fricatives by noise.
 _VOWELS = {
     "a": (730, 1090, 2440, 3400),

@@ -1,5 +1,7 @@
 """What the classifiers of clips share."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
@@ -8,8 +10,16 @@ from skspeech._one_clip import OneClipMixin
 __all__ = ["ClipClassifier"]
 
 
-class ClipClassifier(OneClipMixin, ClassifierMixin, BaseEstimator):
+class ClipClassifier(OneClipMixin, ClassifierMixin, BaseEstimator, ABC):
     """A classifier of recordings. A subclass writes `fit` and `predict_proba`."""
+
+    @abstractmethod
+    def fit(self, X, y):
+        """Learn from clips."""
+
+    @abstractmethod
+    def predict_proba(self, X):
+        """Predict the probability of each class."""
 
     def predict(self, X):
         """Predict the labels of clips.

@@ -1,5 +1,7 @@
 """What classifiers share that score classes by a linear function of the features."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -7,18 +9,22 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skspeech._labels import check_groups, check_labels, check_sample_weight
-from skspeech.estimators._targets import check_class_weights
+from skspeech.estimators.targets import check_class_weights
 
 __all__ = ["LinearScores", "class_log_probas"]
 
 
-class LinearScores(ClassifierMixin, BaseEstimator):
+class LinearScores(ClassifierMixin, BaseEstimator, ABC):
     """Predicts from `coef_` and `intercept_`, which a subclass's `fit` sets.
 
     With two classes there is one row of weights, as in scikit-learn: the log odds of the second.
     """
 
     __metadata_request__fit = {"groups": True, "sample_weight": True}
+
+    @abstractmethod
+    def fit(self, X, y):
+        """Set `coef_` and `intercept_`."""
 
     def _check_data(self, X, y, groups, sample_weight):
         """Features, the labels' positions in `classes_`, which this sets, groups, and weights.

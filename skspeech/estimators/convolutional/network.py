@@ -3,7 +3,7 @@
 import math
 import time
 
-from skspeech.estimators._keras import import_keras
+from skspeech.estimators.training.keras import import_keras
 
 __all__ = ["Schedule", "build_network", "make_optimizer"]
 

@@ -5,16 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skspeech.estimators._balanced import balanced_draw, balanced_log_loss, balanced_score
-from skspeech.estimators._recurrent_blending import (
+from skspeech.estimators.recurrent.blending import (
     BELOW_START,
     auc_score,
     blend,
     choose_snapshots,
     floored_log,
 )
-from skspeech.estimators._recurrent_features import Augmentation, as_features, make_batch
-from skspeech.estimators._spectrograms import log_mel
+from skspeech.estimators.recurrent.features import Augmentation, as_features, make_batch
+from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss, balanced_score
+from skspeech.estimators.training.spectrograms import log_mel
 
 __all__ = ["Candidates", "PreparedClips", "Training", "frames_for", "frames_key"]
 
@@ -173,7 +173,7 @@ class Training:
     """
 
     def __init__(self, estimator, setting, clips, rng, seconds, most_seconds, weights=None):
-        from skspeech.estimators._recurrent_networks import Network
+        from skspeech.estimators.recurrent.networks import Network
 
         self._began = time.monotonic()
         self._seconds, self._most_seconds = seconds, most_seconds

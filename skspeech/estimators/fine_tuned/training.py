@@ -1,40 +1,26 @@
-"""How a pretrained network learns from clips: batches, schedule, averages, closed form.
+"""How a pretrained network learns from clips: batches, schedule, averages.
 
 It imports torch and skorch; the estimator imports it when it is fitted or predicts.
 """
 
 import copy
-import itertools
 import time
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from skorch import NeuralNet
 from skorch.callbacks import Callback, Freezer, GradientNormClipping, Unfreezer
 from torch.utils.data import Dataset
 
 from skspeech._device import computes_bfloat16
-from skspeech.estimators._augment import change_speed, mask_spectrograms, perturb
-from skspeech.estimators._speaker_network import SpeakerNetwork
-from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
+from skspeech.estimators.fine_tuned.closed_form import LABEL_SMOOTHING, closed_form
+from skspeech.estimators.fine_tuned.crops import pool
+from skspeech.estimators.fine_tuned.network import SpeakerNetwork
+from skspeech.estimators.training.augment import mask_spectrograms, perturb
 
-__all__ = [
-    "COPY_SPEEDS",
-    "Choices",
-    "FineTuning",
-    "FrontEnd",
-    "Schedule",
-    "build_network",
-    "copies_of",
-    "learnt_state",
-    "log_probas",
-]
+__all__ = ["Choices", "FineTuning", "Schedule", "build_network", "learnt_state"]
 
-_SHRINKAGE = 0.5  # of the covariance matrix in the closed form
-_LABEL_SMOOTHING = 0.1
 _WEIGHT_DECAY = {"adamw": 0.01, "adam": 0.0, "sgd": 1e-4}
 _OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 _RISE = 0.15  # share of the steps in which the learning rate rises; then it falls along a cosine
@@ -45,10 +31,6 @@ _SORTED_BATCHES = 8
 _CHUNK_SECONDS = 600.0
 # Features that vary less than this hold rounding errors and nothing else.
 _MIN_DEVIATION = 1e-4
-_PREDICTED_AT_ONCE = 32
-# Rows that the closed form learns from at most, changed copies included.
-_MAX_ROWS = 6000
-COPY_SPEEDS = (0.85, 0.92, 1.08, 1.15)
 
 
 class Choices(NamedTuple):
@@ -128,45 +110,6 @@ class Schedule:
     def over(self):
         """Whether all steps are done, or the time is."""
         return self.step >= self.n_steps or self.time_left() <= 0
-
-
-class FrontEnd:
-    """Turns waveforms into crops of power mel spectrograms.
-
-    Parameters
-    ----------
-    spectrogram : MelSpectrogram
-        The trunk's.
-    prepare : callable
-        What is done to each waveform before.
-    fills : bool
-        Whether clips shorter than a crop are repeated to fill it; else the crop is shorter.
-    n_dropped : int, default=0
-        Frames at the end of each clip that the trunk does not get.
-    """
-
-    def __init__(self, spectrogram, prepare, fills, n_dropped=0):
-        self.spectrogram = spectrogram
-        self.prepare = prepare
-        self.fills = fills
-        self.n_dropped = n_dropped
-
-    def n_frames(self, seconds):
-        """Frames in so many seconds, at least one."""
-        return max(1, round(seconds * 16_000 / self.spectrogram.hop_length))
-
-    def spectrograms(self, waveforms):
-        """Spectrograms (n_frames, n_mels) of each waveform."""
-        prepared = [self.prepare(waveform) for waveform in waveforms]
-        frames, starts = self.spectrogram(prepared)
-        return [frames[begin : end - self.n_dropped] for begin, end in itertools.pairwise(starts)]
-
-    def stack(self, crops, n_frames):
-        """Crops of at most `n_frames` frames in one tensor, and how long each is."""
-        if self.fills:
-            crops = [crop.repeat(-(-n_frames // len(crop)), 1)[:n_frames] for crop in crops]
-        lengths = torch.tensor([len(crop) for crop in crops])
-        return torch.nn.utils.rnn.pad_sequence(crops, batch_first=True), lengths
 
 
 class _Recordings(Dataset):
@@ -377,7 +320,7 @@ class FineTuning:
 
         Parameters
         ----------
-        clips : Clips
+        clips : LabelledWaveforms
             What it learns from.
         state : dict of str to ndarray
             Where it starts.
@@ -434,7 +377,7 @@ class FineTuning:
             network,
             torch.nn.CrossEntropyLoss,
             criterion__weight=self._class_weights(clips.codes),
-            criterion__label_smoothing=_LABEL_SMOOTHING,
+            criterion__label_smoothing=LABEL_SMOOTHING,
             optimizer=_OPTIMIZERS[choices.optimizer],
             optimizer__param_groups=[("trunk.*", {"lr": choices.learning_rate})],
             optimizer__weight_decay=_WEIGHT_DECAY[choices.optimizer],
@@ -501,92 +444,10 @@ def learnt_state(network, freeze):
     }
 
 
-def closed_form(rows, codes, temperature=None):
-    """Weights and constants of a linear head by discriminant analysis, and its temperature."""
-    calibrate = 5 if temperature is None else False
-    model = ShrinkageDiscriminantAnalysis(_SHRINKAGE, calibrate=calibrate).fit(rows, codes)
-    temperature = model.temperature_ if temperature is None else temperature
-    weights, constants = model.coef_, model.intercept_
-    if calibrate is False:
-        weights, constants = weights / temperature, constants / temperature
-    if len(weights) == 1:  # the log odds of the second of two classes
-        weights, constants = (np.concatenate([-x / 2, x / 2]) for x in (weights, constants))
-    factor = _cautious_factor(rows @ weights.T + constants, codes)
-    return (
-        (factor * weights).astype(np.float32),
-        (factor * constants).astype(np.float32),
-        temperature,
-    )
-
-
-def _cautious_factor(logits, codes):
-    """At most 1: what makes logits no surer than training with smoothed labels would.
-
-    Classes that are easily told apart give logits without bound, and training that starts from
-    them has nothing but their size to learn.
-    """
-
-    def loss(log_factor):
-        log_probas = log_softmax(np.exp(log_factor) * logits, axis=1)
-        own = log_probas[np.arange(len(codes)), codes].mean()
-        return -(1 - _LABEL_SMOOTHING) * own - _LABEL_SMOOTHING * log_probas.mean()
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-12.0, 0.0), method="bounded").x))
-
-
 def _standardised(network, features):
     with torch.inference_mode():
         rows = torch.from_numpy(features).to(network.mean.device)
         return network.standardise(rows).cpu().numpy()
-
-
-def copies_of(clips):
-    """Changed copies of clips: slower and faster ones, no more than the closed form can take."""
-    n_copies = min(len(COPY_SPEEDS), _MAX_ROWS // len(clips.codes))
-    for speed in sorted(COPY_SPEEDS, key=lambda s: abs(np.log(s)))[:n_copies]:
-        yield type(clips)([change_speed(w, speed) for w in clips.waveforms], clips.codes)
-
-
-def pool(network, waveforms, front_end, crop, n_crops):
-    """Pooled features (n_rows, n_features) of evenly spaced crops, and whose each row is."""
-    n_frames = front_end.n_frames(crop)
-    crops, owners = [], []
-    for owner, spectrogram in enumerate(front_end.spectrograms(waveforms)):
-        for begin in crop_starts(len(spectrogram), n_frames, n_crops):
-            crops.append(spectrogram[begin : begin + n_frames])
-            owners.append(owner)
-    order = np.argsort([len(crop) for crop in crops], kind="stable")
-    device = network.mean.device
-    rows = np.empty((len(crops), len(network.mean)), dtype=np.float32)
-    network.eval()
-    with torch.inference_mode():
-        for begin in range(0, len(order), _PREDICTED_AT_ONCE):
-            batch = order[begin : begin + _PREDICTED_AT_ONCE]
-            mel, lengths = front_end.stack([crops[i] for i in batch], n_frames)
-            rows[batch] = network.pool(mel.to(device), lengths.to(device)).cpu().numpy()
-    return rows, np.array(owners)
-
-
-def log_probas(network, waveforms, front_end, crop, n_crops):
-    """Logarithms of probabilities (n_clips, n_classes): the mean over each clip's crops."""
-    features, owners = pool(network, waveforms, front_end, crop, n_crops)
-    # In double precision, what is left of rounding in the trunk hardly shows in the result.
-    head = copy.deepcopy(network).cpu().double().eval()
-    with torch.inference_mode():
-        rows = head.classify(torch.from_numpy(features).double()).numpy()
-    rows = log_softmax(rows, axis=1)
-    means = np.add.reduceat(rows, np.flatnonzero(np.diff(owners, prepend=-1)), axis=0)
-    return log_softmax(means / np.bincount(owners)[:, None], axis=1)
-
-
-def crop_starts(length, n_frames, n_crops):
-    """First frames of crops that lie evenly in a clip; one where the clip is no longer."""
-    room = length - n_frames
-    if room <= 0:
-        return [0]
-    if n_crops == 1:
-        return [room // 2]
-    return np.unique(np.linspace(0, room, n_crops).round().astype(int)).tolist()
 
 
 def _each_class_first(codes, rng):

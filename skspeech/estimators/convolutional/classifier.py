@@ -7,7 +7,6 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.pipeline import make_pipeline
 
@@ -15,17 +14,18 @@ from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
-from skspeech.estimators import _spectrogram_batches as batches
-from skspeech.estimators._balanced import balanced_draw, balanced_log_loss, balanced_score
-from skspeech.estimators._convolutional_network import (
+from skspeech.estimators.convolutional.blending import calibrated, fit_blend, loss_error
+from skspeech.estimators.convolutional.network import (
     Schedule,
     build_network,
     make_optimizer,
 )
-from skspeech.estimators._keras import device_scope, import_keras, seeded
-from skspeech.estimators._spectrograms import Spectrograms, log_mel
-from skspeech.estimators._trained import TrainedClassifier
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
+from skspeech.estimators.training import batches
+from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss, balanced_score
+from skspeech.estimators.training.base import TrainedClassifier
+from skspeech.estimators.training.keras import device_scope, import_keras, seeded
+from skspeech.estimators.training.spectrograms import Spectrograms, log_mel
 from skspeech.transformers.scaling import ClippedStandardScaler
 
 __all__ = ["MixupCNNClassifier"]
@@ -48,7 +48,6 @@ _PREDICTION_BATCH = 64
 _FLOOR = 1e-6
 # Weights of network and start in the geometric mean where nothing is held out.
 _EQUAL_PARTS = np.array([0.5, 0.5])
-_LOG_POWERS = (-3.0, 1.0)
 
 
 class MixupCNNClassifier(TrainedClassifier):
@@ -414,7 +413,7 @@ class MixupCNNClassifier(TrainedClassifier):
             next_judgement = schedule.progress + 1 / _N_JUDGEMENTS
             weights = network.get_weights()
             log_network = self._log_network(weights, valid.spectrograms)
-            blend = _fit_blend(log_network, log_start, valid.codes) if blends else _EQUAL_PARTS
+            blend = fit_blend(log_network, log_start, valid.codes) if blends else _EQUAL_PARTS
             blended = log_softmax(blend[0] * log_network + blend[1] * log_start, axis=1)
             self._record(
                 network="cnn",
@@ -423,10 +422,10 @@ class MixupCNNClassifier(TrainedClassifier):
                 valid_score=balanced_score(valid.codes, blended),
                 network_score=balanced_score(valid.codes, log_network),
             )
-            # The network's own loss: next to a perfect start the best network would be none.
-            calibrated = _calibrated(log_network, valid.codes)
-            loss = balanced_log_loss(valid.codes, calibrated)
-            error = _loss_error(valid.codes, calibrated)
+            # The network's own loss: that of a blend with a faultless start says nothing of it.
+            log_probas = calibrated(log_network, valid.codes)
+            loss = balanced_log_loss(valid.codes, log_probas)
+            error = loss_error(valid.codes, log_probas)
             improved = loss < best_loss
             if improved:
                 best_loss, epochs_since_best = loss, 0
@@ -617,35 +616,3 @@ def _features(spectrograms):
 def _seconds_to_get_ready():
     """What it takes to load TensorFlow, where it is not, and to begin."""
     return _TRACING_SECONDS + (0.0 if "tensorflow" in sys.modules else _LOADING_SECONDS)
-
-
-def _loss_error(codes, log_probas):
-    """Standard error of the mean loss."""
-    return float(log_probas[np.arange(len(codes)), codes].std() / math.sqrt(len(codes)))
-
-
-def _fit_blend(log_network, log_start, codes):
-    """Weights of the two in the geometric mean, from held-out clips.
-
-    Each is first brought to the certainty that it deserves. Then it counts the more, the fewer
-    mistakes it makes. The weights of least loss would be others, and worse on clips that differ
-    more from the training clips than those held out do: the start is good at recognizing a speaker
-    who says something else, and poor at what another speaker says.
-    """
-    members = log_network, log_start
-    certainties = np.array([_fit_certainty(member, codes) for member in members])
-    mistakes = np.array([1 - balanced_score(codes, member) for member in members]) + 1 / len(codes)
-    return certainties * mistakes[::-1] / mistakes.sum()
-
-
-def _calibrated(log_probas, codes):
-    return log_softmax(_fit_certainty(log_probas, codes) * log_probas, axis=1)
-
-
-def _fit_certainty(log_probas, codes):
-    """The power of the probabilities that has the least log loss."""
-
-    def loss(log_power):
-        return balanced_log_loss(codes, log_softmax(np.exp(log_power) * log_probas, axis=1))
-
-    return float(np.exp(minimize_scalar(loss, bounds=_LOG_POWERS, method="bounded").x))

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+__all__ = ["Clock", "Log", "OutOfTime", "answers", "load_model_class", "main"]
+
 START_FILE = "start.txt"
 END_FILE = "end.txt"
 

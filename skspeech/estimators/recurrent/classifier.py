@@ -11,17 +11,17 @@ from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
-from skspeech.estimators._balanced import balanced_log_loss, balanced_score
-from skspeech.estimators._recurrent_blending import blend, floored_log
-from skspeech.estimators._recurrent_training import (
+from skspeech.estimators.recurrent.blending import blend, floored_log
+from skspeech.estimators.recurrent.training import (
     Candidates,
     PreparedClips,
     Training,
     frames_for,
     frames_key,
 )
-from skspeech.estimators._spectrograms import log_mel
-from skspeech.estimators._trained import TrainedClassifier
+from skspeech.estimators.training.balanced import balanced_log_loss, balanced_score
+from skspeech.estimators.training.base import TrainedClassifier
+from skspeech.estimators.training.spectrograms import log_mel
 
 __all__ = ["RecurrentAttentionClassifier"]
 
@@ -370,8 +370,8 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     # Rounds of networks
 
     def _run_rounds(self, data, candidates):
-        from skspeech.estimators._keras import device_scope, import_keras
-        from skspeech.estimators._recurrent_networks import no_tracing_advice
+        from skspeech.estimators.recurrent.networks import no_tracing_advice
+        from skspeech.estimators.training.keras import device_scope, import_keras
 
         import_keras()
         clips = PreparedClips(data, resolve_device(self.device))
@@ -449,8 +449,8 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         """Probabilities of the clips by each snapshot."""
         if not self.snapshots_:
             return []
-        from skspeech.estimators._keras import device_scope, import_keras
-        from skspeech.estimators._recurrent_networks import no_tracing_advice
+        from skspeech.estimators.recurrent.networks import no_tracing_advice
+        from skspeech.estimators.training.keras import device_scope, import_keras
 
         import_keras()
         device = resolve_device(self.device)
@@ -465,7 +465,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
 
     def _live_network(self, snapshot):
         """A network with a snapshot's weights; those of one shape are built once."""
-        from skspeech.estimators._recurrent_networks import SHAPE, Network
+        from skspeech.estimators.recurrent.networks import SHAPE, Network
 
         shape = tuple(str(snapshot[key]) for key in SHAPE)
         if shape not in self._live:

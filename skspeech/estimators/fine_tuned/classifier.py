@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from skspeech._device import resolve_device
 from skspeech._sklearn import Interval, StrOptions
-from skspeech.estimators._trained import TrainedClassifier
+from skspeech.estimators.training.base import TrainedClassifier
 from skspeech.transformers.speaker import SpeakerEmbedding
 from skspeech.transformers.whisper import WhisperEmbedding
 from skspeech.weights import WeightsError
@@ -281,7 +281,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     # -- Training ----------------------------------------------------------------------------------
 
     def _train(self, data):
-        from skspeech.estimators._fine_tuning_run import Run
+        from skspeech.estimators.fine_tuned.run import Run
 
         refits = self.refit and data.judges == "held out"
         run = Run(self, self._make_tuning(data), data, refits)
@@ -297,7 +297,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
             yield from run.refit()
 
     def _make_tuning(self, data):
-        from skspeech.estimators._fine_tuning import FineTuning
+        from skspeech.estimators.fine_tuned.training import FineTuning
 
         return FineTuning(
             self.model,
@@ -327,7 +327,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         return self._live["pretrained"]
 
     def _front_end(self):
-        from skspeech.estimators._fine_tuning import FrontEnd
+        from skspeech.estimators.fine_tuned.crops import FrontEnd
 
         extractor = self._extractor()
         return FrontEnd(
@@ -338,7 +338,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         )
 
     def _choices(self, **others):
-        from skspeech.estimators._fine_tuning import Choices
+        from skspeech.estimators.fine_tuned.training import Choices
 
         settings = {name: getattr(self, name) for name in Choices._fields}
         on_cpu = resolve_device(self.device).type == "cpu"
@@ -358,7 +358,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     # -- Prediction --------------------------------------------------------------------------------
 
     def _predict_waveforms(self, waveforms):
-        from skspeech.estimators._fine_tuning import log_probas
+        from skspeech.estimators.fine_tuned.crops import log_probas
 
         front_end = self._front_end()
         frozen, *tuned = (
@@ -371,7 +371,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         return softmax(share * frozen + (1 - share) * np.mean(tuned, axis=0), axis=1)
 
     def _networks(self):
-        from skspeech.estimators._fine_tuning import Choices, build_network
+        from skspeech.estimators.fine_tuned.training import Choices, build_network
 
         if "networks" not in self._live:
             device = resolve_device(self.device)

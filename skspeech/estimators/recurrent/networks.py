@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from skspeech.estimators._recurrent_features import as_features, make_batch
+from skspeech.estimators.recurrent.features import as_features, make_batch
 
 __all__ = ["SHAPE", "Network", "build_network", "masked_top_k", "no_tracing_advice"]
 
@@ -176,7 +176,7 @@ class Network:
     """
 
     def __init__(self, setting, n_classes, seed=0):
-        from skspeech.estimators._keras import seeded
+        from skspeech.estimators.training.keras import seeded
 
         with seeded(seed):
             self.model = build_network(

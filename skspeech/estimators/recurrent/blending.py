@@ -64,7 +64,7 @@ def choose_snapshots(scores, losses, networks, start_score, *, n_best=5):
     scores : list of float
         As from :func:`auc_score`.
     losses : list of float
-        As from :func:`~skspeech.estimators._balanced.balanced_log_loss`.
+        As from :func:`~skspeech.estimators.training.balanced.balanced_log_loss`.
     networks : list of str
         What each is a snapshot of.
     start_score : float

@@ -15,17 +15,17 @@ from skspeech._folds import stratified_folds
 from skspeech._labels import check_groups, check_labels
 from skspeech._sklearn import Interval, StrOptions
 from skspeech.audio import as_clips, in_chunks, iter_waveforms, load_waveforms
-from skspeech.estimators._base import ClipClassifier
-from skspeech.estimators._targets import check_targets
-from skspeech.estimators._unreadable import fit_without_unreadable, predict_without_unreadable
+from skspeech.estimators.base import ClipClassifier
+from skspeech.estimators.targets import check_targets
+from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
 
-__all__ = ["Clips", "TrainedClassifier", "TrainingData"]
+__all__ = ["LabelledWaveforms", "TrainedClassifier", "TrainingData"]
 
 # Seconds of audio that are predicted at once: memory does not grow with the number of clips.
 _CHUNK_SECONDS = 600.0
 
 
-class Clips(NamedTuple):
+class LabelledWaveforms(NamedTuple):
     """Decoded clips and their labels.
 
     Attributes
@@ -45,7 +45,7 @@ class TrainingData(NamedTuple):
 
     Attributes
     ----------
-    train, valid : Clips
+    train, valid : LabelledWaveforms
         The first train, the second judge.
     judges : {"held out", "given", "training"}
         Where those that judge come from: clips of `X` that do not train, a validation set of the
@@ -55,8 +55,8 @@ class TrainingData(NamedTuple):
         Where random numbers come from.
     """
 
-    train: Clips
-    valid: Clips
+    train: LabelledWaveforms
+    valid: LabelledWaveforms
     judges: str
     rng: np.random.RandomState
 
@@ -230,16 +230,18 @@ class TrainedClassifier(ClipClassifier):
         self._prior = np.bincount(codes, minlength=len(classes)) / len(codes)
         if X_val is not None:
             valid = self._validation_set(X_val, y_val, classes)
-            return TrainingData(Clips(waveforms, codes), valid, "given", rng)
+            return TrainingData(LabelledWaveforms(waveforms, codes), valid, "given", rng)
         n_folds = max(2, round(1 / self.validation_fraction))
         rare = np.bincount(codes)[codes] < 3
         if groups is None and rare.any():  # a network needs every clip of a class that has so few
             groups = np.where(rare, -1 - codes, np.arange(len(codes)))
         folds = stratified_folds(codes, n_folds, groups=groups, random_state=rng)
         if not folds or len(np.unique(codes[folds[0][1]])) < 2:  # one class is always right
-            clips = Clips(waveforms, codes)
+            clips = LabelledWaveforms(waveforms, codes)
             return TrainingData(clips, clips, "training", rng)
-        train, valid = (Clips([waveforms[i] for i in rows], codes[rows]) for rows in folds[0])
+        train, valid = (
+            LabelledWaveforms([waveforms[i] for i in rows], codes[rows]) for rows in folds[0]
+        )
         return TrainingData(train, valid, "held out", rng)
 
     def _validation_set(self, X_val, y_val, classes):
@@ -249,7 +251,7 @@ class TrainedClassifier(ClipClassifier):
         if len(unknown):
             raise ValueError(f"y_val holds the classes {unknown.tolist()}, which are not in y.")
         waveforms, rows = self._decode(X_val, y_val)
-        return Clips(waveforms, np.searchsorted(classes, y_val[rows]))
+        return LabelledWaveforms(waveforms, np.searchsorted(classes, y_val[rows]))
 
     def _decode(self, X, y):
         """Waveforms of the clips that can be read, and which these are."""

@@ -6,17 +6,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_softmax
 
-from skspeech.estimators._balanced import balanced_log_loss, balanced_score
-from skspeech.estimators._fine_tuning import (
-    COPY_SPEEDS,
+from skspeech.estimators.fine_tuned.crops import log_probas
+from skspeech.estimators.fine_tuned.training import (
     Choices,
     Schedule,
     build_network,
-    copies_of,
     learnt_state,
-    log_probas,
 )
-from skspeech.estimators._trained import Clips
+from skspeech.estimators.training.augment import change_speed
+from skspeech.estimators.training.balanced import balanced_log_loss, balanced_score
+from skspeech.estimators.training.base import LabelledWaveforms
 
 __all__ = ["Run"]
 
@@ -50,6 +49,9 @@ _LEAST_SHARE = 0.3
 # Weights that the first answer may have.
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _NO_SCORE = (-np.inf, -np.inf)
+# Copies of the clips at other speeds, for the closed form, which learns from so many rows at most.
+_COPY_SPEEDS = (0.85, 0.92, 1.08, 1.15)
+_MAX_ROWS = 6000
 
 
 class _Found(NamedTuple):
@@ -110,7 +112,7 @@ class Run:
             self._try_frozen(features, columns="both")
             self.speed = None if self.speed is None else 0.0
         yield
-        long_enough = self._time_left() > 3 * len(COPY_SPEEDS) * self.pass_seconds
+        long_enough = self._time_left() > 3 * len(_COPY_SPEEDS) * self.pass_seconds
         if self.speed and long_enough:
             before = self.best
             score = self._try_frozen(
@@ -173,7 +175,7 @@ class Run:
         """Features and codes of changed copies of clips."""
         network = self._pretrained()
         copies = [
-            self.tuning.features(network, copy, self.classifier.crop) for copy in copies_of(clips)
+            self.tuning.features(network, copy, self.classifier.crop) for copy in _copies_of(clips)
         ]
         return tuple(np.concatenate(parts) for parts in zip(*copies, strict=True))
 
@@ -226,12 +228,12 @@ class Run:
         if self._time_left() < _RESERVED_PASSES * self.pass_seconds:
             return
         train, valid = self.data.train, self.data.valid
-        clips = Clips(
+        clips = LabelledWaveforms(
             [*train.waveforms, *valid.waveforms], np.concatenate([train.codes, valid.codes])
         )
         features = self._frozen_features(clips)
         settings = self.frozen["closed_form"]
-        time_for_copies = self._time_left() > 2 * len(COPY_SPEEDS) * self.pass_seconds
+        time_for_copies = self._time_left() > 2 * len(_COPY_SPEEDS) * self.pass_seconds
         copies = self._copies(clips) if settings["copies"] and time_for_copies else None
         self.frozen = self._solved(features, columns=settings["columns"], copies=copies)
         self._record("frozen, all clips", None, None)
@@ -394,3 +396,10 @@ class Run:
     def _schedule(self, n_epochs, seconds):
         end = self._time_left() - seconds
         return Schedule(n_epochs, lambda: self._time_left() - end)
+
+
+def _copies_of(clips):
+    """Slower and faster copies of clips, no more than the closed form can take."""
+    n_copies = min(len(_COPY_SPEEDS), _MAX_ROWS // len(clips.codes))
+    for speed in sorted(_COPY_SPEEDS, key=lambda s: abs(np.log(s)))[:n_copies]:
+        yield type(clips)([change_speed(w, speed) for w in clips.waveforms], clips.codes)

@@ -1,0 +1,168 @@
+"""Folders of your own clips."""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from skspeech._download import some
+from skspeech._sklearn import StrOptions, validate_params
+from skspeech.audio.formats import AUDIO_EXTENSIONS, is_hidden, recordings_in
+
+__all__ = ["load_audio_folder", "second_level"]
+
+
+@validate_params(
+    {
+        "path": [str, os.PathLike],
+        "categories": ["array-like", None],
+        "target": [StrOptions({"index", "name"})],
+        "description": [str, None],
+        "return_X_y": ["boolean"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def load_audio_folder(path, *, categories=None, target="index", description=None, return_X_y=False):
+    """List the clips of a folder that has one sub-folder a class.
+
+    The layout is that of :func:`sklearn.datasets.load_files`, with an optional second level that
+    says which clips belong together, such as the speaker or the recording session::
+
+        container/             container/
+            class_1/               class_1/
+                a.wav                  speaker_1/
+                b.flac                     a.wav
+            class_2/                   speaker_2/
+                c.mp3                      b.wav
+                                   class_2/
+                                       speaker_1/
+                                           c.wav
+
+    Nothing is decoded. Hidden files and folders, ``__MACOSX`` and files that are not audio by their
+    extension are left out; of those that look like audio all the same, and of sub-folders without
+    any clip, a warning tells.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder that holds one sub-folder a class.
+    categories : array-like of str or None, default=None
+        Names of the sub-folders to read; None reads all of them.
+    target : {"index", "name"}, default="index"
+        What `target` holds: the index of each clip's class, as :func:`sklearn.datasets.load_files`
+        has it, or the class's name, which a classifier then predicts.
+    description : str or None, default=None
+        Text for ``DESCR``.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch.
+
+    Returns
+    -------
+    bunch : :class:`~sklearn.utils.Bunch` or tuple
+        A Bunch with
+
+        data : list of str
+            Paths of the clips, sorted within each class.
+        target : ndarray of shape (n_clips,), dtype int or str
+            Index of each clip's class in `target_names`, or with ``target="name"`` its name.
+        target_names : list of str
+            Names of the classes: the sub-folders, sorted.
+        groups : ndarray of shape (n_clips,), dtype str, or None
+            Name of the second-level folder of each clip, where there is one. A name that occurs
+            in several classes is one group. Give it to splitters such as
+            :class:`~sklearn.model_selection.StratifiedGroupKFold`, so that no speaker is in both
+            halves.
+        DESCR : str
+            The description.
+
+    Raises
+    ------
+    NotADirectoryError
+        If `path` is no folder.
+    ValueError
+        If there are no sub-folders, no class or one of `categories` has no clips, or only some
+        clips are in a second level; with ``return_X_y=True`` the levels don't matter.
+
+    Examples
+    --------
+    >>> import numpy as np, soundfile, tempfile
+    >>> from pathlib import Path
+    >>> from skspeech.datasets import load_audio_folder
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for label in ("no", "yes"):
+    ...     (folder / label / "anna").mkdir(parents=True)
+    ...     soundfile.write(folder / label / "anna" / "1.wav", np.zeros(8000), 16000)
+    >>> clips = load_audio_folder(folder)
+    >>> clips.target_names, clips.target, clips.groups
+    (['no', 'yes'], array([0, 1]), array(['anna', 'anna'], dtype='<U4'))
+    >>> load_audio_folder(folder, target="name").target.tolist()
+    ['no', 'yes']
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise NotADirectoryError(
+            f"{str(path)!r} is not a folder. Give the folder that holds one sub-folder a class."
+        )
+    target_names = _class_folders(path, categories)
+    clips_of = {name: recordings_in(path / name) for name in target_names}
+    empty = [name for name, clips in clips_of.items() if not clips]
+    if empty and (categories is not None or len(empty) == len(target_names)):
+        raise ValueError(
+            f"No audio files in {some(empty)} of {str(path)!r}. Each class needs files that end"
+            f" in one of: {' '.join(sorted(AUDIO_EXTENSIONS))}."
+        )
+    if empty:
+        warnings.warn(
+            f"Sub-folders of {str(path)!r} without audio files are no classes, and are left out:"
+            f" {some(empty)}.",
+            stacklevel=3,
+        )
+    target_names = [name for name in target_names if clips_of[name]]
+    data = [str(clip) for name in target_names for clip in clips_of[name]]
+    labels = target_names if target == "name" else np.arange(len(target_names))
+    y = np.repeat(labels, [len(clips_of[name]) for name in target_names])
+    if return_X_y:
+        return data, y
+    return Bunch(
+        data=data,
+        target=y,
+        target_names=target_names,
+        groups=second_level(path, data),
+        DESCR=description or f"Clips of the folder {str(path)!r}, one sub-folder a class.",
+    )
+
+
+def _class_folders(path, categories):
+    found = sorted(p.name for p in path.iterdir() if p.is_dir() and not is_hidden(p.name))
+    if categories is None:
+        if not found:
+            raise ValueError(
+                f"{str(path)!r} has no sub-folders. Put the clips of each class into a sub-folder"
+                " with the class's name."
+            )
+        return found
+    missing = sorted(set(categories) - set(found))
+    if missing:
+        raise ValueError(
+            f"categories names {some(missing)}, but {str(path)!r} has the sub-folders"
+            f" {some(found, 20)}."
+        )
+    return sorted(set(categories))
+
+
+def second_level(path, data):
+    """The folder below the class of each clip, or None where clips lie in the class itself."""
+    parts = [Path(clip).relative_to(path).parts for clip in data]
+    grouped = [len(p) > 2 for p in parts]
+    if not any(grouped):
+        return None
+    if not all(grouped):
+        loose = [clip for clip, g in zip(data, grouped) if not g]
+        raise ValueError(
+            f"{len(loose)} of {len(data)} clips are not in a second-level folder, such as"
+            f" {some(loose)}, so their group is not known. Move them into one, or take the"
+            " second level away everywhere."
+        )
+    return np.array([p[1] for p in parts])

@@ -1,0 +1,3 @@
+"""What the approaches that train networks on the clips share."""
+
+__all__ = []
