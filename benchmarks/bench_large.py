@@ -23,7 +23,6 @@ from bench_speed import fsdd_paths, row
 SECTIONS = {}
 EXTRACTORS = (
     "SpeakerEmbedding()",
-    "SpeakerEmbedding('resnetse34l')",
     "MusicEmbedding()",
     "KeywordEmbedding()",
     "WhisperEmbedding()",
