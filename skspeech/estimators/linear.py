@@ -614,4 +614,6 @@ class FusedEmbeddingClassifier(_EmbeddingClassifier):
         self.verbose = verbose
 
     def _default_extractor(self):
-        return FeatureUnion([("speaker", SpeakerEmbedding()), ("music", MusicEmbedding())])
+        # A joblib context is to spread the clips, not the extractors.
+        both = [("speaker", SpeakerEmbedding()), ("music", MusicEmbedding())]
+        return FeatureUnion(both, n_jobs=1)

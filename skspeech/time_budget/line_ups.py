@@ -232,6 +232,11 @@ def _chosen(columns):
     return [("columns", ColumnTransformer([("kept", "passthrough", columns)]))]
 
 
+def _union(extractors):
+    """Features side by side. A joblib context is to spread the clips, not the extractors."""
+    return FeatureUnion(extractors, n_jobs=1)
+
+
 def _columns(extractor, parts):
     names = extractor.get_feature_names_out()
     return np.flatnonzero([any(part in name for part in parts) for name in names])
@@ -273,11 +278,9 @@ def _best(duration, settings, time_budget):
     spectral = SpectralStatistics(**_AS_RECORDED, **settings)
     tagger = MusicEmbedding("msd_vgg", layers=("pool2", "pool3"), **settings)
     musicnn = MusicEmbedding(**settings)
-    fused = FeatureUnion([("speaker", speaker), ("keyword", keyword), ("spectral", spectral)])
-    everything = FeatureUnion([*fused.transformer_list, ("music", tagger)])
-    with_encoder = FeatureUnion(
-        [*everything.transformer_list, ("whisper", WhisperEmbedding(**settings))]
-    )
+    fused = _union([("speaker", speaker), ("keyword", keyword), ("spectral", spectral)])
+    everything = _union([*fused.transformer_list, ("music", tagger)])
+    with_encoder = _union([*everything.transformer_list, ("whisper", WhisperEmbedding(**settings))])
     words = _columns(speaker, ["_lstm2_"])
     return [
         *_fast(duration, settings, time_budget),
@@ -358,7 +361,7 @@ def _autospeech2020(duration, settings, time_budget):
         extractors = {"speaker": SpeakerEmbedding(**crop)}
         if stage:
             extractors["music"] = MusicEmbedding(**crop)
-            extractors["fused"] = FeatureUnion(list(extractors.items()))
+            extractors["fused"] = _union(list(extractors.items()))
         suffix = "all" if seconds is None else f"{seconds:g}s"
         for approach, extractor in extractors.items():
             for scaling, scaler in scalers.items():

@@ -5,6 +5,7 @@ loaded once in each worker, which keeps nothing else.
 """
 
 import contextlib
+import contextvars
 import multiprocessing
 import pickle
 import threading
@@ -35,6 +36,9 @@ _SHARDS_A_WORKER = 4
 # has done so before.
 _MOST_DEATHS = 3
 _DEATHS = ("KilledWorker", "FutureCancelledError", "CommClosedError", "WorkerCrashedError")
+
+
+_chosen = contextvars.ContextVar("skspeech_workers", default=None)
 
 
 class WorkersDiedError(RuntimeError):
@@ -96,9 +100,7 @@ class Workers:
     """
 
     def __init__(self, backend, n_jobs=None):
-        if isinstance(backend, ExecutorBackend):  # each has futures of its own to cancel
-            backend = ExecutorBackend(backend.executor, backend.n_workers)
-        elif hasattr(backend, "client"):
+        if hasattr(backend, "client"):
             # Joblib's own backend for Dask waits forever for a task that Dask has given up.
             backend = _backend_of_client(backend.client, getattr(backend, "submit_kwargs", {}))
         self.backend, self.n_jobs = backend, n_jobs or -1
@@ -118,9 +120,14 @@ class Workers:
             self.n_jobs
         )
 
+    @contextlib.contextmanager
     def chosen(self):
-        """A context in which extractors of this thread use them."""
-        return joblib.parallel_config(backend=self.backend, n_jobs=self.n_jobs)
+        """A context in which extractors of this thread use them, and nothing else does."""
+        token = _chosen.set(self)
+        try:
+            yield
+        finally:
+            _chosen.reset(token)
 
     def compute(self, extractor):
         """What an extractor embeds clips with; as its `_compute_here`."""
@@ -149,11 +156,14 @@ class Workers:
     def _results(self, tasks):
         """Yield (number, result) of each task as it comes; what its worker took along is redone."""
         todo, n_deaths, check = dict(enumerate(tasks)), 0, stop_check()
+        backend = self.backend
         while todo:
             check()
+            if self.executor is not None:  # each call has futures of its own to cancel
+                backend = ExecutorBackend(self.executor, self.n_workers)
             parallel = joblib.Parallel(
                 self.n_jobs,
-                backend=self.backend,
+                backend=backend,
                 batch_size=1,
                 return_as="generator_unordered",
             )
@@ -174,13 +184,15 @@ class Workers:
 
 
 def chosen_workers():
-    """Those of the joblib backend that the caller has chosen, where they are other processes.
+    """Those that the caller has chosen, as by a joblib backend, where they are other processes.
 
     Returns
     -------
     Workers or None
         None stands for threads of this process, also inside of a worker.
     """
+    if (workers := _chosen.get()) is not None:
+        return workers
     backend, n_jobs = get_active_backend(prefer="threads")
     if backend.nesting_level or getattr(backend, "supports_sharedmem", False):
         return None
