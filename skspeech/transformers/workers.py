@@ -214,8 +214,8 @@ def _who_died(shards):
     names = [clip.name for clips in shards for clip in clips]
     some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     return (
-        f"{_MOST_DEATHS} times, workers died while they embedded clips, maybe for want of memory. "
-        f"{len(names)} clips are left: {some}. What was embedded is remembered."
+        f"Workers died while they embedded clips, maybe for want of memory, and so did those that "
+        f"tried again. {len(names)} clips are left: {some}. The others are remembered."
     )
 
 
