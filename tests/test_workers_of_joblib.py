@@ -29,9 +29,9 @@ class Noted(Extractor):
     the seconds that a clip takes.
     """
 
-    def __init__(self, folder="", harm="", *, pace=0.0, memory=None, home=HOME):
+    def __init__(self, prefix="", harm="", *, pace=0.0, memory=None, home=HOME):
         super().__init__(memory=memory)
-        self.folder = folder
+        self.prefix = prefix  # of files: a folder would count by what is in it
         self.harm = harm
         self.pace = pace
         self.home = home
@@ -39,7 +39,7 @@ class Noted(Extractor):
     def _extract(self, waveforms):
         for waveform in waveforms:
             number = round(1000 * float(np.abs(waveform).max()))
-            heard = os.path.join(self.folder, f"{number}-{time.monotonic_ns()}")
+            heard = f"{self.prefix}-{number}-{time.monotonic_ns()}"
             with open(heard, "w") as file:
                 file.write(str(os.getpid()))
             time.sleep(self.pace)
@@ -51,7 +51,7 @@ class Noted(Extractor):
         return [[np.abs(w).mean(), np.abs(w).max()] for w in waveforms]
 
     def _was_here(self):
-        mark = os.path.join(self.folder, "killed")
+        mark = f"{self.prefix}-killed"
         if os.path.exists(mark):
             return True
         open(mark, "w").close()
@@ -86,8 +86,8 @@ def notes(tmp_path):
 
 def heard(notes):
     """Which clips were heard, by whom."""
-    names = [path for path in notes.iterdir() if path.name != "killed"]
-    return [int(path.name.split("-")[0]) for path in names], {path.read_text() for path in names}
+    names = [path for path in notes.iterdir() if not path.name.endswith("killed")]
+    return [int(path.name.split("-")[1]) for path in names], {path.read_text() for path in names}
 
 
 @pytest.fixture(params=["loky", "dask"])
@@ -117,13 +117,13 @@ def here(extractor, clips):
 
 
 def test_features_are_those_of_here_and_each_clip_is_heard_once(backend, paths, notes):
-    rows = Noted(str(notes)).transform(paths)
+    rows = Noted(str(notes / "by")).transform(paths)
     clips, who = heard(notes)
     assert sorted(clips) == [10 * (i + 1) for i in range(len(paths))]
     assert str(os.getpid()) not in who
-    Noted(str(notes)).transform(paths[::-1])  # remembered here
+    Noted(str(notes / "by")).transform(paths[::-1])  # remembered here
     assert len(heard(notes)[0]) == len(paths)
-    np.testing.assert_array_equal(rows, here(Noted(str(notes)), paths))
+    np.testing.assert_array_equal(rows, here(Noted(str(notes / "by")), paths))
     _check_waveforms_windows_and_statistics(paths)
     _check_bad_clips_are_named_together(paths)
     _check_a_budget_is_spent_there(paths, notes)
@@ -157,8 +157,8 @@ def _check_bad_clips_are_named_together(paths):
 
 
 def test_what_a_dying_worker_took_along_is_done_again(backend, paths, notes):
-    rows = Noted(str(notes), "dies once").transform(paths)
-    np.testing.assert_array_equal(rows, here(Noted(str(notes)), paths))
+    rows = Noted(str(notes / "by"), "dies once").transform(paths)
+    np.testing.assert_array_equal(rows, here(Noted(str(notes / "by")), paths))
 
 
 def test_clips_that_kill_every_worker_are_named(backend, paths, notes, monkeypatch):
@@ -168,7 +168,7 @@ def test_clips_that_kill_every_worker_are_named(backend, paths, notes, monkeypat
         monkeypatch.setattr(workers, "_MOST_DEATHS", 1)
         distributed.default_client().cluster.scheduler.allowed_failures = 0
     with pytest.raises(WorkersDiedError, match=r"64 clips are left: .*0\.wav"):
-        Noted(str(notes), "dies").transform(paths)
+        Noted(str(notes / "by"), "dies").transform(paths)
 
 
 def test_an_error_of_the_extractors_own_comes_through(backend, paths):
@@ -185,9 +185,9 @@ def test_an_executor_is_a_backend(paths, notes):
         concurrent.futures.ProcessPoolExecutor(2) as executor,
         Workers.of_executor(executor, 2).chosen(),
     ):
-        rows = Noted(str(notes)).transform(paths)
+        rows = Noted(str(notes / "by")).transform(paths)
     assert str(os.getpid()) not in heard(notes)[1]
-    np.testing.assert_array_equal(rows, here(Noted(str(notes)), paths))
+    np.testing.assert_array_equal(rows, here(Noted(str(notes / "by")), paths))
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
         assert Workers.of_executor(executor, 2) is None
 
@@ -227,7 +227,7 @@ def fit_in_time(paths, notes, harm="", time_budget=30, **settings):
         path.unlink()
     cache.clear()
     y = np.arange(len(paths)) >= len(paths) // 2
-    slow = Noted(str(notes), harm, pace=0.05)  # else all is done for the first answer, here
+    slow = Noted(str(notes / "by"), harm, pace=0.05)  # else all is done for the first answer, here
     candidates = [("levels", make_pipeline(slow, LogisticRegression()))]
     events = []
     classifier = TimeBudgetClassifier(
