@@ -35,7 +35,13 @@ _SHARDS_A_WORKER = 4
 # Workers that may die before what they did is given up. Where a cluster tries again by itself, it
 # has done so before.
 _MOST_DEATHS = 3
-_DEATHS = ("KilledWorker", "FutureCancelledError", "CommClosedError", "WorkerCrashedError")
+_DEATHS = {
+    "CommClosedError",
+    "FutureCancelledError",
+    "KilledWorker",
+    "ShutdownExecutorError",
+    "WorkerCrashedError",
+}
 
 
 _chosen = contextvars.ContextVar("skspeech_workers", default=None)
@@ -207,7 +213,11 @@ def _backend_of_client(client, options):
 
 
 def _is_death(error):
-    return isinstance(error, (BrokenExecutor, CancelledError)) or type(error).__name__ in _DEATHS
+    if isinstance(error, (BrokenExecutor, CancelledError)):
+        return True
+    # Joblib's processes are shared: another thread that gives up waiting for its own ends them all.
+    names = {type(error).__name__, type(error.__context__).__name__}
+    return bool(names & _DEATHS)
 
 
 def _who_died(shards):
