@@ -222,7 +222,7 @@ def test_shards_are_of_bounded_seconds(paths):
 # -- Under a time budget ---------------------------------------------------------------------------
 
 
-def fit_noted(paths, notes, harm="", time_budget=30, **settings):
+def fit_noted(paths, notes, harm="", time_budget=60, **settings):
     """Fit a candidate, and return which clips were heard, and by whom."""
     cache.clear()
     y = np.arange(len(paths)) >= len(paths) // 2

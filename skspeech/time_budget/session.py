@@ -110,6 +110,7 @@ class Session:
             refit=settings.refit,
             n_cores=settings.n_cores,
             max_repeats=splits.max_repeats,
+            has_workers=settings.workers is not None,
         )
         self.floor = min(1e-3, 0.1 / len(classes))
         self._make_candidates = make_candidates

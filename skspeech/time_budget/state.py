@@ -200,6 +200,8 @@ class RunState:
         How many jobs can run elsewhere at once.
     unit_costs : dict
         Seconds per training row, measured, by kind of classifier.
+    has_workers : bool
+        Whether clips are embedded in other processes, once there is a first answer.
     """
 
     budget: float
@@ -217,6 +219,7 @@ class RunState:
     here: Job | None = None
     capacity: int = 1
     unit_costs: dict = field(default_factory=dict)
+    has_workers: bool = False
 
     def __post_init__(self):
         if self.mass is None:
