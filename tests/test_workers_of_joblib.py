@@ -163,10 +163,10 @@ def test_what_a_dying_worker_took_along_is_done_again(backend, paths, notes):
 
 
 def test_clips_that_kill_every_worker_are_named(backend, paths, notes, monkeypatch):
+    monkeypatch.setattr(workers, "_MOST_DEATHS", 2)
     if backend == "dask":
         import distributed
 
-        monkeypatch.setattr(workers, "_MOST_DEATHS", 1)
         distributed.default_client().cluster.scheduler.allowed_failures = 0
     with pytest.raises(WorkersDiedError, match=r"64 clips are left: .*0\.wav"):
         Noted(str(notes / "by"), "dies").transform(paths)
