@@ -85,7 +85,8 @@ class SpectralStatistics(_WithoutNetwork):
     Frame by frame it computes mel-frequency cepstral coefficients with their first and second
     derivatives, level, zero-crossing rate, spectral centroid, bandwidth, rolloff and flatness,
     periodicity (``voicing``) and pitch. Statistics over time are taken of the frames that `frames`
-    selects; those of the pitch over voiced frames only.
+    selects; those of the pitch over voiced frames only. Of clips of more than 54 minutes they are
+    of every second frame, or every third, and so on.
 
     Parameters
     ----------
