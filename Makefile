@@ -1,7 +1,8 @@
 # make demo   classify real recordings and print a held-out score
-# make test   linter, formatter, tests and doctests
-# make release-check   build the last commit, install it into an empty environment, run README's
-#             first snippet; takes minutes
+# make test   linter, formatter, doctests, and the tests that guard most; WORKERS=2 of them at once
+# make test-all   the same with all tests, slow ones too; what continuous integration runs
+# make release-check   build the last commit, install it where there is nothing but what it asks
+#             for, run README's first snippet; FULL=1 also installs what it asks for anew: minutes
 # make docs   the documentation, into docs/_build/html; SPHINXOPTS="-D plot_gallery=1" also runs the
 #             examples, for their pictures
 #
@@ -12,6 +13,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 PYTEST_ARGS ?=
+WORKERS ?= 2
 BENCH ?= $(sort $(wildcard benchmarks/bench_*.py))
 
 # The first Python that the pinned packages are known to install on.
@@ -20,14 +22,24 @@ RECENT := import sys; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	if $$p -c '$(RECENT)' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: bench clean demo docs format install lint release-check test weights
+.PHONY: bench clean demo docs format install lint release-check test test-all weights
 .DELETE_ON_ERROR:
 
 demo: weights
 	$(PY) examples/quick_start.py
 
+# Files of tests share out the cores, one thread each: more would wait for one another, busily. What
+# watches the clock, processes or threads comes afterwards, alone.
+define run_tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not alone$(1)" $(PYTEST_ARGS)
+	$(PY) -m pytest -m "alone$(1)" $(PYTEST_ARGS)
+endef
+
 test: lint weights
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(call run_tests, and not slow)
+
+test-all: lint weights
+	$(call run_tests)
 
 lint: install
 	$(VENV)/bin/ruff check .
@@ -40,8 +52,8 @@ format: install
 bench: weights
 	@for script in $(BENCH); do echo "== $$script"; $(PY) "$$script" || exit 1; done
 
-release-check:
-	PYTHON="$(PYTHON)" bash .ci/release-check
+release-check: weights
+	FULL="$(FULL)" bash .ci/release-check
 
 docs: install
 	$(PY) -m sphinx -W --keep-going -q -b html $(SPHINXOPTS) docs docs/_build/html

@@ -4,7 +4,7 @@ import json
 
 from _machine import machine, versions
 
-__all__ = ["write_results"]
+__all__ = ["write_page", "write_results"]
 
 
 def write_results(folder, name, rows, threads):
@@ -23,12 +23,32 @@ def write_results(folder, name, rows, threads):
     """
     table = ["| what | value | aim | detail |", "| --- | ---: | --- | --- |"]
     table += [f"| {r['what']} | {r['value']:.3g} | {r['aim']} | {r['detail']} |" for r in rows]
-    print("\n".join(table))
-    about = {**machine(), "threads": threads, **versions()}
+    page = [f"# {name.capitalize()}", "", *table, ""]
+    write_page(folder, name, page, rows, threads=threads)
+    print(f"Written to {folder / name}.md and .json.")
+
+
+def write_page(folder, name, lines, rows, **about):
+    """Print a page, with where it was measured, and write it and its data.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made when missing.
+    name : str
+        Of the two files.
+    lines : list of str
+        Of the page.
+    rows : list of dict
+        The data.
+    **about
+        What else is to be known of the measurement.
+    """
+    about = {**machine(), **about, **versions()}
     listed = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
+    page = "\n".join([*lines, f"Measured on: {listed}.", ""])
+    print(page)
     folder.mkdir(exist_ok=True)
-    page = [f"# {name.capitalize()}", "", *table, "", f"Measured on: {listed}.", ""]
-    (folder / f"{name}.md").write_text("\n".join(page))
+    (folder / f"{name}.md").write_text(page)
     content = {"about": about, "rows": rows}
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    print(f"Written to {folder / name}.md and .json.")

@@ -13,12 +13,11 @@ that holds. Results go to benchmarks/results/confidence.md and .json: minutes.
 
 import argparse
 import itertools
-import json
 import os
 from pathlib import Path
 
 import numpy as np
-from _machine import machine, versions
+from _report import write_page
 
 from skspeech import (
     KeywordEmbedding,
@@ -180,14 +179,7 @@ def write(rows):
         f"in {1 - given:.0%} of the draws of fit at most. Pairs of new speakers share speakers, so "
         "the shares are less sure than their numbers suggest."
     )
-    about = {**machine(), **versions()}
-    listed = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
-    lines += ["", f"Measured on: {listed}.", ""]
-    print("\n".join(lines))
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "confidence.md").write_text("\n".join(lines))
-    content = {"about": about, "rows": rows}
-    (RESULTS / "confidence.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_page(RESULTS, "confidence", [*lines, ""], rows)
 
 
 if __name__ == "__main__":

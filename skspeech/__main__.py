@@ -1,8 +1,6 @@
 """``python -m skspeech`` is the command ``skspeech``."""
 
-import sys
-
-from skspeech.cli import main
+from skspeech.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -1,4 +1,4 @@
-"""Which clips a model was trained on: known again by their content, whatever they are called."""
+"""What a model was trained on: clips are known again by their content, groups by their names."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,25 +7,81 @@ import numpy as np
 from skspeech._cores import reading_threads
 from skspeech.audio import as_clips
 
-__all__ = ["ATTRIBUTE", "clip_keys", "was_trained_on"]
+__all__ = ["forget", "heard", "known_groups", "knows_its_clips", "remember"]
 
-ATTRIBUTE = "training_keys_"  # of the model; a number for each clip
+_CLIPS, _GROUPS = "training_keys_", "training_groups_"  # attributes of the model
 
 
-def clip_keys(clips):
-    """Numbers that are equal for equal content.
+def remember(model, clips, groups=None):
+    """Note in a model what it was trained on.
 
     Parameters
     ----------
+    model : estimator
+    clips : sequence of n_clips clips
+    groups : array-like of shape (n_clips,), default=None
+    """
+    setattr(model, _CLIPS, np.unique(_keys(as_clips(clips))))
+    if groups is not None:
+        setattr(model, _GROUPS, np.unique(np.asarray(groups).astype(str)))
+
+
+def forget(model):
+    """Take such notes out of a model that is trained anew."""
+    for name in (_CLIPS, _GROUPS):
+        model.__dict__.pop(name, None)
+
+
+def knows_its_clips(model):
+    return hasattr(model, _CLIPS)
+
+
+def known_groups(model):
+    """Names of the groups that a model was trained on; None where nobody knows."""
+    return getattr(model, _GROUPS, None)
+
+
+def heard(model, clips, groups=None, *, train_clips=None, train_groups=None):
+    """Which clips a model was trained on, and which others are of groups that it was trained on.
+
+    Parameters
+    ----------
+    model : estimator
+        What was noted in it counts.
     clips : sequence of n_clips clips
         Paths, waveforms or pairs.
+    groups : array-like of shape (n_clips,), default=None
+    train_clips, train_groups : sequence, default=None
+        What else it is known to be trained on.
 
     Returns
     -------
-    ndarray of shape (n_clips,), uint64
-        0 for clips that can't be read.
+    by_clip, by_group : ndarray of bool of shape (n_clips,)
+        No clip is in both. All False where nobody knows.
     """
     clips = as_clips(clips)
+    by_clip = by_group = np.zeros(len(clips), dtype=bool)
+    known = [getattr(model, _CLIPS, None)]
+    known += [None if train_clips is None else _keys(as_clips(train_clips))]
+    if _any(known):
+        keys = _keys(clips)
+        by_clip = np.isin(keys, _joined(known)) & (keys != 0)
+    known = [known_groups(model), train_groups]
+    if groups is not None and _any(known):
+        by_group = np.isin(np.asarray(groups).astype(str), _joined(known).astype(str)) & ~by_clip
+    return by_clip, by_group
+
+
+def _any(values):
+    return any(value is not None for value in values)
+
+
+def _joined(values):
+    return np.concatenate([np.asarray(value) for value in values if value is not None])
+
+
+def _keys(clips):
+    """Numbers that are equal for equal content; 0 for clips that can't be read."""
     with ThreadPoolExecutor(reading_threads(None, len(clips))) as pool:
         return np.array(list(pool.map(_key, clips)), dtype=np.uint64)
 
@@ -35,25 +91,3 @@ def _key(clip):
         return int(clip.key()[:16], 16)
     except (OSError, ValueError):
         return 0
-
-
-def was_trained_on(model, clips):
-    """Which of some clips a model was trained on.
-
-    Parameters
-    ----------
-    model : estimator
-        Its file says what it was trained on, where it was saved with that.
-    clips : sequence of n_clips clips
-        Paths, waveforms or pairs.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_clips,)
-        All False where nobody knows.
-    """
-    known = getattr(model, ATTRIBUTE, None)
-    if known is None:
-        return np.zeros(len(clips), dtype=bool)
-    keys = clip_keys(clips)
-    return np.isin(keys, known) & (keys != 0)

@@ -189,7 +189,7 @@ class LearningCurveDisplay:
         display : LearningCurveDisplay
             This display, with `line_`, `ax_` and `figure_` set.
         """
-        plt = _import_pyplot("LearningCurveDisplay")
+        plt = import_pyplot("LearningCurveDisplay")
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
         fill = len(self.curves) == 1 if fill is None else fill
@@ -349,7 +349,7 @@ class LeaderboardDisplay:
         display : LeaderboardDisplay
             This display, with `bars_`, `axes_` and `figure_` set.
         """
-        plt = _import_pyplot("LeaderboardDisplay")
+        plt = import_pyplot("LeaderboardDisplay")
         table = self.leaderboard.head(self.max_rows)
         self.axes_ = self._make_axes(plt, ax, len(table))
         self.figure_ = self.axes_[0].figure
@@ -400,7 +400,7 @@ _COLUMN_TITLES = {
 }
 
 
-def _import_pyplot(caller):
+def import_pyplot(caller):
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:

@@ -1,8 +1,10 @@
 """What all tests share: real recordings where there are some, and skips that say why."""
 
+import functools
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import scipy.linalg  # noqa: F401 - loads a library of linear algebra
 from threadpoolctl import ThreadpoolController
@@ -29,6 +31,32 @@ def pytest_runtest_setup(item):
 def data_home():
     """Folder with the data sets fsdd and emodb; for tests with the marker ``data``."""
     return _recordings()
+
+
+@pytest.fixture(scope="session")
+def tones():
+    """24 clips of 0.3 s, which no test changes, and which of three tones each is."""
+    from skspeech.datasets import make_tones
+
+    bunch = make_tones(n_samples=24, n_classes=3, duration=0.3, random_state=0)
+    return bunch.data, np.array(["low", "middle", "high"])[bunch.target]
+
+
+@pytest.fixture
+def no_repeats(monkeypatch):
+    """A run under a time budget ends when each candidate is validated once.
+
+    Otherwise it would use the time that is left for other folds.
+    """
+    monkeypatch.setattr("skspeech.time_budget.splits.MAX_REPEATS", 1)
+
+
+@pytest.fixture
+def quick_map(monkeypatch):
+    """The map of a report is drawn after a fraction of the steps that it would take."""
+    from sklearn.manifold import TSNE
+
+    monkeypatch.setattr("sklearn.manifold.TSNE", functools.partial(TSNE, max_iter=250))
 
 
 @pytest.fixture

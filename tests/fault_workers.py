@@ -174,7 +174,7 @@ def save(path, seed):
 
 def write_page(path, text):
     """Write a page as a report is written."""
-    from skspeech.report import _write
+    from skspeech.report.writing import _write
 
     return str(_write(text, path))
 

@@ -115,7 +115,7 @@ def test_pairs_in_an_object_array(seconds):
     pairs = [(noise(s, 8000), 8000) for s in seconds]
     expected = load_waveforms(pairs)
     loaded = load_waveforms(np.array(pairs, dtype=object))
-    for a, b in zip(expected, loaded):
+    for a, b in zip(expected, loaded, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -227,6 +227,29 @@ def test_content_and_open_files_are_clips(tmp_path, format):
     np.testing.assert_allclose(clips[0].load(0.1, 0.2), clips[4].load(0.1, 0.2))
 
 
+def test_a_memoryview_is_a_file_or_samples(write):
+    path = write("a.wav", noise(0.1), 16_000)
+    samples = noise(0.1)
+    content = memoryview(Path(path).read_bytes())
+    of_file, of_samples = load_waveforms(as_clips([content, memoryview(samples)]))
+    np.testing.assert_array_equal(of_file, load_waveforms([path])[0])
+    np.testing.assert_array_equal(of_samples, samples)
+
+
+def test_an_open_file_is_read_from_its_beginning_each_time(write):
+    path = write("a.wav", noise(0.1), 16_000)
+    expected = load_waveforms([path])
+    with open(path, "rb") as file, open(path, "rb", buffering=0) as other:
+        other.read(10)
+        for item in (file, file, other):
+            np.testing.assert_array_equal(load_waveforms([item]), expected)
+    reading, writing = os.pipe()
+    with open(writing, "wb") as file:
+        file.write(Path(path).read_bytes())
+    with open(reading, "rb") as file:  # of which there is no beginning to go back to
+        np.testing.assert_array_equal(load_waveforms([file]), expected)
+
+
 def test_content_that_is_no_audio_says_so():
     assert "is an HTML page" in reason(b"<html>" + bytes(99))
 
@@ -262,7 +285,9 @@ def test_one_column_of_anything_that_is_a_clip(write, make, table):
     column[:, 0] = [make(path), make(path)]
     if table:
         column = pytest.importorskip("pandas").DataFrame({"clip": column[:, 0]})
-    for waveform in load_waveforms(column):
+    loaded = load_waveforms(column)
+    assert len(loaded) == 2
+    for waveform in loaded:
         np.testing.assert_array_equal(waveform, noise(0.1))
 
 
@@ -292,8 +317,29 @@ def test_columns_of_polars_and_pyarrow(write):
         pl.Series([path, path]),
         pl.Series([[0.1] * 1600] * 2),
         pl.DataFrame({"p": [path] * 2}),
+        pl.Series([row] * 2),
+        pl.DataFrame({"audio": [row] * 2}),
+        pl.Series([{"array": [0.1] * 1600, "label": 500}] * 2),
     ):
         assert [len(waveform) for waveform in load_waveforms(column)] == [1600] * 2
+
+
+@pytest.mark.parametrize("number", [np.float64, np.array, "torch"])
+def test_a_rate_may_be_what_libraries_call_a_number(number):
+    if number == "torch":
+        number = pytest.importorskip("torch").tensor
+    samples = noise(0.1, 8000)
+    rows = [(samples, number(8000)), {"array": samples, "sampling_rate": number(8000)}]
+    assert [len(waveform) for waveform in load_waveforms(rows)] == [1600] * 2
+    with pytest.raises(AudioError, match=r"is not a sampling rate"):
+        load_waveforms([(samples, number(-1))])
+
+
+def test_channels_of_a_decoder_that_cancel_each_other_are_told():
+    samples = noise(0.1)
+    with pytest.warns(UserWarning, match="clip 0: has channels in opposite phase"):
+        clips = as_clips([Decoder(np.stack([samples, -samples]), 16_000)])
+    np.testing.assert_array_equal(clips[0].load(), samples)
 
 
 @pytest.mark.parametrize("shape", [(1, -1), (-1, 1)])
@@ -358,7 +404,7 @@ def test_errors_of_a_selection_name_positions_in_the_original():
 def test_clips_survive_a_pickle(write):
     clips = as_clips([write("a.wav", noise(0.1)), (noise(0.2, 8000), 8000)])
     again = pickle.loads(pickle.dumps(clips))
-    for a, b in zip(load_waveforms(clips), load_waveforms(again)):
+    for a, b in zip(load_waveforms(clips), load_waveforms(again), strict=True):
         np.testing.assert_array_equal(a, b)
     assert [clip.key() for clip in clips] == [clip.key() for clip in again]
     assert repr(clips) == "<Clips: 2>"
@@ -436,13 +482,15 @@ def test_bad_sampling_rates(rate):
         (None, "is None"),
         (np.nan, "is the number nan"),
         (3, "is the number 3"),
-        (object(), "is a object"),
+        (object(), "is of type object"),
         ({"label": 1}, r"is a dict with the keys 'label' and no recording"),
+        ({"audio": {"array": [0.1], "sampling_rate": 8000}}, r"a row of a table.*row\['audio'\]"),
         ({"bytes": b"", "path": "a.wav"}, r"no recording in them.*row\['sampling_rate'\]"),
+        ({"array": None, "path": ""}, r"no recording in them.*row\['sampling_rate'\]"),
         ({"array": [0.1, 0.2], "sampling_rate": 0}, "sampling_rate=0"),
         (io.StringIO("text"), "open as text. Open it with mode 'rb'"),
         (io.BytesIO(b""), "is an empty file"),
-        ({0.1, 0.2}, "is a set"),
+        ({0.1, 0.2}, "is of type set"),
         (np.array([True, False]), "booleans"),
         ([True, False], "booleans"),
         (np.array([1j]), "complex"),
@@ -461,7 +509,7 @@ def test_bad_sampling_rates(rate):
         (sparse.csr_matrix(np.eye(3)), "sparse"),
         (np.ma.array([0.1, 0.2], mask=[True, False]), "masked"),
     ],
-    ids=lambda value: repr(value)[:25],
+    ids=lambda value: repr(value)[:25].split(" at ")[0],
 )
 def test_items_that_are_no_clips(item, message):
     with pytest.raises(AudioError, match=rf"\[1\] clip 1: .*{message}") as caught:

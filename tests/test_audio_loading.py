@@ -268,13 +268,18 @@ def test_closing_waits_for_no_lock():
 @pytest.mark.parametrize(
     "consume",
     [
-        "threading.Thread(target=read, daemon=True).start(); time.sleep(0.5)",
-        "kept = iter_waveforms(X, n_jobs=2); next(kept)",
-        "kept = iter_waveforms(X, n_jobs=2); next(kept); cycle = [kept]; cycle.append(cycle)",
         "kept = [iter_waveforms(X, n_jobs=2) for _ in range(9)]; [next(k) for k in kept]",
-        "next(iter_waveforms(X, n_jobs=2))",
+        *(
+            pytest.param(code, marks=pytest.mark.slow)
+            for code in (
+                "threading.Thread(target=read, daemon=True).start(); time.sleep(0.5)",
+                "kept = iter_waveforms(X, n_jobs=2); next(kept)",
+                "kept = iter_waveforms(X, n_jobs=2); next(kept); k = [kept]; k.append(k)",
+                "next(iter_waveforms(X, n_jobs=2))",
+            )
+        ),
     ],
-    ids=["daemon", "kept", "cycle", "many", "dropped"],
+    ids=["many", "daemon", "kept", "cycle", "dropped"],
 )
 def test_a_process_that_is_done_exits(consume):
     code = """
@@ -301,6 +306,7 @@ def _decode_in_a_daemon(queue):
     queue.put((n_samples, [str(warning.message) for warning in caught]))
 
 
+@pytest.mark.slow
 def test_a_daemonic_process_decodes_without_a_warning():
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -382,6 +388,7 @@ def test_n_jobs_zero_is_refused():
         load_waveforms([noise(0.1)] * 2, n_jobs=0)
 
 
+@pytest.mark.slow
 def test_in_worker_processes(write):
     paths = [write(f"{i}.wav", noise(0.1, seed=i)) for i in range(4)]
     clips = as_clips(paths)
@@ -546,7 +553,7 @@ def test_loader_returns_an_object_array(seconds):
     waveforms = AudioLoader().fit_transform(X)
     assert waveforms.shape == (2,)
     assert waveforms.dtype == object
-    for waveform, expected in zip(waveforms, X):
+    for waveform, expected in zip(waveforms, X, strict=True):
         assert waveform.dtype == np.float32
         np.testing.assert_array_equal(waveform, expected)
     twice = AudioLoader().transform(waveforms)
@@ -646,6 +653,7 @@ def test_loader_passes_the_checks_of_scikit_learn():
 @pytest.mark.parametrize(
     ("folder", "n_clips"), [("fsdd/recordings", 3000), ("emodb/wav", 535)], ids=["fsdd", "emodb"]
 )
+@pytest.mark.slow
 def test_real_recordings(data_home, folder, n_clips):
     paths = sorted((data_home / folder).glob("*.wav"))
     assert len(paths) == n_clips

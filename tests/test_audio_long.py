@@ -126,7 +126,7 @@ def recording(tmp_path_factory):
     """Half a minute of words at other levels, on a constant offset, in a file."""
     words = make_speech_like(n_samples=12, random_state=0).data
     loudness = np.random.default_rng(0).uniform(0.01, 1.0, len(words))
-    waveform = np.concatenate([level * word for level, word in zip(loudness, words)])
+    waveform = np.concatenate([level * word for level, word in zip(loudness, words, strict=True)])
     path = tmp_path_factory.mktemp("long") / "recording.wav"
     soundfile.write(path, 0.02 + 0.5 * np.resize(waveform, 200_000), 16_000)
     return str(path)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from skspeech.audit import audit
-from skspeech.datasets import make_tones
+
+GOOD = {"problem": "", "key": "", "peak": 0.0, "level": -9.0, "clipped": 0.0, "duration": 1.0}
 
 
 def _kinds(findings):
@@ -23,13 +24,13 @@ def _labels(**counts):
 
 
 @pytest.fixture
-def tones():
-    return make_tones(20, n_classes=2, duration=0.2, random_state=0).data
+def clips(tones):
+    return list(tones[0][:20])
 
 
-def test_nothing_to_say(tones):
+def test_nothing_to_say(clips):
     y = _labels(low=10, high=10)
-    assert audit(tones, y, np.arange(20) % 5) == []
+    assert audit(clips, y, np.arange(20) % 5) == []
 
 
 def test_few_clips_and_uneven_classes():
@@ -103,38 +104,39 @@ def test_groups_of_one_class():
     assert audit(None, y) == []
 
 
-def test_no_groups(tones):
+def test_no_groups(clips):
     y = _labels(low=10, high=10)
-    assert _kinds(audit(tones, y)) == ["no-groups"]
-    assert _kinds(audit(tones, y, np.arange(20) % 5)) == []
+    assert _kinds(audit(clips, y)) == ["no-groups"]
+    assert _kinds(audit(clips, y, np.arange(20) % 5)) == []
 
 
-def test_the_same_sound_twice_and_under_two_labels(tones, write):
-    paths = [write(f"{i}.wav", clip) for i, clip in enumerate(tones)]
-    paths[3] = write("again.wav", tones[0])
-    paths[12] = write("wrong.wav", tones[5])
+def test_the_same_sound_twice_and_under_two_labels(clips, write):
+    paths = [write(f"{i}.wav", clip) for i, clip in enumerate(clips)]
+    paths[3] = write("again.wav", clips[0])
+    paths[12] = write("wrong.wav", clips[5])
     y = _labels(low=10, high=10)
     for X in (
         paths,
-        [tones[0] if i == 3 else tones[5] if i == 12 else t for i, t in enumerate(tones)],
+        [clips[0] if i == 3 else clips[5] if i == 12 else t for i, t in enumerate(clips)],
     ):
-        wrong, twice = audit(X, y, np.arange(20) % 5)
+        wrong, twice = audit(X, y, np.arange(20) % 5, max_seconds=60)
         assert (wrong.kind, twice.kind) == ("contradiction", "copies")
         assert sorted(wrong.clips) == [5, 12]
         assert sorted(twice.clips) == [0, 3]
-    wrong, _ = audit(paths, y, np.arange(20) % 5)
+    wrong, _ = audit(paths, y, np.arange(20) % 5, max_seconds=60)
     assert f"'{paths[5]} (low)', '{paths[12]} (high)'" in wrong.message
 
 
-def test_silent_clipped_and_unreadable_clips(tones, tmp_path):
-    tones[2] = 1e-4 * tones[2]
-    tones[4] = np.clip(20 * tones[4], -1, 1)
+def test_silent_clipped_short_and_unreadable_clips(clips, tmp_path):
+    clips[8] = clips[8][:800]
+    clips[2] = 1e-4 * clips[2]
+    clips[4] = np.clip(20 * clips[4], -1, 1)
     bad = tmp_path / "bad.wav"
     bad.write_text("no sound")
-    tones[6] = str(bad)
-    findings = audit(tones, _labels(low=10, high=10), np.arange(20) % 5)
-    assert _kinds(findings) == ["unreadable", "silent", "clipped"]
-    assert [f.clips for f in findings] == [[6], [2], [4]]
+    clips[6] = str(bad)
+    findings = audit(clips, _labels(low=10, high=10), np.arange(20) % 5, max_seconds=60)
+    assert _kinds(findings) == ["unreadable", "silent", "clipped", "short"]
+    assert [f.clips for f in findings] == [[6], [2], [4], [8]]
     assert (
         findings[0].message
         == f"1 clip can't be read: {str(bad)!r}. Repair or remove what can't be read."
@@ -142,40 +144,39 @@ def test_silent_clipped_and_unreadable_clips(tones, tmp_path):
     assert findings[1].message.startswith("1 clip is silent: 'clip 2'.")
 
 
-def test_of_many_clips_some_are_listened_to_and_that_is_said(tones):
-    silent = [np.zeros(800 + i) for i in range(20)]  # of different lengths: no copies
-    (found,) = audit(silent, _labels(low=10, high=10), np.arange(20) % 5, max_listened=8)
+def test_of_many_clips_some_are_listened_to_and_that_is_said(clips):
+    silent = [np.zeros(8000 + i) for i in range(20)]  # of different lengths: no copies
+    limits = {"max_listened": 8, "max_seconds": 60}
+    (found,) = audit(silent, _labels(low=10, high=10), np.arange(20) % 5, **limits)
     assert len(found.clips) == 8
     assert found.clips != list(range(8))  # not only those of the first class
     assert found.message.startswith("8 of the 8 clips that were listened to are silent")
 
 
-def test_it_ends_when_its_time_is_up(tones, monkeypatch):
-    from skspeech import audit as module
+def test_it_ends_when_its_time_is_up(clips, monkeypatch):
+    from skspeech import _clip_checks as module
 
     listened = []
 
     def slow(clip):
         listened.append(clip)
         time.sleep(0.3)
-        return {"problem": "", "peak": 0.0, "clipped": 0.0}
+        return GOOD
 
     monkeypatch.setattr(module, "measure", slow)
-    audit(tones, _labels(low=10, high=10), max_seconds=0.2, n_jobs=1)
+    audit(clips, _labels(low=10, high=10), max_seconds=0.4, n_jobs=1)
     assert len(listened) == 1
 
 
-def test_files_of_different_size_are_not_read(tones, write, monkeypatch):
+def test_files_of_different_size_are_not_read(clips, write, monkeypatch):
     from skspeech.audio.files import FileKeys
 
     def read(*_):
         raise AssertionError("read")
 
     monkeypatch.setattr(FileKeys, "get", read)
-    paths = [write(f"{i}.wav", np.tile(tones[i], i + 1)) for i in range(20)]
-    monkeypatch.setattr(
-        "skspeech.audit.measure", lambda clip: {"problem": "", "peak": 0, "clipped": 0}
-    )
+    paths = [write(f"{i}.wav", np.tile(clips[i], i + 1)) for i in range(20)]
+    monkeypatch.setattr("skspeech._clip_checks.measure", lambda clip: GOOD)
     assert audit(paths, _labels(low=10, high=10), np.arange(20) % 5) == []
 
 

@@ -132,6 +132,7 @@ def test_speeds_are_checked(speeds):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_other_speeds_help_to_tell_emotions(data_home):
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.model_selection import train_test_split

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss, balanced_score
+from skspeech.ensemble.scoring import balanced_accuracy
+from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss
 
 
 def test_scores_are_scikit_learns():
@@ -13,7 +14,7 @@ def test_scores_are_scikit_learns():
     codes = rng.choice(4, 60, p=[0.6, 0.2, 0.1, 0.1])
 
     expected = balanced_accuracy_score(codes, proba.argmax(axis=1))
-    assert balanced_score(codes, proba) == pytest.approx(expected)
+    assert balanced_accuracy(proba, codes) == pytest.approx(expected)
     weights = 1 / np.bincount(codes)[codes]
     expected = log_loss(codes, proba, sample_weight=weights)
     assert balanced_log_loss(codes, np.log(proba)) == pytest.approx(expected)

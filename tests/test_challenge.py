@@ -32,11 +32,13 @@ from skspeech.metrics import area_under_learning_curve
 from skspeech.time_budget import TimeBudgetClassifier
 from skspeech.transformers.speaker import SpeakerEmbedding
 
+pytestmark = pytest.mark.alone
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "autospeech"
 
 
 @pytest.fixture(scope="module")
-def tones():
+def task():
     """Three pitches: 30 clips to train on, 15 to test."""
     train = make_tones(30, n_classes=3, duration=0.25, random_state=0)
     test = make_tones(15, n_classes=3, duration=0.25, random_state=1)
@@ -44,8 +46,8 @@ def tones():
 
 
 @pytest.fixture
-def dataset(tones, tmp_path):
-    save_autospeech(tmp_path / "tones", *tones, time_budget=30)
+def dataset(task, tmp_path):
+    save_autospeech(tmp_path / "tones", *task, time_budget=30)
     return tmp_path / "tones"
 
 
@@ -63,7 +65,8 @@ def dump(path, content, protocol=4):
 def test_arrays_survive_the_restricted_unpickler(protocol, dtype, tmp_path):
     array = (np.arange(24).reshape(4, 6) % 7).astype(dtype)
     content = [array, array[:, ::2], np.asfortranarray(array), array[0, 0], array[:0]]
-    for expected, found in zip(content, load_arrays(dump(tmp_path / "a", content, protocol))):
+    arrays = load_arrays(dump(tmp_path / "a", content, protocol))
+    for expected, found in zip(content, arrays, strict=True):
         assert found.dtype == expected.dtype
         np.testing.assert_array_equal(found, expected, strict=True)
 
@@ -250,10 +253,10 @@ def test_every_truncation_of_a_pickle_is_refused(tmp_path):
 # Data folders
 
 
-def test_data_survive_a_round_trip(tones, dataset):
-    X_train, y_train, X_test, y_test = tones
+def test_data_survive_a_round_trip(task, dataset):
+    X_train, y_train, X_test, y_test = task
     data = load_autospeech(dataset)
-    for found, expected in zip(data.X_train + data.X_test, X_train + X_test):
+    for found, expected in zip(data.X_train + data.X_test, X_train + X_test, strict=True):
         np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(data.y_train, y_train)
     np.testing.assert_array_equal(data.y_test, y_test)
@@ -278,10 +281,10 @@ def test_the_layout_is_the_official_one(dataset):
     assert all(waveform.ndim == 1 for waveform in waveforms)
 
 
-def test_text_labels_and_files_can_be_saved(tones, tmp_path):
+def test_text_labels_and_files_can_be_saved(task, tmp_path):
     import soundfile
 
-    X_train, y_train, X_test, _ = tones
+    X_train, y_train, X_test, _ = task
     paths = []
     for i, waveform in enumerate(X_train[:6]):
         paths.append(str(tmp_path / f"{i}.wav"))
@@ -295,10 +298,10 @@ def test_text_labels_and_files_can_be_saved(tones, tmp_path):
     assert [len(waveform) for waveform in data.X_train] == [4000] * 6  # at 16 kHz
 
 
-def test_nothing_is_overwritten_unasked(tones, dataset):
-    X_train, y_train, X_test, _ = tones
+def test_nothing_is_overwritten_unasked(task, dataset):
+    X_train, y_train, X_test, _ = task
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        save_autospeech(dataset, *tones)
+        save_autospeech(dataset, *task)
     save_autospeech(dataset, X_train, y_train, X_test, overwrite=True)
     assert load_autospeech(dataset).y_test is None  # the old solution is gone with the old data
 
@@ -311,18 +314,18 @@ def test_nothing_is_overwritten_unasked(tones, dataset):
         ((None, None, [7] * 15), r"labels that do not occur in y_train: \[7\]"),
     ],
 )
-def test_what_does_not_fit_together_is_not_saved(arguments, message, tones, tmp_path):
+def test_what_does_not_fit_together_is_not_saved(arguments, message, task, tmp_path):
     y_train, X_test, y_test = [
         given if given is not None else default
-        for given, default in zip([*arguments, None, None][:3], tones[1:])
+        for given, default in zip([*arguments, None, None][:3], task[1:], strict=True)
     ]
     with pytest.raises(ValueError, match=message):
-        save_autospeech(tmp_path, tones[0], y_train, X_test, y_test)
+        save_autospeech(tmp_path, task[0], y_train, X_test, y_test)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_official_files_with_other_names_and_types_load(tones, tmp_path):
-    X_train, y_train, X_test, _ = tones
+def test_official_files_with_other_names_and_types_load(task, tmp_path):
+    X_train, y_train, X_test, _ = task
     folder = tmp_path / "adult.data"
     folder.mkdir()
     dump(folder / "train.pkl", [np.round(x * 32767).astype("i2") for x in X_train])
@@ -432,6 +435,7 @@ class Anytime(ClassifierMixin, BaseEstimator):
 @pytest.fixture
 def make_model(monkeypatch):
     monkeypatch.setattr(Anytime, "made", [])
+    before = set(threading.enumerate())  # other tests leave threads that hang on purpose
 
     def make(class_num=3, time_budget=60, **params):
         metadata = {"class_num": class_num, "time_budget": time_budget}
@@ -439,14 +443,14 @@ def make_model(monkeypatch):
 
     yield make
     deadline = time.monotonic() + 10
-    while any(thread.name.startswith("skspeech") for thread in threading.enumerate()):
+    while any(t.name.startswith("skspeech") for t in set(threading.enumerate()) - before):
         assert time.monotonic() < deadline, "a thread was left behind"
         time.sleep(0.01)
 
 
-def run_protocol(model, tones, remaining=60.0, max_rounds=50):
+def run_protocol(model, task, remaining=60.0, max_rounds=50):
     """Train and test in turns as the official program does; return times and predictions."""
-    X_train, y_train, X_test, _ = tones
+    X_train, y_train, X_test, _ = task
     start, times, predictions = time.monotonic(), [], []
     while not model.done_training and len(times) < max_rounds:
         left = remaining - (time.monotonic() - start)
@@ -457,23 +461,21 @@ def run_protocol(model, tones, remaining=60.0, max_rounds=50):
     return times, predictions
 
 
-def test_each_round_waits_for_a_better_snapshot_and_tests_it(make_model, tones):
+def test_each_round_waits_for_a_better_snapshot_and_tests_it(make_model, task):
     model = make_model(delays=(0.1, 0.5, 0.5))
-    times, predictions = run_protocol(model, tones)
+    times, predictions = run_protocol(model, task)
     assert model.done_training
     assert len(predictions) in (3, 4)  # the last may be asked for once more
     assert times[0] < 0.5
     assert all(proba.shape == (15, 3) for proba in predictions)
-    assert balanced_accuracy_score(tones[3], predictions[-1].argmax(axis=1)) > 0.9
+    assert balanced_accuracy_score(task[3], predictions[-1].argmax(axis=1)) > 0.9
     [classifier] = Anytime.made
     assert [snapshot.n_predictions for snapshot in classifier.snapshots] == [1, 1, 1]
     assert classifier.closed
 
 
-def test_the_first_test_is_not_disturbed_and_then_work_goes_on_while_nobody_calls(
-    make_model, tones
-):
-    X_train, y_train, X_test, _ = tones
+def test_the_first_test_is_not_disturbed_and_then_work_goes_on_while_nobody_calls(make_model, task):
+    X_train, y_train, X_test, _ = task
     model = make_model(delays=(0.0, 0.2, 0.2))
     model.train((X_train, one_hot(y_train, 3)), 60)
     time.sleep(1.5)
@@ -486,42 +488,44 @@ def test_the_first_test_is_not_disturbed_and_then_work_goes_on_while_nobody_call
     assert [s.n_predictions for s in Anytime.made[0].snapshots] == [1, 0, 1]
 
 
-def test_work_goes_on_in_the_end_though_nobody_tests(make_model, tones):
-    X_train, y_train, _, _ = tones
+@pytest.mark.slow
+def test_work_goes_on_in_the_end_though_nobody_tests(make_model, task):
+    X_train, y_train, _, _ = task
     model = make_model(delays=(0.0, 0.1))
     model.train((X_train, one_hot(y_train, 3)), 12)
     time.sleep(2.5)
     assert len(Anytime.made[0].snapshots) == 2
 
 
-def test_the_fit_gets_most_of_the_time_and_some_is_left_to_test(make_model, tones):
-    run_protocol(make_model(), tones, remaining=40.0)
+def test_the_fit_gets_most_of_the_time_and_some_is_left_to_test(make_model, task):
+    run_protocol(make_model(), task, remaining=40.0)
     assert 36 < Anytime.made[0].time_budget < 39.5
 
 
-def test_without_a_remaining_time_the_metadata_count(make_model, tones):
-    X_train, y_train, X_test, _ = tones
+def test_without_a_remaining_time_the_metadata_count(make_model, task):
+    X_train, y_train, X_test, _ = task
     model = make_model(time_budget=20)
     model.train((X_train, y_train))  # labels need not be one-hot
     assert 18 < Anytime.made[0].time_budget < 20
     assert model.test(X_test).shape == (15, 3)
 
 
-def test_training_ends_in_time_for_a_last_test(make_model, tones):
+def test_training_ends_in_time_for_a_last_test(make_model, task):
     model = make_model(delays=(0.0, 4.0), predict_delay=0.3)
-    times, _ = run_protocol(model, tones, remaining=2.5)
+    times, _ = run_protocol(model, task, remaining=2.5)
     assert model.done_training
     assert times[-1] < 2.5
 
 
-def test_tests_take_half_of_the_time_at_most(make_model, tones):
+@pytest.mark.slow
+def test_tests_take_half_of_the_time_at_most(make_model, task):
     model = make_model(delays=[0.0] + [0.05] * 30, predict_delay=0.4)
-    times, _ = run_protocol(model, tones)
+    times, _ = run_protocol(model, task)
     assert len(times) < 8
 
 
-def test_repeated_tests_predict_once(make_model, tones):
-    X_train, y_train, X_test, _ = tones
+def test_repeated_tests_predict_once(make_model, task):
+    X_train, y_train, X_test, _ = task
     model = make_model()
     model.train((X_train, y_train), 60)
     first = model.test(X_test, 60)
@@ -532,8 +536,8 @@ def test_repeated_tests_predict_once(make_model, tones):
     assert model.test(X_test[:4], 60).shape == (4, 3)
 
 
-def test_classes_that_training_lacks_get_a_column(make_model, tones):
-    X_train, y_train, X_test, y_test = tones
+def test_classes_that_training_lacks_get_a_column(make_model, task):
+    X_train, y_train, X_test, y_test = task
     model = make_model(class_num=6)
     model.train((X_train, one_hot(2 * y_train, 6)), 60)
     proba = model.test(X_test, 60)
@@ -542,16 +546,16 @@ def test_classes_that_training_lacks_get_a_column(make_model, tones):
     assert balanced_accuracy_score(2 * y_test, proba.argmax(axis=1)) > 0.9
 
 
-def test_a_failing_prediction_repeats_the_last_good_answer(make_model, tones, caplog):
+def test_a_failing_prediction_repeats_the_last_good_answer(make_model, task, caplog):
     model = make_model(delays=(0.0, 0.3, 0.3), faults=(None, RuntimeError("no luck"), None))
-    _, predictions = run_protocol(model, tones)
+    _, predictions = run_protocol(model, task)
     np.testing.assert_array_equal(predictions[1], predictions[0])
     assert "no luck" in caplog.text
     assert len(predictions) in (3, 4)
 
 
-def test_a_prediction_that_takes_too_long_repeats_the_last_good_answer(make_model, tones, caplog):
-    X_train, y_train, X_test, _ = tones
+def test_a_prediction_that_takes_too_long_repeats_the_last_good_answer(make_model, task, caplog):
+    X_train, y_train, X_test, _ = task
     model = make_model(delays=(0.0, 0.3))
     model.train((X_train, y_train), 60)
     first = model.test(X_test, 60)
@@ -564,8 +568,8 @@ def test_a_prediction_that_takes_too_long_repeats_the_last_good_answer(make_mode
 
 
 @pytest.mark.parametrize("delays", [(RuntimeError("broken"),), ()])
-def test_without_any_model_the_prior_answers(delays, make_model, tones, caplog):
-    X_train, _, X_test, _ = tones
+def test_without_any_model_the_prior_answers(delays, make_model, task, caplog):
+    X_train, _, X_test, _ = task
     y_train = np.array([0] * 20 + [1] * 10)
     model = make_model(delays=delays)
     model.train((X_train, one_hot(y_train, 3)), 60)
@@ -575,27 +579,27 @@ def test_without_any_model_the_prior_answers(delays, make_model, tones, caplog):
     assert ("broken" in caplog.text) == bool(delays)
 
 
-def test_a_fit_that_breaks_leaves_its_last_snapshot(make_model, tones, caplog):
+def test_a_fit_that_breaks_leaves_its_last_snapshot(make_model, task, caplog):
     model = make_model(delays=(0.0, RuntimeError("broken later")))
-    _, predictions = run_protocol(model, tones)
-    assert balanced_accuracy_score(tones[3], predictions[-1].argmax(axis=1)) > 0.9
+    _, predictions = run_protocol(model, task)
+    assert balanced_accuracy_score(task[3], predictions[-1].argmax(axis=1)) > 0.9
     assert "broken later" in caplog.text
 
 
-def test_testing_before_training_gives_equal_chances(make_model, tones):
-    np.testing.assert_allclose(make_model().test(tones[2], 60), np.full((15, 3), 1 / 3))
+def test_testing_before_training_gives_equal_chances(make_model, task):
+    np.testing.assert_allclose(make_model().test(task[2], 60), np.full((15, 3), 1 / 3))
 
 
 @pytest.mark.parametrize("X_test", [[np.zeros((2, 2))], ["nowhere.wav"], [None]])
-def test_unusable_test_clips_get_the_prior(X_test, make_model, tones, caplog):
+def test_unusable_test_clips_get_the_prior(X_test, make_model, task, caplog):
     model = make_model()
-    model.train(tones[:2], 60)
+    model.train(task[:2], 60)
     assert model.test(X_test, 60).shape == (1, 3)
     assert caplog.records
 
 
-def test_empty_and_broken_clips_are_mended(make_model, tones, caplog):
-    X_train, y_train, X_test, _ = tones
+def test_empty_and_broken_clips_are_mended(make_model, task, caplog):
+    X_train, y_train, X_test, _ = task
     broken = X_train[0].copy()
     broken[::2] = np.nan
     given = [broken, np.zeros(0), *X_train[2:]]
@@ -608,11 +612,11 @@ def test_empty_and_broken_clips_are_mended(make_model, tones, caplog):
     assert len(given[1]) == 0
 
 
-def test_bad_metadata_and_labels_are_named(make_model, tones):
+def test_bad_metadata_and_labels_are_named(make_model, task):
     with pytest.raises(ValueError, match="must have 'class_num'"):
         Model({}, classifier=Anytime())
     with pytest.raises(ValueError, match=r"labels from 0 to 2, but metadata\['class_num'\] is 2"):
-        make_model(class_num=2).train(tones[:2], 60)
+        make_model(class_num=2).train(task[:2], 60)
 
 
 class Spectra(TransformerMixin, BaseEstimator):
@@ -633,19 +637,19 @@ class Spectra(TransformerMixin, BaseEstimator):
         return tags
 
 
-def test_the_model_drives_a_time_budget_classifier(tones):
+def test_the_model_drives_a_time_budget_classifier(task):
     candidates = [
         ("quick", make_pipeline(Spectra(), LogisticRegression(C=1e-4))),
         ("better", make_pipeline(Spectra(), LogisticRegression())),
     ]
     classifier = TimeBudgetClassifier(candidates, random_state=0)
     model = Model({"class_num": 3, "time_budget": 30}, classifier=classifier)
-    times, predictions = run_protocol(model, tones, remaining=30)
+    times, predictions = run_protocol(model, task, remaining=30)
     assert model.done_training
     assert times[-1] < 30
     for proba in predictions:
         np.testing.assert_allclose(proba.sum(axis=1), 1)
-    assert balanced_accuracy_score(tones[3], predictions[-1].argmax(axis=1)) > 0.9
+    assert balanced_accuracy_score(task[3], predictions[-1].argmax(axis=1)) > 0.9
 
 
 class AnytimeSpeaker(Anytime):
@@ -658,7 +662,7 @@ class AnytimeSpeaker(Anytime):
 
 
 @pytest.mark.network
-def test_later_tests_of_the_same_clips_embed_nothing(monkeypatch, tones):
+def test_later_tests_of_the_same_clips_embed_nothing(monkeypatch, task):
     embedded = []
     embed = SpeakerEmbedding._embed_waveforms
 
@@ -669,7 +673,7 @@ def test_later_tests_of_the_same_clips_embed_nothing(monkeypatch, tones):
     monkeypatch.setattr(SpeakerEmbedding, "_embed_waveforms", count)
     monkeypatch.setattr(AnytimeSpeaker, "resume", threading.Event(), raising=False)
     cache.clear()
-    X_train, y_train, X_test, _ = tones
+    X_train, y_train, X_test, _ = task
     model = Model({"class_num": 3}, classifier=AnytimeSpeaker())
     model.train((X_train, y_train), 60)
     first = model.test(X_test, 60)
@@ -682,6 +686,7 @@ def test_later_tests_of_the_same_clips_embed_nothing(monkeypatch, tones):
 
 
 @pytest.mark.network
+@pytest.mark.slow
 def test_making_the_model_loads_what_the_first_answer_needs():
     # In a process of its own: in this one, other tests have loaded the networks.
     code = """
@@ -741,7 +746,7 @@ def local_test(dataset, code_dir, tmp_path, **options):
     )
 
 
-def test_a_local_test_scores_each_answer(dataset, tones, tmp_path):
+def test_a_local_test_scores_each_answer(dataset, task, tmp_path):
     result = local_test(dataset, write_model(tmp_path / "code", TRIVIAL), tmp_path)
     assert result.success
     np.testing.assert_allclose(result.scores, [2 / 3, 1, 1])
@@ -752,7 +757,7 @@ def test_a_local_test_scores_each_answer(dataset, tones, tmp_path):
     out, score = tmp_path / "out", tmp_path / "score"
     names = {path.name for path in out.iterdir()}
     assert names == {"start.txt", "end.txt", *(f"train.predict_{i}" for i in range(3))}
-    assert (out / "train.predict_2").read_text() == "".join(f"{y}\n" for y in tones[3])
+    assert (out / "train.predict_2").read_text() == "".join(f"{y}\n" for y in task[3])
     assert "ingestion_success: 1" in (out / "end.txt").read_text()
     assert (score / "scores.txt").read_text().startswith(f"score: {result.alc}\nDuration: ")
     saved = json.loads((score / "learning-curve-train.json").read_text())
@@ -761,6 +766,7 @@ def test_a_local_test_scores_each_answer(dataset, tones, tmp_path):
     assert result.figure.read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_threads_that_a_model_leaves_behind_do_no_harm(dataset, tmp_path):
     lingering = "import threading\nthreading.Thread(target=time.sleep, args=(3600,)).start()"
     code_dir = write_model(tmp_path / "code", TRIVIAL, head=lingering)
@@ -769,6 +775,7 @@ def test_threads_that_a_model_leaves_behind_do_no_harm(dataset, tmp_path):
     assert result.scores[-1] == 1
 
 
+@pytest.mark.slow
 def test_the_command_line_is_the_challenge_s(dataset, tmp_path):
     code = write_model(tmp_path / "code", TRIVIAL)
     done = subprocess.run(
@@ -797,6 +804,7 @@ def test_mistakes_on_the_command_line_are_told(dataset, tmp_path, capsys):
     assert "There is no *.solution" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_earlier_answers_are_removed_and_other_files_are_not(dataset, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -822,6 +830,7 @@ def test(self, X, remaining_time_budget=None):
 """
 
 
+@pytest.mark.slow
 def test_a_model_that_goes_on_for_ever_is_interrupted(dataset, tmp_path):
     body = ENDLESS + "\ndef dawdle(self):\n    time.sleep(60)\n"
     start = time.monotonic()
@@ -833,6 +842,7 @@ def test_a_model_that_goes_on_for_ever_is_interrupted(dataset, tmp_path):
     assert result.time_budget == 2
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_interrupted_is_killed_with_its_children(
     dataset, tmp_path, monkeypatch, capfd
 ):
@@ -869,6 +879,7 @@ def dawdle(self):
         (("def pitch", "def patch"), 0, "AttributeError"),
     ],
 )
+@pytest.mark.slow
 def test_what_a_failing_model_answered_is_scored(
     change, n_answers, message, dataset, tmp_path, capfd
 ):
@@ -882,6 +893,7 @@ def test_what_a_failing_model_answered_is_scored(
 
 
 @pytest.mark.network
+@pytest.mark.slow
 def test_the_example_submission_runs_by_the_protocol(dataset, tmp_path):
     start = time.monotonic()
     result = local_test(dataset, EXAMPLE, tmp_path, time_budget=15)
@@ -891,6 +903,7 @@ def test_the_example_submission_runs_by_the_protocol(dataset, tmp_path):
     assert time.monotonic() - start < 15 + result.init_duration + 30
 
 
+@pytest.mark.slow
 def test_returning_none_ends_the_test(dataset, tmp_path):
     body = TRIVIAL.replace("return scores", "return None if self.round == 2 else scores")
     result = local_test(dataset, write_model(tmp_path / "code", body), tmp_path)
@@ -898,6 +911,7 @@ def test_returning_none_ends_the_test(dataset, tmp_path):
     assert len(result.scores) == 1
 
 
+@pytest.mark.slow
 def test_initialising_is_off_the_clock_but_limited(dataset, tmp_path):
     slow = write_model(tmp_path / "slow", TRIVIAL, head="time.sleep(1.5)")
     result = local_test(dataset, slow, tmp_path)
@@ -912,6 +926,7 @@ def test_initialising_is_off_the_clock_but_limited(dataset, tmp_path):
     assert result.alc == 0
 
 
+@pytest.mark.slow
 def test_a_local_test_without_matplotlib_draws_nothing(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code = write_model(tmp_path / "code", TRIVIAL)

@@ -29,13 +29,6 @@ def spectrograms(*lengths, n_mels=4):
 
 
 @pytest.fixture(scope="module")
-def tones():
-    """24 clips of three tones."""
-    bunch = make_tones(n_samples=24, n_classes=3, duration=0.4, random_state=0)
-    return bunch.data, np.array(["low", "middle", "high"])[bunch.target]
-
-
-@pytest.fixture(scope="module")
 def fitted(tones):
     return MixupCNNClassifier(**QUICK).fit(*tones)
 
@@ -202,7 +195,10 @@ def test_learns_tones(tones):
 
 
 @pytest.mark.parametrize("head", ["bands", "pooled", "flatten"])
-@pytest.mark.parametrize(("stem", "batch_norm"), [(True, "before"), (False, "after")])
+@pytest.mark.parametrize(
+    ("stem", "batch_norm"),
+    [(True, "before"), pytest.param(False, "after", marks=pytest.mark.slow)],
+)
 def test_every_architecture_works(head, stem, batch_norm, tones):
     clf = MixupCNNClassifier(**QUICK, head=head, stem=stem, batch_norm=batch_norm).fit(*tones)
 
@@ -210,6 +206,7 @@ def test_every_architecture_works(head, stem, batch_norm, tones):
     assert clf.weights_ is not None
 
 
+@pytest.mark.slow
 def test_settings_of_2019(tones):
     clf = MixupCNNClassifier(
         hop_length=512, normalization="clips", crop_frames=64, n_crops=10, n_filters=(8,) * 5,
@@ -223,6 +220,7 @@ def test_settings_of_2019(tones):
     assert clf.score(*tones) > 0.5
 
 
+@pytest.mark.slow
 def test_crops_are_as_long_as_most_clips():
     long = [np.random.default_rng(i).normal(size=4 * 16_000) for i in range(4)]
     short = [x[:9600] for x in long]
@@ -253,6 +251,7 @@ def test_nothing_but_silence(normalization):
     assert np.isfinite(clf.predict_proba(X)).all()
 
 
+@pytest.mark.slow
 def test_many_classes_of_one_or_two_clips():
     bunch = make_tones(n_samples=40, n_classes=40, duration=0.2, random_state=0)
     y = np.minimum(np.arange(40), 19)
@@ -397,6 +396,7 @@ def test_no_time_still_gives_a_classifier(tones):
     assert clf.score(*tones) > 0.9
 
 
+@pytest.mark.slow
 def test_a_pickle_needs_no_tensorflow(fitted, tones, tmp_path):
     path = tmp_path / "clf.pkl"
     path.write_bytes(pickle.dumps((fitted, tones[0], fitted.predict_proba(tones[0]))))
@@ -436,6 +436,7 @@ def test_unfitted(tones):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_beats_its_start_on_spoken_digits(data_home):
     bunch = fetch_fsdd(task="digit", data_home=data_home)
     unseen = np.isin(bunch.groups, ["theo"])

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import os
+import re
 import shutil
 import tarfile
 import threading
@@ -16,7 +17,7 @@ import soundfile
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_score
 
-from skspeech import _download, datasets
+from skspeech import _download
 from skspeech.datasets import (
     fetch_emodb,
     fetch_fsdd,
@@ -25,6 +26,7 @@ from skspeech.datasets import (
     load_audio_folder,
     make_speech_like,
     make_tones,
+    recordings,
 )
 
 
@@ -99,9 +101,19 @@ def test_folder_that_is_none(tmp_path):
 
 
 def test_folder_without_classes(tmp_path):
-    _write(tmp_path, "1.wav")
-    with pytest.raises(ValueError, match="has no sub-folders"):
+    with pytest.raises(ValueError, match=r"has no sub-folders\. Put"):
         load_audio_folder(tmp_path)
+
+
+def test_the_folder_of_one_class(tmp_path):
+    _write(tmp_path, "happy/1.wav")
+    one_class = tmp_path / "happy"
+    above = re.escape(str(tmp_path))
+    with pytest.raises(ValueError, match=f"has no sub-folders.*give the folder above, '{above}'"):
+        load_audio_folder(one_class)
+    (one_class / "notes").mkdir()
+    with pytest.raises(ValueError, match=f"No audio files in 'notes'.*folder above, '{above}'"):
+        load_audio_folder(one_class)
 
 
 def test_folders_that_are_no_classes(tmp_path):
@@ -114,6 +126,18 @@ def test_folders_that_are_no_classes(tmp_path):
     assert bunch.data == [str(tmp_path / "a" / "1.wav")]
     assert bunch.target_names == ["a"]
     assert bunch.groups is None
+
+
+def test_recordings_of_no_class_are_told(tmp_path):
+    _write(tmp_path, "a/1.wav", "loose.wav", "._loose.wav", ".hidden.wav")
+    (tmp_path / "notes.txt").write_text("no audio")
+    (tmp_path / "b.wav").mkdir()
+    _write(tmp_path, "b.wav/1.wav")
+    with pytest.warns(UserWarning, match=r"have no class: 'loose\.wav'\. Move them"):
+        bunch = load_audio_folder(tmp_path)
+    assert bunch.target_names == ["a", "b.wav"]
+    assert [Path(clip).name for clip in bunch.data] == ["1.wav", "1.wav"]
+    load_audio_folder(tmp_path, categories=["a"])  # who chooses need not be told
 
 
 def test_no_class_has_clips_or_a_wanted_one_has_none(tmp_path):
@@ -152,7 +176,7 @@ def test_fsdd(data_home):
     assert np.bincount(bunch.target).tolist() == [300] * 10
     assert set(bunch.groups) == {"george", "jackson", "lucas", "nicolas", "theo", "yweweler"}
     assert sorted(set(bunch.take)) == list(range(50))
-    for path, digit, speaker in zip(bunch.data, bunch.target, bunch.groups):
+    for path, digit, speaker in zip(bunch.data, bunch.target, bunch.groups, strict=True):
         assert Path(path).name.startswith(f"{digit}_{speaker}_")
     assert "CC" in bunch.DESCR or "Creative Commons" in bunch.DESCR
 
@@ -169,7 +193,7 @@ def test_fsdd_speakers(data_home, monkeypatch):
 @pytest.mark.data
 def test_emodb(data_home):
     bunch = fetch_emodb(data_home=data_home, download_if_missing=False)
-    counts = dict(zip(bunch.target_names, np.bincount(bunch.target).tolist()))
+    counts = dict(zip(bunch.target_names, np.bincount(bunch.target).tolist(), strict=True))
     # The numbers that its authors publish.
     assert counts == {
         "anger": 127,
@@ -273,7 +297,7 @@ def server(monkeypatch):
         thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         monkeypatch.setattr(
-            datasets, "_FSDD_URL", f"http://127.0.0.1:{httpd.server_port}/digits.archive"
+            recordings, "_FSDD_URL", f"http://127.0.0.1:{httpd.server_port}/digits.archive"
         )
         yield served
         httpd.shutdown()
@@ -427,6 +451,7 @@ def test_voice_prompts_in_other_languages(languages):
 
 
 @pytest.mark.network
+@pytest.mark.slow
 def test_voice_prompts(tmp_path):
     if shutil.which("apt-get") is None:
         pytest.skip("needs apt-get")
@@ -460,8 +485,8 @@ def test_made_clips(make):
         assert 0.05 < np.abs(waveform).max() <= 1 or make is make_tones
     assert bunch.DESCR
     same, other = make(20, n_classes=3, random_state=0), make(20, n_classes=3, random_state=1)
-    assert all(np.array_equal(a, b) for a, b in zip(bunch.data, same.data))
-    assert not any(np.array_equal(a, b) for a, b in zip(bunch.data, other.data))
+    assert all(np.array_equal(a, b) for a, b in zip(bunch.data, same.data, strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(bunch.data, other.data, strict=True))
     data, target = make(20, n_classes=3, random_state=0, return_X_y=True)
     assert np.array_equal(data[0], bunch.data[0])
     assert np.array_equal(target, bunch.target)
@@ -485,7 +510,7 @@ def test_made_clips_have_the_rate_and_length_asked_for(sampling_rate):
 
 def test_tones_have_the_pitch_that_their_class_says():
     bunch = make_tones(40, n_classes=8, noise=0.05, random_state=0)
-    for waveform, label in zip(bunch.data, bunch.target):
+    for waveform, label in zip(bunch.data, bunch.target, strict=True):
         pitch = float(bunch.target_names[label].split()[0])
         strongest = np.argmax(np.abs(np.fft.rfft(waveform)))  # in Hz: the clip lasts a second
         assert abs(12 * np.log2(strongest / pitch)) < 0.5
@@ -499,10 +524,13 @@ def _spectral_shape(waveform):
     return np.concatenate([cepstrum.mean(axis=1), cepstrum.std(axis=1)])
 
 
+@pytest.mark.slow
 def test_speech_like_words_are_separable_but_not_trivial():
     bunch = make_speech_like(240, n_classes=6, n_speakers=8, random_state=0)
     assert len(set(bunch.groups)) == 8
-    assert len(set(zip(bunch.target, bunch.groups))) == 48  # every word by every speaker
+    assert (
+        len(set(zip(bunch.target, bunch.groups, strict=True))) == 48
+    )  # every word by every speaker
     features = np.array([_spectral_shape(waveform) for waveform in bunch.data])
     features = (features - features.mean(axis=0)) / features.std(axis=0)
     scores = cross_val_score(

@@ -116,7 +116,7 @@ def test_single_precision_stays_and_agrees():
         ({"shrinkage": 1.5}, "'shrinkage' parameter"),
         ({"priors": "flat"}, "'priors' parameter"),
         ({"calibrate": 1}, "'calibrate' parameter"),
-        ({"calibrate": True}, "calibrate=True is not accepted"),
+        ({"calibrate": True}, "'calibrate' parameter"),
     ],
 )
 def test_parameters_are_checked(params, message):

@@ -73,6 +73,7 @@ PROMISES = {
 
 @pytest.mark.network
 @pytest.mark.parametrize("script", sorted(PROMISES))
+@pytest.mark.slow
 def test_example_keeps_its_promises(script, tmp_path):
     if script == "dask_cluster.py":
         pytest.importorskip("distributed", reason="needs skspeech[distributed]")
@@ -85,6 +86,7 @@ def test_example_keeps_its_promises(script, tmp_path):
 
 
 @pytest.mark.network
+@pytest.mark.slow
 def test_quick_start_without_recordings():
     printed = _run("quick_start.py", "--data", "speech-like", "--n-clips", "96")
     scores = _scores(printed)
@@ -99,6 +101,7 @@ def test_quick_start_without_recordings():
 
 @pytest.mark.data
 @pytest.mark.network
+@pytest.mark.slow
 def test_quick_start_on_spoken_digits(data_home):
     printed = _run("quick_start.py", "--n-clips", "150", SKSPEECH_DATA=str(data_home))
     assert "Spoken digits" in printed
@@ -106,9 +109,12 @@ def test_quick_start_on_spoken_digits(data_home):
 
 
 @pytest.mark.network
+@pytest.mark.slow
 def test_readme_runs_from_top_to_bottom(tmp_path):
     clips = make_speech_like(48, n_classes=4, n_speakers=4, random_state=0)
-    for i, (waveform, label, speaker) in enumerate(zip(clips.data, clips.target, clips.groups)):
+    for i, (waveform, label, speaker) in enumerate(
+        zip(clips.data, clips.target, clips.groups, strict=True)
+    ):
         folder = tmp_path / "my_clips" / clips.target_names[label] / speaker
         folder.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / f"{i}.wav", waveform, 16_000)
@@ -126,6 +132,7 @@ def test_readme_runs_from_top_to_bottom(tmp_path):
     assert printed[-1] == f"['{said}']"
 
 
+@pytest.mark.slow
 def test_bring_your_own_extractor(tmp_path):
     figure = tmp_path / "rhythm.png"
     printed = _run("plot_bring_your_own_extractor.py", "--figure", str(figure))

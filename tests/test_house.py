@@ -13,12 +13,13 @@ PACKAGE = Path(skspeech.__file__).parent
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"challenge", "report"},
+    {"challenge", "report", "timelines"},
+    {"inspection"},
     {"persistence", "plotting"},
-    {"candidates", "selection", "utils"},
+    {"candidates", "selection", "unknown", "utils"},
     {"time_budget"},
-    {"audit", "datasets", "ensemble", "estimators", "metrics"},
-    {"transformers"},
+    {"audit", "datasets", "estimators", "metrics"},
+    {"ensemble", "transformers"},
     {"cache", "weights"},
     {"networks"},  # of transformers: pure computation
     {"audio"},
@@ -26,11 +27,10 @@ FLOORS = [
     {"skspeech"},  # the package itself, which loads names when they are first used
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-# Helpers that belong to a room above.
+# Helpers that stand on the floor of a room above, since they know of clips.
 HELPERS_OF = {
-    "_heard": "persistence",
-    "_report_checks": "report",
-    "_report_drawings": "report",
+    "_heard": "audit",
+    "_clip_checks": "audit",
     "_budget_tasks": "time_budget",
 }
 # One door opens by itself: the method `report` of every ensemble.

@@ -86,7 +86,7 @@ def original(tmp_path_factory):
 
 def assert_agrees(original, waveforms):
     embeddings = KeywordEmbedding(level=None, memory=False).embed(waveforms)
-    for waveform, embedding in zip(waveforms, embeddings):
+    for waveform, embedding in zip(waveforms, embeddings, strict=True):
         expected = original(waveform)
         assert embedding.shape == expected.shape
         assert np.abs(embedding - expected).max() < 1e-4 * np.abs(expected).max()
@@ -157,14 +157,14 @@ def test_features_have_names_and_are_finite(weights, clips):
 def test_pooled_features_are_those_of_the_windows(weights, clips):
     extractor = KeywordEmbedding(pooling=("max", "mean", "std", "last"))
     windows = extractor.embed(clips)
-    for row, block in zip(extractor.transform(clips), windows):
+    for row, block in zip(extractor.transform(clips), windows, strict=True):
         expected = [block.max(axis=0), block.mean(axis=0), block.std(axis=0), block[-1]]
         assert_allclose(row, np.concatenate(expected), rtol=1e-3, atol=1e-3)
 
 
 def test_windows_are_centred_on_the_clip_every_80_ms(weights, clips):
     embeddings, centres = KeywordEmbedding(level=None).embed(clips, return_timestamps=True)
-    for clip, embedding, centre in zip(clips, embeddings, centres):
+    for clip, embedding, centre in zip(clips, embeddings, centres, strict=True):
         assert_allclose(centre, 0.08 * np.arange(len(embedding)), atol=1e-9)
         end = len(clip) / SAMPLING_RATE
         assert end - 0.08 < centre[-1] <= end
@@ -176,7 +176,7 @@ def test_neighbours_runs_and_batches_do_not_matter(weights, clips, batch_size, m
     assert len(expected[-1]) > keyword._MAX_RUN
     monkeypatch.setattr(keyword, "_MAX_RUN", 5)
     embeddings = KeywordEmbedding(level=None, memory=False, batch_size=batch_size).embed(clips)
-    for embedding, alone in zip(embeddings, expected):
+    for embedding, alone in zip(embeddings, expected, strict=True):
         assert_allclose(embedding, alone, atol=1e-4 * np.abs(alone).max())
 
 

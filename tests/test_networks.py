@@ -214,6 +214,7 @@ def assert_close_to_scale(actual, expected, tolerance=1e-4):
 @pytest.mark.network
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("model", MUSIC_NETWORKS)
+@pytest.mark.slow
 def test_music_networks_agree_with_the_original_graphs(model, original):
     inputs, activations = original
     network = pretrained(*MUSIC_NETWORKS[model])

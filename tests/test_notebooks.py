@@ -31,6 +31,7 @@ def test_there_are_notebooks():
 
 @pytest.mark.network
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_notebook_runs(path, monkeypatch):
     pytest.importorskip("nbclient", reason="needs skspeech[docs]")
     pytest.importorskip("ipykernel", reason="needs skspeech[docs]")

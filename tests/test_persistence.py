@@ -41,25 +41,22 @@ from skspeech import (
     SpeakerEmbeddingClassifier,
     TimeBudgetClassifier,
 )
-from skspeech._heard import was_trained_on
+from skspeech._heard import heard, known_groups
+from skspeech._objects import objects_in
 from skspeech._pickled import PickledClassifier
 from skspeech.datasets import make_speech_like
 from skspeech.persistence import (
     ModelFileError,
     ModelVersionWarning,
-    keras_from_bytes,
-    keras_to_bytes,
     load,
-    objects_in,
     read_metadata,
     save,
-    tensors_from_bytes,
-    tensors_to_bytes,
 )
 from skspeech.utils import all_estimators
 
 X, _codes = load_iris(return_X_y=True)
 y = np.array(["setosa", "versicolor", "virginica"])[_codes]
+pytestmark = pytest.mark.usefixtures("no_repeats")
 
 
 def _members():
@@ -90,18 +87,19 @@ def path(tmp_path):
     return tmp_path / "model.skspeech"
 
 
-def _predict_in_a_fresh_process(path, X, tmp_path):
-    """Probabilities of the loaded model, in a process that has never seen it; warnings fail."""
+def _predict_in_a_fresh_process(paths, X, tmp_path):
+    """Probabilities of the loaded models, in a process that never saw them; warnings fail."""
     joblib.dump(X, tmp_path / "X.joblib")
     code = (
         "import sys, warnings, joblib, numpy as np; warnings.simplefilter('error', UserWarning)\n"
         "import skspeech\n"
-        "model = skspeech.load(sys.argv[1])\n"
-        "np.save(sys.argv[3], model.predict_proba(joblib.load(sys.argv[2])))\n"
+        "X = joblib.load(sys.argv[1])\n"
+        "probas = [skspeech.load(path).predict_proba(X) for path in sys.argv[3:]]\n"
+        "joblib.dump(probas, sys.argv[2])\n"
     )
-    arguments = [str(path), str(tmp_path / "X.joblib"), str(tmp_path / "proba.npy")]
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
-    return np.load(tmp_path / "proba.npy")
+    arguments = [tmp_path / "X.joblib", tmp_path / "probas.joblib", *paths]
+    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True)
+    return joblib.load(tmp_path / "probas.joblib")
 
 
 # -- The round trip --------------------------------------------------------------------------------
@@ -140,15 +138,26 @@ def test_a_model_file_knows_the_training_clips(name, path):
     model = make_pipeline(StandardScaler(), LogisticRegression())
     if name == "time budget":
         model = TimeBudgetClassifier(_members(), time_budget=10)
-    save(model.fit(X, y), path, training_clips=clips[:2])
-    assert not was_trained_on(model, clips).any()  # the file says it, and the model is as it was
+    groups = ["ann", "ann", "ann", "bob"]
+    save(model.fit(X, y), path, training_clips=clips[:2], training_groups=groups[:2])
+    # The file says it, and the model is as it was.
+    assert not np.any(heard(model, clips, groups))
     loaded = load(path)
-    assert was_trained_on(loaded, clips).tolist() == [True, True, False, False]
-    assert not was_trained_on(loaded, ["missing.wav"]).any()
-    save(loaded, path)
-    assert was_trained_on(load(path), clips).sum() == 2
+    for saved in (loaded, load(save(loaded, path))):
+        by_clip, by_group = heard(saved, clips, groups)
+        assert by_clip.tolist() == [True, True, False, False]
+        assert by_group.tolist() == [False, False, True, False]
+    assert not np.any(heard(loaded, ["missing.wav"]))
     if name == "time budget":
-        assert not was_trained_on(loaded.fit(X, y), clips).any()  # it has forgotten them
+        assert not np.any(heard(loaded.fit(X, y), clips, groups))  # it has forgotten them
+
+
+def test_names_of_groups_are_compared_as_text(path):
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    save(model, path, training_clips=["missing.wav"], training_groups=[3])
+    assert known_groups(load(path)).tolist() == ["3"]
+    _, by_group = heard(load(path), ["other.wav"] * 2, np.array(["3", "03"]))
+    assert by_group.tolist() == [True, False]
 
 
 def test_saving_changes_nothing_in_the_model(path):
@@ -194,7 +203,7 @@ def test_states_that_drop_the_mark_are_stored_twice(path):
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
-@pytest.mark.parametrize("slim", [False, True])
+@pytest.mark.parametrize("slim", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_time_budget_run_in_a_fresh_process(slim, path, tmp_path):
     # A candidate that runs in a worker process comes back as a pickle inside the ensemble.
     candidates = [
@@ -209,9 +218,8 @@ def test_a_time_budget_run_in_a_fresh_process(slim, path, tmp_path):
         model.slim()
     save(model, path)
     assert b"PickledClassifier" not in path.read_bytes()
-    np.testing.assert_array_equal(
-        _predict_in_a_fresh_process(path, X, tmp_path), model.predict_proba(X)
-    )
+    (proba,) = _predict_in_a_fresh_process([path], X, tmp_path)
+    np.testing.assert_array_equal(proba, model.predict_proba(X))
     loaded = load(path)
     assert loaded.log_file is None
     assert hasattr(loaded, "results_") is not slim
@@ -221,30 +229,29 @@ def test_a_time_budget_run_in_a_fresh_process(slim, path, tmp_path):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize(
-    "model",
-    [
-        SpeakerEmbeddingClassifier(),
-        MusicEmbeddingClassifier(),
-        FusedEmbeddingClassifier(),
-        make_pipeline(MusicEmbedding(), StandardScaler(), LogisticRegression()),
-        TimeBudgetClassifier(preset="fast", time_budget=20, random_state=0),
-    ],
-    ids=lambda model: type(model).__name__,
-)
-def test_classifiers_of_clips_in_a_fresh_process(model, path, tmp_path):
+@pytest.mark.slow
+def test_classifiers_of_clips_in_a_fresh_process(tmp_path):
+    models = {
+        "speaker": SpeakerEmbeddingClassifier(),
+        "music": MusicEmbeddingClassifier(),
+        "fused": FusedEmbeddingClassifier(),
+        "pipeline": make_pipeline(MusicEmbedding(), StandardScaler(), LogisticRegression()),
+        "budget": TimeBudgetClassifier(preset="fast", time_budget=20, random_state=0),
+    }
     words = make_speech_like(18, n_classes=3, random_state=0)
     labels = np.array(words.target_names)[words.target]
     # What another test has embedded in other batches differs in the last digits.
     skspeech.cache.clear()
-    model.fit(words.data, labels)
-    save(model, path)
-    assert path.stat().st_size < 3e6  # the frozen networks stay out
-    metadata = read_metadata(path)
-    assert metadata["classes"] == words.target_names
-    assert metadata["networks"]
-    proba = _predict_in_a_fresh_process(path, words.data, tmp_path)
-    np.testing.assert_array_equal(proba, model.predict_proba(words.data))
+    paths = []
+    for name, model in models.items():
+        paths.append(save(model.fit(words.data, labels), tmp_path / name))
+        assert paths[-1].stat().st_size < 3e6  # the frozen networks stay out
+        metadata = read_metadata(paths[-1])
+        assert metadata["classes"] == words.target_names
+        assert metadata["networks"]
+    probas = _predict_in_a_fresh_process(paths, words.data, tmp_path)
+    for model, proba in zip(models.values(), probas, strict=True):
+        np.testing.assert_array_equal(proba, model.predict_proba(words.data), err_msg=repr(model))
 
 
 def test_the_package_offers_both(path):
@@ -281,6 +288,7 @@ def test_a_save_that_fails_leaves_what_was_there(path, monkeypatch):
     assert os.listdir(path.parent) == [path.name]
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_a_whole_file(path):
     """Processes that save all the time are killed at any moment; the file is always whole."""
     code = (
@@ -430,14 +438,14 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
 
     def __getstate__(self):
         state = super().__getstate__().copy()
-        state["network_"] = tensors_to_bytes(self.network_.state_dict())
+        state["network_"] = {k: v.numpy() for k, v in self.network_.state_dict().items()}
         return state
 
     def __setstate__(self, state):
         import torch
 
         super().__setstate__(state)
-        weights = tensors_from_bytes(state["network_"])
+        weights = {name: torch.from_numpy(array) for name, array in state["network_"].items()}
         self.network_ = torch.nn.Linear(self.n_features_, len(self.classes_))
         self.network_.load_state_dict(weights)
 
@@ -450,24 +458,6 @@ class RawTorchClassifier(TorchClassifier):
 
     def __setstate__(self, state):
         BaseEstimator.__setstate__(self, state)
-
-
-class KerasClassifier(ClassifierMixin, BaseEstimator):
-    """The same in Keras, read when it is first asked."""
-
-    def fit(self, X, y):
-        import keras
-
-        self.classes_ = np.unique(y)
-        layers = [
-            keras.Input((X.shape[1],)),
-            keras.layers.Dense(len(self.classes_), activation="softmax"),
-        ]
-        self.stored_ = keras_to_bytes(keras.Sequential(layers))
-        return self
-
-    def predict_proba(self, X):
-        return keras_from_bytes(self.stored_).predict(X, verbose=0)
 
 
 def test_an_object_says_how_it_is_stored(path):
@@ -484,36 +474,6 @@ def test_an_object_says_how_it_is_stored(path):
 def test_a_network_that_does_not_is_told_about(path):
     with pytest.raises(ModelFileError, match="__getstate__"):
         save(RawTorchClassifier().fit(X, y), path)
-
-
-@pytest.mark.tensorflow
-@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-def test_keras_networks(path):
-    model = KerasClassifier().fit(X, y)
-    with pytest.warns(UserWarning, match="KerasClassifier"):
-        save(model, path)
-    loaded = load(path, trusted=[f"{KerasClassifier.__module__}.KerasClassifier"])
-    np.testing.assert_allclose(loaded.predict_proba(X), model.predict_proba(X), rtol=1e-6)
-
-
-@pytest.mark.tensorflow
-@pytest.mark.filterwarnings("ignore")
-def test_keras_networks_with_code_are_refused():
-    import keras
-
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)])
-    with pytest.raises(ModelFileError, match="Keras network"):
-        keras_from_bytes(keras_to_bytes(model))
-    with pytest.raises(ModelFileError, match="Keras network"):
-        keras_from_bytes(b"no zip file")
-
-
-def test_damaged_tensors_are_told_about():
-    import torch
-
-    stored = tensors_to_bytes({"weight": torch.arange(4.0)})
-    with pytest.raises(ModelFileError, match="tensors of a network"):
-        tensors_from_bytes(stored[:-3])
 
 
 # -- Files that are damaged, or lie ----------------------------------------------------------------
@@ -599,7 +559,7 @@ def _wrap(path, content, outer=None):
 
 
 def read_versions():
-    from skspeech.persistence import _versions
+    from skspeech.persistence.machine import _versions
 
     return _versions()
 

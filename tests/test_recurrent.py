@@ -41,12 +41,6 @@ def tiny(**settings):
 
 
 @pytest.fixture(scope="module")
-def tones():
-    bunch = make_tones(n_samples=24, n_classes=3, duration=0.3, random_state=0)
-    return bunch.data, np.array(["low", "mid", "high"])[bunch.target]
-
-
-@pytest.fixture(scope="module")
 def noise():
     """Clips of 1 to 3000 samples, three of one hop and more."""
     rng = np.random.default_rng(0)
@@ -340,6 +334,7 @@ def longer(tones):
     return clf
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_every_network_learns(tones, longer):
     X, y = tones
@@ -356,15 +351,17 @@ def test_every_network_learns(tones, longer):
     assert (clf.predict(X) == y).mean() > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_rounds_see_more_and_the_best_network_comes_first(tones):
     X, y = tones
-    clf = tiny(rounds=[("mfcc", 8, 0.1), ("logmel", 12, 1.0)], max_rounds=3).fit(X, y)
+    settings = {"networks": ["lstm", "crnn"], "max_rounds": 3}
+    clf = tiny(rounds=[("mfcc", 8, 0.1), ("logmel", 12, 1.0)], **settings).fit(X, y)
 
     trained = [(row["round"], row["network"]) for row in clf.history_[1:]]
-    assert trained[:3] == [(1, network) for network in NETWORKS]
-    assert [number for number, _ in trained[3:]] == [2, 2, 2, 3, 3, 3]
-    assert sorted(network for _, network in trained[3:6]) == sorted(NETWORKS)
+    assert trained[:2] == [(1, "lstm"), (1, "crnn")]
+    assert [number for number, _ in trained[2:]] == [2, 2, 3, 3]
+    assert sorted(network for _, network in trained[2:4]) == ["crnn", "lstm"]
     settings = [clf._setting("lstm", number, X) for number in (1, 2, 3)]
     assert [s["features"] for s in settings] == ["mfcc", "logmel", "logmel"]
     assert [s["n_bands"] for s in settings] == [8, 12, 12]
@@ -396,6 +393,7 @@ def test_a_training_ends_when_it_gets_no_better(tones):
     assert len(clf.history_) < 20
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_samples_grow(tones, monkeypatch):
     from skspeech.estimators.recurrent import training
@@ -412,10 +410,11 @@ def test_samples_grow(tones, monkeypatch):
     assert drawn == [4, 8, 16, 32]
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_the_same_twice_and_with_another_seed(tones):
     X, y = tones
-    settings = {"max_epochs": 3, "max_loops": 2}
+    settings = {"networks": ["crnn"], "max_epochs": 3, "max_loops": 2}
     first, second, other = (tiny(**settings, random_state=seed).fit(X, y) for seed in (0, 0, 1))
     keys = ("network", "train_loss", "valid_loss")
     rows = [
@@ -430,7 +429,7 @@ def test_the_same_twice_and_with_another_seed(tones):
 @pytest.mark.tensorflow
 def test_callbacks_hear_of_every_epoch(tones):
     heard = []
-    clf = tiny(callbacks=lambda clf, row: heard.append((clf, row))).fit(*tones)
+    clf = tiny(networks=["lstm"], callbacks=lambda clf, row: heard.append((clf, row))).fit(*tones)
     assert [row for _, row in heard] == clf.history_
     assert all(one is clf for one, _ in heard)
     assert {"time", "network", "round", "train_loss", "valid_loss", "valid_score"} <= set(
@@ -447,6 +446,7 @@ def test_validation_clips_may_be_given(tones):
         tiny().fit(X, y, X_val=X[:1], y_val=["deep"])
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_warm_start_goes_on(tones):
     X, y = tones
@@ -465,6 +465,7 @@ def test_warm_start_goes_on(tones):
         clf.fit(X, [f"{label}er" for label in y])
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_time_is_kept():
     X, y = make_tones(n_samples=60, duration=2.0, random_state=0, return_X_y=True)
@@ -489,10 +490,11 @@ def test_hardly_any_time_leaves_the_start(tones):
 def test_a_handful_of_clips(counts):
     y = np.repeat(np.arange(len(counts)), counts)
     X = [np.random.default_rng(i).normal(size=2000) for i in range(len(y))]
-    clf = tiny(max_loops=2).fit(X, y)
+    clf = tiny(networks=["crnn"], max_loops=2).fit(X, y)
     assert np.isfinite(clf.predict_proba(X)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_many_classes():
     X = make_tones(n_samples=50, n_classes=25, duration=0.2, random_state=0)
@@ -501,6 +503,7 @@ def test_many_classes():
     assert len({row["network"] for row in clf.history_}) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_many_clips_are_predicted_as_few_are(tones, longer):
     X, _ = tones
@@ -509,6 +512,7 @@ def test_many_clips_are_predicted_as_few_are(tones, longer):
     assert_allclose(many, np.tile(few, (9, 1)), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_snapshots_of_one_shape_share_a_network(tones, longer):
     X, _ = tones
@@ -570,6 +574,7 @@ def test_the_first_answer_needs_no_tensorflow():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_pickle_loads_without_tensorflow(tones, longer, tmp_path):
     X, _ = tones
@@ -589,6 +594,7 @@ def test_a_pickle_loads_without_tensorflow(tones, longer, tmp_path):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_real_recordings(data_home):
     bunch = fetch_emodb(task="emotion", data_home=data_home)

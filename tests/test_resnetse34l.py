@@ -99,7 +99,7 @@ def clips():
     """Clips shorter than a window, as long, and of several windows."""
     waveforms = make_speech_like(n_samples=4, random_state=0).data
     seconds = [0.4, 3.0, 4.2, 8.0]
-    return [np.resize(w, int(s * SAMPLING_RATE)) for w, s in zip(waveforms, seconds)]
+    return [np.resize(w, int(s * SAMPLING_RATE)) for w, s in zip(waveforms, seconds, strict=True)]
 
 
 @pytest.fixture(autouse=True)
@@ -169,7 +169,7 @@ def test_network_follows_the_published_formulas(checkpoint, path):
         (2, 64, 5, 38),
         (2, 128, 5, 38),
     ]
-    for ours, theirs in zip(found, maps):
+    for ours, theirs in zip(found, maps, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
 
 
@@ -257,6 +257,7 @@ def test_weights_are_for_this_network_only(path, clips):
         SpeakerEmbedding(weights=path).fit(clips)
 
 
+@pytest.mark.slow
 def test_pickle_names_the_weights_and_holds_none(path, clips, tmp_path):
     extractor = SpeakerEmbedding(NAME, weights=str(path), memory=False)
     expected = extractor.fit_transform(clips[:1])

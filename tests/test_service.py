@@ -168,7 +168,7 @@ def test_what_says_little_is_remarked_on(port, content, remarks):
     assert status == 200
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
     assert len(answer["remarks"]) == len(remarks)
-    for part, remark in zip(remarks, answer["remarks"]):
+    for part, remark in zip(remarks, answer["remarks"], strict=True):
         assert part in remark
 
 

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import soak
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_no_fault_leaves_anything_behind():
     budgets = dict.fromkeys(soak.FAULTS, 0.5) | dict.fromkeys(soak.WORKER_FAULTS, 1.5)

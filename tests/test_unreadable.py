@@ -71,7 +71,7 @@ def test_bad_clips_are_left_out_with_their_labels(make, speech):
 def test_a_class_of_which_nothing_is_left_is_an_error(make, speech):
     X, y = speech
     with pytest.raises(AudioError, match="No clip is left of 'b', so that can't be learnt"):
-        make().fit([BAD if label == "b" else clip for clip, label in zip(X, y)], y)
+        make().fit([BAD if label == "b" else clip for clip, label in zip(X, y, strict=True)], y)
     with pytest.raises(AudioError, match="24 of 24 clips"):
         make().fit([BAD] * 24, y)
 

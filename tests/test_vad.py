@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skspeech import AudioError, VoiceActivityTrimmer
-from skspeech.audio import SAMPLING_RATE
+from skspeech.audio import SAMPLING_RATE, load_waveforms
+from skspeech.datasets import fetch_fsdd
 from skspeech.transformers import vad
 from skspeech.transformers._windowed import shared_network
 from skspeech.transformers.networks.silero import SileroVAD
@@ -70,7 +71,7 @@ def test_network_agrees_with_the_packages_own(clip):
     clips = [clip[: 512 * 150], clip[10_000:30_001], clip[20_000:20_100]]
     with torch.inference_mode():
         together = network([torch.from_numpy(c) for c in clips])
-        for waveform, found in zip(clips, together):
+        for waveform, found in zip(clips, together, strict=True):
             padded = np.pad(waveform, (0, -len(waveform) % 512))
             original.reset_states()
             expected = [
@@ -170,7 +171,7 @@ def test_neighbours_and_chunks_do_not_matter(clip, monkeypatch):
     together = VoiceActivityTrimmer().transform(clips)
     assert together.dtype == object
     monkeypatch.setattr(vad, "_CHUNK_SECONDS", 0.1)
-    for waveform, alone in zip(together, VoiceActivityTrimmer().transform(clips)):
+    for waveform, alone in zip(together, VoiceActivityTrimmer().transform(clips), strict=True):
         np.testing.assert_array_equal(waveform, alone)
 
 
@@ -265,8 +266,6 @@ def test_a_missing_package_names_the_install_command(clip, monkeypatch, tmp_path
 def test_real_recordings_keep_their_speech(data_home):
     paths = sorted((data_home / "fsdd").rglob("*.wav"))[::300]
     assert paths, "no recordings of fsdd"
-    from skspeech.audio import load_waveforms
-
     originals = load_waveforms(paths)
     padded = [np.concatenate([silence(1), w, silence(1)]) for w in originals]
     trimmed = VoiceActivityTrimmer().transform(padded)
@@ -274,5 +273,57 @@ def test_real_recordings_keep_their_speech(data_home):
     kept = np.array([len(w) for w in trimmed])
     # The seconds of silence are gone, the words are not.
     assert np.median(kept / lengths) < 1.5
-    energies = [np.sum(t**2) / np.sum(w**2) for t, w in zip(trimmed, originals)]
+    energies = [np.sum(t**2) / np.sum(w**2) for t, w in zip(trimmed, originals, strict=True)]
     assert np.median(energies) > 0.95
+
+
+# Sound that comes bit by bit ----------------------------------------------------------------------
+
+
+def _in_bits(sound, sizes, **options):
+    follower, bits = vad.SpeechFollower(device="cpu", **options), []
+    edges = np.cumsum([0, *sizes * len(sound)])
+    for start, end in zip(edges[edges < len(sound)], edges[1:], strict=False):
+        bits.append(follower(sound[start:end]))
+    return np.concatenate(bits)
+
+
+def test_a_follower_hears_what_the_network_hears(clip):
+    network = shared_network("silero-vad", torch.device("cpu"), vad._load_network)
+    with torch.inference_mode():
+        expected = network([torch.from_numpy(clip)])[0].numpy()
+    found = _in_bits(clip, [len(clip)], level=None)
+    np.testing.assert_allclose(found, expected[: len(found)], atol=1e-5)
+    assert len(found) == len(clip) // 512
+
+
+@pytest.mark.parametrize("sizes", [[100], [511, 1, 2000], [16_000]])
+def test_a_follower_does_not_care_how_sound_is_cut(clip, sizes):
+    whole = _in_bits(clip, [len(clip)])
+    np.testing.assert_allclose(_in_bits(clip, sizes), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1, 0), (0.003, 0), (0.003, 0.2)])
+def test_a_follower_finds_speech_at_any_level(clip, gain, offset):
+    said = _in_bits((clip * gain + offset).astype("f4"), [4000]) > 0.5
+    seconds = (np.arange(len(said)) + 0.5) * FRAME
+    true = ((seconds > 1) & (seconds < 2.5)) | ((seconds > 4) & (seconds < 5))
+    assert np.mean(said == true) > 0.9
+
+
+@pytest.mark.data
+def test_a_follower_does_not_lose_words_of_a_long_row(data_home):
+    """At the level of single clips it heard half of them."""
+    digits = fetch_fsdd(data_home=data_home, download_if_missing=False)
+    rng = np.random.default_rng(0)
+    words = load_waveforms([digits.data[i] for i in rng.choice(len(digits.data), 100)])
+    pauses = [np.zeros(rng.integers(1000, 5000), "f4") for _ in words]
+    row = np.concatenate([part for pair in zip(words, pauses, strict=True) for part in pair])
+    row += rng.normal(scale=1e-4, size=len(row)).astype("f4")
+    true = np.concatenate(
+        [part for w, p in zip(words, pauses, strict=True) for part in (w == w, p == 1)]
+    )
+    said = _in_bits(row, [16_000]) > 0.5
+    true = true[: len(said) * 512].reshape(-1, 512).mean(axis=1) > 0.5
+    assert said[true].mean() > 0.75
+    assert said[~true].mean() < 0.4

@@ -278,7 +278,7 @@ def test_summary_of_a_run_with_a_first_answer_only():
 
 def test_the_time_of_predicting_is_that_of_all_models_that_vote():
     slow = Candidate("slow", fake.SlowToPredict(seconds=0.001), where="worker")
-    settings = {"time_budget": 30, "random_state": 0, "refit": False}
+    settings = {"cv": 3, "time_budget": 30, "random_state": 0, "refit": False}
     clf = TimeBudgetClassifier([slow], predict_time_budget=0.002, **settings).fit(X, y)
     assert len(clf.ensemble_.estimators_) == 1
     assert len(TimeBudgetClassifier([slow], **settings).fit(X, y).ensemble_.estimators_) == 3
@@ -343,6 +343,7 @@ def test_a_run_without_groups_remarks_that_only_voices_were_recognised():
 
 
 @pytest.mark.network
+@pytest.mark.slow
 def test_voices_stand_in_for_groups_that_nobody_gave():
     clips = make_speech_like(n_samples=60, n_classes=3, n_speakers=4, random_state=0)
     settings = {"preset": "fast", "time_budget": 60, "random_state": 0}

@@ -579,6 +579,7 @@ def test_registry_is_complete(entry):
 
 
 @pytest.mark.network
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_every_network_takes_its_weights_and_tensorflow_is_never_imported(tmp_path):
     code = textwrap.dedent("""\

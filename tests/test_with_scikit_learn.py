@@ -19,7 +19,7 @@ def table(tmp_path):
     pd = pytest.importorskip("pandas")
     tones = make_tones(24, n_classes=2, duration=0.2, random_state=0)
     paths = [str(tmp_path / f"{i}.wav") for i in range(len(tones.data))]
-    for path, waveform in zip(paths, tones.data):
+    for path, waveform in zip(paths, tones.data, strict=True):
         soundfile.write(path, waveform, 16_000)
     labels = np.array(["low", "high"])[tones.target]
     return pd.DataFrame({"path": paths, "age": np.arange(24.0)}), labels

@@ -46,6 +46,7 @@ from skspeech.time_budget.workers.pools import ExecutorPool
 from skspeech.time_budget.workers.process import WorkerProcess, kill_marked, new_mark
 from skspeech.time_budget.workers.tasks import quiet_fits
 
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("no_repeats")]
 TESTS = str(Path(__file__).parent)
 
 
@@ -95,6 +96,22 @@ def test_a_coordinator_that_is_late_ends_quietly_when_its_run_is_kept():
     assert wait_until(lambda: not [t for t in threading.enumerate() if t.name == "skspeech"])
 
 
+def test_a_coordinator_that_is_stuck_does_not_hold_up_its_caller():
+    release = threading.Event()
+
+    def stuck(estimator, X, y):
+        if threading.current_thread().name == "skspeech":  # not when it is tried before the run
+            release.wait(60)
+        return estimator.score(X, y)
+
+    clf = TimeBudgetClassifier([BAYES, LINEAR], scoring=stuck, time_budget=4).fit(X, y)
+    assert [t for t in threading.enumerate() if t.name == "skspeech"], "it was waited for"
+    release.set()
+    assert members(clf) <= {"bayes", "linear"}
+    assert clf.score(X, y) > 0.9
+    assert wait_until(lambda: not [t for t in threading.enumerate() if t.name == "skspeech"])
+
+
 class ColdEmbedding(fake.SlowEmbedding):
     """What it imports takes long, the first time."""
 
@@ -107,7 +124,7 @@ class ColdEmbedding(fake.SlowEmbedding):
         return super().transform(X)
 
 
-@pytest.mark.parametrize("other", [None, BAYES])
+@pytest.mark.parametrize("other", [None, pytest.param(BAYES, marks=pytest.mark.slow)])
 def test_imports_are_not_the_candidates_fault(other, monkeypatch):
     monkeypatch.setattr(ColdEmbedding, "calls", 0)
     cold = ("cold", make_pipeline(ColdEmbedding(), LogisticRegression(max_iter=1000)))
@@ -117,6 +134,7 @@ def test_imports_are_not_the_candidates_fault(other, monkeypatch):
     assert "prior" not in members(clf)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_is_late_once_is_tried_again(monkeypatch):
     monkeypatch.setattr(ColdEmbedding, "calls", 0)
     monkeypatch.setattr(policy, "COLD_START", 0.5)
@@ -137,6 +155,7 @@ class BySize(fake.SlowEmbedding):
         return np.array([[clip.mean(), clip.std()] for clip in X])
 
 
+@pytest.mark.slow
 def test_one_long_clip_does_not_hold_up_the_others():
     rng = np.random.default_rng(0)
     clips = [rng.normal(i % 2, 1, 10_000_000 if i == 0 else 1000).astype("f4") for i in range(20)]
@@ -151,14 +170,21 @@ class Unreadable(fake.SlowEmbedding):
 
     def transform(self, X):
         if len(X) == len(y):
-            time.sleep(3)
+            time.sleep(8)
         raise AudioError([(0, "clip 0", "it is no sound")], len(X))
 
 
 def test_unreadable_clips_are_the_reason_also_where_listing_them_takes_too_long():
     candidates = [("one", make_pipeline(Unreadable(), GaussianNB()))]
     with pytest.raises(AudioError, match="it is no sound"):
-        TimeBudgetClassifier(candidates, time_budget=1.5).fit(X, y)
+        TimeBudgetClassifier(candidates, time_budget=4).fit(X, y)
+
+
+def test_unreadable_clips_are_the_reason_although_others_had_no_time():
+    never = make_pipeline(fake.SlowEmbedding(seconds=30), LogisticRegression())
+    candidates = [("one", make_pipeline(Unreadable(), GaussianNB())), ("two", never)]
+    with pytest.raises(AudioError, match="it is no sound"):
+        TimeBudgetClassifier(candidates, time_budget=4).fit(X, y)
 
 
 def test_without_a_folder_for_files_what_runs_here_goes_on(monkeypatch, tmp_path):
@@ -195,6 +221,7 @@ def held():
         snapshots.close()
 
 
+@pytest.mark.slow
 def test_nothing_computes_while_the_caller_has_the_first_snapshot(held):
     clf, snapshots = held(60)  # a pause of six seconds at most
     seen = Counted.seen
@@ -212,6 +239,7 @@ def test_work_goes_on_when_the_pause_is_over(held):
     assert wait_until(lambda: Counted.seen > seen)
 
 
+@pytest.mark.slow
 def test_a_run_ends_although_its_caller_holds_a_snapshot():
     clf = TimeBudgetClassifier([BAYES, ("sleeper", fake.Sleeper())], time_budget=4)
     snapshots = clf.iter_fit(X, y)
@@ -221,6 +249,28 @@ def test_a_run_ends_although_its_caller_holds_a_snapshot():
     assert wait_until(lambda: not list(Path(tempfile.gettempdir()).glob("skspeech-*")))
     list(snapshots)
     assert clf.score(X, y) > 0.9
+
+
+def test_files_of_a_process_that_is_killed_while_it_writes_them_go(tmp_path):
+    done = run_script(
+        """
+        import os, signal
+        import fake_candidates as fake
+        from skspeech import TimeBudgetClassifier
+        from skspeech.time_budget.workers import rows
+        from test_time_budget import X, y
+
+        def killed(value, path):
+            open(path, "wb").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        rows.joblib.dump = killed
+        TimeBudgetClassifier([("worker", fake.Logistic())], time_budget=30).fit(X, y)
+        """,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert wait_until(lambda: not list(tmp_path.glob("skspeech-*")))
 
 
 # -------------------------------------------------------------------------- threads
@@ -383,6 +433,7 @@ def test_blas_has_its_threads_although_a_thread_was_left_behind(two_blas_threads
     )
 
 
+@pytest.mark.slow
 def test_two_fits_in_two_threads_leave_no_setting_behind(two_blas_threads):
     candidates = [BAYES, LINEAR, ("worker", fake.Logistic())]
     filters = list(warnings.filters)
@@ -410,6 +461,7 @@ def test_filters_are_taken_back_although_another_thread_saved_them_meanwhile():
     assert warnings.filters == before
 
 
+@pytest.mark.slow
 def test_two_fits_in_two_threads_of_a_fresh_process():
     result = run_script(
         """
@@ -539,6 +591,7 @@ def test_only_a_group_whose_leader_is_not_reaped_is_killed(worker, monkeypatch):
     assert killed == [worker.process.pid]
 
 
+@pytest.mark.slow
 def test_what_outlives_its_worker_does_not_hold_up_the_run():
     candidates = [BAYES, ("leaves", fake.LeavesAndDies()), ("logistic", fake.Logistic())]
     clf = TimeBudgetClassifier(candidates, time_budget=30, n_jobs=1).fit(X, y)
@@ -580,7 +633,14 @@ TimeBudgetClassifier(candidates, time_budget=120, n_jobs=2, callbacks=show).fit(
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_files_and_processes_of_a_killed_process_disappear(number, tmp_path):
     code = f"import sys; sys.path.insert(0, {TESTS!r})\n{KILLED}"
     process = subprocess.Popen(
@@ -621,6 +681,7 @@ def test_a_process_with_a_long_clip_in_the_works_ends_well():
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_waits_for_an_import_to_be_over(tmp_path):
     (tmp_path / "takes_long.py").write_text("import time\ntime.sleep(7)\nprint('imported')\n")
     result = run_script(
@@ -644,6 +705,33 @@ def test_a_process_that_ends_waits_for_an_import_to_be_over(tmp_path):
     )
     assert result.stdout == "fitted\nimported\n", result.stderr
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.slow
+def test_the_command_ends_although_an_import_goes_on(tmp_path):
+    (tmp_path / "takes_long.py").write_text("import time\ntime.sleep(300)\n")
+    result = run_script(
+        """
+        import queue, threading
+        from types import SimpleNamespace
+        import skspeech.cli, skspeech.time_budget.session
+        from skspeech.time_budget.workers.here import WorkThread
+
+        begun = threading.Event()
+
+        def imports(job, post):
+            begun.set()
+            import takes_long
+
+        WorkThread(queue.SimpleQueue()).start(SimpleNamespace(stopped=False), imports)
+        begun.wait()
+        print("told", flush=False)
+        skspeech.cli.main = lambda: 2
+        skspeech.cli.run()
+        """,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    assert (result.stdout, result.stderr, result.returncode) == ("told\n", "", 2)
 
 
 # -------------------------------------------------------------------------- executors
@@ -676,6 +764,7 @@ def test_time_in_the_queue_of_an_executor_is_not_counted():
 
 
 @pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+@pytest.mark.slow
 def test_an_executor_that_was_shut_down_is_replaced(kind):
     executor = kind(1)
     executor.shutdown()

@@ -235,14 +235,13 @@ class Clip:
         def note(remark):
             warnings.warn(f"{printable(self.name)} {remark}", stacklevel=2)
 
-        for block in self._stream(math.inf, 0.0, rate, note=note):
-            if len(block):
-                yield block
+        with contextlib.closing(self._stream(math.inf, 0.0, rate, note=note)) as blocks:
+            yield from filter(len, blocks)
 
     def _load(self, max_duration, offset, sampling_rate, wait_turn, note, longest=math.inf):
         """The waveform, or a `LongWaveform` of what has more than `longest` seconds."""
         damage = None
-        with self._opened(max_duration, offset, sampling_rate, note) as (part, sound):
+        with self._opened(max_duration, offset, sampling_rate, note) as part:
             try:
                 waveform, damage = decode(part, sampling_rate, wait_turn, longest)
             except Overlong:
@@ -254,18 +253,17 @@ class Clip:
             raise damage or ValueError(why_nothing(part.span))
         if damage is not None:
             raise DamagedError(damage.seconds, damage.why, waveform) from damage
-        if sound is not None:
-            note_on_missing(sound, part.span, len(waveform), sampling_rate, note)
+        note_on_missing(part, len(waveform) / sampling_rate, note)
         return waveform
 
     def _stream(self, max_duration, offset, sampling_rate, wait_turn=no_waiting, note=ignored):
         """The waveform, some samples after the other."""
-        with self._opened(max_duration, offset, sampling_rate, note) as (part, _):
+        with self._opened(max_duration, offset, sampling_rate, note) as part:
             yield from stream(part, sampling_rate, wait_turn)
 
     @contextlib.contextmanager
     def _opened(self, max_duration, offset, sampling_rate, note):
-        """What to decode, and of which sound; None for a waveform in memory."""
+        """What to decode."""
         first, duration = self._excerpt
         if duration is not None:
             left = duration - offset
@@ -279,11 +277,11 @@ class Clip:
                 note(remark)
             span = plan(len(waveform), rate, sampling_rate, offset, max_duration)
             blocks = blocks_of_array(waveform, span.start, span.stop)
-            yield Part(blocks, span, rate, span.n_samples / sampling_rate), None
+            yield Part(blocks, span, rate, span.n_samples / sampling_rate)
             return
         with open_sound(self._source) as sound:
             rate = self._played_at(checked_rate(sound.sampling_rate))
-            yield part_of_sound(sound, rate, sampling_rate, offset, max_duration, note), sound
+            yield part_of_sound(sound, rate, sampling_rate, offset, max_duration, note)
 
     def _played_at(self, rate):
         """The sampling rate at which this speed is heard."""

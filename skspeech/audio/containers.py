@@ -1,15 +1,17 @@
 """From what a user has to clips: the one table of what is accepted is :func:`as_clips`."""
 
 import collections.abc
+import contextlib
 import numbers
 import os
+import warnings
 
 import numpy as np
 from sklearn.utils import check_array
 
 from skspeech.audio.clips import Clip, Clips
 from skspeech.audio.errors import AudioError, first_line, printable
-from skspeech.audio.waveforms import SAMPLING_RATE, checked_rate
+from skspeech.audio.waveforms import SAMPLING_RATE, Mixer, as_float, checked_rate
 
 __all__ = ["as_clips", "is_column_of_clips", "refuse_single_clip"]
 
@@ -34,8 +36,8 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
         item                                         what it is
         ============================================ ===========================================
         str, bytes, :class:`os.PathLike`             path of a file
-        bytes, bytearray, an open binary file        the content of a file; bytes are content
-                                                     where they can't be a path
+        bytes, bytearray, an open binary file        the content of a file, from its beginning;
+                                                     bytes are content where they can't be a path
         1-D array, list of floats, tensor            waveform of floats in [-1, 1], or integers,
                                                      scaled by the range of their type (int64,
                                                      NumPy's default, is taken as 16 bits)
@@ -134,6 +136,8 @@ def _from_array_like(X, sampling_rate):
     """A list of items, or already clips where `X` is a 2-D array of numbers."""
     if hasattr(X, "column_names") and not hasattr(X, "to_numpy"):
         raise ValueError("X is a data set. Give its column of clips, as in X['audio'].")
+    if _is_column_of_structs(X):
+        return (X.to_series(0) if hasattr(X, "columns") else X).to_list()
     if hasattr(X, "columns"):
         return _from_table(X, np.asarray(X), sampling_rate)
     if hasattr(X, "to_pylist"):  # a column of pyarrow
@@ -151,6 +155,13 @@ def _from_array_like(X, sampling_rate):
     if _is_array_of_pairs(X):
         return [tuple(pair) for pair in X]
     return _from_table(X, X, sampling_rate)
+
+
+def _is_column_of_structs(X):
+    """Whether it is a column of polars whose rows have fields, or a table of one such column."""
+    is_table = hasattr(X, "columns") and hasattr(X, "to_series")
+    kinds = X.dtypes if is_table else [getattr(X, "dtype", None)]
+    return len(kinds) == 1 and str(kinds[0]).startswith("Struct(")
 
 
 def _from_table(X, values, sampling_rate):
@@ -248,8 +259,7 @@ def _as_item(item, sampling_rate, position):
         return _from_row(item, sampling_rate, position)
     if hasattr(item, "get_all_samples"):
         samples = item.get_all_samples()
-        channels = np.asarray(_off_device(samples.data))
-        item = (channels.mean(axis=0) if channels.ndim == 2 else channels, samples.sample_rate)
+        item = (_mixed(np.asarray(_off_device(samples.data)), position), samples.sample_rate)
     if hasattr(item, "read"):
         return _from_file(item, position)
     if _is_pair(item) and _is_path(item[0]) and isinstance(item[1], numbers.Number):
@@ -265,9 +275,22 @@ def _as_item(item, sampling_rate, position):
     return Clip(_as_waveform(item), sampling_rate, position)
 
 
+def _mixed(channels, position):
+    """A waveform from what a decoder gives, of shape (channels, n_samples) or (n_samples,)."""
+    if channels.ndim != 2:
+        return channels
+
+    def note(what):
+        warnings.warn(f"clip {position}: {what}", UserWarning, stacklevel=2)
+
+    return Mixer(note).mono(as_float(channels.T))
+
+
 def _is_content(item):
     """Whether it is a file's content and can't be a path."""
-    if isinstance(item, (bytearray, memoryview)):
+    if isinstance(item, memoryview):
+        return item.itemsize == 1  # else samples
+    if isinstance(item, bytearray):
         return True
     return isinstance(item, bytes) and (len(item) > _LONGEST_PATH or b"\0" in item[:_LONGEST_PATH])
 
@@ -279,6 +302,8 @@ def _from_content(content, name):
 
 
 def _from_file(file, position):
+    with contextlib.suppress(AttributeError, OSError):  # one that can't go back is read once
+        file.seek(0)
     content = file.read()
     if isinstance(content, str):
         raise ValueError(
@@ -299,6 +324,8 @@ def _from_row(row, sampling_rate, position):
         return _from_content(bytes(row["bytes"]), own_name)
     if _is_path(name) and name and row.get("bytes") is None:
         return str(os.fsdecode(name))
+    if "audio" in row:
+        raise ValueError("is a row of a table. Give what it has as its clip: row['audio'].")
     raise ValueError(
         f"is a {type(row).__name__} with the keys {', '.join(map(repr, list(row)[:9]))} and no "
         "recording in them. Give (row['array'], row['sampling_rate']), the bytes of a file as "
@@ -350,7 +377,7 @@ def _as_waveform(item):
 def _check_kind(item, waveform):
     if waveform.ndim == 0:
         is_number = waveform.dtype.kind in "iufcb"
-        what = f"the number {item!r}" if is_number else f"a {type(item).__name__}"
+        what = f"the number {item!r}" if is_number else f"of type {type(item).__name__}"
         raise ValueError(f"is {what}, neither a path nor a waveform.")
     if problem := _problem_of_type(waveform.dtype):
         raise ValueError(problem)

@@ -24,8 +24,8 @@ __all__ = []
 _HEADERLESS = (".gsm", ".vox")
 # A file of more bytes that has no samples by its header is no empty recording.
 _LARGEST_HEADER = 4096
-# A recording with less than this share of what is announced is told of.
-_WORTH_A_NOTE = 0.9
+# What a recording may be shorter than its header says, in seconds: some headers round.
+_LITTLE = 0.05
 # Room that is made at first for a recording whose header says nothing of its length.
 _GUESSED_SECONDS = 30.0
 
@@ -56,17 +56,24 @@ def _open(file, path):
         sound = libsndfile.LibsndfileSound(file)
     except soundfile.SoundFileError as error:
         return _open_otherwise(file, path, [f"libsndfile: {libsndfile.message_of(error)}"])
-    if sound.n_frames == 0 and (size := file.seek(0, os.SEEK_END)) > _LARGEST_HEADER:
+    if sound.n_frames == 0 and (size := file.seek(0, os.SEEK_END)) > _end_of_header(file):
         sound.close()
         return _open_although_empty(file, size)
     return sound
 
 
+def _end_of_header(file):
+    """Bytes of which nothing can be a sample; of a WAV as many as come before its samples."""
+    start = _head(file).find(b"data")
+    return _LARGEST_HEADER if start < 0 else start + 8
+
+
 def _open_otherwise(file, path, reasons):
     """Open what libsndfile does not know by its content."""
     suffix = "" if path is None else os.path.splitext(path)[1].lower()
-    if suffix in _HEADERLESS:
-        return libsndfile.LibsndfileSound(file, path)
+    head = _head(file)
+    if known := _known_otherwise(head):
+        raise ValueError(known)  # FFmpeg would find what looks like MPEG in an archive
     import av
 
     sound = None
@@ -74,7 +81,13 @@ def _open_otherwise(file, path, reasons):
         sound = ffmpeg.FFmpegSound(file)
     except (av.FFmpegError, OSError, ValueError) as error:
         reasons.append(f"FFmpeg: {ffmpeg.message_of(error)}")
-    if path is not None and (sound is None or sound.container == "mp3"):
+    if suffix in _HEADERLESS and not (_is_text(head) or (sound and sound.has_header)):
+        if sound is not None:
+            sound.close()
+        return libsndfile.LibsndfileSound(file, path)
+    # Called .au or .snd, anything would be telephone sound without a header to libsndfile.
+    is_guess = suffix in (".au", ".snd", *_HEADERLESS)
+    if path is not None and not is_guess and (sound is None or sound.container == "mp3"):
         # libsndfile leaves out what the encoder of an MP3 added, but may need the name to know one.
         with contextlib.suppress(soundfile.SoundFileError):
             by_name = libsndfile.LibsndfileSound(file, path)
@@ -82,7 +95,7 @@ def _open_otherwise(file, path, reasons):
                 sound.close()
             return by_name
     if sound is None:
-        raise ValueError(why_not_audio(file, reasons))
+        raise ValueError(_why_not_audio(head, reasons))
     return sound
 
 
@@ -110,6 +123,8 @@ _NO_AUDIO = (
     (b"#extm3u", "is a playlist, which only names recordings. Give the recordings."),
     (b"pk\x03\x04", "is a ZIP archive. Unpack it, and give the recordings in it."),
     (b"\x1f\x8b", "is compressed with gzip. Unpack it: gunzip."),
+    (b"bzh", "is compressed with bzip2. Unpack it: bunzip2."),
+    (b"\xfd7zxz", "is compressed with xz. Unpack it: unxz."),
     (b"rar!", "is a RAR archive. Unpack it, and give the recordings in it."),
     (b"7z\xbc\xaf", "is a 7-Zip archive. Unpack it, and give the recordings in it."),
     (b"%pdf", "is a PDF document, not a recording."),
@@ -122,22 +137,29 @@ _NO_AUDIO = (
 _MARKS_OF_TEXT = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
-def why_not_audio(file, reasons):
+def _why_not_audio(head, reasons):
     """The cause, as far as the first bytes tell it, and what the decoders said."""
-    file.seek(0)
-    head = file.read(512) or b""
-    start = head.lower()
-    for mark in _MARKS_OF_TEXT:
-        start = start.removeprefix(mark)
-    start = start.lstrip()
-    for signature, what in _NO_AUDIO:
-        if start.startswith(signature):
-            return what
     if not head.strip(b"\0"):
         return "begins with zeros only: it was never written to its end, or is not audio."
     if _is_text(head):
         return f"is not audio but text; it begins with {head[:40]!r}."
     return f"is not audio that can be read ({'; '.join(reasons)}); it begins with {head[:16]!r}."
+
+
+def _head(file):
+    file.seek(0)
+    return file.read(512) or b""
+
+
+def _known_otherwise(head):
+    """What a file is that begins like something else than a recording; or an empty string."""
+    if head[257:262] == b"ustar":
+        return "is a TAR archive. Unpack it, and give the recordings in it."
+    start = head.lower()
+    for mark in _MARKS_OF_TEXT:
+        start = start.removeprefix(mark)
+    start = start.lstrip()
+    return next((what for signature, what in _NO_AUDIO if start.startswith(signature)), "")
 
 
 def _is_text(head):
@@ -176,16 +198,22 @@ def part_of_sound(sound, rate, target, offset, max_duration, note):
         if max_duration is None:
             check_duration(left)
         seconds = min(seconds, left)
-    return Part(mono_blocks(sound, span.start, span.stop, note), span, rate, seconds)
+    announced = None
+    if sound.note is None and sound.is_announced:
+        announced = min(max(0.0, sound.n_frames / rate - offset), max_duration or math.inf)
+    blocks = mono_blocks(sound, span.start, span.stop, note)
+    return Part(blocks, span, rate, seconds, announced)
 
 
-def note_on_missing(sound, span, n_samples, target, note):
-    """Tell where there is less to hear than the header announces."""
-    is_known = sound.note is None and sound.is_announced
-    if is_known and n_samples < _WORTH_A_NOTE * span.n_samples:
+def note_on_missing(part, lasts, note):
+    """Tell where a part of a recording lasts less (seconds) than its header announces."""
+    announced = part.announced
+    if announced is not None and lasts < min(
+        libsndfile.WORTH_A_NOTE * announced, announced - _LITTLE
+    ):
         note(
-            f"lasts {n_samples / target:.2f} s, although its header announces "
-            f"{span.n_samples / target:.2f} s: a download or a copy may have broken off."
+            f"lasts {lasts:.2f} s, although its header announces {announced:.2f} s: a download "
+            "or a copy may have broken off."
         )
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from skspeech.audio.errors import DamagedError, first_line
-from skspeech.audio.waveforms import MAX_CLIP_DURATION
+from skspeech.audio.waveforms import count_frames
 
 __all__ = []
 
@@ -39,7 +39,7 @@ class FFmpegSound:
         rate = self._stream.codec_context.sample_rate
         self.sampling_rate = rate if self._first is None else self._first.sample_rate
         self.n_frames, self.is_exact = self._length_in_header()
-        self.is_announced = self.is_exact
+        self.is_announced = self.n_frames is not None
 
     def _open(self):
         import av
@@ -77,6 +77,11 @@ class FFmpegSound:
         return self._container.format.name
 
     @property
+    def has_header(self):
+        """Whether the container is known by its header, and not by what may be chance."""
+        return bool({*self.container.split(",")} & (_EXACT_CONTAINERS | _ABOUT_RIGHT_CONTAINERS))
+
+    @property
     def channels(self):
         return 1 if self._first is None else self._first.layout.nb_channels
 
@@ -107,14 +112,8 @@ class FFmpegSound:
             return math.inf
 
     def count(self):
-        """Number of frames, by decoding, up to what is too long anyway."""
-        n_most = int(MAX_CLIP_DURATION * self.sampling_rate) + 1
-        n_frames = 0
-        for block in self.blocks(0, None):
-            n_frames += len(block)
-            if n_frames > n_most:
-                break
-        return n_frames
+        """Number of frames, by decoding."""
+        return count_frames(self.blocks(0, None), self.sampling_rate)
 
     def blocks(self, start, stop):
         """Samples of all channels, in blocks of shape (n, channels); `stop` None is the end."""

@@ -4,6 +4,7 @@ import collections
 import hashlib
 import io
 import os
+import re
 import stat
 import threading
 import time
@@ -48,6 +49,8 @@ def file_status(path):
 def _bare(error, path):
     """An error of the operating system whose message is a reason, without errno and path."""
     if isinstance(error, FileNotFoundError):
+        if re.match("[A-Za-z0-9]{2,}://", os.fspath(path)):  # one letter is a drive
+            return FileNotFoundError("is an address, not a file. Download it, and give its path.")
         where = "" if os.path.isabs(path) else f" (looked in {printable(os.getcwd())})"
         return FileNotFoundError(f"no such file{where}.")
     return type(error)(f"cannot be opened ({error.strerror}).")

@@ -58,13 +58,14 @@ _NOT_TAKEN = frozenset(
         *(".aup", ".aup3", ".ptx", ".sesx"),
     )
 )
-# How recordings begin, for files whose names say nothing.
+# How recordings begin, for files whose names say nothing; and pictures that begin like them.
 _SIGNATURES = (
     *((0, start) for start in (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b".snd")),
     *((0, start) for start in (b"caff", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"#!AMR")),
     *((0, start) for start in (b"\x1aE\xdf\xa3", b"0&\xb2u", b"wvpk", b"MAC ", b"TTA1", b"NIST")),
     (4, b"ftyp"),
 )
+_PICTURES = tuple((8, kind) for kind in (b"WEBP", b"heic", b"heix", b"mif1", b"msf1", b"avif"))
 
 
 def recordings_in(folder):
@@ -77,11 +78,12 @@ def recordings_in(folder):
     Returns
     -------
     list of pathlib.Path
-        Files whose suffix is in AUDIO_EXTENSIONS. Hidden ones and hidden folders are left out.
+        Files whose suffix is in AUDIO_EXTENSIONS. Hidden ones and hidden folders are left out, and
+        links to a folder that holds them.
     """
-    taken, left_out = [], []
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not is_hidden(name)]
+    taken, left_out, errors = [], [], []
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=errors.append):
+        folders[:] = [name for name in folders if not (is_hidden(name) or _leads_back(root, name))]
         for name in names:
             path = Path(root, name)
             if is_hidden(name):
@@ -90,9 +92,37 @@ def recordings_in(folder):
                 taken.append(path)
             elif _looks_like_audio(path):
                 left_out.append(path)
+    if closed := [error for error in errors if not isinstance(error, FileNotFoundError)]:
+        _warn_of_closed(folder, closed)
     if left_out:
         _warn(folder, sorted(left_out))
     return sorted(taken)
+
+
+def loose_recordings(folder):
+    """What looks like a recording in a folder itself, and not in a folder below it, sorted.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    list of pathlib.Path
+    """
+    files = [path for path in Path(folder).iterdir() if not (is_hidden(path.name) or path.is_dir())]
+    return sorted(
+        path for path in files if path.suffix.lower() in AUDIO_EXTENSIONS or _looks_like_audio(path)
+    )
+
+
+def _leads_back(root, name):
+    """Whether a folder is a link to one that it lies in, which would be walked again and again."""
+    if not os.path.islink(os.path.join(root, name)):
+        return False
+    real = Path(root, name).resolve()
+    around = Path(root).absolute()
+    return any(folder.resolve() == real for folder in (around, *around.parents))
 
 
 def is_hidden(name):
@@ -110,7 +140,21 @@ def _looks_like_audio(path):
             head = file.read(16)
     except OSError:
         return False
-    return any(head[place:].startswith(signature) for place, signature in _SIGNATURES)
+    return _begins(head, _SIGNATURES) and not _begins(head, _PICTURES)
+
+
+def _begins(head, signatures):
+    return any(head[place:].startswith(signature) for place, signature in signatures)
+
+
+def _warn_of_closed(folder, errors):
+    folders = "1 folder" if len(errors) == 1 else f"{len(errors)} folders"
+    first = errors[0]
+    warnings.warn(
+        f"{folders} below {printable(str(folder))!r} can't be opened, so what is in there is left "
+        f"out, such as {printable(str(first.filename))!r} ({first.strerror}).",
+        stacklevel=4,
+    )
 
 
 def _warn(folder, left_out):

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from skspeech.audio.errors import DamagedError
-from skspeech.audio.waveforms import BLOCK_SIZE, MAX_CLIP_DURATION
+from skspeech.audio.waveforms import BLOCK_SIZE, count_frames
 
 __all__ = []
 
@@ -21,7 +21,7 @@ _EXACTLY_SEEKABLE = frozenset(
 _ANNOUNCED = re.compile(
     r"^ *(?:data|data size|ssnd) *: (\d+) \(should be (\d+)\)", re.IGNORECASE | re.MULTILINE
 )
-_WORTH_A_NOTE = 0.9  # less than this share of what is announced is there
+WORTH_A_NOTE = 0.9  # a recording with less than this share of what is announced is told of
 # After an error the samples before it are read again, so many frames at a time.
 _SMALL_BLOCK = 256
 
@@ -91,9 +91,8 @@ class LibsndfileSound:
         return self._sound.channels
 
     def count(self):
-        """Number of frames, by decoding, up to what is too long anyway."""
-        n_most = int(MAX_CLIP_DURATION * self.sampling_rate) + 1
-        n_frames = sum(map(len, self._read(n_most, "int16")))
+        """Number of frames, by decoding."""
+        n_frames = count_frames(self._read(np.inf, "int16"), self.sampling_rate)
         self._sound.seek(0)
         return n_frames
 
@@ -150,7 +149,7 @@ def _note_on_length(log):
     if not (match := _ANNOUNCED.search(log)):
         return None
     announced, held = map(int, match.groups())
-    if held >= _WORTH_A_NOTE * announced:
+    if held >= WORTH_A_NOTE * announced:
         return None
     return (
         f"holds {held} of the {announced} bytes that its header announces, as of a recorder that "

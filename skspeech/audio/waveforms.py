@@ -3,6 +3,7 @@
 import collections
 import math
 import numbers
+import warnings
 
 import numpy as np
 import soxr
@@ -55,6 +56,8 @@ def note_on_integers(samples):
 
 def checked_rate(rate):
     low, high = RATE_LIMITS
+    if hasattr(rate, "item") and getattr(rate, "ndim", None) == 0:  # of NumPy or torch
+        rate = rate.item()
     is_number = isinstance(rate, numbers.Real) and not isinstance(rate, (bool, np.bool_))
     if not is_number or not low <= rate <= high:
         raise ValueError(
@@ -136,6 +139,17 @@ def _aligned_start(first, rate, target, margin):
     return n_steps * step, first - n_steps * step_out
 
 
+def count_frames(blocks, rate):
+    """Frames of some blocks; of what is too long anyway, no more than tells so."""
+    n_most = int(MAX_CLIP_DURATION * rate) + 1
+    n_frames = 0
+    for block in blocks:
+        n_frames += len(block)
+        if n_frames > n_most:
+            break
+    return n_frames
+
+
 def blocks_of_array(waveform, start, stop):
     for begin in range(start, stop, BLOCK_SIZE):
         yield as_float(waveform[begin : min(begin + BLOCK_SIZE, stop)])
@@ -162,12 +176,12 @@ class Mixer:
         if self._chosen is not None and self._chosen < channels:
             return block[:, self._chosen]
         # A product with a vector is much faster than a mean over short rows.
-        mixed = block @ np.full(channels, 1 / channels, dtype=np.float32)
-        step = max(1, len(block) // _PROBED)
-        some = np.ascontiguousarray(block[::step])
-        probed = mixed[::step]
-        if not np.dot(probed, probed) < _CANCELLED * np.vdot(some, some) / channels:
-            return mixed
+        share = np.full(channels, 1 / channels, dtype=np.float32)
+        some = block[:: max(1, len(block) // _PROBED)]
+        some = some - some.mean(axis=0)  # an offset is no sound
+        mixed = some @ share
+        if not np.dot(mixed, mixed) < _CANCELLED * np.vdot(some, some) / channels:
+            return block @ share
         powers = np.square(some).sum(axis=0)
         self._chosen = int(np.argmax(powers >= 0.9 * powers.max()))  # the first of equals
         self._note(
@@ -211,11 +225,11 @@ def _check_16_bit(samples):
         )
 
 
-Part = collections.namedtuple("Part", "blocks span rate seconds")
+Part = collections.namedtuple("Part", "blocks span rate seconds announced", defaults=[None])
 Part.__doc__ = """What is to be decoded: mono blocks of a recording, and what is wanted of them.
 
 `blocks` are float32 arrays at `rate` (Hz), from ``span.start`` on; `seconds` says how long the
-waveform will be, as far as that is known.
+waveform will be, as far as that is known, and `announced` what a header promises, or None.
 """
 
 
@@ -340,6 +354,39 @@ def _resample(blocks, rate, target):
         )
         # Less than half a sample of the result: one sample stays one sample.
         yield last if len(last) else pending[:1]
+
+
+def follow(blocks, rate, target=SAMPLING_RATE):
+    """Mono samples at `target` Hz of sound that comes in blocks, without waiting for the next.
+
+    Parameters
+    ----------
+    blocks : iterable of array-like of shape (n_samples,) or (n_samples, n_channels)
+        Floats in [-1, 1], or integers of their full range.
+    rate, target : float
+        Sampling rates (Hz).
+
+    Yields
+    ------
+    ndarray of shape (n,), float32
+        What each block adds.
+    """
+    mixer = Mixer(lambda remark: warnings.warn(f"The sound {remark}", stacklevel=4))
+    resampler = None
+    if rate != target:
+        resampler = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        block = np.asarray(block)
+        if block.ndim not in (1, 2) or block.dtype.kind not in "fiu":
+            raise ValueError(
+                f"A block of shape {block.shape} and type {block.dtype} is no sound: numbers of "
+                "shape (n_samples,) or (n_samples, n_channels) were expected."
+            )
+        if block.size:
+            mono = mixer.mono(as_float(block.reshape(len(block), -1)))
+            yield mono if resampler is None else resampler.resample_chunk(mono)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
 
 
 def _within(chunks, span):

@@ -28,11 +28,27 @@ from skspeech.cli import (  # noqa: F401
     info,
     predict,
     report,
+    timeline,
     weights,
 )
 from skspeech.cli.common import INTERRUPTED, MISTAKE, PARTIAL, say, skspeech
 
 __all__ = ["main"]
+
+
+def run():
+    """Be the process of the command: it ends when all is said, whatever still computes then.
+
+    The interpreter would wait for threads that were left behind in a library, or fall over them.
+    """
+    status = main()
+    session = sys.modules.get("skspeech.time_budget.session")
+    if session is not None and session.close_sessions(patience=0.5, importing=0.0):
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(argv=None):
@@ -78,6 +94,10 @@ def main(argv=None):
             return PARTIAL if _is_for_want_of_weights(error) else MISTAKE
 
 
+# A fit that has no model ends with an error, which gives the reasons.
+_TOLD_OTHERWISE = "No candidate was trained"
+
+
 def _is_a_users(error):
     from skspeech.weights import WeightsError
 
@@ -100,10 +120,13 @@ def _in_our_words(error):
 
 @contextlib.contextmanager
 def _plain_warnings():
-    """Warnings without the line of source that they come from."""
+    """Warnings without the line of source that they come from, each of them once."""
+    told = set()
 
     def show(message, category, filename, lineno, file=None, line=None):
-        say(f"Warning: {message}")
+        if str(message) not in told and not str(message).startswith(_TOLD_OTHERWISE):
+            told.add(str(message))
+            say(f"Warning: {message}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

@@ -13,7 +13,7 @@ from skspeech.cli.shown import to_json
 __all__ = []
 
 
-@skspeech.command("benchmark", epilog=EXIT_STATUS)
+@skspeech.command("benchmark", short_help="Run the AutoSpeech challenge.", epilog=EXIT_STATUS)
 @click.argument("dataset_dir", type=click.Path(exists=True, file_okay=False))
 @click.option(
     "--code-dir",

@@ -14,10 +14,9 @@ __all__ = [
     "PARTIAL",
     "Commands",
     "check_output",
-    "columns_options",
     "device_option",
-    "groups_option",
     "json_option",
+    "labelled_options",
     "n_jobs_option",
     "overwrite_option",
     "quiet_option",
@@ -64,20 +63,36 @@ device_option = click.option(
     callback=_check_device,
     help="Where networks run: auto, cpu, cuda, cuda:1, mps.",
 )
+
+
+def _check_n_jobs(context, parameter, n_jobs):
+    if n_jobs == 0:
+        raise click.BadParameter("0 cores can do nothing. Give 1 or more, or -1 for all of them.")
+    return n_jobs
+
+
 n_jobs_option = click.option(
-    "--n-jobs", type=int, metavar="N", help="Processor cores to use; -1 is all of them."
+    "--n-jobs",
+    type=int,
+    metavar="N",
+    callback=_check_n_jobs,
+    help="Processor cores to use; -1 is all of them.",
 )
-columns_options = options_of(
+# Those of all commands that work with labelled clips.
+labelled_options = options_of(
+    click.option(
+        "--groups",
+        default="auto",
+        show_default=True,
+        metavar="COLUMN",
+        help="The table's column of what must not be on both sides of a split, such as speakers; "
+        "auto, or none.",
+    ),
     click.option("--path-column", metavar="NAME", help="The table's column of paths."),
     click.option("--label-column", metavar="NAME", help="The table's column of labels."),
-)
-groups_option = click.option(
-    "--groups",
-    default="auto",
-    show_default=True,
-    metavar="COLUMN",
-    help="The table's column of what must not be on both sides of a split, such as speakers; "
-    "auto, or none.",
+    device_option,
+    n_jobs_option,
+    quiet_option,
 )
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace the output if it exists."
@@ -91,6 +106,7 @@ class Commands(click.Group):
         "fit",
         "cross-validate",
         "predict",
+        "timeline",
         "evaluate",
         "report",
         "embed",

@@ -11,13 +11,9 @@ from skspeech.cli.common import (
     INTERRUPTED,
     PARTIAL,
     check_output,
-    columns_options,
-    device_option,
-    groups_option,
     json_option,
-    n_jobs_option,
+    labelled_options,
     overwrite_option,
-    quiet_option,
     say,
     skspeech,
 )
@@ -43,7 +39,9 @@ def _as_fit_does(*names):
 
 
 @_as_fit_does("time_budget", "preset", "seed", "memory", "strict")
-@skspeech.command("cross-validate", epilog=EXIT_STATUS)
+@skspeech.command(
+    "cross-validate", short_help="Score models like that of fit on all clips.", epilog=EXIT_STATUS
+)
 @click.argument("data", type=click.Path(exists=True))
 @click.option(
     "--folds",
@@ -58,12 +56,8 @@ def _as_fit_does(*names):
     type=click.Path(dir_okay=False, path_type=Path),
     help="An HTML file for the report over all folds.",
 )
-@groups_option
-@columns_options
-@device_option
-@n_jobs_option
+@labelled_options
 @overwrite_option
-@quiet_option
 @json_option
 def _cross_validate(data, folds, output, **options):
     """Score on all of DATA how well models trained on it do: the number to believe of a small set.
@@ -76,7 +70,7 @@ def _cross_validate(data, folds, output, **options):
 
     if output is not None:
         check_output(output, options["overwrite"])
-    labelled, n_bad, _ = training_clips(data, options)
+    labelled, bad, _ = training_clips(data, options)
     names, codes = np.unique(labelled.labels, return_inverse=True)
     if folds is None:
         n_groups = 0 if labelled.groups is None else len(np.unique(labelled.groups))
@@ -87,7 +81,7 @@ def _cross_validate(data, folds, output, **options):
     if not options["quiet"]:
         _announce(labelled, parts, options["time_budget"])
 
-    done = _Answers(labelled, names.tolist())
+    done = _Answers(labelled, names.tolist(), bad)
     with Interrupts() as interrupts:
         for number, (train, test) in enumerate(parts, 1):
             try:
@@ -109,7 +103,6 @@ def _cross_validate(data, folds, output, **options):
             say("Interrupted before a fold was done.")
             return INTERRUPTED
         raise ValueError("None of the held-out clips could be read.")
-    n_bad += done.n_bad
     results = {"n_folds": done.n_folds, "interrupted": interrupted, **scores.as_dict()}
     if output is not None:
         done.write_report(output, f"{Path(data).name}, cross-validated")
@@ -123,7 +116,7 @@ def _cross_validate(data, folds, output, **options):
     if interrupted:
         say(f"Interrupted: the scores are those of {done.n_folds} of {len(parts)} folds.")
         return INTERRUPTED
-    return PARTIAL if n_bad else 0
+    return PARTIAL if done.bad else 0
 
 
 def _announce(labelled, parts, seconds):
@@ -141,9 +134,10 @@ def _announce(labelled, parts, seconds):
 class _Answers:
     """What models said of clips that they were not trained on."""
 
-    def __init__(self, labelled, names):
+    def __init__(self, labelled, names, bad):
         self.labelled, self.names = labelled, names
-        self.n_folds = self.n_bad = 0
+        self.bad = list(bad)  # paths and reasons of clips that can't be read
+        self.n_folds = 0
         self._rows, self._proba = [], []
         self._classifier = None
 
@@ -155,7 +149,7 @@ class _Answers:
         for path, reason in zip(part.paths, reasons):
             if reason is not None:
                 say(f"{path}: {reason}")
-        self.n_bad += len(part) - len(good)
+                self.bad.append((path, reason))
         self.n_folds += 1
         if not good:
             return "no clip could be read."
@@ -188,4 +182,5 @@ class _Answers:
             groups_test=part.groups,
             title=title,
             proba=self._proba,
+            left_out=self.bad,
         )

@@ -28,7 +28,7 @@ from skspeech.cli.shown import progress
 __all__ = []
 
 
-@skspeech.command("embed", epilog=EXIT_STATUS)
+@skspeech.command("embed", short_help="Turn clips into features.", epilog=EXIT_STATUS)
 @click.argument("extractor")
 @click.argument("files", nargs=-1, required=True)
 @click.option(
@@ -75,7 +75,7 @@ def _embed(extractor, files, output, parameters, device, n_jobs, overwrite, quie
     if not good:
         raise ValueError(f"None of the {len(paths)} clips could be read.")
 
-    from skspeech.persistence import atomic_writer
+    from skspeech.persistence.atomic import atomic_writer
 
     names = [str(name) for name in transformer.get_feature_names_out()]
     with atomic_writer(output) as file:

@@ -12,13 +12,9 @@ from skspeech.cli.common import (
     INTERRUPTED,
     PARTIAL,
     check_output,
-    columns_options,
-    device_option,
-    groups_option,
     json_option,
-    n_jobs_option,
+    labelled_options,
     overwrite_option,
-    quiet_option,
     say,
     skspeech,
 )
@@ -28,6 +24,7 @@ from skspeech.cli.models import score
 from skspeech.cli.quantities import SECONDS, SHARE
 from skspeech.cli.saving import save_somewhere
 from skspeech.cli.shown import (
+    console,
     fit_results,
     print_fit,
     print_scores,
@@ -35,6 +32,7 @@ from skspeech.cli.shown import (
     to_json,
 )
 from skspeech.cli.training import is_prior, train_model
+from skspeech.cli.unknown import known_part, print_unknown, reject_unknown, unknown_results
 
 __all__ = []
 
@@ -72,15 +70,26 @@ __all__ = []
     help="Write train.csv and test.csv there: which clips were held out, for evaluate and report.",
 )
 @click.option(
+    "--unknown",
+    type=SHARE,
+    metavar="SHARE",
+    help="Let the model answer 'unknown', at the cost of this share of known clips, such as 0.05. "
+    "Clips in a folder unknown/, if there is one, are examples.",
+)
+@click.option(
     "--refit-all",
     is_flag=True,
     help="Train once more afterwards, for as long again, on all clips, held-out ones too.",
 )
-@groups_option
-@columns_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is random.")
-@device_option
-@n_jobs_option
+@labelled_options
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Seed of all that is random.",
+)
 @click.option(
     "--memory",
     type=click.Path(file_okay=False),
@@ -92,7 +101,6 @@ __all__ = []
     "--strict", is_flag=True, help="Do not train where something is wrong or doubtful in the data."
 )
 @overwrite_option
-@quiet_option
 @json_option
 def _fit(data, output, **options):
     """Train a model on DATA, and save it.
@@ -112,9 +120,17 @@ def _fit(data, output, **options):
     for name in ("save_split", "refit_all"):
         if options[name] and options["test_size"] is None:
             raise click.UsageError(f"--{name.replace('_', '-')} needs --test-size.")
+    if options["log_file"] is not None:
+        try:
+            open(options["log_file"], "ab").close()
+        except OSError as error:
+            raise click.UsageError(
+                f"The log {options['log_file']} can't be written: {error.strerror}."
+            ) from None
     if options["save_split"]:
         check_split_folder(options["save_split"], options["overwrite"])
-    labelled, n_bad, findings = training_clips(data, options)
+    labelled, bad, findings = training_clips(data, options)
+    n_bad = len(bad)
     train, test = labelled, None
     if options["test_size"] is not None:
         train, test = split(labelled, options["test_size"], options["seed"])
@@ -122,21 +138,27 @@ def _fit(data, output, **options):
             save_split(options["save_split"], train=train, test=test)
     if not options["quiet"]:
         say(_described(train, test))
+    if test is not None and (never := _never_held_out(train, test)):
+        say(never)
 
     with Interrupts() as interrupts:
-        classifier, n_more = train_model(train, options, interrupts)
+        asks = options["unknown"] is not None
+        own = known_part(train) if asks else train
+        classifier, n_more = train_model(own, options, interrupts)
         n_bad += n_more
         if is_prior(classifier):
-            reasons = sorted({reason for _, reason, _ in classifier.failures_})
+            reasons = sorted({_in_words(reason) for _, reason, _ in classifier.failures_})
             advice = "So no model was trained, and none is saved. More time may help."
             raise ValueError("\n".join([*reasons, advice]))
+        model = reject_unknown(classifier, train, options) if asks else classifier
         with interrupts.saving():
-            saved = save_somewhere(classifier, output, train.paths)
+            saved = save_somewhere(model, output, train)
         if interrupts.count and saved is not None:
             say(f"Interrupted: the best model so far is in {saved}.")
         results = {
             "model": saved and str(saved),
             **fit_results(classifier),
+            "unknown": unknown_results(model),
             "interrupted": interrupts.count > 0,
             "n_skipped": n_bad,
             "audit": [{"kind": f.kind, "message": f.message} for f in findings],
@@ -146,7 +168,7 @@ def _fit(data, output, **options):
             if test is not None:
                 if interrupts.count:
                     say("Scoring it on the held-out clips; press Ctrl-C again to leave that out.")
-                scores, failures = score(classifier, test, options["quiet"])
+                scores, failures = score(model, test, options["quiet"])
                 n_bad += len(failures)
                 results["held_out"] = scores.as_dict() if scores else None
         except KeyboardInterrupt:
@@ -158,6 +180,8 @@ def _fit(data, output, **options):
         click.echo(to_json(results))
     else:
         print_fit(results)
+        if results["unknown"]:
+            print_unknown(results["unknown"], console())
         if scores is not None:
             print_scores(scores, "Held out")
             if not scores.interval:
@@ -174,7 +198,14 @@ def _fit(data, output, **options):
             )
     if interrupts.count:
         return INTERRUPTED
-    return PARTIAL if n_bad or saved != output else 0
+    is_whole = saved == output and results["refitted"] == options["refit_all"]
+    return PARTIAL if n_bad or not is_whole else 0
+
+
+def _in_words(reason):
+    """Why a candidate failed, without the name of an exception where time was all."""
+    late = "TimeoutError: "
+    return f"A candidate was {reason.removeprefix(late)}." if reason.startswith(late) else reason
 
 
 def _described(train, test):
@@ -185,14 +216,19 @@ def _described(train, test):
     if test is None:
         return f"{text}."
     text += f"; {len(test)} more are held out"
-    unit = "clip"
     if test.groups is not None:
-        unit, names = "group", np.unique(test.groups)
+        names = np.unique(test.groups)
         text += f", the group{'s' if len(names) > 1 else ''} {some(names, 12)}"
-    never = np.setdiff1d(train.labels, test.labels)
-    if len(never):
-        text += f". Not of {some(never, 12)}: there is only one {unit} to learn from"
     return f"{text}."
+
+
+def _never_held_out(train, test):
+    """Of which classes nothing is held out, in words; empty where there is none."""
+    never = np.setdiff1d(train.labels, test.labels)
+    if not len(never):
+        return ""
+    unit = "clip" if test.groups is None else "group"
+    return f"None of them is of {some(never, 12)}: there is only one {unit} to learn from."
 
 
 def _refit(labelled, saved, options, interrupts):
@@ -200,11 +236,14 @@ def _refit(labelled, saved, options, interrupts):
     if not options["quiet"]:
         say(f"Training again, on all {len(labelled)} clips.")
     try:
-        classifier, _ = train_model(labelled, options, interrupts)
+        asks = options["unknown"] is not None
+        own = known_part(labelled) if asks else labelled
+        classifier, _ = train_model(own, options, interrupts)
     except KeyboardInterrupt:
         classifier = None
     if interrupts.count or is_prior(classifier):
         say(f"The model of all clips is not ready; {saved} holds the one that was scored.")
         return False
+    model = reject_unknown(classifier, labelled, options) if asks else classifier
     with interrupts.saving():
-        return save_somewhere(classifier, saved, labelled.paths) == saved
+        return save_somewhere(model, saved, labelled) == saved

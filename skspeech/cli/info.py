@@ -13,7 +13,7 @@ from skspeech.cli.weights import weights_row
 __all__ = []
 
 
-@skspeech.command("info")
+@skspeech.command("info", short_help="Say what there is, or what a MODEL holds.")
 @click.argument("model", required=False, type=click.Path(exists=True, dir_okay=False))
 @json_option
 def _info(model, as_json):

@@ -11,11 +11,12 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 
 from skspeech._download import some
 from skspeech._extras import how_to_install
-from skspeech.cli.common import check_output
+from skspeech.cli.common import check_output, say
 
 __all__ = [
     "Labelled",
@@ -23,6 +24,7 @@ __all__ = [
     "chunks",
     "iter_paths",
     "read_labelled",
+    "read_to_score",
     "salvage",
     "save_split",
     "split",
@@ -97,6 +99,30 @@ def read_labelled(data, *, path_column=None, label_column=None, groups="auto"):
     )
 
 
+def read_to_score(data, options):
+    """Read labelled clips that nobody will split: folders of mixed depth have just no groups.
+
+    Parameters
+    ----------
+    data : str or path-like
+    options : dict
+        Those of the command: ``path_column``, ``label_column`` and ``groups``.
+
+    Returns
+    -------
+    Labelled
+    """
+    columns = {name: options[name] for name in ("path_column", "label_column", "groups")}
+    try:
+        return read_labelled(data, **columns)
+    except ValueError as error:
+        if columns["groups"] != "auto":
+            raise
+        labelled = read_labelled(data, **{**columns, "groups": "none"})
+        say(f"{error}\nHere it goes on without groups.")
+        return labelled
+
+
 def _read_folder(folder, path_column, label_column, groups):
     from skspeech.datasets.folders import load_audio_folder, second_level
 
@@ -144,8 +170,8 @@ def _read_table(path):
     wrong = [line for row, line in zip(rows, lines) if len(row) != len(names)]
     if wrong:
         raise ValueError(
-            f"{str(path)!r} has {len(names)} columns, but not in line {wrong[0]} "
-            f"({len(wrong)} such lines). Is something not quoted?"
+            f"{str(path)!r} has {len(names)} columns, but not in line {wrong[0]}, and in "
+            f"{len(wrong)} of its lines in all. Is something not quoted?"
         )
     columns = zip(*rows) if rows else ([] for _ in names)
     return {
@@ -216,8 +242,9 @@ def _check_complete(found, chosen, lines, path):
         missing = [line for line, value in zip(lines, values) if not value]
         if missing:
             raise ValueError(
-                f"{len(missing)} rows of {str(path)!r} have no {chosen[key]!r}, first row "
-                f"{missing[0]}. Fill them in, or leave these rows out."
+                f"{len(missing)} of {len(values)} rows of {str(path)!r} lack their "
+                f"{chosen[key]!r}, the first in row {missing[0]}. Fill it in, or leave such "
+                "rows out."
             )
 
 
@@ -245,6 +272,8 @@ def split(data, test_size, seed):
 
 def check_split_folder(folder, overwrite):
     """Find out before the work whether the tables of a split can be written there."""
+    if not folder.parent.is_dir():
+        raise click.UsageError(f"There is no folder {folder.parent} to make {folder.name} in.")
     folder.mkdir(exist_ok=True)
     for part in ("train", "test"):
         check_output(folder / f"{part}.csv", overwrite)
@@ -276,10 +305,7 @@ def iter_paths(names):
 
     for name in names:
         if name == "-":
-            for line in sys.stdin:
-                line = line.rstrip("\r\n")
-                if line:
-                    yield line
+            yield from _lines_of_standard_input()
         elif Path(name).is_dir():
             found = recordings_in(Path(name))
             if not found:
@@ -287,6 +313,16 @@ def iter_paths(names):
             yield from map(str, found)
         else:
             yield name
+
+
+def _lines_of_standard_input():
+    for number, line in enumerate(sys.stdin.buffer):
+        if number == 0:
+            if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise ValueError("The paths on standard input are in UTF-16. Give them in UTF-8.")
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if line := line.rstrip(b"\r\n"):
+            yield os.fsdecode(line)
 
 
 _END = object()

@@ -1,12 +1,15 @@
 """What commands do with a fitted model: load it, classify clips, score it."""
 
+from typing import NamedTuple
+
 import numpy as np
 
+from skspeech._download import some
 from skspeech.cli.common import say
 from skspeech.cli.inputs import salvage
 from skspeech.cli.shown import Scores, progress
 
-__all__ = ["CHUNK", "class_names", "classify", "load_classifier", "score"]
+__all__ = ["CHUNK", "class_names", "classify", "load_classifier", "score", "what_it_knows"]
 
 CHUNK = 64  # clips that are predicted or embedded together
 
@@ -43,6 +46,42 @@ def classify(classifier, paths):
     return labels, proba, reasons
 
 
+class Known(NamedTuple):
+    """What of some clips is not new to a model."""
+
+    by_clip: np.ndarray  # whether it was trained on a clip
+    by_group: np.ndarray  # or on others of its group
+    n_trained_on: int | None  # None where nobody knows
+    text: str
+
+
+def what_it_knows(classifier, labelled):
+    """Which labelled clips, and which of their groups, a model was trained on, and in words.
+
+    Returns
+    -------
+    Known
+    """
+    from skspeech._heard import heard, known_groups, knows_its_clips
+
+    by_clip, by_group = heard(classifier, labelled.paths, labelled.groups)
+    if not knows_its_clips(classifier):
+        text = "The model's file does not say which clips it was trained on."
+        return Known(by_clip, by_group, None, text)
+    n = int(by_clip.sum())
+    text = f"The model was trained on {n or 'none'} of these {len(labelled)} clips"
+    if by_group.any():
+        names = np.unique(labelled.groups[by_group])
+        whose = f"the group{'s' if len(names) > 1 else ''} {some(names, 8)}"
+        text += (
+            f", and on others of {whose}, which are scored apart. Where these are not the same "
+            "speakers but only have the same names, use --groups none"
+        )
+    elif known_groups(classifier) is not None and labelled.groups is None:
+        text += "; whether on their speakers can't be told, as no groups are given here"
+    return Known(by_clip, by_group, n, f"{text}.")
+
+
 def score(classifier, labelled, quiet):
     """Scores, or None where no clip can be read; and the bad clips, which are told about."""
     names = class_names(classifier)
@@ -67,4 +106,5 @@ def score(classifier, labelled, quiet):
         return None, failures
     known = None if proba[0] is None else np.array(proba)
     groups = None if labelled.groups is None else groups
-    return Scores(names, labels, predicted, known, groups), failures
+    unknown = getattr(classifier, "unknown_label", None)
+    return Scores(names, labels, predicted, known, groups, unknown), failures

@@ -25,7 +25,8 @@ def leave_out_bad(labelled, *, thorough=False, n_jobs=None):
     Returns
     -------
     good : Labelled
-    n_bad : int
+    bad : list of (str, str)
+        Paths and reasons of the others.
 
     Raises
     ------
@@ -51,12 +52,13 @@ def leave_out_bad(labelled, *, thorough=False, n_jobs=None):
         reasons = list(pool.map(reason, range(len(clips))))
     bad = [(i, labelled.paths[i], text) for i, text in enumerate(reasons) if text is not None]
     if not bad:
-        return labelled, 0
+        return labelled, []
     told = bad_clips(bad, len(labelled))
     if len(bad) == len(labelled):
         raise ValueError(told)
     say(f"{told}\nThey are left out.")
-    return labelled.take(np.flatnonzero([text is None for text in reasons])), len(bad)
+    good = labelled.take(np.flatnonzero([text is None for text in reasons]))
+    return good, [(path, text) for _, path, text in bad]
 
 
 def bad_clips(failures, n_clips):

@@ -8,7 +8,7 @@ from skspeech.cli.common import say
 __all__ = ["save_somewhere"]
 
 
-def save_somewhere(model, output, training_clips):
+def save_somewhere(model, output, train):
     """Save a model, in the folder for temporary files where the place that was named fails.
 
     Parameters
@@ -17,7 +17,7 @@ def save_somewhere(model, output, training_clips):
         Fitted.
     output : pathlib.Path
         The file that was asked for.
-    training_clips : list of str
+    train : Labelled
         What it was trained on.
 
     Returns
@@ -27,13 +27,14 @@ def save_somewhere(model, output, training_clips):
     """
     from skspeech.persistence import save
 
+    known = {"training_clips": train.paths, "training_groups": train.groups}
     try:
-        return save(model, output, training_clips=training_clips)
+        return save(model, output, **known)
     except OSError as error:
         say(f"The model can't be saved as {output}: {_reason(error)}.")
     try:
         elsewhere = Path(tempfile.mkdtemp(prefix="skspeech-")) / output.name
-        save(model, elsewhere, training_clips=training_clips)
+        save(model, elsewhere, **known)
     except OSError as error:
         say(f"Nor in the folder for temporary files: {_reason(error)}. So no model is saved.")
         return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from skspeech.cli.common import say
 from skspeech.cli.interrupts import SAVING
+from skspeech.cli.unknown import print_unknown
 
 __all__ = [
     "FitProgress",
@@ -138,8 +139,10 @@ class FitProgress:
             news = f"{_score_text(self._score)}: {', '.join(self._members)}"
         elif kind == "failure":
             from skspeech.time_budget.results import fate
+            from skspeech.time_budget.state import KEPT
 
-            news = f"{event['candidate']} {fate(event.get('kept'))}: {event['exception']}"
+            what = fate(KEPT if event.get("kept") else None)
+            news = f"{event['candidate']} {what}: {event['exception']}"
         else:
             return
         if kind == "snapshot":
@@ -185,11 +188,11 @@ def fit_results(classifier):
     -------
     dict
     """
-    from skspeech.time_budget.results import kept_members
+    from skspeech.time_budget.results import statuses
 
     results = classifier.results_
     order = np.argsort(-np.nan_to_num(results["score"], nan=-np.inf), kind="stable")
-    kept = kept_members(results)
+    status = statuses(results)
     names = ("name", "status", "score", "weight", "mean_fit_time", "predict_time")
     return {
         "validation_score": classifier.best_score_,
@@ -197,7 +200,7 @@ def fit_results(classifier):
         "classes": classifier.classes_,
         "leaderboard": [{name: results[name][i] for name in names} for i in order],
         "failures": [
-            {"name": name, "error": error, "kept": name in kept}
+            {"name": name, "error": error, "status": status.get(name, "failed")}
             for name, error, _ in classifier.failures_
         ],
     }
@@ -213,9 +216,11 @@ def print_fit(results):
     board = results["leaderboard"]
     n_members = sum(row["weight"] > 0 for row in board)
     score = results["validation_score"]
+    n_validated = sum(not math.isnan(row["score"]) for row in board)
     out.print(
-        f"{len(board)} candidates in {results['seconds']:.1f} s; the ensemble has {n_members} of "
-        f"them, {_score_text(score)}" + ("." if math.isnan(score) else " in validation.")
+        f"{len(board)} candidates, {n_validated} of them validated, in {results['seconds']:.1f} s; "
+        f"the ensemble has {n_members}, {_score_text(score)}"
+        + ("." if math.isnan(score) else " in validation.")
     )
     n_more = sum(row["weight"] == 0 for row in board[_MAX_LISTED:])
     table = Table("candidate", box=_box())
@@ -234,7 +239,7 @@ def print_fit(results):
     if n_more:
         out.print(f"… and {n_more} more, which do not vote.")
     for failure in results["failures"]:
-        out.print(f"{failure['name']} {fate(failure['kept'])}: {failure['error']}")
+        out.print(f"{failure['name']} {fate(failure['status'])}: {failure['error']}")
 
 
 def _number(value, form):
@@ -263,12 +268,19 @@ class Scores:
         Probabilities, where the model has them.
     groups : list or None
         Group of each clip, where there are some.
+    unknown : str or None
+        The label of clips that are of no class, where the model knows one.
     """
 
-    def __init__(self, classes, labels, predicted, proba=None, groups=None):
+    def __init__(self, classes, labels, predicted, proba=None, groups=None, unknown=None):
         from sklearn.metrics import confusion_matrix
 
         from skspeech.metrics import by_group, score_interval
+        from skspeech.unknown.rates import error_rates
+
+        self.unknown = None
+        if unknown is not None:
+            self.unknown = error_rates(labels, predicted, str(unknown), groups)
 
         self.interval = score_interval(labels, predicted, groups)
         self.by_group = {}
@@ -322,6 +334,7 @@ class Scores:
                 for i, label in enumerate(self.classes)
             },
             "per_group": self.by_group,
+            **({"unknown": self.unknown} if self.unknown else {}),
         }
 
 
@@ -342,6 +355,8 @@ def print_scores(scores, title, brief=False):
     if brief:
         return
     out.print(_interval_text(scores.interval))
+    if scores.unknown:
+        print_unknown(scores.unknown, out)
     if scores.by_group:
         _print_groups(scores, out)
     table = Table("class", box=_box())

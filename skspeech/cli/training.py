@@ -44,8 +44,8 @@ def train_model(train, options, interrupts):
                 return classifier, n_bad
             except _BadClips:
                 pass
-        train, n_more = leave_out_bad(train, thorough=True, n_jobs=options["n_jobs"])
-        n_bad += n_more
+        train, bad = leave_out_bad(train, thorough=True, n_jobs=options["n_jobs"])
+        n_bad += len(bad)
         watch.wanted = False  # once is enough: what is bad now, only some candidates can't take
         budget = max(start + budget - time.monotonic(), budget / 10)
 

@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 
 from skspeech._download import some
 from skspeech._sklearn import StrOptions, validate_params
-from skspeech.audio.formats import AUDIO_EXTENSIONS, is_hidden, recordings_in
+from skspeech.audio.formats import is_hidden, loose_recordings, recordings_in
 
 __all__ = ["load_audio_folder", "second_level"]
 
@@ -41,8 +41,8 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
                                            c.wav
 
     Nothing is decoded. Hidden files and folders, ``__MACOSX`` and files that are not audio by their
-    extension are left out; of those that look like audio all the same, and of sub-folders without
-    any clip, a warning tells.
+    extension are left out; of those that look like audio all the same, of recordings beside the
+    sub-folders, and of sub-folders without any clip, a warning tells.
 
     Parameters
     ----------
@@ -110,13 +110,19 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
     empty = [name for name, clips in clips_of.items() if not clips]
     if empty and (categories is not None or len(empty) == len(target_names)):
         raise ValueError(
-            f"No audio files in {some(empty)} of {str(path)!r}. Each class needs files that end"
-            f" in one of: {' '.join(sorted(AUDIO_EXTENSIONS))}."
+            f"No audio files in {some(empty)} of {str(path)!r}.{_one_level_up(path)} Each class"
+            " needs recordings (.wav, .flac, .mp3, .m4a, .ogg and many others)."
         )
     if empty:
         warnings.warn(
             f"Sub-folders of {str(path)!r} without audio files are no classes, and are left out:"
             f" {some(empty)}.",
+            stacklevel=3,
+        )
+    if categories is None and (loose := loose_recordings(path)):
+        warnings.warn(
+            f"Recordings that lie in {str(path)!r} itself are left out, because they have no class:"
+            f" {some(p.name for p in loose)}. Move them into the sub-folder of their class.",
             stacklevel=3,
         )
     target_names = [name for name in target_names if clips_of[name]]
@@ -134,13 +140,23 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
     )
 
 
+def _one_level_up(path):
+    """What to do where recordings lie in a folder itself, as in the folder of one class."""
+    if not loose_recordings(path):
+        return ""
+    return (
+        " Recordings lie in it itself: if it is the folder of one class, give the folder above,"
+        f" {str(path.absolute().parent)!r}."
+    )
+
+
 def _class_folders(path, categories):
     found = sorted(p.name for p in path.iterdir() if p.is_dir() and not is_hidden(p.name))
     if categories is None:
         if not found:
             raise ValueError(
-                f"{str(path)!r} has no sub-folders. Put the clips of each class into a sub-folder"
-                " with the class's name."
+                f"{str(path)!r} has no sub-folders.{_one_level_up(path)} Put the clips of each"
+                " class into a sub-folder with the class's name."
             )
         return found
     missing = sorted(set(categories) - set(found))

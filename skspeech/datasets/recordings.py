@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
+from skspeech._docs import shared
 from skspeech._download import Apt, locked, not_there, run, verified_files
 from skspeech._progress import progress_bar
 from skspeech._sklearn import StrOptions, validate_params
@@ -47,6 +48,17 @@ def get_data_home(data_home=None):
     return Path(data_home).expanduser()
 
 
+# What the parameters of all `fetch_*` are.
+_FETCHING = """
+data_home : str or os.PathLike or None, default=None
+    Folder of data sets; see :func:`get_data_home`.
+download_if_missing : bool, default=True
+    If False, missing data are an error instead of a download.
+progress : bool, default=True
+    Show a progress bar while downloading.
+return_X_y : bool, default=False
+    Return ``(data, target)`` instead of a Bunch.
+"""
 _FETCH_CONSTRAINTS = {
     "data_home": [str, os.PathLike, None],
     "download_if_missing": ["boolean"],
@@ -77,6 +89,7 @@ Source: https://github.com/Jakobovski/free-spoken-digit-dataset
 """
 
 
+@shared(fetching=_FETCHING)
 @validate_params(
     {"task": [StrOptions({"digit", "speaker"})], **_FETCH_CONSTRAINTS},
     prefer_skip_nested_validation=True,
@@ -99,14 +112,7 @@ def fetch_fsdd(
     ----------
     task : {"digit", "speaker"}, default="digit"
         What `target` is: the spoken digit (10 classes) or the speaker (6 classes).
-    data_home : str or os.PathLike or None, default=None
-        Folder of data sets; see :func:`get_data_home`.
-    download_if_missing : bool, default=True
-        If False, missing data are an error instead of a download.
-    progress : bool, default=True
-        Show a progress bar while downloading.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch.
+    {fetching}
 
     Returns
     -------
@@ -198,6 +204,7 @@ Source: http://emodb.bilderbar.info
 """
 
 
+@shared(fetching=_FETCHING)
 @validate_params(
     {"task": [StrOptions({"emotion", "speaker"})], **_FETCH_CONSTRAINTS},
     prefer_skip_nested_validation=True,
@@ -219,14 +226,7 @@ def fetch_emodb(
     ----------
     task : {"emotion", "speaker"}, default="emotion"
         What `target` is: the emotion (7 classes) or the speaker (10 classes).
-    data_home : str or os.PathLike or None, default=None
-        Folder of data sets; see :func:`get_data_home`.
-    download_if_missing : bool, default=True
-        If False, missing data are an error instead of a download.
-    progress : bool, default=True
-        Show a progress bar while downloading.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch.
+    {fetching}
 
     Returns
     -------
@@ -318,6 +318,7 @@ Source: the Debian packages asterisk-core-sounds-{{en,es,fr,it,ru}}-wav
 """
 
 
+@shared(fetching=_FETCHING)
 @validate_params(
     {"languages": ["array-like", None], **_FETCH_CONSTRAINTS}, prefer_skip_nested_validation=True
 )
@@ -340,14 +341,7 @@ def fetch_voice_prompts(
     ----------
     languages : array-like of str or None, default=None
         Two or more of "en", "es", "fr", "it" and "ru"; None is all of them.
-    data_home : str or os.PathLike or None, default=None
-        Folder of data sets; see :func:`get_data_home`.
-    download_if_missing : bool, default=True
-        If False, missing data are an error instead of a download.
-    progress : bool, default=True
-        Show a progress bar while downloading.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch.
+    {fetching}
 
     Returns
     -------

@@ -1,6 +1,11 @@
 """Averages of classifiers: no single model is best on all data, so several are asked."""
 
-from skspeech.ensemble.blending import geometric_mean
-from skspeech.ensemble.voting import GeometricMeanVotingClassifier
+import lazy_loader
 
-__all__ = ["GeometricMeanVotingClassifier", "geometric_mean"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "blending": ["geometric_mean"],
+        "voting": ["GeometricMeanVotingClassifier"],
+    },
+)

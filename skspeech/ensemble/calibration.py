@@ -4,9 +4,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-__all__ = ["at_temperature", "find_temperature"]
+__all__ = ["at_temperature", "find_temperature", "least_loss_temperature"]
 
-_LOG_TEMPERATURES = np.log(0.2), np.log(5.0)
+_LOG_BOUNDS = np.log(0.2), np.log(5.0)
 # Held-out rows are taken as if so many more had been seen, whose class was any: few rows that all
 # are right don't make an ensemble surer than they can tell. Chosen by experiment among 0, 1, 3, 10.
 _IMAGINED_ROWS = 3.0
@@ -60,15 +60,37 @@ def find_temperature(proba, y):
     proba, y = proba[known], y[known]
     if len(np.unique(y)) < 2:
         return 1.0
-    logs = np.log(np.maximum(proba, _TINY))
     spread = min(0.5, _IMAGINED_ROWS / (len(y) + 2))
+    return least_loss_temperature(np.log(np.maximum(proba, _TINY)), y, _LOG_BOUNDS, spread=spread)
+
+
+def least_loss_temperature(scores, y, log_bounds, *, weight=None, spread=0.0):
+    """The temperature by which scores have to be divided for the least log loss.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_rows, n_classes)
+        Logarithms of probabilities, up to a constant of each row.
+    y : ndarray of int of shape (n_rows,)
+        Index of each row's class.
+    log_bounds : tuple of float
+        Between which its logarithm is sought.
+    weight : ndarray of shape (n_rows,), default=None
+        How much each row counts; None is the same for all.
+    spread : float, default=0.0
+        Share of each row's target that belongs to all classes alike.
+
+    Returns
+    -------
+    float
+    """
 
     def loss(log_temperature):
-        log_probas = log_softmax(logs / np.exp(log_temperature), axis=1)
-        own = log_probas[np.arange(len(y)), y].mean()
-        return -(1 - spread) * own - spread * log_probas.mean()
+        log_probas = log_softmax(scores / np.exp(log_temperature), axis=1)
+        own = np.average(log_probas[np.arange(len(y)), y], weights=weight)
+        return -(1 - spread) * own - spread * log_probas.mean() if spread else -own
 
-    best = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded")
+    best = minimize_scalar(loss, bounds=log_bounds, method="bounded")
     return float(np.exp(best.x))
 
 

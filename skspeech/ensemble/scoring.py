@@ -10,11 +10,13 @@ from skspeech.ensemble.blending import blend_log_probas
 
 __all__ = [
     "ProbabilityScore",
+    "balanced_accuracy",
     "cross_fitted_blend",
     "cross_fitted_score",
     "is_better",
     "log_likelihoods",
     "neg_log_loss",
+    "score_known",
     "standard_error",
 ]
 
@@ -101,7 +103,11 @@ def _accuracy(proba, y):
     return float(np.mean(proba.argmax(axis=1) == y))
 
 
-def _balanced_accuracy(proba, y):
+def balanced_accuracy(proba, y):
+    """Mean share of each class's rows whose likeliest class is right; of the classes there are.
+
+    scikit-learn's ``balanced_accuracy_score`` is the same for labels. `proba` may be logarithms.
+    """
     counts = np.bincount(y)
     hits = np.bincount(y[proba.argmax(axis=1) == y], minlength=len(counts))
     present = counts > 0
@@ -156,7 +162,7 @@ def standard_error(values, units):
 
 _FAST_SCORES = {
     "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
+    "balanced_accuracy": balanced_accuracy,
     "neg_log_loss": neg_log_loss,
 }
 
@@ -209,8 +215,12 @@ def cross_fitted_score(logs, y, *, score, parts, select, units=None):
     >>> cross_fitted_score(logs, y, score=score, parts=parts, select=select)
     0.5
     """
-    y = np.asarray(y)
     blended = cross_fitted_blend(logs, parts=parts, select=select, units=units)
+    return score_known(blended, np.asarray(y), score)
+
+
+def score_known(blended, y, score):
+    """Score the rows that are known of a blend; NaN where none is."""
     known = ~np.isnan(blended[:, 0])
     return float(score(blended[known], y[known])) if known.any() else float("nan")
 

@@ -250,12 +250,9 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
             return 1.0
         codes = np.searchsorted(self.classes_, y)
         proba = np.full((len(y), len(self.classes_)), np.nan)
-        by_row = {name for name in ("sample_weight", "groups") if name in fit_params}
+        by_row = {"sample_weight", "groups"} & fit_params.keys()
         for train, test in stratified_folds(codes, self.calibrate, groups=groups, random_state=0):
-            params = {
-                name: _safe_indexing(value, train) if name in by_row else value
-                for name, value in fit_params.items()
-            }
+            params = fit_params | {name: fit_params[name][train] for name in by_row}
             part = clone(self).set_params(calibrate=False, verbose=False)
             part.fit(_safe_indexing(X, train), y[train], **params)
             columns = np.searchsorted(self.classes_, part.classes_)

@@ -4,12 +4,11 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 
 from skspeech._folds import stratified_folds
 from skspeech._sklearn import Interval, Options, StrOptions, _fit_context
 from skspeech._threads import limited_threads
+from skspeech.ensemble.calibration import least_loss_temperature
 from skspeech.estimators.scores import LinearScores
 
 __all__ = ["ShrinkageDiscriminantAnalysis"]
@@ -232,10 +231,4 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         if np.count_nonzero(totals) < 2:
             return 1.0  # one class alone does not say how sure to be of the others
         weight = weight / totals[codes]
-
-        def log_loss(log_temperature):
-            log_probas = log_softmax(scores / np.exp(log_temperature), axis=1)
-            return -np.average(log_probas[np.arange(len(codes)), codes], weights=weight)
-
-        best = minimize_scalar(log_loss, bounds=_LOG_TEMPERATURES, method="bounded")
-        return float(np.exp(best.x))
+        return least_loss_temperature(scores, codes, _LOG_TEMPERATURES, weight=weight)

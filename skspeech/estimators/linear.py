@@ -12,11 +12,17 @@ from sklearn.preprocessing import Normalizer
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
+from skspeech._docs import shared
 from skspeech._labels import check_sample_weight
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
-from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
+from skspeech.estimators.unreadable import (
+    fit_without_unreadable,
+    goes_on,
+    predict_without_unreadable,
+    strict,
+)
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import SpeakerEmbedding
@@ -43,6 +49,50 @@ _EXTRACTOR_PARAMETERS = (
     "errors",
     "verbose",
 )
+# What the parameters and attributes of all three are.
+_SETTINGS = """
+scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
+    How features are scaled. ``"standardize"``: each to zero mean and unit variance. Before
+    that, ``"normalize"`` brings each clip's features to unit length, and ``"signed_sqrt"``
+    takes their signed square root. None: not at all.
+C : float, default=0.1
+    Inverse of the regularisation's strength: smaller is stronger.
+class_weight : "balanced", dict or None, default="balanced"
+    Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
+max_iter : int, default=1000
+    Most iterations of the solver.
+tol : float, default=1e-4
+    Gradient at which the solver stops.
+max_duration : float, default=None
+    Read only this many seconds of each clip. None is the extractor's own setting.
+sampling_rate : int, default=None
+    Sampling rate in Hz of bare waveforms. None is the extractor's own setting, 16000.
+device : str or torch.device, default=None
+    Where the network runs. None is the extractor's own setting, ``"auto"``.
+memory : str, path-like, joblib.Memory or False, default=None
+    Where embeddings are remembered. None is the extractor's own setting, in this process.
+n_jobs : int, default=None
+    Threads that decode audio. None is the extractor's own setting.
+errors : {"raise", "warn"}, default=None
+    What to do with clips that can't be read: one error that names them all, or one warning.
+    Then `fit` leaves them out with their labels, and is an error only where none is left of a
+    class; the prediction for them is how frequent the classes were. None is the extractor's own
+    setting, ``"raise"``.
+verbose : int, default=None
+    Show a progress bar. None is the extractor's own setting, 0.
+"""
+_FITTED = """
+classes_ : ndarray of shape (n_classes,)
+    The class labels.
+pipeline_ : sklearn.pipeline.Pipeline
+    The fitted extractor, scaling and logistic regression.
+n_iter_ : ndarray of shape (1,)
+    Iterations that the solver took.
+n_features_in_ : int
+    Samples a clip; only where `fit` saw a 2-D array.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Columns of the table; only where `fit` saw a DataFrame of numbers.
+"""
 
 
 class _EmbeddingClassifier(ClipClassifier):
@@ -181,18 +231,18 @@ class _EmbeddingClassifier(ClipClassifier):
     def _embed(self, extractor, X, y):
         """Features of the clips that can be read, and which these are."""
         extractor.fit(X)
-        if not _goes_on(extractor):
+        if not goes_on(extractor):
             return extractor.transform(X), slice(None)
-        return fit_without_unreadable(_strict(extractor).fit(X).transform, X, y)
+        return fit_without_unreadable(strict(extractor).fit(X).transform, X, y)
 
     def _predict(self, method, X, instead):
         extractor = self.pipeline_[0]
-        if not _goes_on(extractor):
+        if not goes_on(extractor):
             return getattr(self.pipeline_, method)(X)
-        strict = _strict(extractor)
+        reader = strict(extractor)
         rest = getattr(self.pipeline_[1:], method)
         return predict_without_unreadable(
-            lambda clips: rest(strict.fit_transform(clips)), X, instead
+            lambda clips: rest(reader.fit_transform(clips)), X, instead
         )
 
     def _frequencies(self):
@@ -236,20 +286,6 @@ class _EmbeddingClassifier(ClipClassifier):
         return [*steps, ("scaler", ClippedStandardScaler())]
 
 
-def _goes_on(extractor):
-    """Whether clips that can't be read are no error."""
-    return any(getattr(block, "errors", "raise") == "warn" for _, block in _blocks(extractor))
-
-
-def _strict(extractor):
-    """The same extractor, to which they are one."""
-    extractor = clone(extractor)
-    for _, block in _blocks(extractor):
-        if hasattr(block, "errors"):
-            block.set_params(errors="raise")
-    return extractor
-
-
 def _blocks(extractor):
     """The extractors that an extractor consists of, by name."""
     if not isinstance(extractor, FeatureUnion):
@@ -257,7 +293,54 @@ def _blocks(extractor):
     return [(name, block) for name, block in extractor.transformer_list if block != "drop"]
 
 
-class SpeakerEmbeddingClassifier(_EmbeddingClassifier):
+class _OneNetworkClassifier(_EmbeddingClassifier):
+    """On the features of a network whose model and layers are parameters of its own."""
+
+    _parameter_constraints: dict = {
+        **_EmbeddingClassifier._parameter_constraints,
+        "model": "no_validation",
+        "layers": "no_validation",
+    }
+    _extractor_parameters = ("model", "layers", *_EXTRACTOR_PARAMETERS)
+
+    def __init__(
+        self,
+        model=None,
+        *,
+        layers=None,
+        extractor=None,
+        scaling="standardize",
+        C=0.1,
+        class_weight="balanced",
+        max_iter=1000,
+        tol=1e-4,
+        max_duration=None,
+        sampling_rate=None,
+        device=None,
+        memory=None,
+        n_jobs=None,
+        errors=None,
+        verbose=None,
+    ):
+        self.model = model
+        self.layers = layers
+        self.extractor = extractor
+        self.scaling = scaling
+        self.C = C
+        self.class_weight = class_weight
+        self.max_iter = max_iter
+        self.tol = tol
+        self.max_duration = max_duration
+        self.sampling_rate = sampling_rate
+        self.device = device
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.errors = errors
+        self.verbose = verbose
+
+
+@shared(settings=_SETTINGS, fitted=_FITTED)
+class SpeakerEmbeddingClassifier(_OneNetworkClassifier):
     """Classify clips by logistic regression on the features of a speaker-recognition network.
 
     The network's hidden layers know not only who speaks, but also how and in what language. With a
@@ -273,48 +356,11 @@ class SpeakerEmbeddingClassifier(_EmbeddingClassifier):
     extractor : transformer, default=None
         An extractor with other settings, such as ``SpeakerEmbedding(window=1.0)``, or another one.
         None is :class:`~skspeech.SpeakerEmbedding` with its defaults.
-    scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
-        How features are scaled. ``"standardize"``: each to zero mean and unit variance. Before
-        that, ``"normalize"`` brings each clip's features to unit length, and ``"signed_sqrt"``
-        takes their signed square root. None: not at all.
-    C : float, default=0.1
-        Inverse of the regularisation's strength: smaller is stronger.
-    class_weight : "balanced", dict or None, default="balanced"
-        Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
-    max_iter : int, default=1000
-        Most iterations of the solver.
-    tol : float, default=1e-4
-        Gradient at which the solver stops.
-    max_duration : float, default=None
-        Read only this many seconds of each clip. None is the extractor's own setting.
-    sampling_rate : int, default=None
-        Sampling rate in Hz of bare waveforms. None is the extractor's own setting, 16000.
-    device : str or torch.device, default=None
-        Where the network runs. None is the extractor's own setting, ``"auto"``.
-    memory : str, path-like, joblib.Memory or False, default=None
-        Where embeddings are remembered. None is the extractor's own setting, in this process.
-    n_jobs : int, default=None
-        Threads that decode audio. None is the extractor's own setting.
-    errors : {"raise", "warn"}, default=None
-        What to do with clips that can't be read: one error that names them all, or one warning.
-        Then `fit` leaves them out with their labels, and is an error only where none is left of a
-        class; the prediction for them is how frequent the classes were. None is the extractor's own
-        setting, ``"raise"``.
-    verbose : int, default=None
-        Show a progress bar. None is the extractor's own setting, 0.
+    {settings}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The class labels.
-    pipeline_ : sklearn.pipeline.Pipeline
-        The fitted extractor, scaling and logistic regression.
-    n_iter_ : ndarray of shape (1,)
-        Iterations that the solver took.
-    n_features_in_ : int
-        Samples a clip; only where `fit` saw a 2-D array.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Columns of the table; only where `fit` saw a DataFrame of numbers.
+    {fitted}
 
     See Also
     --------
@@ -341,53 +387,12 @@ class SpeakerEmbeddingClassifier(_EmbeddingClassifier):
     ['extractor', 'scaler', 'classifier']
     """
 
-    _parameter_constraints: dict = {
-        **_EmbeddingClassifier._parameter_constraints,
-        "model": "no_validation",
-        "layers": "no_validation",
-    }
-    _extractor_parameters = ("model", "layers", *_EXTRACTOR_PARAMETERS)
-
-    def __init__(
-        self,
-        model=None,
-        *,
-        layers=None,
-        extractor=None,
-        scaling="standardize",
-        C=0.1,
-        class_weight="balanced",
-        max_iter=1000,
-        tol=1e-4,
-        max_duration=None,
-        sampling_rate=None,
-        device=None,
-        memory=None,
-        n_jobs=None,
-        errors=None,
-        verbose=None,
-    ):
-        self.model = model
-        self.layers = layers
-        self.extractor = extractor
-        self.scaling = scaling
-        self.C = C
-        self.class_weight = class_weight
-        self.max_iter = max_iter
-        self.tol = tol
-        self.max_duration = max_duration
-        self.sampling_rate = sampling_rate
-        self.device = device
-        self.memory = memory
-        self.n_jobs = n_jobs
-        self.errors = errors
-        self.verbose = verbose
-
     def _default_extractor(self):
         return SpeakerEmbedding()
 
 
-class MusicEmbeddingClassifier(_EmbeddingClassifier):
+@shared(settings=_SETTINGS, fitted=_FITTED)
+class MusicEmbeddingClassifier(_OneNetworkClassifier):
     """Classify clips by logistic regression on the features of a music-tagging network.
 
     The network was trained on music, and knows timbre: it sees other things in speech than a
@@ -403,48 +408,11 @@ class MusicEmbeddingClassifier(_EmbeddingClassifier):
     extractor : transformer, default=None
         An extractor with other settings, such as ``MusicEmbedding(hop=1.5)``, or another one. None
         is :class:`~skspeech.MusicEmbedding` with its defaults.
-    scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
-        How features are scaled. ``"standardize"``: each to zero mean and unit variance. Before
-        that, ``"normalize"`` brings each clip's features to unit length, and ``"signed_sqrt"``
-        takes their signed square root. None: not at all.
-    C : float, default=0.1
-        Inverse of the regularisation's strength: smaller is stronger.
-    class_weight : "balanced", dict or None, default="balanced"
-        Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
-    max_iter : int, default=1000
-        Most iterations of the solver.
-    tol : float, default=1e-4
-        Gradient at which the solver stops.
-    max_duration : float, default=None
-        Read only this many seconds of each clip. None is the extractor's own setting.
-    sampling_rate : int, default=None
-        Sampling rate in Hz of bare waveforms. None is the extractor's own setting, 16000.
-    device : str or torch.device, default=None
-        Where the network runs. None is the extractor's own setting, ``"auto"``.
-    memory : str, path-like, joblib.Memory or False, default=None
-        Where embeddings are remembered. None is the extractor's own setting, in this process.
-    n_jobs : int, default=None
-        Threads that decode audio. None is the extractor's own setting.
-    errors : {"raise", "warn"}, default=None
-        What to do with clips that can't be read: one error that names them all, or one warning.
-        Then `fit` leaves them out with their labels, and is an error only where none is left of a
-        class; the prediction for them is how frequent the classes were. None is the extractor's own
-        setting, ``"raise"``.
-    verbose : int, default=None
-        Show a progress bar. None is the extractor's own setting, 0.
+    {settings}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The class labels.
-    pipeline_ : sklearn.pipeline.Pipeline
-        The fitted extractor, scaling and logistic regression.
-    n_iter_ : ndarray of shape (1,)
-        Iterations that the solver took.
-    n_features_in_ : int
-        Samples a clip; only where `fit` saw a 2-D array.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Columns of the table; only where `fit` saw a DataFrame of numbers.
+    {fitted}
 
     See Also
     --------
@@ -466,52 +434,11 @@ class MusicEmbeddingClassifier(_EmbeddingClassifier):
     1.0
     """
 
-    _parameter_constraints: dict = {
-        **_EmbeddingClassifier._parameter_constraints,
-        "model": "no_validation",
-        "layers": "no_validation",
-    }
-    _extractor_parameters = ("model", "layers", *_EXTRACTOR_PARAMETERS)
-
-    def __init__(
-        self,
-        model=None,
-        *,
-        layers=None,
-        extractor=None,
-        scaling="standardize",
-        C=0.1,
-        class_weight="balanced",
-        max_iter=1000,
-        tol=1e-4,
-        max_duration=None,
-        sampling_rate=None,
-        device=None,
-        memory=None,
-        n_jobs=None,
-        errors=None,
-        verbose=None,
-    ):
-        self.model = model
-        self.layers = layers
-        self.extractor = extractor
-        self.scaling = scaling
-        self.C = C
-        self.class_weight = class_weight
-        self.max_iter = max_iter
-        self.tol = tol
-        self.max_duration = max_duration
-        self.sampling_rate = sampling_rate
-        self.device = device
-        self.memory = memory
-        self.n_jobs = n_jobs
-        self.errors = errors
-        self.verbose = verbose
-
     def _default_extractor(self):
         return MusicEmbedding()
 
 
+@shared(settings=_SETTINGS, fitted=_FITTED)
 class FusedEmbeddingClassifier(_EmbeddingClassifier):
     """Classify clips by logistic regression on the features of several networks together.
 
@@ -523,45 +450,11 @@ class FusedEmbeddingClassifier(_EmbeddingClassifier):
     extractor : sklearn.pipeline.FeatureUnion, default=None
         The extractors, by name. None is :class:`~skspeech.SpeakerEmbedding` (``"speaker"``) and
         :class:`~skspeech.MusicEmbedding` (``"music"``) with their defaults.
-    scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
-        How features are scaled. ``"standardize"``: each to zero mean and unit variance. Before
-        that, ``"normalize"`` brings each clip's features to unit length, and ``"signed_sqrt"``
-        takes their signed square root. None: not at all.
-    C : float, default=0.1
-        Inverse of the regularisation's strength: smaller is stronger.
-    class_weight : "balanced", dict or None, default="balanced"
-        Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
-    max_iter : int, default=1000
-        Most iterations of the solver.
-    tol : float, default=1e-4
-        Gradient at which the solver stops.
-    max_duration : float, default=None
-        Read only this many seconds of each clip. None is each extractor's own setting.
-    sampling_rate : int, default=None
-        Sampling rate in Hz of bare waveforms. None is each extractor's own setting, 16000.
-    device : str or torch.device, default=None
-        Where the networks run. None is each extractor's own setting, ``"auto"``.
-    memory : str, path-like, joblib.Memory or False, default=None
-        Where embeddings are remembered. None is each extractor's own setting, in this process.
-    n_jobs : int, default=None
-        Threads that decode audio. None is each extractor's own setting.
-    errors : {"raise", "warn"}, default=None
-        What to do with clips that can't be read. None is each extractor's own setting, ``"raise"``.
-    verbose : int, default=None
-        Show progress bars. None is each extractor's own setting, 0.
+    {settings}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The class labels.
-    pipeline_ : sklearn.pipeline.Pipeline
-        The fitted extractors, scalings and logistic regression.
-    n_iter_ : ndarray of shape (1,)
-        Iterations that the solver took.
-    n_features_in_ : int
-        Samples a clip; only where `fit` saw a 2-D array.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Columns of the table; only where `fit` saw a DataFrame of numbers.
+    {fitted}
 
     See Also
     --------

@@ -6,12 +6,29 @@ Silence in their place would be learnt as the sound of their class, and predicte
 import warnings
 
 import numpy as np
+from sklearn.base import clone
 
 from skspeech._sklearn import _safe_indexing
 from skspeech.audio import AudioError, Clips
 from skspeech.audio.errors import describe_failures
 
-__all__ = ["fit_without_unreadable", "predict_without_unreadable"]
+__all__ = ["fit_without_unreadable", "goes_on", "predict_without_unreadable", "strict"]
+
+
+def goes_on(estimator):
+    """Whether clips that can't be read are no error to an estimator, or to a part of it."""
+    params = estimator.get_params()
+    return any(params[name] == "warn" for name in _errors_in(params))
+
+
+def strict(extractor):
+    """The same extractor, not fitted, to which clips that can't be read are an error."""
+    extractor = clone(extractor)
+    return extractor.set_params(**dict.fromkeys(_errors_in(extractor.get_params()), "raise"))
+
+
+def _errors_in(params):
+    return [name for name in params if name.rpartition("__")[2] == "errors"]
 
 
 def fit_without_unreadable(read, X, y):
@@ -48,7 +65,12 @@ def fit_without_unreadable(read, X, y):
     return what, rows
 
 
-def predict_without_unreadable(predict, X, instead):
+def predict_without_unreadable(
+    predict,
+    X,
+    instead,
+    advice="Their probabilities are the classes' frequencies in the training data.",
+):
     """Predict the clips that can be read, and warn of the others.
 
     Parameters
@@ -58,6 +80,8 @@ def predict_without_unreadable(predict, X, instead):
     X : sequence of n_clips clips
     instead : float or ndarray of shape (n_classes,)
         The row of a clip that can't be read.
+    advice : str, default="Their probabilities are ..."
+        What the warning says of it.
 
     Returns
     -------
@@ -66,7 +90,7 @@ def predict_without_unreadable(predict, X, instead):
     predicted, rows, error = _salvage(predict, X)
     if error is None:
         return predicted
-    _warn(error, "Their probabilities are the classes' frequencies in the training data.")
+    _warn(error, advice)
     instead = np.asarray(instead, dtype=np.float64)
     result = np.tile(instead, (error.n_clips,) + (1,) * instead.ndim)
     if predicted is not None:

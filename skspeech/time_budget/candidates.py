@@ -4,7 +4,7 @@ import dataclasses
 import fnmatch
 from typing import Any
 
-__all__ = ["Candidate", "as_candidate", "check_candidates", "gather_candidates"]
+__all__ = ["Candidate", "as_candidate", "check_candidates", "gather_candidates", "replaced"]
 
 
 @dataclasses.dataclass
@@ -73,6 +73,14 @@ def as_candidate(item):
     raise ValueError(
         f"candidates holds {item!r}; each item must be a (name, estimator) tuple or a Candidate."
     )
+
+
+def replaced(item, estimators):
+    """An item of the user's list, with another estimator if its name is among those given."""
+    candidate = None if isinstance(item, str) else as_candidate(item)
+    if candidate is None or candidate.name not in estimators:
+        return item
+    return dataclasses.replace(candidate, estimator=estimators[candidate.name])
 
 
 def check_candidates(candidates):

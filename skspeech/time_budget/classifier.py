@@ -1,5 +1,6 @@
 """The estimator: parameters in, results out. What happens in between is the session's."""
 
+import contextlib
 import os
 import time
 import warnings
@@ -15,12 +16,19 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skspeech._cores import effective_cores
+from skspeech._docs import shared
+from skspeech._heard import forget
 from skspeech._one_clip import OneClipMixin
 from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.ensemble.selection import RULES
 from skspeech.time_budget import inputs
-from skspeech.time_budget.candidates import as_candidate, check_candidates, gather_candidates
+from skspeech.time_budget.candidates import (
+    as_candidate,
+    check_candidates,
+    gather_candidates,
+    replaced,
+)
 from skspeech.time_budget.results import (
     EventLog,
     ResultsMixin,
@@ -34,6 +42,21 @@ __all__ = ["TimeBudgetClassifier"]
 
 AUDIT_SECONDS = 0.5  # that a look at the sounds may take of the budget
 VOICE_SHARE = 0.25  # of the budget, in which voices have to be told apart
+# What `fit` and `iter_fit` are given.
+_GIVEN = """
+X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+    What the candidates take.
+y : array-like of shape (n_samples,)
+    The labels.
+groups : array-like of shape (n_samples,) or "voices", default=None
+    What must not be on both sides of a validation split, such as speakers. Candidates that
+    hold rows out themselves get them, too. ``"voices"``, for clips of which nobody knows
+    who speaks, groups them by a speaker network's embedding; where the classes are the
+    voices, a warning says that there are no groups.
+sample_weight : array-like of shape (n_samples,), default=None
+    How much each row counts for the candidates that take weights. Held-out rows all count
+    the same.
+"""
 
 
 class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator):
@@ -131,6 +154,9 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
     remarks_ : list of str
         What is worth knowing of the data: without `groups`, and with time left, whether clips of
         new voices would be recognised worse.
+    clip_duration_ : float
+        Seconds of a longish training clip, which three of four are not longer than; NaN where `X`
+        is a table. :func:`skspeech.timeline` cuts windows of that length.
     timing_ : dict of str to float
         Seconds spent in ``embedding``, ``candidates``, ``refit`` and ``selection``; ``overhead``,
         in which no candidate, embedding or refit ran; ``total``.
@@ -230,6 +256,64 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
         self.random_state = random_state
         self.verbose = verbose
 
+    def get_params(self, deep=True):
+        """Get the parameters, and with `deep` those of the candidates in the list.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to give each candidate's estimator by its name, too, and its parameters as
+            ``name__parameter``.
+
+        Returns
+        -------
+        dict of str
+        """
+        params = super().get_params(deep=False)
+        if deep:
+            for name, estimator in self._named_candidates().items():
+                params[name] = estimator
+                inner = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
+                params.update({f"{name}__{key}": value for key, value in inner.items()})
+        return params
+
+    def set_params(self, **params):
+        """Set parameters of the classifier, or of candidates in the list.
+
+        Parameters
+        ----------
+        **params : dict
+            As of :meth:`get_params`. A candidate's name sets its estimator.
+
+        Returns
+        -------
+        self : TimeBudgetClassifier
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter.
+        """
+        if "candidates" in params:
+            self.candidates = params.pop("candidates")
+        names = self._named_candidates().keys() & params.keys()
+        if names:
+            replacing = {name: params.pop(name) for name in names}
+            self.candidates = [replaced(item, replacing) for item in self.candidates]
+        return super().set_params(**params)
+
+    def _named_candidates(self):
+        """Estimators in the list whose names can be those of parameters."""
+        own = super().get_params(deep=False)
+        named = {}
+        for item in self.candidates if isinstance(self.candidates, list) else ():
+            with contextlib.suppress(ValueError):  # `fit` says what is wrong with an item
+                candidate = as_candidate(item)
+                if candidate.name not in own and "__" not in candidate.name:
+                    named[candidate.name] = candidate.estimator
+        return named
+
+    @shared(given=_GIVEN)
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, groups=None, *, sample_weight=None):
         """Train until the time is up, or nothing is left to do.
@@ -238,18 +322,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
 
         Parameters
         ----------
-        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
-            What the candidates take.
-        y : array-like of shape (n_samples,)
-            The labels.
-        groups : array-like of shape (n_samples,) or "voices", default=None
-            What must not be on both sides of a validation split, such as speakers. Candidates that
-            hold rows out themselves get them, too. ``"voices"``, for clips of which nobody knows
-            who speaks, groups them by a speaker network's embedding; where the classes are the
-            voices, a warning says that there are no groups.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each row counts for the candidates that take weights. Held-out rows all count
-            the same.
+        {given}
 
         Returns
         -------
@@ -264,6 +337,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
             pass
         return self
 
+    @shared(given=_GIVEN)
     def iter_fit(self, X, y, groups=None, *, sample_weight=None):
         """Train, and yield the ensemble each time another one takes its place.
 
@@ -279,18 +353,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
 
         Parameters
         ----------
-        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
-            What the candidates take.
-        y : array-like of shape (n_samples,)
-            The labels.
-        groups : array-like of shape (n_samples,) or "voices", default=None
-            What must not be on both sides of a validation split, such as speakers. Candidates that
-            hold rows out themselves get them, too. ``"voices"``, for clips of which nobody knows
-            who speaks, groups them by a speaker network's embedding; where the classes are the
-            voices, a warning says that there are no groups.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How much each row counts for the candidates that take weights. Held-out rows all count
-            the same.
+        {given}
 
         Returns
         -------
@@ -354,7 +417,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
         from skspeech.time_budget.splits import make_splits
 
         start = time.monotonic()
-        self.__dict__.pop("training_keys_", None)  # of a model file, which this no longer is
+        forget(self)  # what it was trained on before
         X = inputs.check_rows(self, X, reset=True)
         by_voice = isinstance(groups, str)
         y, groups, sample_weight, classes, codes = inputs.check_targets(
@@ -386,6 +449,7 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
                 )
                 state = None
         if state is None:
+            self.clip_duration_ = np.nan
             splits = make_splits(self.cv, X, y, codes, classes, groups, seed)
             if self.warm_start:
                 fingerprint = joblib.hash((X, y, groups, sample_weight, splits))
@@ -529,6 +593,10 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
                 time_budget=np.inf if any_time else self.time_budget,
             )
 
+        # What candidates of others take may be a table.
+        if "auto" in self.candidates or getattr(X, "ndim", 1) == 1:
+            with contextlib.suppress(ValueError, TypeError):
+                self.clip_duration_ = inputs.clip_duration(X)
         return gather_candidates(self.candidates, line_up)
 
     def __getstate__(self):

@@ -9,11 +9,32 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from skspeech._labels import check_groups, check_labels, check_sample_weight
+from skspeech.audio import as_clips
 from skspeech.audio.containers import is_column_of_clips, refuse_single_clip
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget.workers.tasks import quiet_fits
 
-__all__ = ["check_rows", "check_score", "check_targets", "warn_of_validation"]
+__all__ = ["check_rows", "check_score", "check_targets", "clip_duration", "warn_of_validation"]
+
+
+# Clips whose headers are read to learn how long clips are here.
+_N_PROBED = 50
+
+
+def clip_duration(X):
+    """Seconds of a longish clip: the third quartile over some clips, unreadable ones left out.
+
+    NaN where none can be read.
+    """
+    clips = as_clips(X)
+    picked = np.unique(np.linspace(0, len(clips) - 1, _N_PROBED).astype(int))
+    durations = []
+    for index in picked:
+        try:
+            durations.append(clips[int(index)].duration())
+        except (OSError, ValueError):
+            continue  # the candidates will say so, for all bad clips at once
+    return float(np.quantile(durations, 0.75)) if durations else np.nan
 
 
 def check_rows(estimator, X, reset):
@@ -69,7 +90,7 @@ def check_targets(estimator, X, y, groups, sample_weight):
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"y holds only one class, {classes[0]!r}; a classifier needs at least two."
+            f"y holds only one class, {classes[:1].tolist()[0]!r}; a classifier needs at least two."
         )
     return y, groups, sample_weight, classes, codes
 
@@ -108,9 +129,10 @@ def warn_of_validation(splits, classes, codes, stacklevel):
     held_out = np.unique(np.concatenate([codes[fold.test] for fold in splits.folds]))
     if len(held_out) < len(classes):
         never = np.delete(classes, held_out).tolist()
+        have = "class has" if len(never) == 1 else "classes have"
         warnings.warn(
-            f"{len(never)} of {len(classes)} classes have too few clips or groups to be held out, "
-            f"such as {never[0]!r}: best_score_ and the choice of members say nothing of them.",
+            f"{len(never)} {have} too few clips or groups to be held out in validation, such as "
+            f"{never[0]!r}: its score, best_score_, and the choice of members say nothing of that.",
             UserWarning,
             stacklevel=stacklevel,
         )

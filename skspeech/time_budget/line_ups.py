@@ -15,7 +15,6 @@ from sklearn.utils import check_random_state
 from skspeech._folds import stratified_folds
 from skspeech._stopping import Stopped, stoppable
 from skspeech._voices import find_voices, warn_of_voices
-from skspeech.audio import as_clips
 from skspeech.estimators.augmented import AugmentedClassifier
 from skspeech.estimators.convolutional import MixupCNNClassifier
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
@@ -23,6 +22,7 @@ from skspeech.estimators.fine_tuned import FineTunedSpeakerClassifier
 from skspeech.estimators.logistic import WideLogisticRegression
 from skspeech.estimators.recurrent import RecurrentAttentionClassifier
 from skspeech.time_budget.candidates import Candidate
+from skspeech.time_budget.inputs import clip_duration
 from skspeech.time_budget.workers.tasks import set_random_states
 from skspeech.transformers.keyword import KeywordEmbedding
 from skspeech.transformers.music import MusicEmbedding
@@ -35,8 +35,6 @@ __all__ = ["PRESETS", "default_candidates", "group_by_voice", "remark_on_voices"
 
 PRESETS = ("best", "fast", "autospeech2020")
 
-# Clips whose headers are read to learn how long clips are here.
-_N_PROBED = 50
 # Where speakers were recorded at levels of their own, the level tells them apart, so some of the
 # extractors keep it. The others hear all clips at one level; held-out clips decide who votes.
 _AS_RECORDED = {"level": None}
@@ -113,7 +111,7 @@ def default_candidates(
     make = {"best": _best, "fast": _fast, "autospeech2020": _autospeech2020}[preset]
     line_up = [
         candidate
-        for candidate in make(_typical_duration(X), settings, time_budget)
+        for candidate in make(np.nan_to_num(clip_duration(X)), settings, time_budget)
         if len(y) * (candidate.cost or 0.0) + candidate.startup < time_budget / 2
     ]
     if random_state is not None:
@@ -188,19 +186,6 @@ def remark_on_voices(all_features, codes, score, random_state):
         proba[known] = np.nan_to_num(proba[known])
         probas.append(proba)
     return warn_of_voices(*probas, codes, voices, score=score)
-
-
-def _typical_duration(X):
-    """Seconds of a longish clip: the third quartile over some clips, unreadable ones left out."""
-    clips = as_clips(X)
-    picked = np.unique(np.linspace(0, len(clips) - 1, _N_PROBED).astype(int))
-    durations = []
-    for index in picked:
-        try:
-            durations.append(clips[int(index)].duration())
-        except (OSError, ValueError):
-            continue  # the candidates will say so, for all bad clips at once
-    return float(np.quantile(durations, 0.75)) if durations else 0.0
 
 
 def _discriminant(extractor, shrinkage="auto", columns=None):
@@ -280,8 +265,10 @@ def _best(duration, settings, time_budget):
     musicnn = MusicEmbedding(**settings)
     fused = _union([("speaker", speaker), ("keyword", keyword), ("spectral", spectral)])
     everything = _union([*fused.transformer_list, ("music", tagger)])
-    with_encoder = _union([*everything.transformer_list, ("whisper", WhisperEmbedding(**settings))])
+    encoder = WhisperEmbedding(**settings)
+    with_encoder = _union([*everything.transformer_list, ("whisper", encoder)])
     words = _columns(speaker, ["_lstm2_"])
+    seconds = _SECONDS_PER_SECOND * max(duration, _QUICK_LOOK)
     return [
         *_fast(duration, settings, time_budget),
         Candidate("fused", _discriminant(fused, _STRONG), where="main", gain=2.0),
@@ -290,20 +277,22 @@ def _best(duration, settings, time_budget):
         Candidate("music", _discriminant(tagger, _STRONG), where="main", stage=1),
         Candidate("everything", _discriminant(everything, _STRONG), where="main", gain=2.0),
         Candidate("everything-sharp", _discriminant(everything), where="main", stage=1),
-        Candidate("everything-logistic", _logistic(everything), where="main", stage=1),
         Candidate("all", _discriminant(with_encoder, _STRONG), where="main", gain=2.0),
+        Candidate("all-logistic", _logistic(with_encoder), where="main", stage=1),
         Candidate("musicnn", _discriminant(musicnn, _STRONG), where="main", stage=2),
-        # Each fold trains on most clips, whose other versions are embedded once for all folds.
-        Candidate(
-            "everything-speeds",
-            AugmentedClassifier(_discriminant(everything, _STRONG)),
-            where="main",
-            gain=4.0,
-            stage=1,
-            cost=_SECONDS_PER_SECOND * max(duration, _QUICK_LOOK),
-        ),
+        _at_other_speeds("whisper-speeds", encoder, 0.3 * seconds),
+        _at_other_speeds("everything-speeds", everything, seconds),
         *(_trained(settings, stage=1) if time_budget >= _LONG_BUDGET else []),
     ]
+
+
+def _at_other_speeds(name, extractor, seconds):
+    """A candidate whose folds train on most clips, whose other versions are embedded once for all.
+
+    It is worth most where speakers are new; `seconds` is what embedding a clip once more costs.
+    """
+    classifier = AugmentedClassifier(_discriminant(extractor, _STRONG))
+    return Candidate(name, classifier, where="main", gain=4.0, stage=1, cost=seconds)
 
 
 def _trained(settings, stage=0):

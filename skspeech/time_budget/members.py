@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.ensemble.blending import blend_log_probas
 from skspeech.ensemble.calibration import find_temperature
-from skspeech.ensemble.scoring import cross_fitted_blend, is_better
+from skspeech.ensemble.scoring import cross_fitted_blend, is_better, score_known
 from skspeech.ensemble.selection import select_members
 from skspeech.time_budget.splits import judging_parts
 
@@ -90,12 +90,8 @@ class Chooser:
         for entry in self.state.entries:
             entry.weight = chosen.get(entry, 0.0)
         blend = self._cross_fitted(pool, table)
-        known = ~np.isnan(blend[:, 0])
-        if not known.any():
-            self.temperature = 1.0
-            return np.nan
         self.temperature = find_temperature(blend, table.codes)
-        return float(self.score(blend[known], table.codes[known]))
+        return score_known(blend, table.codes, self.score)
 
     def _select(self, pool, table, rows):
         return select_members(

@@ -21,7 +21,7 @@ __all__ = [
     "fall_back",
     "fate",
     "follow",
-    "kept_members",
+    "statuses",
 ]
 
 
@@ -77,7 +77,8 @@ class ResultsMixin:
         if len(voting):
             name = self.scoring if isinstance(self.scoring, str) else "score"
             score = "not validated" if np.isnan(self.best_score_) else f"{self.best_score_:.3f}"
-            lines.append(f"The ensemble has {len(voting)} members; {name}: {score}.")
+            members = "one member" if len(voting) == 1 else f"{len(voting)} members"
+            lines.append(f"The ensemble has {members}; {name}: {score}.")
             lines += [
                 f"  {results['name'][i]}: weight {results['weight'][i]:.2f}, alone "
                 f"{results['score'][i]:.3f}"
@@ -95,8 +96,10 @@ class ResultsMixin:
                 f"The score fell from {best:.3f} to {scores[-1]:.3f}: members are chosen by the "
                 "log loss of the held-out rows, which says more than a score of so few."
             )
-        kept = kept_members(results)
-        lines += [f"{name} {fate(name in kept)}: {text}" for name, text, _ in self.failures_]
+        status = statuses(results)
+        # Of one that was tried again, the last reason counts.
+        last = {name: text for name, text, _ in self.failures_}
+        lines += [f"{name} {fate(status.get(name))}: {text}" for name, text in last.items()]
         lines += self.remarks_
         return "\n".join(lines)
 
@@ -227,6 +230,9 @@ def fall_back(classifier, session):
         raise ValueError(
             f"All {len(entries)} candidates failed; failures_ has the tracebacks.\n{reasons}"
         ) from cause
+    unreadable = next((e.error for e in entries if hasattr(e.error, "failures")), None)
+    if unreadable is not None:
+        raise unreadable  # clips that can't be read are the reason; more time would not help
     warnings.warn(
         f"No candidate was trained within time_budget={classifier.time_budget!r} seconds, so only "
         "the classes' frequencies are predicted. Raise time_budget, or give quicker ones.",
@@ -244,14 +250,14 @@ def fall_back(classifier, session):
     return ensemble
 
 
-def kept_members(results):
-    """Names of those in `results_` that vote, although they could not be trained on all rows."""
-    return set(results["name"][results["status"] == KEPT])
+def statuses(results):
+    """Status of each candidate in `results_`, by its name."""
+    return dict(zip(results["name"].tolist(), results["status"].tolist()))
 
 
-def fate(is_kept):
+def fate(status):
     """What became of a candidate that met an error, as its name goes on."""
-    return f"is {KEPT}" if is_kept else "failed"
+    return {KEPT: f"is {KEPT}", "stopped": "was stopped"}.get(status, "failed")
 
 
 class EventLog:
@@ -293,7 +299,8 @@ def describe(event, verbose):
         score = "not validated yet" if np.isnan(event["score"]) else f"score {event['score']:.4f}"
         return f"ensemble: {score}; {members}"
     if kind == "failure":
-        return f"{event['candidate']} {fate(event.get('kept'))}: {event['exception']}"
+        what = fate(KEPT if event.get("kept") else None)
+        return f"{event['candidate']} {what}: {event['exception']}"
     if kind == "remark":
         return event["text"]
     if kind == "interrupted":

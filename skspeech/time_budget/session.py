@@ -633,7 +633,16 @@ _SESSIONS = weakref.WeakSet()
 
 
 @atexit.register
-def _close_sessions():
+def close_sessions(patience=5.0, importing=30.0):
+    """End all runs of this process; whether something computes here that can't be ended.
+
+    Parameters
+    ----------
+    patience : float, default=5.0
+        Seconds to wait for that.
+    importing : float, default=30.0
+        Seconds more that it has where it imports a library.
+    """
     for session in list(_SESSIONS):
         session.close()
-    wait_for_threads(5.0)
+    return wait_for_threads(patience, importing)

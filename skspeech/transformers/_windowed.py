@@ -10,6 +10,7 @@ import numpy as np
 from skspeech._device import map_in_threads, n_threads_for
 from skspeech._sklearn import Interval
 from skspeech.audio import SAMPLING_RATE, window_starts
+from skspeech.audio.level import LEVELS, at_level
 from skspeech.audio.long import LongWaveform
 from skspeech.transformers.base import Extractor
 
@@ -50,13 +51,15 @@ class WindowedExtractor(Extractor):
     """Turns clips into features with a frozen network; subclasses say which.
 
     A subclass defines `_network_id`, `_load_network`, `_spectrogram`, `_frames_per_window`,
-    `_forward`, `_pool` and `_feature_names`; `_prepare` may change a waveform first.
+    `_forward`, `_pool` and `_feature_names`; `_prepare` may change a waveform first. Here it brings
+    clips to one level; an extractor that was pickled before there was one leaves them as they are.
     """
 
     _parameter_constraints: dict = {
         **Extractor._parameter_constraints,
         "window": [Interval(Real, 0, None, closed="neither")],
         "hop": [Interval(Real, 0, None, closed="neither")],
+        "level": LEVELS,
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "device": "no_validation",
     }
@@ -98,7 +101,10 @@ class WindowedExtractor(Extractor):
         return embeddings, [self._timestamps(array[:, 0]) for array in stamped]
 
     def _prepare(self, waveform):
-        return waveform
+        return at_level(waveform, self.level)
+
+    def __setstate__(self, state):
+        super().__setstate__({"level": None, **state})
 
     def _window_and_hop(self):
         """Both in seconds; where a subclass lets them be None, it says what None means."""

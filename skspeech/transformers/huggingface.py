@@ -6,8 +6,10 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech.audio import SAMPLING_RATE
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers._families import open_model, quiet, without_warnings
 from skspeech.transformers._hub import Source, choose_layers, explained, network_id, state_of
 from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
@@ -22,6 +24,7 @@ _LONGEST_WINDOW = 20.0
 _CHUNK_BATCHES = 4
 
 
+@shared(level=LEVEL)
 class TransformersEmbedding(PieceExtractor):
     """Embed clips with a speech encoder in the format of Hugging Face's transformers.
 
@@ -46,6 +49,8 @@ class TransformersEmbedding(PieceExtractor):
         takes: 30 for Whisper, about 10 for AST and CLAP; 20 for the others, which set no limit.
     hop : float or None, default=None
         Seconds between the starts of windows; None is `window`. The last window ends with the clip.
+    level : float or None, default=-20.0
+        {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "float16", "bfloat16"}, default="auto"
@@ -120,6 +125,7 @@ class TransformersEmbedding(PieceExtractor):
         pooling="mean",
         window=None,
         hop=None,
+        level=DEFAULT_LEVEL,
         max_duration=None,
         dtype="auto",
         revision=None,
@@ -137,6 +143,7 @@ class TransformersEmbedding(PieceExtractor):
         self.pooling = pooling
         self.window = window
         self.hop = hop
+        self.level = level
         self.max_duration = max_duration
         self.dtype = dtype
         self.revision = revision

@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 
+from skspeech._docs import shared
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram, power_to_db, ranges
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers._level import DEFAULT_LEVEL, LevelledExtractor
-from skspeech.transformers._windowed import STATISTICS, Windows, pool_windows
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
+from skspeech.transformers._windowed import STATISTICS, WindowedExtractor, Windows, pool_windows
 from skspeech.transformers.speaker import choose
 from skspeech.weights import load_weights, weights_key
 
@@ -28,7 +29,8 @@ _FULL_SCALE_DB = 20 * math.log10(32767)
 _MAX_RUN = 64
 
 
-class KeywordEmbedding(LevelledExtractor):
+@shared(level=LEVEL)
+class KeywordEmbedding(WindowedExtractor):
     """Embed clips with a network that was trained to tell spoken words apart.
 
     It is Google's speech embedding: 20 small convolutions over windows of 0.76 s, one every 0.08 s.
@@ -44,9 +46,7 @@ class KeywordEmbedding(LevelledExtractor):
         Statistics over the windows of a clip. :meth:`embed` returns the windows themselves, without
         them.
     level : float or None, default=-20.0
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same features. None leaves
-        clips as they are.
+        {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
@@ -113,7 +113,7 @@ class KeywordEmbedding(LevelledExtractor):
     )
 
     _parameter_constraints: dict = {
-        **LevelledExtractor._parameter_constraints,
+        **WindowedExtractor._parameter_constraints,
         "pooling": ["array-like", StrOptions(set(STATISTICS))],
     }
 

@@ -1,11 +1,12 @@
 """Features from music-tagging networks."""
 
 from skspeech._device import computes_bfloat16
+from skspeech._docs import shared
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers._level import DEFAULT_LEVEL, LevelledExtractor
-from skspeech.transformers._windowed import STATISTICS, pool_windows
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
+from skspeech.transformers._windowed import STATISTICS, WindowedExtractor, pool_windows
 from skspeech.transformers.speaker import choose
 from skspeech.weights import load_weights, weights_key
 
@@ -39,7 +40,8 @@ _VGG_FRAMES = 187
 _MAX_POWER = 1e30
 
 
-class MusicEmbedding(LevelledExtractor):
+@shared(level=LEVEL)
+class MusicEmbedding(WindowedExtractor):
     """Embed clips with a network that was trained to tag music (musicnn, VGG).
 
     Parameters
@@ -61,9 +63,7 @@ class MusicEmbedding(LevelledExtractor):
     hop : float, default=3.0
         Seconds between the starts of windows. The last window ends with the clip.
     level : float or None, default=-20.0
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same features. None leaves
-        clips as they are.
+        {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
@@ -119,7 +119,7 @@ class MusicEmbedding(LevelledExtractor):
     _spectrogram = MelSpectrogram(n_fft=512, hop_length=256, n_mels=96)
 
     _parameter_constraints: dict = {
-        **LevelledExtractor._parameter_constraints,
+        **WindowedExtractor._parameter_constraints,
         "model": [StrOptions(set(_WEIGHTS))],
         "layers": ["array-like", StrOptions(set(_LAYERS))],
         "pooling": ["array-like", StrOptions(set(STATISTICS))],

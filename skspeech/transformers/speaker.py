@@ -7,12 +7,13 @@ from numbers import Real
 
 import numpy as np
 
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL, at_level
 from skspeech.audio.long import LongWaveform
-from skspeech.transformers._level import DEFAULT_LEVEL, LevelledExtractor, at_level
-from skspeech.transformers._windowed import STATISTICS
+from skspeech.transformers._windowed import STATISTICS, WindowedExtractor
 from skspeech.weights import load_weights, read_weights, weights_file_key, weights_key
 
 __all__ = ["SpeakerEmbedding"]
@@ -59,7 +60,8 @@ _MODELS = {
 }
 
 
-class SpeakerEmbedding(LevelledExtractor):
+@shared(level=LEVEL)
+class SpeakerEmbedding(WindowedExtractor):
     """Embed clips with a network that was trained to tell speakers apart.
 
     The output of such a network, ``layers="embedding"``, knows who speaks; the hidden layers below
@@ -89,9 +91,7 @@ class SpeakerEmbedding(LevelledExtractor):
         Seconds between the starts of windows; None is half of what `window` is when it is None. The
         last window ends with the clip.
     level : float or None, default=-20.0
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same features. None leaves
-        clips as they are.
+        {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
@@ -146,7 +146,7 @@ class SpeakerEmbedding(LevelledExtractor):
     """
 
     _parameter_constraints: dict = {
-        **LevelledExtractor._parameter_constraints,
+        **WindowedExtractor._parameter_constraints,
         "model": [StrOptions(set(_MODELS))],
         "layers": ["array-like", int, StrOptions({"embedding", "all"})],
         "pooling": ["array-like", StrOptions(set(STATISTICS))],

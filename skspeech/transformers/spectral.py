@@ -5,12 +5,13 @@ from numbers import Integral, Real
 import numpy as np
 
 from skspeech._device import map_in_threads, n_threads_for
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram, mel_filter_bank, power_to_db
 from skspeech.audio import SAMPLING_RATE, fix_length
-from skspeech.transformers._level import DEFAULT_LEVEL, LevelledExtractor
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers._statistics import FRAME_STATISTICS, frame_statistics
-from skspeech.transformers._windowed import PART_SECONDS
+from skspeech.transformers._windowed import PART_SECONDS, WindowedExtractor
 from skspeech.transformers.speaker import choose
 
 __all__ = ["LogMelSpectrogram", "SpectralStatistics"]
@@ -30,13 +31,13 @@ _MOST_VALUES = 2**22
 _DEFINITIONS = "descriptors-1"
 
 
-class _WithoutNetwork(LevelledExtractor):
+class _WithoutNetwork(WindowedExtractor):
     """An extractor that computes with frames of the signal alone: no weights, no windows."""
 
     _parameter_constraints: dict = {
         **{
             name: constraint
-            for name, constraint in LevelledExtractor._parameter_constraints.items()
+            for name, constraint in WindowedExtractor._parameter_constraints.items()
             if name not in ("window", "hop", "batch_size")
         },
         "n_fft": [Interval(Integral, 2, None, closed="left")],
@@ -75,6 +76,7 @@ class _WithoutNetwork(LevelledExtractor):
             )
 
 
+@shared(level=LEVEL)
 class SpectralStatistics(_WithoutNetwork):
     """Describe clips by statistics of their cepstrum, spectral shape, level and pitch over time.
 
@@ -113,9 +115,7 @@ class SpectralStatistics(_WithoutNetwork):
         ``"dct5"`` are the coefficients of a discrete cosine transform, the course of a value from
         the first frame to the last, which tells words apart.
     level : float or None, default=-20.0
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same features. None leaves
-        clips as they are.
+        {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
@@ -369,6 +369,7 @@ def _masks(level, voicing, counts):
     return {"all": np.ones_like(loud), "loud": loud, "voiced": voiced, "unvoiced": ~voiced}
 
 
+@shared(level=LEVEL)
 class LogMelSpectrogram(_WithoutNetwork):
     """The log mel spectrogram of each clip's beginning as a row of features.
 
@@ -390,9 +391,7 @@ class LogMelSpectrogram(_WithoutNetwork):
     fmax : float, default=8000.0
         Highest frequency in Hz.
     level : float or None, default=-20.0
-        Level in decibels of full scale (root mean square) that each clip is brought to, once a
-        constant offset is taken off: quiet and loud recordings get the same features. None leaves
-        clips as they are.
+        {level}
     sampling_rate : int, default=16000
         Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
         their own.

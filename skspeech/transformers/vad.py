@@ -12,13 +12,17 @@ from skspeech._device import resolve_device
 from skspeech._extras import how_to_install
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks, iter_waveforms
-from skspeech.transformers._level import DEFAULT_LEVEL, at_level
+from skspeech.audio.level import DEFAULT_LEVEL, LEVELS, MAX_GAIN_DB, at_level
 from skspeech.transformers._windowed import shared_network
 
-__all__ = ["VoiceActivityTrimmer"]
+__all__ = ["SpeechFollower", "VoiceActivityTrimmer"]
 
 # Seconds of audio that go through the network together.
 _CHUNK_SECONDS = 120.0
+# A follower hears sound at its level in about as many seconds before. In a long row of short words
+# the network remembers the pauses, and at the level of clips it misses every other word.
+_LEVEL_SECONDS = 10.0
+_FOLLOWED_LEVEL = -14.0
 # Speech that has begun goes on while its probability is no further than this below the threshold.
 _HYSTERESIS = 0.15
 
@@ -92,7 +96,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         "min_speech": [Interval(Real, 0, None, closed="left")],
         "min_silence": [Interval(Real, 0, None, closed="left")],
         "padding": [Interval(Real, 0, None, closed="left")],
-        "level": [Interval(Real, -60, 0, closed="both"), None],
+        "level": LEVELS,
         "max_duration": [Interval(Real, 0, None, closed="neither"), None],
         "sampling_rate": [Interval(Integral, 1, None, closed="left")],
         "device": "no_validation",
@@ -259,6 +263,100 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         return np.concatenate([waveform[start:end] for start, end in segments])
 
 
+class SpeechFollower:
+    """How probable speech is, in sound that comes bit by bit: a microphone, or an hour of a file.
+
+    The answers are the same however the sound is cut into bits.
+
+    Parameters
+    ----------
+    level : float or None, default=-14.0
+        Level in decibels of full scale (root mean square) at which the network hears the sound, by
+        its level in the ten seconds before. None is the level of the recording.
+    device : str or torch.device, default="auto"
+        ``"auto"`` is a GPU where there is one, else the CPU.
+
+    Attributes
+    ----------
+    frame_length : int
+        Samples of a frame, at 16 kHz.
+
+    Raises
+    ------
+    ImportError
+        If the package silero-vad is not installed.
+
+    Examples
+    --------
+    >>> from skspeech.transformers.vad import SpeechFollower
+    >>> follower = SpeechFollower()
+    >>> probabilities = follower(np.zeros(800, dtype=np.float32))
+    >>> len(probabilities), len(follower(np.zeros(800, dtype=np.float32)))
+    (1, 2)
+    """
+
+    frame_length = 512
+
+    def __init__(self, *, level=_FOLLOWED_LEVEL, device="auto"):
+        self.level = level
+        self.device = resolve_device(device)
+        self._network = shared_network("silero-vad", self.device, _load_network)
+        self._state = None
+        self._left = np.empty(0, dtype=np.float32)
+        self._heard = np.zeros(self._network.context_length, dtype=np.float32)
+        self._n_frames, self._mean, self._power = 0, 0.0, 0.0
+
+    def __call__(self, samples):
+        """Follow the sound further.
+
+        Parameters
+        ----------
+        samples : ndarray of shape (n_samples,), float32
+            Mono, at 16 kHz: those after what came before.
+
+        Returns
+        -------
+        ndarray of shape (n_frames,), float32
+            Probability of speech in each frame that is now complete.
+        """
+        import torch
+
+        samples = np.concatenate([self._left, samples])
+        n_whole = len(samples) // self.frame_length * self.frame_length
+        self._left = samples[n_whole:]
+        if n_whole == 0:
+            return np.empty(0, dtype=np.float32)
+        frames = samples[:n_whole].reshape(-1, self.frame_length)
+        levelled = np.concatenate([self._heard, self._levelled(frames).ravel()])
+        self._heard = levelled[-len(self._heard) :]
+        with torch.inference_mode():
+            windows = torch.from_numpy(levelled).to(self.device)
+            size = len(self._heard) + self.frame_length
+            probabilities, self._state = self._network.follow(
+                windows.unfold(0, size, self.frame_length), self._state
+            )
+        return probabilities.cpu().numpy()
+
+    def _levelled(self, frames):
+        if self.level is None:
+            return frames
+        wanted, most = 10 ** (self.level / 10), 10 ** (MAX_GAIN_DB / 10)
+        means = frames.mean(axis=1, dtype=np.float64)
+        squares = np.square(frames, dtype=np.float64).mean(axis=1)
+        offsets, gains = np.empty_like(means), np.empty_like(means)
+        slowest = self.frame_length / (_LEVEL_SECONDS * SAMPLING_RATE)
+        for i, (mean, square) in enumerate(zip(means.tolist(), squares.tolist())):
+            self._n_frames += 1
+            weight = max(1 / self._n_frames, slowest)
+            self._mean += weight * (mean - self._mean)
+            self._power += weight * (square - self._power)
+            power = self._power - self._mean**2
+            offsets[i] = self._mean
+            gains[i] = min(wanted / power, most) if power > 1e-12 * self._power else 0.0
+        levelled = (frames - offsets[:, None]) * np.sqrt(gains)[:, None]
+        return np.clip(levelled, -1, 1).astype(np.float32)
+
+
 def _speech_frames(probabilities, threshold, min_silence):
     """First frame of each piece of speech and the one after its last, (n_segments, 2).
 
@@ -324,6 +422,6 @@ def _weights_file():
             return path
     found = "which is not installed" if spec is None else "of which a later version is needed"
     raise ImportError(
-        f"VoiceActivityTrimmer needs the package silero-vad, {found}. Install it: "
-        f"{how_to_install('vad')}"
+        f"To find speech, the package silero-vad is needed, {found}. Install it: "
+        f"{how_to_install('vad')}."
     )

@@ -8,9 +8,11 @@ from numbers import Integral, Real
 import numpy as np
 
 from skspeech._device import computes_bfloat16, map_in_threads, n_threads_for
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram, power_to_db, ranges
 from skspeech.audio import SAMPLING_RATE
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers import _hub
 from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
 from skspeech.transformers._windowed import PieceExtractor, Windows
@@ -53,6 +55,7 @@ _ENCODERS = {_SMART_TURN: _Encoder("smart-turn", 80, 384, 4, 6, 1536, 400, stand
 _LAYERS = {_SMART_TURN: (0, 1, 2)}
 
 
+@shared(level=LEVEL)
 class WhisperEmbedding(PieceExtractor):
     """Embed clips with the encoder of Whisper, which was trained to write speech down.
 
@@ -82,6 +85,8 @@ class WhisperEmbedding(PieceExtractor):
         for ``"smart-turn"``, 30 for the published ones.
     hop : float or None, default=None
         Seconds between the starts of windows; None is `window`. The last window ends with the clip.
+    level : float or None, default=-20.0
+        {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
@@ -162,6 +167,7 @@ class WhisperEmbedding(PieceExtractor):
         position="first",
         window=None,
         hop=None,
+        level=DEFAULT_LEVEL,
         max_duration=None,
         dtype="auto",
         revision=None,
@@ -180,6 +186,7 @@ class WhisperEmbedding(PieceExtractor):
         self.position = position
         self.window = window
         self.hop = hop
+        self.level = level
         self.max_duration = max_duration
         self.dtype = dtype
         self.revision = revision

@@ -6,7 +6,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from skspeech.estimators.training.balanced import balanced_log_loss, balanced_score
+from skspeech.ensemble.scoring import balanced_accuracy
+from skspeech.estimators.training.balanced import balanced_log_loss
 
 __all__ = ["calibrated", "fit_blend", "loss_error"]
 
@@ -28,7 +29,8 @@ def fit_blend(log_network, log_start, codes):
     """
     members = log_network, log_start
     certainties = np.array([_fit_certainty(member, codes) for member in members])
-    mistakes = np.array([1 - balanced_score(codes, member) for member in members]) + 1 / len(codes)
+    right = np.array([balanced_accuracy(member, codes) for member in members])
+    mistakes = 1 - right + 1 / len(codes)
     return certainties * mistakes[::-1] / mistakes.sum()
 
 

@@ -11,9 +11,11 @@ from scipy.special import log_softmax, softmax
 from sklearn.pipeline import make_pipeline
 
 from skspeech._device import resolve_device
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
+from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.convolutional.blending import calibrated, fit_blend, loss_error
 from skspeech.estimators.convolutional.network import (
     Schedule,
@@ -22,8 +24,8 @@ from skspeech.estimators.convolutional.network import (
 )
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
 from skspeech.estimators.training import batches
-from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss, balanced_score
-from skspeech.estimators.training.base import TrainedClassifier
+from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss
+from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier
 from skspeech.estimators.training.keras import device_scope, import_keras, seeded
 from skspeech.estimators.training.spectrograms import Spectrograms, log_mel
 from skspeech.transformers.scaling import ClippedStandardScaler
@@ -50,6 +52,7 @@ _FLOOR = 1e-6
 _EQUAL_PARTS = np.array([0.5, 0.5])
 
 
+@shared(**PARAGRAPHS)
 class MixupCNNClassifier(TrainedClassifier):
     """Classify clips by a convolutional network on log mel spectrograms.
 
@@ -135,27 +138,12 @@ class MixupCNNClassifier(TrainedClassifier):
         Share of the clips that is held out.
     max_time : float or None, default=None
         Seconds for training.
-    max_duration : float or None, default=30.0
-        Read only this many seconds of each clip.
-    sampling_rate : int, default=16000
-        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
-        their own.
-    device : str or torch.device, default="auto"
-        ``"auto"`` is a GPU where there is one, else the CPU.
-    n_jobs : int or None, default=None
-        Threads that decode audio.
-    errors : {"raise", "warn"}, default="raise"
-        What to do with clips that can't be read: one error that names them all, or one warning.
-        Then `fit` leaves them out with their labels, and is an error only where none is left of a
-        class; the prediction for them is how frequent the classes were.
+    level : float or None, default=None
+        {level}
+    {clips}
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit.
-    callbacks : callable, list of callables or None, default=None
-        Called after each epoch with the classifier and the new row of `history_`.
-    random_state : int, RandomState or None, default=None
-        Where random numbers come from: the split, the weights, the crops.
-    verbose : int, default=0
-        Print a line after each epoch.
+    {running}
 
     Attributes
     ----------
@@ -178,10 +166,7 @@ class MixupCNNClassifier(TrainedClassifier):
         (``"start"``, ``"cnn"`` or ``"refit"``), and its `train_loss`. Where the held-out clips
         judged, their `valid_loss` and `valid_score` (balanced accuracy) for the geometric mean, and
         their `network_score` for the network alone; NaN elsewhere.
-    n_features_in_ : int
-        Samples a clip; only where `fit` saw a 2-D array.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Columns of the table; only where `fit` saw a DataFrame of numbers.
+    {fitted}
 
     See Also
     --------
@@ -283,6 +268,7 @@ class MixupCNNClassifier(TrainedClassifier):
         refit=True,
         validation_fraction=0.2,
         max_time=None,
+        level=None,
         max_duration=30.0,
         sampling_rate=SAMPLING_RATE,
         device="auto",
@@ -324,6 +310,7 @@ class MixupCNNClassifier(TrainedClassifier):
         self.refit = refit
         self.validation_fraction = validation_fraction
         self.max_time = max_time
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device
@@ -369,7 +356,7 @@ class MixupCNNClassifier(TrainedClassifier):
             network="start",
             train_loss=np.nan,
             valid_loss=balanced_log_loss(valid.codes, log_start),
-            valid_score=balanced_score(valid.codes, log_start),
+            valid_score=balanced_accuracy(log_start, valid.codes),
             network_score=np.nan,
         )
         yield
@@ -419,8 +406,8 @@ class MixupCNNClassifier(TrainedClassifier):
                 network="cnn",
                 **row,
                 valid_loss=balanced_log_loss(valid.codes, blended),
-                valid_score=balanced_score(valid.codes, blended),
-                network_score=balanced_score(valid.codes, log_network),
+                valid_score=balanced_accuracy(blended, valid.codes),
+                network_score=balanced_accuracy(log_network, valid.codes),
             )
             # The network's own loss: that of a blend with a faultless start says nothing of it.
             log_probas = calibrated(log_network, valid.codes)

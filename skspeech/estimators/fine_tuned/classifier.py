@@ -7,8 +7,10 @@ import numpy as np
 from scipy.special import softmax
 
 from skspeech._device import resolve_device
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
-from skspeech.estimators.training.base import TrainedClassifier
+from skspeech.audio.level import DEFAULT_LEVEL
+from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier
 from skspeech.transformers.speaker import SpeakerEmbedding
 from skspeech.transformers.whisper import WhisperEmbedding
 from skspeech.weights import WeightsError
@@ -16,6 +18,7 @@ from skspeech.weights import WeightsError
 __all__ = ["FineTunedSpeakerClassifier"]
 
 
+@shared(**PARAGRAPHS)
 class FineTunedSpeakerClassifier(TrainedClassifier):
     """A network that was trained to tell speakers apart, or words, learns on from clips.
 
@@ -85,28 +88,12 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         Share of the clips that is held out to judge the training, unless `fit` gets some.
     max_time : float or None, default=None
         Seconds that `fit` may take. The learning rate falls by the time there is.
-    max_duration : float or None, default=30.0
-        Read only this many seconds of each clip; None reads all of it.
-    sampling_rate : int, default=16000
-        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
-        their own.
-    device : str or torch.device, default="auto"
-        ``"auto"`` is a GPU where there is one, else the CPU.
-    n_jobs : int or None, default=None
-        Threads that decode audio.
-    errors : {"raise", "warn"}, default="raise"
-        What to do with clips that can't be read: one error that names them all, or one warning.
-        Then `fit` leaves them out with their labels, and is an error only where none is left of a
-        class; the prediction for them is how frequent the classes were.
+    level : float or None, default=-20.0
+        {level}
+    {clips}
     warm_start : bool, default=False
         Go on from what the last `fit` has learnt, with the same classes.
-    callbacks : callable, list of callables or None, default=None
-        Called after each epoch with this classifier and the new row of `history_`.
-    random_state : int, RandomState instance or None, default=None
-        Seed of everything that is drawn. On a CPU the same seed gives the same result, as long as
-        `max_time` does not end the training.
-    verbose : int, default=0
-        Print each epoch.
+    {running}
 
     Attributes
     ----------
@@ -121,10 +108,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         first is the first answer.
     frozen_share_ : float
         Weight of the first of them in the mean; the others share the rest.
-    n_features_in_ : int
-        Samples a clip; only where `fit` saw a 2-D array.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Columns of the table; only where `fit` saw a DataFrame of numbers.
+    {fitted}
 
     See Also
     --------
@@ -201,6 +185,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         patience=8,
         validation_fraction=0.2,
         max_time=None,
+        level=DEFAULT_LEVEL,
         max_duration=30.0,
         sampling_rate=16_000,
         device="auto",
@@ -232,6 +217,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.max_time = max_time
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device
@@ -260,8 +246,8 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     def _extractor(self):
         """What knows the pretrained network: its weights, its spectrogram."""
         if self.model == "smart-turn":
-            return WhisperEmbedding(dtype="float32")
-        return SpeakerEmbedding(self.model, weights=self.weights)
+            return WhisperEmbedding(dtype="float32", level=self.level)
+        return SpeakerEmbedding(self.model, weights=self.weights, level=self.level)
 
     def _weights_name(self):
         return self._extractor()._weights_name()
@@ -332,7 +318,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         extractor = self._extractor()
         return FrontEnd(
             extractor._spectrogram,
-            extractor._prepare,
+            extractor._fill if self.model == "smart-turn" else extractor._prepare,
             fills=self.model == "resnetse34l",
             n_dropped=int(self.model == "smart-turn"),
         )
@@ -387,3 +373,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
                 for kept in self.networks_
             ]
         return self._live["networks"]
+
+    def __setstate__(self, state):
+        # Before there was such a parameter, the network heard clips at this level.
+        super().__setstate__({"level": DEFAULT_LEVEL, **state})

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_softmax
 
+from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.fine_tuned.crops import log_probas
 from skspeech.estimators.fine_tuned.training import (
     Choices,
@@ -14,7 +15,7 @@ from skspeech.estimators.fine_tuned.training import (
     learnt_state,
 )
 from skspeech.estimators.training.augment import change_speed
-from skspeech.estimators.training.balanced import balanced_log_loss, balanced_score
+from skspeech.estimators.training.balanced import balanced_log_loss
 from skspeech.estimators.training.base import LabelledWaveforms
 
 __all__ = ["Run"]
@@ -375,7 +376,7 @@ class Run:
         """Balanced accuracy, and what decides between equals: the log loss, negated."""
         log_probas = log_softmax(log_probas, axis=1)
         codes = self.data.valid.codes
-        return balanced_score(codes, log_probas), -balanced_log_loss(codes, log_probas)
+        return balanced_accuracy(log_probas, codes), -balanced_log_loss(codes, log_probas)
 
     def _record(self, name, loss, score):
         valid_score, negative_loss = score or (None, None)

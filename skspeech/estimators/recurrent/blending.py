@@ -1,8 +1,9 @@
 """Which snapshots of the recurrent approach are averaged, and how."""
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
+
+from skspeech.ensemble.blending import geometric_mean, log_probas
 
 __all__ = [
     "BELOW_START",
@@ -35,21 +36,16 @@ def auc_score(codes, proba):
         From -1 to 1; 0 is chance. Where only one class is in `codes`, twice the share of it that is
         recognised, less 1.
     """
-    n_classes = proba.shape[1]
-    true = np.eye(n_classes, dtype=bool)[codes]
-    n_true = true.sum(axis=0)
-    judged = (n_true > 0) & (n_true < len(codes))
-    if not judged.any():
+    true = np.eye(proba.shape[1], dtype=int)[codes]
+    judged = np.flatnonzero((true.min(axis=0) == 0) & (true.max(axis=0) == 1))
+    if not len(judged):
         return float(2 * np.mean(proba.argmax(axis=1) == codes) - 1)
-    ranks = rankdata(proba[:, judged], axis=0)
-    n_true = n_true[judged]
-    above = (ranks * true[:, judged]).sum(axis=0) - n_true * (n_true + 1) / 2
-    return float(2 * np.mean(above / (n_true * (len(codes) - n_true))) - 1)
+    return float(np.mean([2 * roc_auc_score(true[:, k], proba[:, k]) - 1 for k in judged]))
 
 
 def floored_log(proba):
     """Logarithms of probabilities, of which 0 counts as 1e-6."""
-    return np.log(np.maximum(proba, _FLOOR))
+    return log_probas(proba, _FLOOR)
 
 
 def choose_snapshots(scores, losses, networks, start_score, *, n_best=5):
@@ -102,8 +98,6 @@ def blend(probas, mean):
     ndarray of shape (n_clips, n_classes)
         Each row sums to 1.
     """
-    probas = np.asarray(probas, dtype=np.float64)
     if mean == "arithmetic":
-        return probas.mean(axis=0)
-    logs = floored_log(probas).mean(axis=0)
-    return np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+        return np.mean(probas, axis=0, dtype=np.float64)
+    return geometric_mean(probas, floor=_FLOOR)

@@ -8,9 +8,11 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from skspeech._device import resolve_device
+from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import mel_filter_bank
 from skspeech.audio import SAMPLING_RATE
+from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.recurrent.blending import blend, floored_log
 from skspeech.estimators.recurrent.training import (
     Candidates,
@@ -19,8 +21,8 @@ from skspeech.estimators.recurrent.training import (
     frames_for,
     frames_key,
 )
-from skspeech.estimators.training.balanced import balanced_log_loss, balanced_score
-from skspeech.estimators.training.base import TrainedClassifier
+from skspeech.estimators.training.balanced import balanced_log_loss
+from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier
 from skspeech.estimators.training.spectrograms import log_mel
 
 __all__ = ["RecurrentAttentionClassifier"]
@@ -38,6 +40,7 @@ _FRAMES_MULTIPLE = 4  # because of the networks' pooling
 _IMPORT_SECONDS, _BEGIN_SECONDS = 10.0, 4.0
 
 
+@shared(**PARAGRAPHS)
 class RecurrentAttentionClassifier(TrainedClassifier):
     """Learn recurrent networks with attention from the clips, and average their best snapshots.
 
@@ -109,29 +112,14 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     max_time : float or None, default=None
         Seconds that `fit` may take. Each training gets a share of them, and enough to learn
         something: on slow machines fewer networks are trained.
-    max_duration : float or None, default=30.0
-        Read only this many seconds of each clip; None reads all of it.
-    sampling_rate : int, default=16000
-        Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
-        their own.
-    device : str, default="auto"
-        ``"auto"`` is a GPU where there is one, else the CPU.
-    n_jobs : int or None, default=None
-        Threads that decode audio.
-    errors : {"raise", "warn"}, default="raise"
-        What to do with clips that can't be read: one error that names them all, or one warning.
-        Then `fit` leaves them out with their labels, and is an error only where none is left of a
-        class; the prediction for them is how frequent the classes were.
+    level : float or None, default=None
+        {level}
+    {clips}
     warm_start : bool, default=False
         Go on from what an earlier `fit` has learnt: its snapshots stay in the choice, and networks
         that read the same start from their weights. Give `random_state` a number, so that the same
         clips are held out.
-    callbacks : callable or list of callables, default=None
-        Called with this classifier and a row of `history_` after each epoch.
-    random_state : int, RandomState or None, default=None
-        Where random numbers come from.
-    verbose : int, default=0
-        Print each epoch.
+    {running}
 
     Attributes
     ----------
@@ -148,10 +136,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         Weights of the logistic regression.
     start_intercept_ : ndarray of shape (n_classes,)
         Constants of the logistic regression.
-    n_features_in_ : int
-        Samples a clip; only where `fit` saw a 2-D array.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Columns of the table; only where `fit` saw a DataFrame of numbers.
+    {fitted}
 
     See Also
     --------
@@ -260,6 +245,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         label_smoothing=0.1,
         validation_fraction=0.2,
         max_time=None,
+        level=None,
         max_duration=30.0,
         sampling_rate=16_000,
         device="auto",
@@ -290,6 +276,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         self.label_smoothing = label_smoothing
         self.validation_fraction = validation_fraction
         self.max_time = max_time
+        self.level = level
         self.max_duration = max_duration
         self.sampling_rate = sampling_rate
         self.device = device
@@ -332,8 +319,12 @@ class RecurrentAttentionClassifier(TrainedClassifier):
             self.snapshots_ = []
         codes, start = data.valid.codes, self._predict_start(data.valid.waveforms)
         if not self._starts_warm:
-            loss, score = balanced_log_loss(codes, floored_log(start)), balanced_score(codes, start)
-            self._record(network="start", round=0, valid_loss=loss, valid_score=score)
+            self._record(
+                network="start",
+                round=0,
+                valid_loss=balanced_log_loss(codes, floored_log(start)),
+                valid_score=balanced_accuracy(start, codes),
+            )
         yield
         seconds = _BEGIN_SECONDS if "keras" in sys.modules else _IMPORT_SECONDS
         if self.max_rounds != 0 and self._time_left() > seconds:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.recurrent.blending import (
     BELOW_START,
     auc_score,
@@ -13,7 +14,7 @@ from skspeech.estimators.recurrent.blending import (
     floored_log,
 )
 from skspeech.estimators.recurrent.features import Augmentation, as_features, make_batch
-from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss, balanced_score
+from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss
 from skspeech.estimators.training.spectrograms import log_mel
 
 __all__ = ["Candidates", "PreparedClips", "Training", "frames_for", "frames_key"]
@@ -113,7 +114,7 @@ class Candidates:
         self.codes, self.n_best, self.mean = codes, n_best, mean
         self.chosen = []
         self._start_score = auc_score(codes, start)
-        self._least_accuracy = balanced_score(codes, start) - BELOW_START
+        self._least_accuracy = balanced_accuracy(start, codes) - BELOW_START
         self._least_loss = np.inf
         self._members = {}
 
@@ -143,7 +144,7 @@ class Candidates:
         loss = balanced_log_loss(self.codes, floored_log(proba))
         if loss > _TOLERANCE * self._least_loss:
             return False
-        if balanced_score(self.codes, proba) < self._least_accuracy:
+        if balanced_accuracy(proba, self.codes) < self._least_accuracy:
             return False
         self._least_loss, self.chosen = min(loss, self._least_loss), snapshots
         return True
@@ -277,7 +278,7 @@ class Training:
             round=self._network.setting["round"],
             train_loss=float(np.mean(losses)),
             valid_loss=loss,
-            valid_score=balanced_score(codes, proba),
+            valid_score=balanced_accuracy(proba, codes),
         )
         if loss < best[2] or best[0] is None:
             best = {**self._network.setting, "weights": self._network.weights()}, proba, loss

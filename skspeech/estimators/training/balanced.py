@@ -1,27 +1,8 @@
-"""Scores, losses and draws in which every class counts the same, however many clips it has."""
+"""Losses and draws in which every class counts the same, however many clips it has."""
 
 import numpy as np
 
-__all__ = ["balanced_draw", "balanced_log_loss", "balanced_score"]
-
-
-def balanced_score(codes, proba):
-    """Balanced accuracy of the most probable classes.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_clips,), int
-        The true classes.
-    proba : ndarray of shape (n_clips, n_classes)
-        Probabilities, or their logarithms.
-
-    Returns
-    -------
-    float
-    """
-    # As scikit-learn's balanced_accuracy_score, which warns where classes are missing.
-    right = proba.argmax(axis=1) == codes
-    return float(np.mean([right[codes == code].mean() for code in np.unique(codes)]))
+__all__ = ["balanced_draw", "balanced_log_loss"]
 
 
 def balanced_log_loss(codes, log_proba):

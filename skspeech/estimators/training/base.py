@@ -1,6 +1,5 @@
 """What the classifiers share whose networks learn from the clips themselves."""
 
-import functools
 import time
 import warnings
 from abc import abstractmethod
@@ -14,15 +13,50 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from skspeech._folds import stratified_folds
 from skspeech._labels import check_groups, check_labels
 from skspeech._sklearn import Interval, StrOptions
-from skspeech.audio import as_clips, in_chunks, iter_waveforms, load_waveforms
+from skspeech.audio import as_clips, in_chunks, iter_waveforms
+from skspeech.audio.level import LEVEL, LEVELS, at_level
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
 from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
 
-__all__ = ["LabelledWaveforms", "TrainedClassifier", "TrainingData"]
+__all__ = ["PARAGRAPHS", "LabelledWaveforms", "TrainedClassifier", "TrainingData"]
 
 # Seconds of audio that are predicted at once: memory does not grow with the number of clips.
 _CHUNK_SECONDS = 600.0
+# What the classes say of parameters and attributes that all of them have.
+PARAGRAPHS = {
+    "level": LEVEL,
+    "clips": """
+max_duration : float or None, default=30.0
+    Read only this many seconds of each clip; None reads all of it.
+sampling_rate : int, default=16000
+    Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
+    their own.
+device : str or torch.device, default="auto"
+    ``"auto"`` is a GPU where there is one, else the CPU.
+n_jobs : int or None, default=None
+    Threads that decode audio.
+errors : {"raise", "warn"}, default="raise"
+    What to do with clips that can't be read: one error that names them all, or one warning.
+    Then `fit` leaves them out with their labels, and is an error only where none is left of a
+    class; the prediction for them is how frequent the classes were.
+""",
+    "running": """
+callbacks : callable, list of callables or None, default=None
+    Called after each epoch with this classifier and the new row of `history_`.
+random_state : int, RandomState instance or None, default=None
+    Seed of everything that is drawn. On a CPU the same seed gives the same result, as long as
+    `max_time` does not end the training.
+verbose : int, default=0
+    Print a line after each epoch.
+""",
+    "fitted": """
+n_features_in_ : int
+    Samples a clip; only where `fit` saw a 2-D array.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Columns of the table; only where `fit` saw a DataFrame of numbers.
+""",
+}
 
 
 class LabelledWaveforms(NamedTuple):
@@ -62,7 +96,7 @@ class TrainingData(NamedTuple):
 
 
 class TrainedClassifier(ClipClassifier):
-    """Checks and decodes clips, holds some out, keeps time and history.
+    """Checks and decodes clips, brings them to one level, holds some out, keeps time and history.
 
     A subclass writes two methods. `_train` is a generator: it trains, calls `_record` after each
     epoch, and yields each time `_predict_waveforms` has become better. What it has learnt it keeps
@@ -74,6 +108,7 @@ class TrainedClassifier(ClipClassifier):
     _parameter_constraints: dict = {
         "validation_fraction": [Interval(Real, 0, 0.5, closed="neither")],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "level": LEVELS,
         "max_duration": [Interval(Real, 0, None, closed="neither"), None],
         "sampling_rate": [Interval(Real, 0, None, closed="neither")],
         "device": "no_validation",  # by resolve_device
@@ -213,8 +248,7 @@ class TrainedClassifier(ClipClassifier):
         return predict_without_unreadable(self._predict_clips, clips, prior)
 
     def _predict_clips(self, clips):
-        waveforms = iter_waveforms(clips, max_duration=self.max_duration, n_jobs=self.n_jobs)
-        chunks = in_chunks((waveform for _, waveform in waveforms), _CHUNK_SECONDS)
+        chunks = in_chunks(self._waveforms(clips), _CHUNK_SECONDS)
         proba = np.concatenate([self._predict_waveforms(chunk) for chunk in chunks])
         proba = proba.astype(np.float64, copy=False)
         return proba / proba.sum(axis=1, keepdims=True)
@@ -255,11 +289,15 @@ class TrainedClassifier(ClipClassifier):
 
     def _decode(self, X, y):
         """Waveforms of the clips that can be read, and which these are."""
-        load = functools.partial(load_waveforms, max_duration=self.max_duration, n_jobs=self.n_jobs)
         clips = as_clips(X, sampling_rate=self.sampling_rate)
         if self.errors == "raise":
-            return load(clips), slice(None)
-        return fit_without_unreadable(load, clips, y)
+            return list(self._waveforms(clips)), slice(None)
+        return fit_without_unreadable(lambda clips: list(self._waveforms(clips)), clips, y)
+
+    def _waveforms(self, clips):
+        """Clips one after another, decoded and at one level."""
+        waveforms = iter_waveforms(clips, max_duration=self.max_duration, n_jobs=self.n_jobs)
+        return (at_level(waveform, self.level) for _, waveform in waveforms)
 
     def _time_left(self):
         """Seconds until `max_time` is over; infinity where there is no limit."""
@@ -295,3 +333,6 @@ class TrainedClassifier(ClipClassifier):
         if self.__sklearn_is_fitted__():
             state["callbacks"] = None  # a process's own; they predict nothing
         return state
+
+    def __setstate__(self, state):
+        super().__setstate__({"level": None, **state})  # pickled before there was one

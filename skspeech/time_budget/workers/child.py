@@ -92,8 +92,10 @@ def _read_commands(commands, tasks):
     while (payload := read_frame(commands)) is not None:
         tasks.put(payload)
     # The parent is gone, so its files go, and this process with whatever a candidate has started.
-    if os.environ.get(FOLDER):
-        shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
+    folder = os.environ.get(FOLDER, "")
+    for _ in range(10):  # a candidate of this process, or another worker, may be writing there
+        if os.path.exists(folder):
+            shutil.rmtree(folder, ignore_errors=True)
     if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

@@ -31,12 +31,17 @@ FIRST_ANSWER_SECONDS = 1.0
 _THREADS = weakref.WeakSet()
 
 
-def wait_for_threads(seconds):
+def wait_for_threads(seconds, importing=30.0):
     """Wait for threads that were left behind but still compute, before the interpreter ends.
 
     A library that is interrupted by that in the middle of its work may abort the process. One that
     is interrupted while it is imported nearly always does, and imports end by themselves, so they
-    have half a minute more, and what follows has these seconds again.
+    have the seconds `importing` more, and what follows has these seconds again.
+
+    Returns
+    -------
+    bool
+        Whether some compute all the same.
     """
     start = time.monotonic()
     for thread in list(_THREADS):
@@ -44,7 +49,8 @@ def wait_for_threads(seconds):
         while thread.is_alive() and time.monotonic() < end:
             thread.join(0.1)
             if _imports(thread):
-                end = min(time.monotonic(), start + 30) + seconds
+                end = min(time.monotonic(), start + importing) + seconds
+    return any(thread.is_alive() for thread in list(_THREADS))
 
 
 def _imports(thread):

@@ -74,6 +74,8 @@ class LocalPool:
         """
         import cloudpickle
 
+        # Before anything is written: should this process be killed, its workers remove the files.
+        worker = next((w for w in self.workers if w.task is None), None) or self._new_worker()
         command = {
             "task_id": id(job),
             "task": cloudpickle.dumps(task),
@@ -83,9 +85,6 @@ class LocalPool:
             "n_threads": self.threads,
             "time_left": time_left,
         }
-        worker = next((w for w in self.workers if w.task is None), None)
-        if worker is None:
-            worker = self._new_worker()
         worker.task = job
         worker.clear_log()
         job.started = time.monotonic()

@@ -62,13 +62,32 @@ class SileroVAD(nn.Module):
         -------
         list of tensors of shape (n_frames,)
         """
-        frames = [self._frames(waveform) for waveform in waveforms]
+        frames = [self.frames(waveform) for waveform in waveforms]
         encoded = torch.cat([self._encode(x) for x in torch.cat(frames).split(_BLOCK_FRAMES)])
         sequences = encoded.split([len(x) for x in frames])
         states, _ = self.lstm(pack_sequence(sequences, enforce_sorted=False))
         return [self._classify(x) for x in unpack_sequence(states)]
 
-    def _frames(self, waveform):
+    def follow(self, frames, state=None):
+        """The same of frames that go on where those before them ended.
+
+        Parameters
+        ----------
+        frames : tensor of shape (n_frames, 64 + 512)
+            Each with the end of the one before.
+        state : tuple of tensors or None, default=None
+            What the call before returned; None at the start.
+
+        Returns
+        -------
+        probabilities : tensor of shape (n_frames,)
+        state : tuple of tensors
+        """
+        encoded = torch.cat([self._encode(x) for x in frames.split(_BLOCK_FRAMES)])
+        states, state = self.lstm(encoded[None], state)
+        return self._classify(states[0]), state
+
+    def frames(self, waveform):
         """Frames of a clip, each with the end of the one before: (n_frames, 64 + 512)."""
         missing = -len(waveform) % self.frame_length
         padded = nn.functional.pad(waveform, (self.context_length, missing))

@@ -6,17 +6,26 @@ import numpy as np
 
 from skspeech._sklearn import Interval
 from skspeech.audio.long import LongWaveform
-from skspeech.transformers._windowed import WindowedExtractor
 
-__all__ = ["DEFAULT_LEVEL", "LevelledExtractor", "at_level"]
+__all__ = ["DEFAULT_LEVEL", "LEVEL", "LEVELS", "MAX_GAIN_DB", "at_level"]
 
 DEFAULT_LEVEL = -20.0
-"""Decibels of full scale (root mean square) that extractors bring clips to."""
+"""Decibels of full scale (root mean square) that clips are brought to before a model hears them."""
+
+LEVEL = """
+Level in decibels of full scale (root mean square) that each clip is brought to, once a
+constant offset is taken off: quiet and loud recordings are heard alike. None leaves clips
+as they are.
+"""
+"""What is said of a parameter `level`."""
+
+LEVELS = [Interval(Real, -60, 0, closed="both"), None]
+"""What a parameter `level` may be."""
 
 # Samples of a period of 20 Hz: the mean of fewer is part of the sound.
 _SHORTEST_PERIOD = 800
 # What is quieter than this below the level is raised no further: it is noise, if it is anything.
-_MAX_GAIN_DB = 60.0
+MAX_GAIN_DB = 60.0
 
 
 def at_level(waveform, level):
@@ -48,22 +57,4 @@ def _gain(level, power, peak):
     # What rounding leaves of a constant is no sound.
     if power <= (1e-6 * peak) ** 2:
         return 0.0
-    return min(10 ** (level / 20) / np.sqrt(power), 10 ** (_MAX_GAIN_DB / 20))
-
-
-class LevelledExtractor(WindowedExtractor):
-    """An extractor that brings clips to one level first.
-
-    An extractor that was pickled before there was a level leaves them as they are.
-    """
-
-    _parameter_constraints: dict = {
-        **WindowedExtractor._parameter_constraints,
-        "level": [Interval(Real, -60, 0, closed="both"), None],
-    }
-
-    def _prepare(self, waveform):
-        return at_level(waveform, self.level)
-
-    def __setstate__(self, state):
-        super().__setstate__({"level": None, **state})
+    return min(10 ** (level / 20) / np.sqrt(power), 10 ** (MAX_GAIN_DB / 20))

@@ -1,0 +1,151 @@
+"""The command ``skspeech timeline``."""
+
+from pathlib import Path
+
+import click
+
+from skspeech.cli.common import (
+    EXIT_STATUS,
+    PARTIAL,
+    check_output,
+    device_option,
+    n_jobs_option,
+    overwrite_option,
+    quiet_option,
+    say,
+    skspeech,
+)
+from skspeech.cli.inputs import iter_paths
+from skspeech.cli.models import load_classifier
+from skspeech.cli.quantities import SECONDS
+
+__all__ = []
+
+_FORMATS = ("table", "audacity", "csv", "rttm", "textgrid", "vtt")
+_NAME_THEIR_RECORDING = ("table", "rttm")
+
+
+@skspeech.command("timeline", epilog=EXIT_STATUS)
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_FORMATS),
+    default="table",
+    show_default=True,
+    help="How timelines are written: to read, or for Audacity, spreadsheets, diarization tools, "
+    "Praat, video players.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder, to which a file is written for each recording.",
+)
+@click.option(
+    "--window",
+    type=SECONDS,
+    help="Seconds that the model hears at once; by default as long as the clips that it was "
+    "trained on, or 3.",
+)
+@click.option(
+    "--hop",
+    type=SECONDS,
+    help="Seconds between the starts of windows; by default half a window.",
+)
+@click.option(
+    "--switching-cost",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    help="How surely it has to be another label before it changes; more gives fewer segments.",
+)
+@click.option(
+    "--speech-only/--all-sound",
+    default=None,
+    help="Leave out what is not speech, or nothing; by default what is not speech, if the package "
+    "silero-vad is installed.",
+)
+@overwrite_option
+@device_option
+@n_jobs_option
+@quiet_option
+def _timeline(
+    model,
+    files,
+    form,
+    output,
+    window,
+    hop,
+    switching_cost,
+    speech_only,
+    overwrite,
+    device,
+    n_jobs,
+    quiet,
+):
+    """Say what is heard when in long FILES.
+
+    The MODEL is one that fit has saved. FILES are audio files and folders of them; - reads
+    paths from standard input, one a line. Hours of sound need no more memory than minutes. A
+    recording that can't be read is told about, and the others go on; of a damaged one, what
+    comes before the damage is used.
+    """
+    from skspeech.audio import AudioError
+    from skspeech.timelines import FORMATS, export, timeline
+
+    paths = list(iter_paths(files))
+    if output is None and len(paths) > 1 and form not in _NAME_THEIR_RECORDING:
+        raise click.UsageError(
+            f"In the format {form}, a file holds one recording, and there are {len(paths)}. Name a "
+            "folder for them: --output FOLDER."
+        )
+    targets = {}
+    if output is not None:
+        if output.suffix in {".txt", ".csv", *(kind.suffix for kind in FORMATS.values())}:
+            raise click.UsageError(f"--output names a folder, not a file such as {output}.")
+        suffix = ".txt" if form == "table" else FORMATS[form].suffix
+        output.mkdir(exist_ok=True)
+        targets = {path: output / f"{Path(path).stem}{suffix}" for path in paths}
+        if len(set(targets.values())) < len(targets):
+            raise click.UsageError("Some recordings have the same name: write them one by one.")
+        for target in targets.values():
+            check_output(target, overwrite)
+    classifier = load_classifier(model, device, n_jobs)
+    options = {
+        "window": "auto" if window is None else window,
+        "hop": "auto" if hop is None else hop,
+        "switching_cost": switching_cost,
+        "speech_only": "auto" if speech_only is None else speech_only,
+        "device": device or "auto",
+        "errors": "warn",
+    }
+    n_bad = 0
+    for path in paths:
+        try:
+            found = timeline(classifier, path, **options)
+        except AudioError as error:
+            say(f"{path}: {error.failures[0][2]}")
+            n_bad += 1
+            continue
+        text = _table(found) if form == "table" else export(found, format=form)
+        if path in targets:
+            targets[path].write_text(text, encoding="utf-8", newline="\n")
+        else:
+            click.echo(text, nl=False)
+    if output is not None and not quiet and n_bad < len(paths):
+        say(f"What was found is in the folder {output}.")
+    if n_bad and not quiet:
+        say(f"{n_bad} of {len(paths)} recordings could not be read.")
+    return PARTIAL if n_bad else 0
+
+
+def _table(found):
+    """Columns for reading."""
+    width = max((len(str(label)) for label in found["label"]), default=0)
+    return "".join(
+        f"{s.start:9.2f} {s.end:9.2f}  {str(s.label).ljust(width)}  {s.probability:.3f}  "
+        f"{found.attrs['recording']}\n"
+        for s in found.itertuples(index=False)
+    )

@@ -1,0 +1,84 @@
+"""Models that may answer "unknown", for commands."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from skspeech.cli.common import say
+
+__all__ = [
+    "LABEL",
+    "call_unknown",
+    "known_part",
+    "print_unknown",
+    "reject_unknown",
+    "unknown_results",
+]
+
+LABEL = "unknown"  # of a folder, or in a table
+
+
+def known_part(labelled):
+    """The clips that are of a class, without those that are examples of none."""
+    return labelled.take(np.flatnonzero(np.asarray(labelled.labels) != LABEL))
+
+
+def call_unknown(labelled, names, model):
+    """Give clips of classes that a model does not know the label that it should answer."""
+    label = str(model.unknown_label)
+    say(f"Not known to the model, so {label!r} is right for their clips: {', '.join(names)}.")
+    labels = np.where(np.isin(labelled.labels, names), label, labelled.labels)
+    return replace(labelled, labels=labels)
+
+
+def reject_unknown(classifier, labelled, options):
+    """Put "unknown" beside the classes of a trained classifier; clips may turn out to be bad."""
+    from sklearn.frozen import FrozenEstimator
+
+    from skspeech.audio import AudioError
+    from skspeech.unknown import UnknownRejector
+
+    rejector = UnknownRejector(
+        FrozenEstimator(classifier),
+        target=options["unknown"],
+        unknown_label=LABEL,
+        random_state=options["seed"],
+    )
+    try:
+        return rejector.fit(labelled.paths, labelled.labels, groups=labelled.groups)
+    except AudioError as error:  # some candidates could do without these
+        bad = {position for position, _, _ in error.failures}
+        labelled = labelled.take([i for i in range(len(labelled)) if i not in bad])
+        return rejector.fit(labelled.paths, labelled.labels, groups=labelled.groups)
+    except KeyboardInterrupt:
+        say('Interrupted: the model does not answer "unknown".')
+        return classifier
+
+
+def unknown_results(model):
+    """What a rejector found out on held-out clips, as plain values; None for other models."""
+    if not hasattr(model, "false_rejects_"):
+        return None
+    results = {"target": model.target, "learnt_from": model.method_}
+    for name in ("false_rejects", "false_accepts"):
+        interval = getattr(model, f"{name}_interval_")
+        results[name] = {
+            "share": getattr(model, f"{name}_"),
+            **dict(zip(("low", "high", "meaning"), interval)),
+        }
+    return results
+
+
+def print_unknown(rates, out):
+    """Print shares of false rejects and false accepts, such as `error_rates` gives."""
+    for name, what in (
+        ("false_rejects", "clips of known classes are rejected"),
+        ("false_accepts", "clips of unknown classes are accepted"),
+    ):
+        rate = rates[name]
+        if not np.isfinite(rate["share"]):
+            continue
+        limits = f"; {rate['meaning']}"
+        if np.isfinite(rate["low"]):
+            limits = f"; 9 times of 10, {rate['low']:.1%} to {rate['high']:.1%} {rate['meaning']}"
+        out.print(f"Unknown: {rate['share']:.1%} of {what}{limits}.")

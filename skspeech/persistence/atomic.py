@@ -1,0 +1,36 @@
+"""Files that are whole or not there."""
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+__all__ = ["atomic_writer"]
+
+
+@contextlib.contextmanager
+def atomic_writer(path):
+    """Open a binary file that takes the place of `path` when all of it is on the disk.
+
+    Parameters
+    ----------
+    path : path-like
+        The file that is to be; its folder has to exist.
+
+    Yields
+    ------
+    file
+        Open for writing. If the block fails, nothing at `path` has changed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; give the name of a file.")
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
+    try:
+        with open(unfinished, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,36 @@
+"""What a report looks for inside of a model."""
+
+from sklearn.frozen import FrozenEstimator
+
+from skspeech.audio import SAMPLING_RATE
+from skspeech.ensemble import GeometricMeanVotingClassifier
+from skspeech.unknown import UnknownRejector
+
+__all__ = ["extractors_in", "members_of", "sampling_rate_of", "trained"]
+
+
+def sampling_rate_of(model):
+    """That of bare waveforms, in Hz, as the model's extractors take them."""
+    return next((x.sampling_rate for x in extractors_in(model)), SAMPLING_RATE)
+
+
+def trained(model):
+    """What was trained: inside of a rejector, the classifier of the known classes."""
+    while isinstance(model, UnknownRejector | FrozenEstimator):
+        model = model.estimator_ if isinstance(model, UnknownRejector) else model.estimator
+    return model
+
+
+def extractors_in(model):
+    from skspeech._objects import objects_in
+    from skspeech.transformers.base import Extractor
+
+    return [item for item in objects_in(model) if isinstance(item, Extractor)]
+
+
+def members_of(model):
+    """Weights and classifiers that vote; the model itself where it is not an ensemble."""
+    ensemble = getattr(model, "ensemble_", model)
+    if not isinstance(ensemble, GeometricMeanVotingClassifier):
+        return [(1.0, model)]
+    return list(zip(ensemble._active_weights(), ensemble.estimators_))

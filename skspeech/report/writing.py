@@ -1,0 +1,304 @@
+"""One HTML page from a model and a test part."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+
+import numpy as np
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from skspeech._clip_checks import Part, sorted_findings
+from skspeech._extras import how_to_install
+from skspeech.audio import as_clips
+from skspeech.report.checks import find_problems
+from skspeech.report.clips import draw_clips, embed, statistics, voice_embeddings, worst_mistakes
+from skspeech.report.known import Known, left_out_finding
+from skspeech.report.models import sampling_rate_of, trained
+from skspeech.report.scores import (
+    confusions,
+    leaderboard,
+    learning_curve,
+    rows_by_class,
+    rows_by_group,
+    summarize,
+    unknown_rates,
+)
+
+__all__ = ["write_report"]
+
+_LIBRARIES = ("skspeech", "scikit-learn", "numpy", "torch")
+
+
+def write_report(
+    model,
+    X_test,
+    y_test,
+    path,
+    *,
+    X_train=None,
+    y_train=None,
+    groups_train=None,
+    groups_test=None,
+    title=None,
+    proba=None,
+    left_out=(),
+):
+    """Write one self-contained HTML page about a fitted classifier and the data.
+
+    It shows the score, what new clips will score, and the score of each group; the learning curve
+    and the leaderboard of a :class:`~skspeech.TimeBudgetClassifier`; the confusion matrix, scores
+    per class, the worst mistakes to listen to, a map of the clips, their lengths and levels. It
+    warns of what makes a score untrustworthy: clips that are in both parts, speakers that are,
+    silent and clipped recordings, unequal classes.
+
+    Parameters
+    ----------
+    model : classifier
+        Fitted, with `predict_proba`.
+    X_test : sequence of n_test clips
+        Paths, waveforms or ``(waveform, sampling_rate)`` pairs that the model was not trained on.
+    y_test : array-like of shape (n_test,)
+        Their true labels. To a :class:`~skspeech.UnknownRejector`, those that it does not know are
+        unknown, and the page says how many such clips were accepted, and how many others rejected.
+    path : str or path-like
+        The HTML file. One that exists is replaced.
+    X_train : sequence of n_train clips, default=None
+        What the model was trained on. With it, the parts are compared.
+    y_train : array-like of shape (n_train,), default=None
+        Labels of the training clips; needed with `X_train`.
+    groups_train : array-like of shape (n_train,), default=None
+        Speakers, or whatever else must not be in both parts.
+    groups_test : array-like of shape (n_test,), default=None
+        The same of the test clips. They are scored one by one, and with five or more of them the
+        page says what a new group will score.
+    title : str, default=None
+        Heading of the page; None is the name of the model's class.
+    proba : array-like of shape (n_test, n_classes), default=None
+        What was predicted for the test clips, by models like this one that were not trained on
+        them, as in cross-validation. None asks the model itself.
+    left_out : list of (str, str), default=()
+        Clips that could not be read, and why. The page names them.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If lengths do not fit, or no test label is one that the model knows.
+    ImportError
+        If Jinja2 or matplotlib are missing.
+
+    See Also
+    --------
+    skspeech.plotting : Single pictures with matplotlib.
+
+    Notes
+    -----
+    Intervals hold 9 times of 10. That of the score is :func:`skspeech.metrics.score_interval`;
+    those of a class's recall and precision are Wilson's [1]_.
+
+    Test clips that the model was trained on, as `X_train` or the model's file tell, are scored
+    apart, and so are other clips of groups that it was trained on: the score of the rest is the one
+    to believe. Where there is no rest, the page says so.
+
+    Which clips occur in both parts is found by content, and, for copies in another format or at
+    another level, by correlating the waveforms of clips with similar embeddings. Where no groups
+    are given, speaker embeddings tell whether the same voices seem to speak in both parts.
+    Of very many clips, 2,000 of each part are looked at, chosen at random.
+
+    References
+    ----------
+    .. [1] E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+           Journal of the American Statistical Association 22, 1927.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skspeech import SpectralStatistics
+    >>> from skspeech.datasets import make_tones
+    >>> from skspeech.report import write_report
+    >>> X, y = make_tones(40, duration=0.3, random_state=0, return_X_y=True)
+    >>> model = make_pipeline(SpectralStatistics(), LogisticRegression(max_iter=5000))
+    >>> model = model.fit(X[:30], y[:30])
+    >>> path = Path(tempfile.mkdtemp()) / "report.html"
+    >>> write_report(model, X[30:], y[30:], path, X_train=X[:30], y_train=y[:30]).name
+    'report.html'
+    """
+    template = _template()
+    check_is_fitted(model)
+    if not hasattr(model, "predict_proba"):
+        raise ValueError(
+            f"model={model!r} has no predict_proba, which a report needs. Wrap it in "
+            "sklearn.calibration.CalibratedClassifierCV."
+        )
+    if (X_train is None) != (y_train is None):
+        raise ValueError("X_train and y_train come together; one of them is None.")
+    y_test = _checked_labels("X_test and y_test", X_test, y_test, groups_test)
+    if hasattr(model, "unknown_label"):
+        y_test = np.where(np.isin(y_test, model.classes_), y_test, model.unknown_label)
+    classes = _all_classes(model, y_test)
+    rate = sampling_rate_of(model)
+    clips = as_clips(X_test, sampling_rate=rate)
+    groups_test = _as_array(groups_test)
+    train = None
+    if X_train is not None:
+        y_train = _checked_labels("X_train and y_train", X_train, y_train, groups_train)
+        train_clips = as_clips(X_train, sampling_rate=rate)
+        train = Part("training", train_clips, y_train, _as_array(groups_train))
+    is_cross_validated = proba is not None
+    proba = _aligned_proba(model, X_test, classes, proba)
+    known = Known(len(clips))
+    if not is_cross_validated:
+        known = Known.by(model, clips, groups_test, train)
+    known.score(y_test, classes[proba.argmax(axis=1)], groups_test)
+    shown = known.shown
+    groups_shown = None if groups_test is None else groups_test[shown]
+    test = Part("test", clips[shown], y_test[shown], groups_shown)
+    page = template.render(
+        title=title or f"Report: {type(model).__name__}",
+        **_describe(model, classes, proba[shown], test, train, known, left_out, is_cross_validated),
+    )
+    return _write(page, path)
+
+
+def _describe(model, classes, proba, test, train, known, left_out, is_cross_validated):
+    """Everything that the template shows."""
+    from skspeech.report.drawings import class_colors
+
+    true = np.searchsorted(classes, test.labels)
+    predicted = proba.argmax(axis=1)
+    confusion = np.zeros((len(classes), len(classes)), dtype=int)
+    np.add.at(confusion, (true, predicted), 1)
+    inner = trained(model)
+    embeddings, embedding_name = embed(inner, test, train)
+    # What is known of one of the models says nothing of the others that predicted in its place.
+    run = None if is_cross_validated else inner
+    findings = find_problems(
+        test,
+        train,
+        model.classes_,
+        embeddings if train is not None else None,
+        voice_embeddings(model, test, train),
+    )
+    findings = sorted_findings([*left_out_finding(left_out), *known.findings, *findings])
+    return {
+        "summary": summarize(run, confusion, true, predicted, test, train, known),
+        "unknown": unknown_rates(model, test, classes[predicted]),
+        "by_group": rows_by_group(test, classes[predicted]),
+        "findings": findings,
+        "is_cross_validated": is_cross_validated,
+        "learning_curve": learning_curve(run),
+        "leaderboard": None if run is None else leaderboard(run, test, classes, true),
+        "confusion": confusions(confusion, classes),
+        "per_class": rows_by_class(confusion, classes, train),
+        "mistakes": worst_mistakes(proba, true, predicted, classes, test),
+        "map": draw_clips(embeddings, embedding_name, classes, true, predicted, test, train),
+        "colors": class_colors(len(classes)),
+        "classes": [str(label) for label in classes],
+        "statistics": statistics(test, train),
+        "colophon": _colophon(model, run),
+    }
+
+
+# Input --------------------------------------------------------------------------------------------
+
+
+def _template():
+    try:
+        import jinja2
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"A report needs {error.name}, which is not installed. Install it: "
+            f"{how_to_install('report')}"
+        ) from error
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("skspeech"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = _breakable
+    return environment.get_template("report.html")
+
+
+def _breakable(text):
+    """A name that a narrow page may break where a reader would, or where it is very long."""
+    from markupsafe import Markup, escape
+
+    text = re.sub(r"[-_/+@](?=\w)|[.,](?=[^\W\d])", "\\g<0>\u200b", str(text))
+    text = re.sub(r"[^\s\u200b]{16}(?=[^\s\u200b])", "\\g<0>\u200b", text)
+    return Markup(str(escape(text)).replace("\u200b", "<wbr>"))
+
+
+def _as_array(values):
+    return None if values is None else column_or_1d(values)
+
+
+def _checked_labels(what, X, y, groups):
+    y = column_or_1d(y)
+    try:
+        check_consistent_length(X, y, groups)
+    except ValueError as error:
+        raise ValueError(f"{what} (and groups, if any) do not fit together: {error}") from error
+    return y
+
+
+def _all_classes(model, y_test):
+    known = np.asarray(model.classes_)
+    if not np.isin(y_test, known).any():
+        raise ValueError(
+            f"None of the labels in y_test, such as {y_test[0]!r}, is one that the model knows: "
+            f"{known[:10].tolist()}. Give labels of the same kind as in training."
+        )
+    return np.union1d(known, y_test)
+
+
+def _aligned_proba(model, X, classes, given=None):
+    shape = (len(X), len(model.classes_))
+    if given is not None and np.shape(given) != shape:
+        raise ValueError(
+            f"proba has shape {np.shape(given)}; for these clips it should be {shape}."
+        )
+    proba = np.zeros((len(X), len(classes)))
+    known = np.searchsorted(classes, model.classes_)
+    proba[:, known] = model.predict_proba(X) if given is None else given
+    return proba
+
+
+# The page -----------------------------------------------------------------------------------------
+
+
+def _colophon(model, run):
+    versions = {}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "created": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z").strip(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "model": repr(model),
+        "summary": run.summary() if hasattr(run, "results_") else None,
+    }
+
+
+def _write(page, path):
+    from skspeech.persistence.atomic import atomic_writer
+
+    path = Path(os.fspath(path))
+    with atomic_writer(path) as file:
+        file.write(page.encode("utf-8", errors="replace"))
+    return path

@@ -1,0 +1,177 @@
+"""Timelines for other programs: one function a format, and a table of them."""
+
+import csv
+import html
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["FORMATS", "export"]
+
+
+def export(segments, file=None, *, format=None):
+    """Spell a timeline for another program, and write it to a file.
+
+    ===========  ==============  ================================================================
+    Format       File ends in    Read by
+    ===========  ==============  ================================================================
+    audacity     .txt            Audacity (File > Import > Labels), and many annotation tools
+    csv          .csv            spreadsheets, pandas
+    rttm         .rttm           tools that score who spoke when, such as pyannote.metrics
+    textgrid     .TextGrid       Praat, ELAN
+    vtt          .vtt            players of video and audio on web pages (WebVTT)
+    ===========  ==============  ================================================================
+
+    Parameters
+    ----------
+    segments : DataFrame
+        What :func:`skspeech.timeline` returns; the columns ``start``, ``end``, ``label`` and
+        ``probability`` are used, and of its ``attrs`` the ``recording`` and its ``duration``.
+    file : str, path-like or None, default=None
+        Where to write it; None writes nothing.
+    format : str or None, default=None
+        ``"audacity"``, ``"csv"``, ``"rttm"``, ``"textgrid"`` or ``"vtt"``; None takes the one in
+        whose ending `file` ends.
+
+    Returns
+    -------
+    str
+        The text.
+
+    Raises
+    ------
+    ValueError
+        If the format is unknown.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skspeech.timelines import export
+    >>> segments = pd.DataFrame(
+    ...     {"start": [0.0, 2.5], "end": [2.5, 4.0], "label": ["anna", "ben"], "probability": 0.9}
+    ... )
+    >>> print(export(segments, format="vtt"))
+    WEBVTT
+    <BLANKLINE>
+    00:00:00.000 --> 00:00:02.500
+    anna
+    <BLANKLINE>
+    00:00:02.500 --> 00:00:04.000
+    ben
+    <BLANKLINE>
+    """
+    if format is None and file is not None:
+        ending = Path(file).suffix.lower()
+        matching = [name for name, known in FORMATS.items() if known.suffix.lower() == ending]
+        format = matching[0] if matching else None
+    if format not in FORMATS:
+        endings = ", ".join(f"{name} ({known.suffix})" for name, known in FORMATS.items())
+        raise ValueError(
+            f"format={format!r} with file={file!r} says no format. There are: {endings}."
+        )
+    text = FORMATS[format].write(list(segments.itertuples(index=False)), segments.attrs)
+    if file is not None:
+        Path(file).write_text(text, encoding="utf-8", newline="\n")
+    return text
+
+
+def _audacity(segments, attributes):
+    return "".join(f"{s.start:.6f}\t{s.end:.6f}\t{_one_line(s.label)}\n" for s in segments)
+
+
+def _csv(segments, attributes):
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["start", "end", "label", "probability"])
+    for s in segments:
+        writer.writerow([f"{s.start:.3f}", f"{s.end:.3f}", s.label, f"{s.probability:.6f}"])
+    return text.getvalue()
+
+
+def _rttm(segments, attributes):
+    """Fields are divided by blanks, so names have none."""
+    recording = _no_blanks(Path(attributes.get("recording", "recording")).stem)
+    return "".join(
+        f"SPEAKER {recording} 1 {s.start:.3f} {s.end - s.start:.3f} <NA> <NA> "
+        f"{_no_blanks(s.label)} <NA> <NA>\n"
+        for s in segments
+    )
+
+
+def _textgrid(segments, attributes):
+    """One tier of intervals, which has to be without gaps: silence is an interval without text."""
+    end = max([attributes.get("duration", 0.0), *(s.end for s in segments)])
+    intervals, done = [], 0.0
+    for s in segments:
+        if s.start > done:
+            intervals.append((done, s.start, ""))
+        intervals.append((s.start, s.end, _one_line(s.label).replace('"', '""')))
+        done = s.end
+    if end > done or not intervals:
+        intervals.append((done, end, ""))
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {end:.6f}",
+        "tiers? <exists>",
+        "size = 1",
+        "item []:",
+        "    item [1]:",
+        '        class = "IntervalTier"',
+        '        name = "label"',
+        "        xmin = 0",
+        f"        xmax = {end:.6f}",
+        f"        intervals: size = {len(intervals)}",
+    ]
+    for number, (start, stop, text) in enumerate(intervals, 1):
+        lines += [
+            f"        intervals [{number}]:",
+            f"            xmin = {start:.6f}",
+            f"            xmax = {stop:.6f}",
+            f'            text = "{text}"',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _vtt(segments, attributes):
+    cues = [
+        f"{_clock(s.start)} --> {_clock(s.end)}\n{html.escape(_one_line(s.label), quote=False)}\n"
+        for s in segments
+    ]
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def _clock(seconds):
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{rest // 1000:02}.{rest % 1000:03}"
+
+
+def _one_line(label):
+    return re.sub(r"\s+", " ", str(label)).strip()
+
+
+def _no_blanks(name):
+    return re.sub(r"\s+", "_", str(name).strip()) or "_"
+
+
+class _Format(NamedTuple):
+    """How files of a format end, and what spells their text from segments and attributes."""
+
+    suffix: str
+    write: Callable
+
+
+FORMATS = {
+    "audacity": _Format(".txt", _audacity),
+    "csv": _Format(".csv", _csv),
+    "rttm": _Format(".rttm", _rttm),
+    "textgrid": _Format(".TextGrid", _textgrid),
+    "vtt": _Format(".vtt", _vtt),
+}
+"""Formats by name."""

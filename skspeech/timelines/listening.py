@@ -1,0 +1,185 @@
+"""From sound that comes in blocks to what the model says of each cell of time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skspeech.audio import SAMPLING_RATE
+
+__all__ = ["Cell", "Listener"]
+
+# A window of which less than this share is speech says nothing, and the model is not asked.
+_MIN_SPEECH = 0.1
+# A cell is silent where less than this share of it and of some frames around it is speech.
+_MIN_SPEECH_OF_CELL = 0.25
+_MARGIN_FRAMES = 3
+_SPEECH = 0.5  # probability from which on a frame is speech
+# The least probability that counts: no window alone is as sure as an overconfident model says.
+_FLOOR = 1e-3
+
+
+@dataclass
+class Cell:
+    """A stretch of time, as long as a hop.
+
+    Parameters
+    ----------
+    start, end : int
+        Samples, [start, end).
+    evidence : ndarray of shape (n_classes,)
+        Log-probabilities, of all windows over the cell, that count as much as the new sound in it.
+    proba : ndarray of shape (n_classes,)
+        Mean probabilities of these windows.
+    is_silent : bool
+        Whether there is no speech in it.
+    """
+
+    start: int
+    end: int
+    evidence: np.ndarray
+    proba: np.ndarray
+    is_silent: bool
+
+
+class Listener:
+    """Cuts windows, and asks a model about many of them at once.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        Takes a list of waveforms.
+    window, hop : int
+        Samples of a window, and between the starts of windows; a hop is no longer than a window.
+    follower : SpeechFollower or None
+        Finds speech; None takes all sound for worth a label.
+    n_together : int
+        Windows that the model is asked about at once.
+    """
+
+    def __init__(self, model, window, hop, follower, n_together):
+        self.model = model
+        self._window, self._hop = window, hop
+        self._follower = follower
+        self._n_together = n_together
+        self._blocks, self._sound, self._origin = [], np.empty(0, dtype=np.float32), 0
+        self._is_speech, self._first_frame = np.empty(0, dtype=bool), 0
+        self._sums = {}
+        self._n_windows = self._n_cells = 0
+        self.n_samples = 0
+
+    @property
+    def hop_duration(self):
+        """Seconds of a hop."""
+        return self._hop / SAMPLING_RATE
+
+    @property
+    def hops_a_window(self):
+        return round(self._window / self._hop)
+
+    def __call__(self, blocks):
+        """Yield each cell once all windows over it are heard.
+
+        Parameters
+        ----------
+        blocks : iterable of ndarray of shape (n_samples,), float32
+            Mono, at 16 kHz.
+
+        Yields
+        ------
+        Cell
+        """
+        for block in blocks:
+            self._take(block)
+            n_complete = 1 + (self.n_samples - self._window) // self._hop
+            if n_complete - self._n_windows >= self._n_together:
+                self._hear(np.arange(self._n_windows, n_complete) * self._hop)
+                self._n_windows = n_complete
+                while self._n_cells < n_complete:
+                    yield self._cell()
+                self._forget()
+        if self.n_samples:
+            self._hear(self._last_starts())
+            while self._n_cells * self._hop < self.n_samples:
+                yield self._cell()
+
+    def _take(self, block):
+        self._blocks.append(block)
+        self.n_samples += len(block)
+        if self._follower is not None:
+            found = self._follower(block) >= _SPEECH
+            self._is_speech = np.concatenate([self._is_speech, found])
+
+    def _last_starts(self):
+        """Those of the windows that are left, and of one that ends exactly at the end."""
+        last = max(0, self.n_samples - self._window)
+        starts = np.arange(self._n_windows * self._hop, last + 1, self._hop)
+        covered = starts[-1] if len(starts) else (self._n_windows - 1) * self._hop
+        return starts if covered == last else np.r_[starts, last]
+
+    def _hear(self, starts):
+        """Add up what the model says of windows."""
+        self._sound = np.concatenate([self._sound, *self._blocks])
+        self._blocks = []
+        stops = np.minimum(starts + self._window, self.n_samples)
+        shares = [self._speech_share(*span, span[1]) for span in zip(starts, stops)]
+        heard = [i for i, share in enumerate(shares) if share >= _MIN_SPEECH]
+        windows = [self._sound[starts[i] - self._origin : stops[i] - self._origin] for i in heard]
+        for i, proba in zip(heard, self._ask(windows)):
+            self._add(starts[i], stops[i], shares[i], proba)
+
+    def _ask(self, windows):
+        """Probabilities of the classes; of a model that has none, 1 for its answer."""
+        if not windows:
+            return []
+        if hasattr(self.model, "predict_proba"):
+            return np.asarray(self.model.predict_proba(windows), dtype=np.float64)
+        answers = np.asarray(self.model.predict(windows))
+        return (answers[:, None] == self.model.classes_).astype(np.float64)
+
+    def _add(self, start, stop, share, proba):
+        """Give a window's answer to the cells under it, most to those in its middle."""
+        log_proba = np.log(np.maximum(proba, _FLOOR))
+        for number in range(start // self._hop, -(-stop // self._hop)):
+            first = max(start, number * self._hop)
+            last = min(stop, (number + 1) * self._hop)
+            middle = (first + last - 2 * start) / (2 * (stop - start))
+            weight = (last - first) * min(middle, 1 - middle)
+            heard = weight * share
+            sums = self._sums.get(number, (0.0, 0.0, 0.0, 0.0))
+            new = (heard * log_proba, heard * proba, heard, weight)
+            self._sums[number] = tuple(old + more for old, more in zip(sums, new))
+
+    def _cell(self):
+        number = self._n_cells
+        self._n_cells += 1
+        start, end = number * self._hop, min((number + 1) * self._hop, self.n_samples)
+        n_classes = len(self.model.classes_)
+        evidence, proba = np.zeros(n_classes), np.full(n_classes, 1 / n_classes)
+        sums = self._sums.pop(number, None)
+        if sums is not None:
+            log_probas, probas, heard, weight = sums
+            evidence = log_probas / weight * (self._hop / self._window)
+            proba = probas / heard
+        known = min(start + self._window, self.n_samples)
+        margin = _MARGIN_FRAMES * (0 if self._follower is None else self._follower.frame_length)
+        share = self._speech_share(max(0, start - margin), end + margin, known)
+        return Cell(start, end, evidence, proba, share < _MIN_SPEECH_OF_CELL)
+
+    def _speech_share(self, start, end, known):
+        """Share of frames that are speech, of those that end at `known` at the latest."""
+        if self._follower is None:
+            return 1.0
+        length = self._follower.frame_length
+        first, last = start // length, min(-(-end // length), known // length)
+        frames = self._is_speech[max(0, first - self._first_frame) : last - self._first_frame]
+        return float(frames.mean()) if len(frames) else 0.0
+
+    def _forget(self):
+        """Drop the sound and the frames that no later window and cell needs."""
+        needed = (self._n_windows - 1) * self._hop  # a window that ends at the end may start here
+        self._sound = self._sound[max(0, needed - self._origin) :].copy()
+        self._origin = max(self._origin, needed)
+        if self._follower is not None:
+            frame = max(0, needed // self._follower.frame_length - _MARGIN_FRAMES - 1)
+            self._is_speech = self._is_speech[frame - self._first_frame :].copy()
+            self._first_frame = frame

@@ -1,0 +1,323 @@
+"""The timeline of a recording, and of sound as it comes."""
+
+import warnings
+from numbers import Real
+
+import numpy as np
+
+from skspeech._extras import how_to_install
+from skspeech._objects import objects_in
+from skspeech._sklearn import Interval, StrOptions, validate_params
+from skspeech.audio import SAMPLING_RATE, AudioError, as_clips
+from skspeech.audio.errors import DamagedError, printable
+from skspeech.audio.waveforms import RATE_LIMITS, follow
+from skspeech.timelines.listening import Listener
+from skspeech.timelines.segments import Segment, join
+from skspeech.timelines.smoothing import median, most_probable, viterbi
+
+__all__ = ["iter_timeline", "timeline"]
+
+_USUAL_WINDOW = 3.0  # seconds, for models that don't know how long their clips were
+_SHORTEST_WINDOW = 0.2
+_HOPS_A_WINDOW = 2
+_SECONDS_TOGETHER = 240.0  # of windows that the model is asked about at once
+_LITTLE_SPEECH = 0.05  # share of a recording that makes one doubt whether it is one of speech
+
+_CONSTRAINTS = {
+    "window": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+    "hop": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+    "smoothing": [StrOptions({"viterbi", "median"}), None],
+    "switching_cost": [Interval(Real, 0, None, closed="left")],
+    "speech_only": ["boolean", StrOptions({"auto"})],
+    "device": "no_validation",
+}
+
+
+@validate_params(
+    {
+        **_CONSTRAINTS,
+        "max_pause": [Interval(Real, 0, None, closed="left")],
+        "errors": [StrOptions({"raise", "warn"})],
+    },
+    prefer_skip_nested_validation=True,
+)
+def timeline(
+    model,
+    recording,
+    *,
+    window="auto",
+    hop="auto",
+    smoothing="viterbi",
+    switching_cost=2.0,
+    speech_only="auto",
+    max_pause=0.5,
+    device="auto",
+    errors="raise",
+):
+    """Say what is heard when in a long recording, with a classifier of clips.
+
+    The recording is decoded a part at a time, so hours of it need no more memory than minutes. The
+    model is asked about overlapping windows, many at once. What it says of a moment is the
+    geometric mean over the windows around it. Then neighbours are brought to agree, and joined.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        Any that takes clips: a Pipeline, a grid search, what :func:`skspeech.load` returns.
+    recording : clip
+        A path, a waveform at 16 kHz, a ``(waveform, sampling_rate)`` pair.
+    window : float or "auto", default="auto"
+        Seconds that the model hears at once. ``"auto"`` is as long as the clips that it was trained
+        on, where it knows (``clip_duration_`` of :class:`~skspeech.TimeBudgetClassifier`), and
+        otherwise 3 seconds.
+    hop : float or "auto", default="auto"
+        Seconds between the starts of windows, which is also how fine borders are. ``"auto"`` is
+        half a window.
+    smoothing : {"viterbi", "median"} or None, default="viterbi"
+        How neighbours are brought to agree: by the most probable sequence of labels where each
+        change costs something, by the median over as long as a window before and after, or not.
+    switching_cost : float, default=2.0
+        For ``"viterbi"``: how much more probable, as a logarithm, what is heard has to be with
+        another label before it changes. 0 lets it change at any time; more gives fewer and longer
+        segments.
+    speech_only : bool or "auto", default="auto"
+        Leave out what a small network does not take for speech. ``"auto"`` does so if the package
+        silero-vad is there. Say False where the labels are not about speech.
+    max_pause : float, default=0.5
+        Seconds of silence that a segment bridges.
+    device : str or torch.device, default="auto"
+        Where the network that finds speech runs.
+    errors : {"raise", "warn"}, default="raise"
+        What to do with a damaged recording: an error, or a warning and the timeline of what comes
+        before the damage.
+
+    Returns
+    -------
+    DataFrame
+        A row for each segment, in order, with the columns ``start`` and ``end`` (seconds),
+        ``label``, and ``probability`` (what the model gives the label, on average). Its ``attrs``
+        have the name of the ``recording``, and ``duration``, ``window`` and ``hop`` in seconds.
+
+    Raises
+    ------
+    AudioError
+        If the recording can't be read.
+    ImportError
+        If pandas is not installed, or silero-vad with ``speech_only=True``.
+
+    See Also
+    --------
+    skspeech.timelines.iter_timeline : The same of sound as it comes.
+    skspeech.timelines.export : Labels for Audacity, RTTM, TextGrid, WebVTT, CSV.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skspeech import SpectralStatistics, timeline
+    >>> from skspeech.datasets import make_tones
+    >>> tones = make_tones(20, n_classes=2, duration=0.5, random_state=0)
+    >>> model = make_pipeline(SpectralStatistics(), GaussianNB())
+    >>> labels = ["high" if code else "low" for code in tones.target]
+    >>> _ = model.fit(tones.data, labels)
+    >>> talk, codes = make_tones(2, n_classes=2, duration=5.0, random_state=0, return_X_y=True)
+    >>> found = timeline(model, np.concatenate(talk), window=0.5, speech_only=False)
+    >>> found["label"].tolist() == [["low", "high"][code] for code in codes]
+    True
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(
+            f"timeline needs pandas, which is not installed. Install it: {how_to_install('plot')}"
+        ) from error
+    clip = as_clips([recording])[0]
+    window, hop = _check_lengths(model, window, hop)
+    follower = _speech_follower(speech_only, device)
+    listener = _listener(model, window, hop, follower, max(1, round(_SECONDS_TOGETHER / window)))
+    cells = list(_decided(listener, _good_blocks(clip, errors), smoothing, switching_cost))
+    if speech_only == "auto" and follower is not None:
+        _warn_of_little_speech(clip, cells)
+    table = pd.DataFrame(join(cells, max_pause), columns=list(Segment._fields))
+    table = table.astype({"start": float, "end": float, "probability": float})
+    table.attrs = {
+        "recording": clip.name,
+        "duration": listener.n_samples / SAMPLING_RATE,
+        "window": window,
+        "hop": hop,
+    }
+    return table
+
+
+@validate_params(
+    {
+        **_CONSTRAINTS,
+        "sampling_rate": [Interval(Real, *RATE_LIMITS, closed="both")],
+        "lag": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+    },
+    prefer_skip_nested_validation=True,
+)
+def iter_timeline(
+    model,
+    blocks,
+    *,
+    sampling_rate=SAMPLING_RATE,
+    window="auto",
+    hop="auto",
+    lag="auto",
+    smoothing="viterbi",
+    switching_cost=2.0,
+    speech_only="auto",
+    device="auto",
+):
+    """Say what is heard while it sounds, in blocks from a microphone or over a network.
+
+    A moment is decided once so much of what follows is known: **at most `window` + `lag` seconds of
+    further sound**, and a tenth of a second where `sampling_rate` is not 16 kHz. To that comes the
+    time that the model takes for a window. The answers are the same however the sound is cut into
+    blocks, and do not change any more.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        Any that takes clips.
+    blocks : iterable of ndarray of shape (n_samples,) or (n_samples, n_channels)
+        The sound, one block after the other: floats in [-1, 1], or integers of their full range.
+    sampling_rate : float, default=16000
+        Samples per second (Hz).
+    window : float or "auto", default="auto"
+        Seconds that the model hears at once; as for :func:`skspeech.timeline`.
+    hop : float or "auto", default="auto"
+        Seconds between the starts of windows; as for :func:`skspeech.timeline`. The model has to
+        answer for a window in less.
+    lag : float or "auto", default="auto"
+        Seconds that smoothing waits for what comes after. ``"auto"`` is a window. Without smoothing
+        there is no lag.
+    smoothing : {"viterbi", "median"} or None, default="viterbi"
+        As for :func:`skspeech.timeline`; the median is that over `lag` before and after.
+    switching_cost : float, default=2.0
+        As for :func:`skspeech.timeline`.
+    speech_only : bool or "auto", default="auto"
+        Give what is not taken for speech the label None. As for :func:`skspeech.timeline`.
+    device : str or torch.device, default="auto"
+        Where the network that finds speech runs.
+
+    Yields
+    ------
+    Segment
+        A hop of time, with its ``start`` and ``end`` in seconds since the first sample, its
+        ``label`` (None where there is no speech) and its ``probability``.
+
+    See Also
+    --------
+    skspeech.timeline : The same of a recording, joined to segments.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skspeech import SpectralStatistics
+    >>> from skspeech.datasets import make_tones
+    >>> from skspeech.timelines import iter_timeline
+    >>> tones = make_tones(20, n_classes=2, duration=0.5, random_state=0)
+    >>> model = make_pipeline(SpectralStatistics(), GaussianNB()).fit(tones.data, tones.target)
+    >>> microphone = (block for block in tones.data)  # as it comes
+    >>> for moment in iter_timeline(model, microphone, window=0.5, speech_only=False):
+    ...     if moment.end > 1:
+    ...         break
+    >>> moment.start, moment.end
+    (1.0, 1.25)
+    """
+    window, hop = _check_lengths(model, window, hop)
+    lag = window if lag == "auto" else lag
+    listener = _listener(model, window, hop, _speech_follower(speech_only, device), 1)
+    sound = follow(blocks, sampling_rate)
+    yield from _decided(listener, sound, smoothing, switching_cost, lag)
+
+
+def _check_lengths(model, window, hop):
+    """Seconds of a window and of a hop; a model that can't be asked is told about first."""
+    if not hasattr(model, "predict") or not hasattr(model, "classes_"):
+        raise ValueError(
+            f"model is a {type(model).__name__} that is not fitted, or no classifier: it has no "
+            "classes_. Give a fitted classifier of clips."
+        )
+    if window == "auto":
+        known = [getattr(item, "clip_duration_", np.nan) for item in objects_in(model)]
+        known = [seconds for seconds in known if np.isfinite(seconds)]
+        window = max(known[0], _SHORTEST_WINDOW) if known else _USUAL_WINDOW
+    hop = window / _HOPS_A_WINDOW if hop == "auto" else hop
+    if not 1 <= round(hop * SAMPLING_RATE) <= round(window * SAMPLING_RATE):
+        raise ValueError(
+            f"hop={hop:g} s is not accepted: it has to be a sample at least, and no longer than a "
+            f"window ({window:g} s), or some sound would never be heard."
+        )
+    return window, hop
+
+
+def _listener(model, window, hop, follower, n_together):
+    length, step = round(window * SAMPLING_RATE), round(hop * SAMPLING_RATE)
+    return Listener(model, length, step, follower, n_together)
+
+
+def _speech_follower(speech_only, device):
+    if speech_only is False:
+        return None
+    from skspeech.transformers.vad import SpeechFollower
+
+    try:
+        return SpeechFollower(device=device)
+    except ImportError as error:
+        if speech_only is True:
+            raise
+        warnings.warn(
+            f"Silence gets labels, too: {error} Or say speech_only=False.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return None
+
+
+def _good_blocks(clip, errors):
+    try:
+        yield from clip.blocks()
+    except (OSError, ValueError) as error:
+        if errors == "raise" or not isinstance(error, DamagedError):
+            raise AudioError([(0, clip.name, str(error))], 1) from error
+        warnings.warn(
+            f"{printable(clip.name)} {error} The part before that is used.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _decided(listener, blocks, smoothing, switching_cost, lag=None):
+    """Segments as long as a hop; `lag` None is the whole recording, and a window for the median."""
+    cells = listener(blocks)
+    n_cells = None if lag is None else int(lag / listener.hop_duration + 1e-6)
+    if smoothing == "viterbi":
+        decided = viterbi(cells, switching_cost, n_cells)
+    elif smoothing == "median":
+        decided = median(cells, listener.hops_a_window if n_cells is None else n_cells)
+    else:
+        decided = most_probable(cells)
+    labels = np.asarray(listener.model.classes_).tolist()
+    for cell, code in decided:
+        start, end = cell.start / SAMPLING_RATE, cell.end / SAMPLING_RATE
+        if cell.is_silent:
+            yield Segment(start, end, None, np.nan)
+        else:
+            yield Segment(start, end, labels[code], float(cell.proba[code]))
+
+
+def _warn_of_little_speech(clip, cells):
+    sounding = [cell for cell in cells if cell.label is not None]
+    if len(sounding) < _LITTLE_SPEECH * len(cells):
+        warnings.warn(
+            f"Only {len(sounding) / len(cells):.0%} of {printable(clip.name)} is taken for speech, "
+            "and the rest is left out. If it is not about speech, say speech_only=False.",
+            UserWarning,
+            stacklevel=4,
+        )

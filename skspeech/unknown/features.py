@@ -1,0 +1,62 @@
+"""What a fitted classifier hears of its clips: the features by which it knows them."""
+
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils import get_tags
+
+from skspeech._pickled import PickledClassifier
+from skspeech.estimators.unreadable import strict
+from skspeech.time_budget.features import shared_key, stateless_steps
+from skspeech.transformers.spectral import SpectralStatistics
+
+__all__ = ["extractor_of"]
+
+
+def extractor_of(classifier):
+    """Put together what the members of a classifier make of clips before they learn.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Fitted: a Pipeline that begins with an extractor, a classifier of clips, or an ensemble.
+
+    Returns
+    -------
+    sklearn.pipeline.FeatureUnion or None
+        Not fitted; each extractor occurs once in it. None for a classifier of tables.
+    """
+    members = list(_members(classifier))
+    blocks = {}
+    for member in members:
+        for block in _blocks(stateless_steps(member)[0]):
+            blocks.setdefault(shared_key([("", block)]), strict(block))
+    if not blocks:
+        if not any(get_tags(member).input_tags.string for member in members):
+            return None
+        blocks = {"": SpectralStatistics()}
+    return FeatureUnion([(f"block{i}", block) for i, block in enumerate(blocks.values())])
+
+
+def _members(classifier):
+    """Those that vote, also inside of what wraps them: extractors are the same fitted or not."""
+    if isinstance(classifier, PickledClassifier):
+        classifier = classifier.load()
+    if isinstance(classifier, Pipeline) or hasattr(classifier, "to_pipeline"):
+        yield classifier
+        return
+    for name in ("ensemble_", "best_estimator_", "estimators_", "estimator"):
+        inside = getattr(classifier, name, None)
+        if inside is not None:
+            for member in inside if name == "estimators_" else [inside]:
+                yield from _members(member)
+            return
+    yield classifier
+
+
+def _blocks(steps):
+    """The transformers that stand side by side in the first steps of a pipeline."""
+    steps = [(name, step) for name, step in steps if step is not None and step != "passthrough"]
+    if len(steps) == 1 and isinstance(steps[0][1], FeatureUnion):
+        return [block for _, block in steps[0][1].transformer_list if block != "drop"]
+    if len(steps) == 1:
+        return [steps[0][1]]
+    return [Pipeline(steps)] if steps else []

@@ -1,0 +1,398 @@
+"""The meta-estimator: a classifier that may answer "unknown"."""
+
+import warnings
+from numbers import Real
+
+import numpy as np
+from sklearn import clone
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_array, check_random_state, get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skspeech._folds import hold_out
+from skspeech._one_clip import OneClipMixin
+from skspeech._reporting import ReportMixin
+from skspeech._routing import fit_params_for
+from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context, _safe_indexing
+from skspeech.audio import AudioError
+from skspeech.estimators.unreadable import (
+    fit_without_unreadable,
+    goes_on,
+    predict_without_unreadable,
+)
+from skspeech.time_budget.inputs import check_rows, check_targets
+from skspeech.transformers.scaling import ClippedStandardScaler
+from skspeech.unknown.features import extractor_of
+from skspeech.unknown.held_out import Learnt, combined, hold_out_rows, learn
+from skspeech.unknown.novelty import learn_classes, measure, principal_axes
+from skspeech.unknown.rates import share_of_errors
+
+__all__ = ["UnknownRejector"]
+
+_MIN_EXAMPLES = 10  # fewer say less of what is unknown than known classes do
+_MAX_ROWS = 1500  # more take long, and tell little more
+_FARTHEST = 30.0  # as a logarithm of odds
+
+
+class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator):
+    """Let a classifier answer "unknown" to clips of classes that it was not trained on.
+
+    A classifier knows its own classes only, and is often sure of itself where it hears another one.
+    Here, it is asked only about clips that lie near enough to one of its classes. What is near
+    enough is learnt from clips that are held out, never taken from a constant: as many clips of the
+    known classes are rejected as `target` says.
+
+    Nearness is measured in the features that the classifier itself works on, in the plane in which
+    its classes differ most for how much their clips do: the distance from the nearest class's mean
+    [1]_, and how much farther the second class is. In many features, a clip of another class lies
+    between the means there, where no clip of a known class does [2]_. A logistic regression that
+    puts both together learns from examples of "unknown", where `y` has such a class. Without, it
+    learns from known classes: each is left out once, and its clips are then unknown ones.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Tells the known classes apart; with `predict_proba` for probabilities. One that is fitted
+        already, on these classes, is given as ``FrozenEstimator(classifier)``.
+    method : {"auto", "examples", "leave-class-out"}, default="auto"
+        What it learns from. ``"examples"``: the clips whose label is `unknown_label`, which may be
+        anything that is none of the classes, such as background. ``"leave-class-out"``: known
+        classes that are left out; such clips are then not used. ``"auto"`` takes examples where
+        some can be held out.
+    target : float, default=0.05
+        Share of the clips of known classes that may be rejected.
+    unknown_label : str or int, default="unknown"
+        What is answered. Where labels are numbers, this has to be one that is no class, such as -1.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the folds.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        Fitted on the clips of known classes.
+    classes_ : ndarray of shape (n_classes,)
+        The known labels, and `unknown_label`.
+    threshold_ : float
+        What the score of a clip has to exceed to be rejected.
+    method_ : {"examples", "leave-class-out"}
+        What was learnt from.
+    false_rejects_ : float
+        Share of held-out clips of known classes that were rejected, by thresholds from others.
+    false_rejects_interval_ : tuple (low, high, meaning)
+        Between what it will be for clips of a new group, or for new clips where there are no
+        groups: 9 times of 10, as in :func:`skspeech.metrics.score_interval`.
+    false_accepts_ : float
+        Share of clips of unknown classes that were not rejected: of those left out, each judged by
+        what was learnt from the others; or of the held-out examples.
+    false_accepts_interval_ : tuple (low, high, meaning)
+        Between what it will be for another unknown class, or for examples of a new group.
+    held_out_scores_ : ndarray of shape (n_held_out,)
+        Scores of these clips, above 0 for those that were rejected.
+    held_out_unknown_ : ndarray of bool of shape (n_held_out,)
+        Which of them were of unknown classes.
+    n_features_in_ : int
+        Number of features, where `X` is a table.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` is a table that has them.
+
+    See Also
+    --------
+    sklearn.metrics.DetCurveDisplay : Draws what other thresholds would do, from
+        `held_out_unknown_` and `held_out_scores_`.
+    sklearn.model_selection.TunedThresholdClassifierCV : Chooses a threshold between two classes.
+
+    Notes
+    -----
+    A class that is left out is the best guess at what a new one will be like, not a promise: clips
+    of music among words are told apart sooner than a tenth word among nine. A few examples of what
+    will really come help most.
+
+    References
+    ----------
+    .. [1] K. Lee, K. Lee, H. Lee, J. Shin, "A simple unified framework for detecting
+           out-of-distribution samples and adversarial attacks", NeurIPS 2018.
+    .. [2] P. Bodesheim, A. Freytag, E. Rodner, M. Kemmler, J. Denzler, "Kernel null space methods
+           for novelty detection", CVPR 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skspeech import ShrinkageDiscriminantAnalysis, SpectralStatistics, UnknownRejector
+    >>> from skspeech.datasets import make_tones
+    >>> tones = make_tones(120, n_classes=6, duration=0.3, random_state=0)
+    >>> labels = np.array(["a", "b", "c", "d", "e", "f"])[tones.target]
+    >>> known = labels < "e"  # of two classes nothing is known
+    >>> X = [clip for clip, is_known in zip(tones.data, known) if is_known]
+    >>> classifier = make_pipeline(SpectralStatistics(), ShrinkageDiscriminantAnalysis())
+    >>> rejector = UnknownRejector(classifier, random_state=0).fit(X, labels[known])
+    >>> answers = rejector.predict(tones.data)
+    >>> bool(np.mean(answers[~known] == "unknown") > 0.5)
+    True
+    >>> rejector.classes_.tolist()
+    ['a', 'b', 'c', 'd', 'unknown']
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"])],
+        "method": [StrOptions({"auto", "examples", "leave-class-out"})],
+        "target": [Interval(Real, 0, 1, closed="neither")],
+        "unknown_label": [str, Real],
+        "random_state": ["random_state"],
+    }
+
+    __metadata_request__fit = {"groups": True}
+
+    def __init__(
+        self,
+        estimator,
+        *,
+        method="auto",
+        target=0.05,
+        unknown_label="unknown",
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.method = method
+        self.target = target
+        self.unknown_label = unknown_label
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, groups=None):
+        """Train the classifier on the known classes, and learn what is none of them.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            What the classifier takes.
+        y : array-like of shape (n_samples,)
+            The labels; `unknown_label` for clips that are of no class.
+        groups : array-like of shape (n_samples,), default=None
+            What must not be both in rows that train and in rows held out, such as speakers. The
+            classifier gets them, too, if it takes them.
+
+        Returns
+        -------
+        self : UnknownRejector
+
+        Raises
+        ------
+        AudioError
+            If clips can't be read. It names every one of them.
+        ValueError
+            If labels are missing, are of another kind than `unknown_label`, or fewer than two of
+            them are known; if ``method="examples"`` and there are none; or if lengths differ.
+
+        Warns
+        -----
+        UserWarning
+            If no clip can be held out, so that nothing is rejected, or only by parting groups.
+        """
+        X = check_rows(self, X, reset=True)
+        y, groups, *_ = check_targets(self, X, y, groups, None)
+        self._check_label(y)
+        is_unknown = y == self.unknown_label
+        known = np.flatnonzero(~is_unknown)
+        if self.method == "examples" and len(known) == len(y):
+            raise ValueError(
+                f"method='examples' needs clips whose label is {self.unknown_label!r}; y has none. "
+                "Use method='auto', or add such clips."
+            )
+        own_groups = None if groups is None else groups[known]
+        params = fit_params_for(self.estimator, groups=own_groups)
+        try:
+            own = _safe_indexing(X, known)
+            self.estimator_ = clone(self.estimator).fit(own, y[known], **params)
+        except AudioError as error:
+            failures = [(int(known[position]), *rest) for position, *rest in error.failures]
+            raise AudioError(failures, len(y), error.advice) from None
+        labels = np.unique(y[known])
+        if len(labels) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs clips of at least 2 known classes, but y holds only "
+                f"one class: {labels.tolist()[0]!r}."
+            )
+        kind = object if labels.dtype == object else None
+        self.classes_ = np.unique(np.append(labels, np.array([self.unknown_label], dtype=kind)))
+        codes = np.full(len(y), -1)
+        codes[known] = np.searchsorted(labels, y[known])
+        self._extractor = extractor_of(self.estimator_)
+        if self._extractor is not None:
+            self._extractor.fit(X)
+        self._leaves_out = goes_on(self.estimator_)
+        self._seed = check_random_state(self.random_state).randint(2**31 - 1)
+        used = self._drawn(codes)
+        features, rows = self._read(_safe_indexing(X, used), y[used])
+        used = used[rows]
+        own_groups = None if groups is None else groups[used]
+        self._learn(features, codes[used], own_groups)
+        return self
+
+    def predict(self, X):
+        """Predict the label of each clip, or that it is unknown.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Their labels.
+        """
+        scores = self.unknown_score(X)
+        labels = np.asarray(self.estimator_.predict(X)).astype(self.classes_.dtype)
+        labels[scores > 0] = self.unknown_label
+        return labels
+
+    @available_if(lambda self: hasattr(self.estimator, "predict_proba"))
+    def predict_proba(self, X):
+        """Predict the probability of each class, and that a clip is of none.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; each row sums to 1. That of `unknown_label` is the largest
+            for the clips that are rejected.
+        """
+        scores = self.unknown_score(X)
+        known = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
+        odds = known.max(axis=1) * np.exp(np.clip(scores, -_FARTHEST, _FARTHEST))
+        proba = np.zeros((len(known), len(self.classes_)))
+        column = np.searchsorted(self.classes_, self.estimator_.classes_)
+        proba[:, column] = known / (1 + odds)[:, np.newaxis]
+        proba[:, self.classes_ == self.unknown_label] = (odds / (1 + odds))[:, np.newaxis]
+        return proba
+
+    def unknown_score(self, X):
+        """Tell how unlike the known classes clips are.
+
+        Parameters
+        ----------
+        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Above 0 for clips that are rejected. Infinite for clips that can't be read, where the
+            estimator goes on without them (``errors="warn"``).
+        """
+        check_is_fitted(self)
+        X = check_rows(self, X, reset=False)
+        if not self._leaves_out:
+            return self._score(X)
+        advice = "They are taken for unknown."
+        return predict_without_unreadable(self._score, X, np.inf, advice)
+
+    def _check_label(self, y):
+        """See that answers can be written beside the labels."""
+        is_text = y.dtype.kind in "OSU"
+        if is_text != isinstance(self.unknown_label, str) or y.dtype.kind == "b":
+            needed = "text" if is_text else "a number that is no class, such as -1, or text in y"
+            raise ValueError(
+                f"unknown_label={self.unknown_label!r} is not of the kind of the labels, such as "
+                f"{y[:1].tolist()[0]!r}. Use {needed}."
+            )
+
+    def _score(self, X):
+        rows = self._scaler.transform(self._features(X))
+        scores = [combined(self._combiner, measure(model, rows)) for model in self._models]
+        return np.mean(scores, axis=0) - self.threshold_
+
+    def _read(self, X, y):
+        """Features of the clips that can be read, and which these are."""
+        if not self._leaves_out:
+            return self._features(X), slice(None)
+        return fit_without_unreadable(self._features, X, y)
+
+    def _features(self, X):
+        features = X if self._extractor is None else self._extractor.transform(X)
+        return check_array(features, dtype=[np.float64, np.float32])
+
+    # ---------------------------------------------------------------- learning
+
+    def _learn(self, features, codes, groups):
+        """Find out what is unlike the known classes, and how often that will be wrong."""
+        known = codes != -1
+        self._scaler = ClippedStandardScaler().fit(features[known])
+        features = self._scaler.transform(features)
+        centre = features[known].mean(axis=0)
+        axes = principal_axes(features - centre)
+        rows = ((features - centre) @ axes).astype(np.float64)
+        learnt, self.method_ = Learnt(), self.method
+        for method in self._methods(known):
+            whole, parts, models = hold_out_rows(
+                rows,
+                codes,
+                groups,
+                features.shape[1],
+                leave_out=method == "leave-class-out",
+                random_state=self._seed,
+            )
+            self.method_ = method
+            if whole is not None and (method == "leave-class-out" or whole.unknown.any()):
+                learnt = learn(whole, parts, self.target)
+                break
+        if not np.isfinite(learnt.threshold):
+            warnings.warn(
+                "No clip will be rejected, because none can be held out to learn from. Give more "
+                "clips of each class, or groups that have several classes.",
+                UserWarning,
+                stacklevel=4,
+            )
+        if not models:
+            models = [learn_classes(rows[known], codes[known], features.shape[1])]
+        # From the features straight to the plane of the classes.
+        self._models = [
+            {
+                **model,
+                "weights": axes @ model["weights"],
+                "offset": model["offset"] + centre @ axes @ model["weights"],
+            }
+            for model in models
+        ]
+        self._combiner, self.threshold_ = learnt.combiner, learnt.threshold
+        self.held_out_scores_ = learnt.scores
+        self.held_out_unknown_ = unknown = learnt.unknown
+        by_class = self.method_ == "leave-class-out"
+        group_of = (lambda rows: None) if groups is None else (lambda rows: groups[rows])
+        of_unknown = codes.take if by_class else group_of
+        self.false_rejects_, self.false_rejects_interval_ = share_of_errors(
+            learnt.scores[~unknown] > 0, group_of(learnt.row[~unknown])
+        )
+        self.false_accepts_, self.false_accepts_interval_ = share_of_errors(
+            learnt.scores[unknown] <= 0, of_unknown(learnt.row[unknown]), by_class
+        )
+
+    def _drawn(self, codes):
+        """Rows to learn from: all, or of very many as many of each class as its share allows."""
+        if len(codes) <= _MAX_ROWS:
+            return np.arange(len(codes))
+        share = _MAX_ROWS / len(codes)
+        return hold_out(codes, share, random_state=self._seed)[1]
+
+    def _methods(self, known):
+        """What to learn from, by preference."""
+        if self.method != "auto":
+            return [self.method]
+        enough = np.count_nonzero(~known) >= _MIN_EXAMPLES
+        return ["examples", "leave-class-out"] if enough else ["leave-class-out"]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        own = get_tags(self.estimator)
+        tags.input_tags.string = own.input_tags.string
+        tags.classifier_tags.poor_score = own.classifier_tags.poor_score
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "threshold_")

@@ -1,0 +1,425 @@
+"""The rejector: what is of no class is told, with as many errors as were asked for."""
+
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import FeatureUnion, make_pipeline
+
+import skspeech
+from skspeech import (
+    AugmentedClassifier,
+    FusedEmbeddingClassifier,
+    GeometricMeanVotingClassifier,
+    ShrinkageDiscriminantAnalysis,
+    SpectralStatistics,
+    TimeBudgetClassifier,
+    UnknownRejector,
+)
+from skspeech.audio import AudioError
+from skspeech.datasets import make_tones
+from skspeech.unknown.features import extractor_of
+from skspeech.unknown.held_out import hold_out_rows
+from skspeech.unknown.novelty import learn_classes, measure, principal_axes
+
+GUIDE = Path(__file__).parents[1] / "docs" / "guide" / "unknown.md"
+
+
+def make_blobs(n_each, classes, *, n_features=12, spread=1.0, seed=0):
+    """Rows of classes whose centres don't depend on which of them are asked for."""
+    centres = 4 * np.random.default_rng(99).normal(size=(20, n_features))
+    rng = np.random.default_rng(seed)
+    y = np.repeat(classes, n_each)
+    return centres[y] + spread * rng.normal(size=(len(y), n_features)), np.char.add(
+        "c", y.astype(str)
+    )
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Rows of six known classes, and the rejector that learnt from them."""
+    X, y = make_blobs(30, range(6))
+    return X, y, UnknownRejector(LogisticRegression(max_iter=5000), random_state=0).fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def new_rows():
+    """New rows of the known classes, and rows of others."""
+    return make_blobs(100, range(6), seed=1)[0], make_blobs(100, range(6, 12), seed=2)[0]
+
+
+# -- What it answers -------------------------------------------------------------------------------
+
+
+def test_unknown_rows_are_rejected_and_known_ones_are_not(table, new_rows):
+    _, _, rejector = table
+    known, unknown = (rejector.predict(rows) for rows in new_rows)
+    assert np.mean(unknown == "unknown") > 0.95
+    assert np.mean(known == "unknown") < 0.1
+    assert rejector.method_ == "leave-class-out"
+    assert rejector.classes_.tolist() == [*(f"c{i}" for i in range(6)), "unknown"]
+
+
+@pytest.mark.parametrize("target", [0.02, 0.1, 0.3])
+def test_as_many_known_rows_are_rejected_as_was_asked_for(target, new_rows):
+    X, y = make_blobs(60, range(6))
+    rejector = UnknownRejector(
+        LogisticRegression(max_iter=5000), target=target, random_state=0
+    ).fit(X, y)
+    assert np.mean(rejector.unknown_score(new_rows[0]) > 0) == pytest.approx(target, abs=0.04)
+    assert rejector.false_rejects_ == pytest.approx(target, abs=0.03)
+
+
+def test_errors_that_are_told_are_those_of_new_rows():
+    """Where classes overlap, a rejector is often wrong, and says how often."""
+    told, found = [], []
+    for seed in range(4):
+        X, y = make_blobs(40, range(6), spread=5.0, seed=seed)
+        rejector = UnknownRejector(LogisticRegression(max_iter=5000), random_state=0).fit(X, y)
+        told.append(rejector.false_accepts_)
+        X_new, _ = make_blobs(100, range(6, 20), spread=5.0, seed=100 + seed)
+        found.append(np.mean(rejector.unknown_score(X_new) <= 0))
+        low, high, meaning = rejector.false_accepts_interval_
+        assert 0 <= low <= told[-1] <= high <= 1
+        assert meaning == "for a new class, from 6 of them"
+    assert np.mean(found) > 0.3  # or nothing would be tested
+    assert np.mean(told) == pytest.approx(np.mean(found), abs=0.15)
+
+
+def test_probabilities_agree_with_answers(table, new_rows):
+    _, _, rejector = table
+    X = np.concatenate(new_rows)
+    proba, scores = rejector.predict_proba(X), rejector.unknown_score(X)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    np.testing.assert_array_equal(rejector.classes_[proba.argmax(axis=1)], rejector.predict(X))
+    of_unknown = proba[:, rejector.classes_ == "unknown"].ravel()
+    assert (of_unknown[scores > 0] > proba.max(axis=1)[scores > 0] - 1e-12).all()
+    inner = rejector.estimator_.predict_proba(X)
+    np.testing.assert_allclose(proba[:, :6] / proba[:, :6].sum(axis=1, keepdims=True), inner)
+
+
+def test_examples_teach_what_left_out_classes_can_not():
+    """Unknown rows between two classes look known, unless one has seen some."""
+    X, y = make_blobs(40, range(6), spread=2.0)
+    rng = np.random.default_rng(0)
+    between = (X[y == "c0"].mean(axis=0) + X[y == "c1"].mean(axis=0)) / 2
+    others = between + 2 * rng.normal(size=(90, X.shape[1]))
+    X_all, y_all = np.concatenate([X, others[:40]]), np.append(y, np.repeat("unknown", 40))
+    with_examples = UnknownRejector(LogisticRegression(max_iter=5000), random_state=0).fit(
+        X_all, y_all
+    )
+    without = clone(with_examples).set_params(method="leave-class-out").fit(X_all, y_all)
+
+    assert with_examples.method_ == "examples"
+    assert without.method_ == "leave-class-out"
+    assert with_examples.classes_.tolist() == without.classes_.tolist()
+    assert "unknown" not in with_examples.estimator_.classes_
+    rejected = [np.mean(r.unknown_score(others[40:]) > 0) for r in (with_examples, without)]
+    assert rejected[0] > 0.9
+    assert rejected[0] >= rejected[1]
+    assert with_examples.false_accepts_ == pytest.approx(1 - rejected[0], abs=0.1)
+
+
+def test_few_examples_are_not_relied_on():
+    X, y = make_blobs(20, range(5))
+    y[:3] = "unknown"
+    assert (
+        UnknownRejector(LogisticRegression(max_iter=5000), random_state=0).fit(X, y).method_
+        != "examples"
+    )
+    with pytest.raises(ValueError, match="'examples' needs clips whose label is 'unknown'"):
+        UnknownRejector(LogisticRegression(max_iter=5000), method="examples").fit(X[3:], y[3:])
+
+
+def test_two_classes():
+    """They span a line, and only what lies off on it is seen."""
+    X, y = make_blobs(40, range(2))
+    rejector = UnknownRejector(LogisticRegression(max_iter=5000), random_state=0).fit(X, y)
+    between = (X[y == "c0"].mean(axis=0) + X[y == "c1"].mean(axis=0)) / 2
+    assert rejector.predict([between]).tolist() == ["unknown"]
+    assert np.mean(rejector.predict(make_blobs(50, range(2), seed=4)[0]) == "unknown") < 0.15
+    assert np.isnan(rejector.false_accepts_)
+    assert rejector.false_rejects_ == pytest.approx(0.05, abs=0.05)
+
+
+# -- Groups ----------------------------------------------------------------------------------------
+
+
+class GroupsSeen(ClassifierMixin, BaseEstimator):
+    """Keeps the groups that it was given."""
+
+    def fit(self, X, y, groups=None):
+        self.groups_, self.classes_ = groups, np.unique(y)
+        return self
+
+    def predict(self, X):
+        return np.repeat(self.classes_[:1], len(X))
+
+
+def test_groups_are_kept_whole_and_handed_on():
+    X, y = make_blobs(20, range(4))
+    groups = np.tile(np.arange(10), 8)
+    y[:10] = "unknown"
+    rejector = UnknownRejector(GroupsSeen(), random_state=0).fit(X, y, groups=groups)
+    np.testing.assert_array_equal(rejector.estimator_.groups_, groups[10:])
+
+    learnt_from = []
+
+    def spy(rows, codes, n_features):
+        learnt_from.append(rows[:, 0])
+        return learn_classes(np.random.default_rng(0).normal(size=(len(rows), 3)), codes, 3)
+
+    rows, codes = np.repeat(groups[:, np.newaxis], 3, axis=1).astype(float), np.repeat(range(4), 20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skspeech.unknown.held_out.learn_classes", spy)
+        whole, parts, models = hold_out_rows(rows, codes, groups, 3, leave_out=True, random_state=0)
+    assert len(learnt_from) == 5 * (1 + 4)
+    assert len(models) == 5
+    assert all(len(np.unique(part)) == 8 for part in learnt_from)
+    assert sorted(whole.row) == list(range(80))
+    assert parts.unknown.sum() == 80  # each row is of the class that is left out once
+
+
+def test_new_speakers_are_what_the_threshold_is_for():
+    """Each speaker's rows lie apart: with groups, the threshold knows that new ones do, too."""
+    rng = np.random.default_rng(0)
+    X, y = make_blobs(60, range(5))
+    speakers = np.tile(np.arange(12), 25)
+    own = 2 * rng.normal(size=(30, X.shape[1]))
+    X = X + own[speakers]
+    X_new, _ = make_blobs(60, range(5), seed=1)
+    X_new = X_new + own[12 + np.tile(np.arange(18), 17)[: len(X_new)]]
+    rejected = {}
+    for name, groups in (("with", speakers), ("without", None)):
+        rejector = UnknownRejector(LogisticRegression(max_iter=5000), target=0.1, random_state=0)
+        rejector.fit(X, y, groups=groups)
+        rejected[name] = np.mean(rejector.unknown_score(X_new) > 0)
+    assert rejected["with"] < 0.75 * rejected["without"]
+    assert rejected["with"] == pytest.approx(0.1, abs=0.1)
+
+
+def test_where_no_group_can_be_held_out():
+    X, y = make_blobs(20, range(4))
+    rejector = UnknownRejector(LogisticRegression(max_iter=5000), random_state=0)
+    with pytest.warns(UserWarning, match="No group can be held out, because all clips of each"):
+        rejector.fit(X, y, groups=y)
+    assert rejector.predict(X).tolist() != ["unknown"] * len(X)
+
+    with pytest.warns(UserWarning, match="No clip will be rejected"):
+        rejector.fit(X[::20], y[::20])
+    assert "unknown" not in rejector.predict(make_blobs(5, [9])[0])
+    assert np.isnan(rejector.false_rejects_)
+
+
+# -- Labels ----------------------------------------------------------------------------------------
+
+
+def test_numbers_as_labels():
+    X, y = make_blobs(20, range(4))
+    codes = np.unique(y, return_inverse=True)[1]
+    with pytest.raises(ValueError, match="Use a number that is no class, such as -1"):
+        UnknownRejector(LogisticRegression(max_iter=5000)).fit(X, codes)
+    with pytest.raises(ValueError, match="Use text"):
+        UnknownRejector(LogisticRegression(max_iter=5000), unknown_label=-1).fit(X, y)
+    rejector = UnknownRejector(LogisticRegression(max_iter=5000), unknown_label=-1, random_state=0)
+    rejector.fit(X, codes)
+    assert rejector.classes_.tolist() == [-1, 0, 1, 2, 3]
+    answers = rejector.predict(make_blobs(20, range(6, 10))[0])
+    assert answers.dtype.kind == "i"
+    assert (answers == -1).mean() > 0.8
+
+
+def test_labels_of_objects_and_long_names():
+    X, y = make_blobs(20, range(4))
+    for dtype in (object, "U2"):
+        rejector = UnknownRejector(LogisticRegression(max_iter=5000), random_state=0).fit(
+            X, y.astype(dtype)
+        )
+        answers = rejector.predict(make_blobs(20, range(6, 10))[0])
+        assert "unknown" in answers.tolist()
+        assert answers.dtype == rejector.classes_.dtype
+
+
+# -- What the classifier hears ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tones():
+    tones = make_tones(60, n_classes=5, duration=0.2, random_state=0)
+    return tones.data, np.array(["a", "b", "c", "d", "e"])[tones.target]
+
+
+def _pipeline(extractor=None):
+    return make_pipeline(extractor or SpectralStatistics(), ShrinkageDiscriminantAnalysis())
+
+
+def test_the_extractors_of_all_members_are_heard_once(tones):
+    X, y = tones
+    spectral = SpectralStatistics()
+    union = FeatureUnion([("one", spectral), ("two", SpectralStatistics(level=None))])
+    members = [("a", _pipeline(spectral)), ("b", _pipeline(union))]
+    ensemble = GeometricMeanVotingClassifier(members).fit(X, y)
+    budget = TimeBudgetClassifier(members[:1], time_budget=300, random_state=0).fit(X, y)
+    augmented = AugmentedClassifier(_pipeline(), speeds=())
+    for classifier, n_extractors in [
+        (ensemble, 2),
+        (budget, 1),
+        (augmented, 1),
+        (FrozenEstimator(ensemble), 2),
+        (GridSearchCV(_pipeline(), {}, cv=2).fit(X, y), 1),
+    ]:
+        found = [block for _, block in extractor_of(classifier).transformer_list]
+        assert [type(block) for block in found] == n_extractors * [SpectralStatistics]
+    assert extractor_of(LogisticRegression(max_iter=5000)) is None
+
+
+def test_clips(tones):
+    X, y = tones
+    known = y < "d"
+    X_known = [clip for clip, is_known in zip(X, known, strict=False) if is_known]
+    rejector = UnknownRejector(_pipeline(), random_state=0).fit(X_known, y[known])
+    assert roc_auc_score(~known, rejector.unknown_score(X)) > 0.95
+
+
+def test_a_fitted_classifier_is_not_trained_again(tones):
+    X, y = tones
+    classifier = _pipeline().fit(X, y)
+    rejector = UnknownRejector(FrozenEstimator(classifier), random_state=0).fit(X, y)
+    assert rejector.estimator_.estimator is classifier
+
+
+def test_a_classifier_without_probabilities():
+    X, y = make_blobs(20, range(4))
+    rejector = UnknownRejector(GroupsSeen(), random_state=0).fit(X, y)
+    assert not hasattr(rejector, "predict_proba")
+    assert set(rejector.predict(X)) <= {"c0", "unknown"}
+
+
+# -- Kept, searched, drawn -------------------------------------------------------------------------
+
+
+def test_saved_and_loaded(tones, tmp_path):
+    X, y = tones
+    rejector = UnknownRejector(_pipeline(), random_state=0).fit(X, y)
+    again = skspeech.load(skspeech.save(rejector, tmp_path / "model.skspeech"))
+    np.testing.assert_allclose(again.predict_proba(X), rejector.predict_proba(X), rtol=1e-6)
+    assert again.false_accepts_interval_ == rejector.false_accepts_interval_
+    assert pickle.loads(pickle.dumps(rejector)).predict(X).tolist() == again.predict(X).tolist()
+
+
+def test_searched_and_seeded(table):
+    X, y, rejector = table
+    again = clone(rejector).fit(X, y)
+    assert again.threshold_ == rejector.threshold_
+    assert clone(rejector).set_params(random_state=1).fit(X, y).threshold_ != again.threshold_
+    grid = {"target": [0.05, 0.3], "estimator__C": [0.1, 1.0]}
+    search = GridSearchCV(rejector, grid, cv=3, error_score="raise").fit(X, y)
+    assert search.best_params_["target"] == 0.05
+
+
+def test_groups_by_metadata_routing():
+    X, y = make_blobs(20, range(4))
+    groups = np.tile(np.arange(10), 8)
+    with config_context(enable_metadata_routing=True):
+        inner = GroupsSeen().set_fit_request(groups=True)
+        rejector = UnknownRejector(inner, random_state=0).fit(X, y, groups=groups)
+    np.testing.assert_array_equal(rejector.estimator_.groups_, groups)
+
+
+def test_drawn_by_scikit_learn(table):
+    pytest.importorskip("matplotlib", reason="drawing needs matplotlib")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from sklearn.metrics import DetCurveDisplay
+
+    _, _, rejector = table
+    unknown, scores = rejector.held_out_unknown_, rejector.held_out_scores_
+    assert rejector.false_accepts_ == np.mean(scores[unknown] <= 0)
+    assert rejector.false_rejects_ == np.mean(scores[~unknown] > 0)
+    assert DetCurveDisplay.from_predictions(unknown, scores).figure_ is not None
+
+
+def test_the_guides_example_runs():
+    pytest.importorskip("matplotlib", reason="drawing needs matplotlib")
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert blocks
+    names = {}
+    exec("\n".join(blocks), names)
+    assert "unknown" in names["answers"]
+
+
+# -- Arithmetic ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_measures_against_a_slow_reference(n_classes):
+    """Distances in the plane of the means, by projecting onto it in the whitened space."""
+    rng = np.random.default_rng(0)
+    rows, codes = rng.normal(size=(40, 6)), np.arange(40) % n_classes
+    rows += 2 * rng.normal(size=(n_classes, 6))[codes]
+    asked = 3 * rng.normal(size=(7, 6))
+    got = measure(learn_classes(rows, codes, 10), asked)
+    means = np.array([rows[codes == c].mean(axis=0) for c in range(n_classes)])
+    within = rows - means[codes]
+    covariance, shrinkage = within.T @ within / 40, 6 / 16
+    covariance = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / 6 * np.eye(6)
+    whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
+    middle = rows.mean(axis=0)
+    plane = np.linalg.svd((means - means.mean(axis=0)) @ whiten)[2][: n_classes - 1].T
+    points = (means - middle) @ whiten @ plane
+    for row, measures in zip((asked - middle) @ whiten @ plane, got, strict=False):
+        first, second = np.sort(np.square(row - points).sum(axis=1))[:2]
+        expected = [np.sqrt(first), (first - second) / np.linalg.norm(row)]
+        np.testing.assert_allclose(measures, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(30, 8), (8, 30), (10, 10), (5, 1)])
+def test_axes_span_the_rows(shape):
+    rows = np.random.default_rng(0).normal(size=shape)
+    rows -= rows.mean(axis=0)
+    axes = principal_axes(rows)
+    assert axes.shape == (shape[1], np.linalg.matrix_rank(rows))
+    np.testing.assert_allclose(axes.T @ axes, np.eye(axes.shape[1]), atol=1e-9)
+    np.testing.assert_allclose(rows @ axes @ axes.T, rows, atol=1e-9)
+
+
+def test_rows_that_are_all_alike():
+    X, y = np.repeat(np.eye(3), 10, axis=0), np.repeat(["a", "b", "c"], 10)
+    rejector = UnknownRejector(LogisticRegression(max_iter=5000), random_state=0).fit(X, y)
+    assert np.isfinite(rejector.unknown_score([[0.3, 0.3, 0.3], [0.0, 1.0, 0.0]])).all()
+
+
+# -- Clips that can't be read ----------------------------------------------------------------------
+
+
+def test_clips_that_cannot_be_read_teach_nothing_and_are_unknown():
+    tones = make_tones(60, n_classes=3, duration=0.3, random_state=0)
+    y = np.array(["a", "b", "c"])[tones.target]
+    extractor = SpectralStatistics(errors="warn")
+    model = FusedEmbeddingClassifier(extractor=extractor, errors="warn")
+    whole = UnknownRejector(model, random_state=0).fit(tones.data, y)
+    X = [*tones.data, *(f"gone{i}.wav" for i in range(30))]
+    with pytest.warns(UserWarning, match="left out, with their labels"):
+        part = UnknownRejector(model, random_state=0).fit(X, [*y, *["a"] * 30])
+    np.testing.assert_array_equal(part.held_out_scores_, whole.held_out_scores_)
+    asked = [tones.data[0], "gone.wav"]
+    with pytest.warns(UserWarning, match="They are taken for unknown"):
+        scores = part.unknown_score(asked)
+    assert scores[0] == whole.unknown_score(asked[:1])[0]
+    assert np.isinf(scores[1])
+    with pytest.warns(UserWarning, match="gone.wav"):  # the classifier inside warns, too
+        assert part.predict(asked)[1] == "unknown"
+    with pytest.warns(UserWarning, match="gone.wav"):
+        assert part.classes_[part.predict_proba(asked)[1].argmax()] == "unknown"
+    strict = UnknownRejector(FusedEmbeddingClassifier(extractor=SpectralStatistics()))
+    with pytest.raises(AudioError, match="30 of 90 clips"):
+        strict.fit(X, [*y, *["a"] * 30])
