@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from skspeech import AudioError, Extractor, SpectralStatistics, TimeBudgetClassifier, cache
 from skspeech.audio import as_clips
 from skspeech.transformers import workers
-from skspeech.transformers.workers import Workers, WorkersDiedError
+from skspeech.transformers.workers import Workers, WorkersDiedError, chosen_workers
 
 HOME = os.getpid()
 
@@ -45,7 +45,7 @@ class Noted(Extractor):
             time.sleep(self.pace)
         if self.harm and os.getpid() != self.home:
             if self.harm == "hangs":
-                time.sleep(600)  # longer than any test may take
+                _hang()
             elif self.harm == "dies" or not self._was_here():
                 os.kill(os.getpid(), signal.SIGKILL)
         return [[np.abs(w).mean(), np.abs(w).max()] for w in waveforms]
@@ -54,7 +54,8 @@ class Noted(Extractor):
         mark = f"{self.prefix}-killed"
         if os.path.exists(mark):
             return True
-        open(mark, "w").close()
+        with open(mark, "w") as file:
+            file.write(str(os.getpid()))
         return False
 
 
@@ -127,7 +128,6 @@ def test_features_are_those_of_here_and_each_clip_is_heard_once(backend, paths, 
     np.testing.assert_array_equal(rows, here(Noted(str(notes / "by")), paths))
     _check_waveforms_windows_and_statistics(paths)
     _check_bad_clips_are_named_together(paths)
-    _check_a_budget_is_spent_there(paths, notes)
 
 
 def _check_waveforms_windows_and_statistics(paths):
@@ -222,51 +222,114 @@ def test_shards_are_of_bounded_seconds(paths):
 # -- Under a time budget ---------------------------------------------------------------------------
 
 
-def fit_noted(paths, notes, harm="", time_budget=60, **settings):
-    """Fit a candidate, and return which clips were heard, and by whom."""
+def fit_noted(paths, notes, harm="", time_budget=300, **settings):
+    """Fit a candidate; return the classifier, which clips were heard, and by whom each."""
     cache.clear()
-    y = np.arange(len(paths)) >= len(paths) // 2
-    slow = Noted(str(notes / "by"), harm, pace=0.05)  # else all is done for the first answer, here
-    here(Noted(str(notes / "before")), [np.zeros(16_000)])  # imports are not what is timed here
     for path in notes.iterdir():
         path.unlink()
-    candidates = [("levels", make_pipeline(slow, LogisticRegression()))]
-    classifier = TimeBudgetClassifier(candidates, time_budget=time_budget, cv=3, **settings)
+    y = np.arange(len(paths)) >= len(paths) // 2
+    slow = Noted(str(notes / "by"), harm, pace=0.05)  # else all is done for the first answer, here
+    classifier = TimeBudgetClassifier(
+        [("levels", make_pipeline(slow, LogisticRegression()))],
+        time_budget=time_budget,
+        cv=3,
+        random_state=0,
+        **settings,
+    )
     classifier.fit(paths, y)
-    noted = heard(notes)
+    return classifier, *heard(notes)
+
+
+def fit_here(paths, notes):
     with joblib.parallel_config("threading"):
-        assert classifier.predict(paths).shape == (len(paths),)
-    return noted
+        return fit_noted(paths, notes)[0]
 
 
-def _check_a_budget_is_spent_there(paths, notes):
-    clips, who = fit_noted(paths, notes)
+@pytest.fixture
+def awake(monkeypatch):
+    """Workers are awake before anything else is asked of them."""
+    wake = Workers.wake
+
+    def wait(self):
+        wake(self)
+        while not self.are_awake:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(Workers, "wake", wait)
+
+
+def probas(classifier, paths):
+    with joblib.parallel_config("threading"):
+        return classifier.predict_proba(paths)
+
+
+def test_a_budget_is_spent_there(backend, paths, notes, awake):
+    expected = probas(fit_here(paths, notes), paths)
+    classifier, clips, who = fit_noted(paths, notes)
     assert clips == [10 * (i + 1) for i in range(len(paths))]
     assert set(who) - {str(HOME)}
+    np.testing.assert_allclose(probas(classifier, paths), expected)
+    _check_a_budget_outlives_a_worker(backend, paths, notes, expected)
 
 
-def test_an_executor_embeds_all_but_the_first_clips(paths, notes):
+def _check_a_budget_outlives_a_worker(backend, paths, notes, expected):
+    executor = None
+    if backend == "dask":
+        import distributed
+
+        executor = distributed.default_client().get_executor()
+    classifier, clips, who = fit_noted(paths, notes, "dies once", executor=executor)
+    (dead,) = [path.read_text() for path in notes.iterdir() if path.name.endswith("killed")]
+    assert set(clips) == {10 * (i + 1) for i in range(len(paths))}
+    if backend == "dask":  # where one dies, all of loky's are ended
+        again = [clip for clip, name in zip(clips, who, strict=True) if name != dead]
+        assert len(again) == len(set(again))
+    np.testing.assert_allclose(probas(classifier, paths), expected)
+
+
+def test_an_executor_embeds_all_but_the_first_clips(paths, notes, awake):
     with concurrent.futures.ProcessPoolExecutor(2) as executor:
-        clips, who = fit_noted(paths, notes, executor=executor)
+        _, clips, who = fit_noted(paths, notes, executor=executor)
     assert clips == [10 * (i + 1) for i in range(len(paths))]
     assert set(who) - {str(HOME)}
 
 
-def test_a_run_goes_on_here_where_workers_die(paths, notes):
+def test_a_run_goes_on_here_where_workers_die(paths, notes, awake):
     with joblib.parallel_config("loky", n_jobs=2):
-        clips, who = fit_noted(paths, notes, "dies")
+        _, clips, who = fit_noted(paths, notes, "dies")
     at_home = {clip for clip, name in zip(clips, who, strict=True) if name == str(HOME)}
     assert len(at_home) == len(paths)
 
 
-def test_a_run_that_waits_for_a_worker_ends_in_time(paths, notes):
-    before = set(threading.enumerate())
+def test_workers_that_do_not_wake_are_not_waited_for(paths, notes, monkeypatch):
+    monkeypatch.setattr(workers, "_do_imports", _hang)
     with joblib.parallel_config("loky", n_jobs=2):
-        fit_noted(paths, notes, "hangs", time_budget=8)
+        _, clips, who = fit_noted(paths, notes)
+    assert clips == [10 * (i + 1) for i in range(len(paths))]
+    assert set(who) == {str(HOME)}
+    _check_no_thread_is_left()
+
+
+def test_workers_that_hang_are_left_alone(paths, notes, awake):
+    events = []
+    with joblib.parallel_config("loky", n_jobs=2):
+        list(chosen_workers()._results(workers._do_imports, [()] * 4))  # not of the budget's time
+        classifier, *_ = fit_noted(paths, notes, "hangs", time_budget=24, callbacks=[events.append])
+    assert "workers lost" in [event["event"] for event in events]
+    assert probas(classifier, paths).shape == (len(paths), 2)
+    _check_no_thread_is_left()
+
+
+def _hang():
+    time.sleep(600)  # longer than any test may take
+
+
+def _check_no_thread_is_left():
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and any(
-        thread.name.startswith("skspeech") for thread in set(threading.enumerate()) - before
-    ):
+    while time.monotonic() < deadline and _threads_of_ours():
         time.sleep(0.1)
-    left = [thread.name for thread in set(threading.enumerate()) - before]
-    assert not [name for name in left if name.startswith("skspeech")]
+    assert not _threads_of_ours()
+
+
+def _threads_of_ours():
+    return [t.name for t in threading.enumerate() if t.name.startswith("skspeech")]

@@ -18,7 +18,6 @@ FIRST_LEVEL = 10_000  # rows of the first look, for candidates without shared st
 REFIT_RESERVE = 0.3  # at most this part of the budget is kept for training on all rows
 PATIENCE = 1 / 3  # part of the budget after which a job is given up, if it was not expected
 COLD_START = 10.0  # seconds that imports and weights may take the first time some steps run
-COLD_START_ELSEWHERE = 30.0  # the same of workers in other processes, which have imported nothing
 MAX_MISSES = 2  # a candidate that was given up so often is not tried again
 DEFAULT_UNIT_COST = 5e-5  # seconds per training row of a quick classifier, before one is measured
 DEFAULT_RATE = 1e-3  # seconds per row of shared steps, before any are measured
@@ -389,14 +388,12 @@ def _patience(state, entry, cost):
     """
     limit = max(3 * cost, PATIENCE * state.budget)
     features = entry.features
-    is_sent_first = features is not None and state.has_workers and not features.sent
-    if is_sent_first or (features is not None and not features.warm):
+    if features is not None and not features.warm:
         could_go_on = any(
             other.where == "main"
             and not other.failed
             and (other.features is None or other.features.warm)
             for other in state.entries
         )
-        cold_start = COLD_START_ELSEWHERE if is_sent_first and state.answered else COLD_START
-        limit = min(max(limit, cold_start), (0.8 if could_go_on else 1.0) * state.left)
+        limit = min(max(limit, COLD_START), (0.8 if could_go_on else 1.0) * state.left)
     return limit * 2 ** _misses(entry)

@@ -21,7 +21,7 @@ import joblib
 import numpy as np
 from sklearn import clone
 
-from skspeech._stopping import Stopped
+from skspeech._stopping import Stopped, stoppable
 from skspeech.ensemble.blending import log_probas
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget import policy
@@ -62,7 +62,7 @@ class Settings:
     refit: bool
     n_cores: int
     executor: Executor | None
-    workers: object  # where clips are embedded; None is here
+    workers: object  # where clips are embedded, too; None is here only
     predict_time_budget: float | None
     random_state: int
     cv: object
@@ -110,7 +110,6 @@ class Session:
             refit=settings.refit,
             n_cores=settings.n_cores,
             max_repeats=splits.max_repeats,
-            has_workers=settings.workers is not None,
         )
         self.floor = min(1e-3, 0.1 / len(classes))
         self._make_candidates = make_candidates
@@ -366,6 +365,9 @@ class Session:
             answers_here = any(e.where == "main" and not e.failed for e in state.entries)
             slow = self.now - self.elapsed_before > 0.25 * self.budget
             self._workers_wanted = state.answered or not answers_here or slow
+            if self._workers_wanted and self.settings.workers is not None:
+                with stoppable(self._stop.is_set):
+                    self.settings.workers.wake()
         if self._workers_wanted:
             self.elsewhere.dispatch()
         self._count_busy(self._is_busy())
@@ -433,7 +435,7 @@ class Session:
             job.started = time.monotonic()  # slow, but alive: it gets its time anew
             self.event("embedding", candidate=entry.name, n_rows=n_rows, level=features.level)
         elif kind == "lost workers":
-            self.event("workers lost", remedy="the other clips are embedded in this process")
+            self._tell_lost_workers()
         elif kind == "fold":
             number, level, places, outcome = payload
             job.started = time.monotonic()
@@ -557,11 +559,18 @@ class Session:
     def _watch(self):
         now, job = time.monotonic(), self.state.here
         if job is not None and now - job.started > job.limit:
-            job.stopped = True
+            was_sent, job.stopped = job.is_sent, True
             self._work_thread.close()  # it ends after what it does now, if it ever does
             self.state.here = self._work_thread = None
-            self.miss(job)
+            if was_sent:  # no fault of the candidate's
+                self.work.workers, job.entry.running = None, False
+                self._tell_lost_workers()
+            else:
+                self.miss(job)
         self.elsewhere.watch()
+
+    def _tell_lost_workers(self):
+        self.event("workers lost", remedy="the other clips are embedded in this process")
 
     def miss(self, job):
         """A job has had its time: its candidate is tried once more, after the others."""

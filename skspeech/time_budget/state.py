@@ -151,6 +151,8 @@ class Job:
         Seconds that the estimator is told it has.
     started : float
         Time of the monotonic clock from which the limit counts.
+    is_sent : bool
+        Whether it waits for clips that are embedded in other processes.
     """
 
     kind: str
@@ -162,6 +164,7 @@ class Job:
     started: float = np.inf
     n_threads: int = 1
     stopped: bool = False
+    is_sent: bool = False
     completed: bool = False
     places: np.ndarray | None = None
 
@@ -200,8 +203,6 @@ class RunState:
         How many jobs can run elsewhere at once.
     unit_costs : dict
         Seconds per training row, measured, by kind of classifier.
-    has_workers : bool
-        Whether clips are embedded in other processes, once there is a first answer.
     """
 
     budget: float
@@ -219,7 +220,6 @@ class RunState:
     here: Job | None = None
     capacity: int = 1
     unit_costs: dict = field(default_factory=dict)
-    has_workers: bool = False
 
     def __post_init__(self):
         if self.mass is None:

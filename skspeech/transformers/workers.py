@@ -103,6 +103,8 @@ class Workers:
     ----------
     executor : concurrent.futures.Executor or None
         What they are behind, where it is one.
+    are_awake : bool
+        Whether they have done their imports, once they were told to :meth:`wake`.
     """
 
     def __init__(self, backend, n_jobs=None):
@@ -111,12 +113,15 @@ class Workers:
             backend = _backend_of_client(backend.client, getattr(backend, "submit_kwargs", {}))
         self.backend, self.n_jobs = backend, n_jobs or -1
         self.executor = getattr(backend, "executor", None)
+        self.are_awake = False
 
     @classmethod
     def of_executor(cls, executor, n_workers):
         """Those of an executor; None where it computes in this process."""
-        if executor is None or isinstance(executor, ThreadPoolExecutor):
+        if isinstance(executor, ThreadPoolExecutor):
             return None
+        if hasattr(executor, "_client"):  # Dask's
+            return cls(_backend_of_client(executor._client, executor._kwargs))
         return cls(ExecutorBackend(executor, n_workers))
 
     @property
@@ -135,6 +140,23 @@ class Workers:
         finally:
             _chosen.reset(token)
 
+    def wake(self):
+        """Have them do their imports, which may take long, while this process does something else.
+
+        A thread waits for them, as long as the work that calls this is wanted.
+        """
+
+        def wait():
+            with contextlib.suppress(Exception, Stopped):
+                for _ in self._results(_do_imports, [()] * max(self.n_workers, 1)):
+                    pass
+                self.are_awake = True
+
+        context = contextvars.copy_context()
+        threading.Thread(
+            target=context.run, args=(wait,), name="skspeech-wake", daemon=True
+        ).start()
+
     def compute(self, extractor):
         """What an extractor embeds clips with; as its `_compute_here`."""
 
@@ -145,7 +167,8 @@ class Workers:
                 return
             payload, n_threads = _dump(extractor), _threads_in(self.executor, self.n_workers)
             tasks = [(payload, clips[shard], pooled, n_threads) for shard in shards]
-            for number, (indices, arrays, reusable, own) in self._results(tasks):
+            results = self._results(_embed_shard, tasks)
+            for number, (indices, arrays, reusable, own) in results:
                 remarks.add(own)
                 yield shards[number][indices], arrays, reusable
 
@@ -159,7 +182,7 @@ class Workers:
         numbers = ((np.cumsum(seconds) - seconds / 2) / size).astype(int)
         return np.split(todo, np.flatnonzero(np.diff(numbers)) + 1)
 
-    def _results(self, tasks):
+    def _results(self, function, tasks):
         """Yield (number, result) of each task as it comes; what its worker took along is redone."""
         todo, n_deaths, check = dict(enumerate(tasks)), 0, stop_check()
         backend = self.backend
@@ -173,7 +196,7 @@ class Workers:
                 batch_size=1,
                 return_as="generator_unordered",
             )
-            jobs = [joblib.delayed(_embed_shard)(number, *task) for number, task in todo.items()]
+            jobs = [joblib.delayed(_numbered)(n, function, *task) for n, task in todo.items()]
             try:
                 with _ended_when_stopped(parallel, check):
                     for number, result in parallel(jobs):
@@ -184,9 +207,8 @@ class Workers:
                     raise
                 n_deaths += 1
                 if n_deaths == _MOST_DEATHS:
-                    raise WorkersDiedError(
-                        _who_died([task[1] for task in todo.values()])
-                    ) from error
+                    shards = [task[1] for task in todo.values() if task]
+                    raise WorkersDiedError(_who_died(shards)) from error
 
 
 def chosen_workers():
@@ -269,7 +291,17 @@ def _threads_in(executor, n_workers):
     return max(1, joblib.cpu_count() // n_workers)
 
 
-def _embed_shard(number, payload, clips, pooled, n_threads):
+def _numbered(number, function, *task):
+    """Run in a worker: say which task it is that has this result."""
+    return number, function(*task)
+
+
+def _do_imports():
+    """Run in a worker: what takes long before it can embed its first clip."""
+    import torch  # noqa: F401
+
+
+def _embed_shard(payload, clips, pooled, n_threads):
     """Run in a worker: embed some clips."""
     extractor, remarks = pickle.loads(payload), Remarks()
     indices, arrays, reusable = [], [], []
@@ -278,4 +310,4 @@ def _embed_shard(number, payload, clips, pooled, n_threads):
         for part in extractor._compute_here(clips, np.arange(len(clips)), pooled, remarks):
             for all_parts, some in zip((indices, arrays, reusable), part, strict=True):
                 all_parts.extend(some)
-    return number, (np.array(indices, dtype=int), arrays, reusable, remarks)
+    return np.array(indices, dtype=int), arrays, reusable, remarks

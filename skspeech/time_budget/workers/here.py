@@ -110,7 +110,7 @@ class Work:
     state : RunState
         Only read.
     workers : Workers or None
-        Where clips are embedded, but for the first answer; None is this process.
+        Where clips are embedded once they are awake; until then, and where it is None, it is here.
     """
 
     def __init__(self, data, classes, order, state, workers=None):
@@ -199,12 +199,12 @@ class Work:
             return None
         mass, begun = self.state.mass, time.monotonic()
         while features.level < target and not job.stopped:
-            workers = self._workers_for(features, job)
+            workers = self.workers if self.workers is not None and self.workers.are_awake else None
             end = self._end_of_chunk(features, target, workers)
             rows = self.order[features.level : end]
             start = time.monotonic()
             try:
-                with limited_threads(job.n_threads), _chosen(workers):
+                with limited_threads(job.n_threads), _sent_to(workers, job):
                     values = self._transform(features, rows)
             except WorkersDiedError:
                 self.workers = None
@@ -236,14 +236,6 @@ class Work:
                 if features.rate is None and features.level == target:
                     features.rate = rate
         return features.level
-
-    def _workers_for(self, features, job):
-        """Where clips are embedded now.
-
-        The first answer is sooner here than workers have done their imports; and what was too late
-        there is tried here.
-        """
-        return None if job.kind == "first" or features.misses else self.workers
 
     def _end_of_chunk(self, features, target, workers):
         """Rows that are done after the next chunk; of clips that take long, it may be only one."""
@@ -287,8 +279,18 @@ class Work:
         return max(affordable(seconds), enough, level)
 
 
-def _chosen(workers):
-    return contextlib.nullcontext() if workers is None else workers.chosen()
+@contextlib.contextmanager
+def _sent_to(workers, job):
+    """A context in which clips are embedded by workers; where these are None, by this process."""
+    if workers is None:
+        yield
+        return
+    job.is_sent = True
+    try:
+        with workers.chosen():
+            yield
+    finally:
+        job.is_sent = False
 
 
 def _for_the_user(error):
