@@ -11,13 +11,23 @@ import joblib
 import numpy as np
 import pytest
 import soundfile
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 
-from skspeech import AudioError, Extractor, SpectralStatistics, TimeBudgetClassifier, cache
+from skspeech import (
+    AudioError,
+    Candidate,
+    Extractor,
+    SpectralStatistics,
+    TimeBudgetClassifier,
+    cache,
+)
 from skspeech.audio import as_clips
+from skspeech.time_budget import policy
 from skspeech.transformers import workers
-from skspeech.transformers.workers import Workers, WorkersDiedError, chosen_workers
+from skspeech.transformers.workers import Workers, WorkersDiedError
 
 HOME = os.getpid()
 
@@ -287,6 +297,35 @@ def _check_a_budget_outlives_a_worker(backend, paths, notes, expected):
     np.testing.assert_allclose(probas(classifier, paths), expected)
 
 
+class EmbedsInFit(ClassifierMixin, BaseEstimator):
+    """A classifier that embeds what it is given itself."""
+
+    def __init__(self, prefix=""):
+        self.prefix = prefix
+
+    def fit(self, X, y):
+        self.head_ = LogisticRegression().fit(Noted(self.prefix).transform(X), y)
+        self.classes_ = self.head_.classes_
+        return self
+
+    def predict_proba(self, X):
+        return self.head_.predict_proba(Noted(self.prefix).transform(X))
+
+
+def test_what_candidates_embed_themselves_is_embedded_there(paths, notes, awake):
+    prefix = str(notes / "by")
+    candidates = [
+        Candidate("first", make_pipeline(SpectralStatistics(), GaussianNB()), first=True),
+        Candidate("own", EmbedsInFit(prefix), where="main"),
+    ]
+    y = np.arange(len(paths)) >= len(paths) // 2
+    with joblib.parallel_config("loky", n_jobs=2):
+        TimeBudgetClassifier(candidates, time_budget=300, cv=3).fit(paths, y)
+    clips, who = heard(notes)
+    assert clips == [10 * (i + 1) for i in range(len(paths))]
+    assert str(HOME) not in who
+
+
 def test_an_executor_embeds_all_but_the_first_clips(paths, notes, awake):
     with concurrent.futures.ProcessPoolExecutor(2) as executor:
         _, clips, who = fit_noted(paths, notes, executor=executor)
@@ -310,11 +349,11 @@ def test_workers_that_do_not_wake_are_not_waited_for(paths, notes, monkeypatch):
     _check_no_thread_is_left()
 
 
-def test_workers_that_hang_are_left_alone(paths, notes, awake):
+def test_workers_that_hang_are_left_alone(paths, notes, awake, monkeypatch):
+    monkeypatch.setattr(policy, "PATIENCE", 0.02)
     events = []
     with joblib.parallel_config("loky", n_jobs=2):
-        list(chosen_workers()._results(workers._do_imports, [()] * 4))  # not of the budget's time
-        classifier, *_ = fit_noted(paths, notes, "hangs", time_budget=24, callbacks=[events.append])
+        classifier, *_ = fit_noted(paths, notes, "hangs", callbacks=[events.append])
     assert "workers lost" in [event["event"] for event in events]
     assert probas(classifier, paths).shape == (len(paths), 2)
     _check_no_thread_is_left()

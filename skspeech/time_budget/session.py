@@ -359,18 +359,23 @@ class Session:
         if self._is_paused():
             return
         state.left = self.remaining
+        if not self._workers_wanted:
+            self._want_workers()
         if state.here is None:
             self._dispatch_here()
-        if not self._workers_wanted:
-            answers_here = any(e.where == "main" and not e.failed for e in state.entries)
-            slow = self.now - self.elapsed_before > 0.25 * self.budget
-            self._workers_wanted = state.answered or not answers_here or slow
-            if self._workers_wanted and self.settings.workers is not None:
-                with stoppable(self._stop.is_set):
-                    self.settings.workers.wake()
         if self._workers_wanted:
             self.elsewhere.dispatch()
         self._count_busy(self._is_busy())
+
+    def _want_workers(self):
+        """The first answer has the machine to itself, unless it takes long."""
+        entries = self.state.entries
+        answers_here = any(entry.where == "main" and not entry.failed for entry in entries)
+        slow = self.now - self.elapsed_before > 0.25 * self.budget
+        self._workers_wanted = self.state.answered or not answers_here or slow
+        if self._workers_wanted and self.settings.workers is not None:
+            with stoppable(self._stop.is_set):
+                self.settings.workers.wake()
 
     def _fail_with_features(self, entries):
         for entry in entries:

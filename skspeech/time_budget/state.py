@@ -152,7 +152,7 @@ class Job:
     started : float
         Time of the monotonic clock from which the limit counts.
     is_sent : bool
-        Whether it waits for clips that are embedded in other processes.
+        Whether it waits for rows of shared steps that other processes embed.
     """
 
     kind: str

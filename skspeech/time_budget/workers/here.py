@@ -122,6 +122,10 @@ class Work:
         do = {"first": self._first, "validate": self._validate, "refit": self._refit}[job.kind]
         try:
             do(job, post)
+        except WorkersDiedError:
+            self.workers = None
+            post("lost workers")
+            self.run(job, post)
         except Exception as error:
             raise _for_the_user(error) from error
 
@@ -142,7 +146,7 @@ class Work:
                 continue
             X, X_test = self._rows(entry, train), self._rows(entry, test)
             task = Task(self.whole(entry), self.classes, self.data.extras(train))
-            with limited_threads(job.n_threads, n_blas=1):
+            with limited_threads(job.n_threads, n_blas=1), _chosen(self._awake()):
                 *_, outcome = run_task(task, X, self.data.y[train], X_test, stream=False)
             post("fold", number, level, places, outcome)
 
@@ -159,7 +163,7 @@ class Work:
         entry, rows = job.entry, self.training_rows(level)
         X = self._rows(entry, rows)
         task = Task(self.whole(entry), self.classes, self.data.extras(rows))
-        with limited_threads(job.n_threads, n_blas=1):
+        with limited_threads(job.n_threads, n_blas=1), _chosen(self._awake()):
             *_, outcome = run_task(task, X, self.data.y[rows], None, stream=False)
         post("full", level, outcome)
 
@@ -199,21 +203,22 @@ class Work:
             return None
         mass, begun = self.state.mass, time.monotonic()
         while features.level < target and not job.stopped:
-            workers = self.workers if self.workers is not None and self.workers.are_awake else None
+            workers = self._awake()
             end = self._end_of_chunk(features, target, workers)
             rows = self.order[features.level : end]
             start = time.monotonic()
             try:
-                with limited_threads(job.n_threads), _sent_to(workers, job):
+                with limited_threads(job.n_threads), _chosen(workers):
+                    job.is_sent = workers is not None
                     values = self._transform(features, rows)
             except WorkersDiedError:
-                self.workers = None
-                post("lost workers")
-                continue
+                raise
             except Exception as error:
                 features.error = error  # known at once, should listing them all take too long
                 features.error = self._with_all_failures(features, error)
                 raise features.error from None
+            finally:
+                job.is_sent = False
             took = time.monotonic() - start
             rate = took / (mass[end] - mass[features.level])
             with features.lock:
@@ -236,6 +241,10 @@ class Work:
                 if features.rate is None and features.level == target:
                     features.rate = rate
         return features.level
+
+    def _awake(self):
+        """Workers that embed clips now; None is this process."""
+        return self.workers if self.workers is not None and self.workers.are_awake else None
 
     def _end_of_chunk(self, features, target, workers):
         """Rows that are done after the next chunk; of clips that take long, it may be only one."""
@@ -279,18 +288,8 @@ class Work:
         return max(affordable(seconds), enough, level)
 
 
-@contextlib.contextmanager
-def _sent_to(workers, job):
-    """A context in which clips are embedded by workers; where these are None, by this process."""
-    if workers is None:
-        yield
-        return
-    job.is_sent = True
-    try:
-        with workers.chosen():
-            yield
-    finally:
-        job.is_sent = False
+def _chosen(workers):
+    return contextlib.nullcontext() if workers is None else workers.chosen()
 
 
 def _for_the_user(error):
