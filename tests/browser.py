@@ -18,6 +18,14 @@ _ARGUMENTS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",  # nothing outside of this machine
 )
 
+# Elements that reach beyond the screen, or beyond what holds them.
+TOO_WIDE = """
+const tooWide = [...document.querySelectorAll('html, body *:not(svg *)')].filter(e =>
+    e.getBoundingClientRect().right > innerWidth + 0.5
+    || (getComputedStyle(e).display != 'inline' && e.scrollWidth > e.clientWidth + 1));
+return tooWide.map(e => `${e.tagName} ${e.className}: ${e.textContent.trim().slice(0, 60)}`);
+"""
+
 
 class Page:
     """What a page looks like to who opened it."""

@@ -67,6 +67,20 @@ def test_importing_the_package_takes_less_than_a_third_of_a_second():
     assert statistics.median(seconds) < 0.3
 
 
+def test_no_extractor_imports_torchs_compiler():
+    """It takes two seconds, in which a first answer could have come."""
+    tried, compiler = _fresh_python(
+        "import json, sys; import numpy as np; from skspeech import Extractor;"
+        "from skspeech.utils import all_estimators;"
+        "clips = np.random.default_rng(0).normal(size=(2, 16_000)).astype('float32');"
+        "classes = [c for _, c in all_estimators('transformer') if issubclass(c, Extractor)];"
+        "tried = [c().transform(clips).shape[0] for c in classes if 'Transformers' not in str(c)];"
+        "print(json.dumps([tried, 'torch._dynamo' in sys.modules]))"
+    )
+    assert len(tried) >= 5
+    assert not compiler
+
+
 def test_importing_the_public_modules_loads_nothing_heavy():
     loaded, by_sklearn = _fresh_python(
         "import importlib, json, sys; import sklearn.pipeline; by_sklearn = list(sys.modules);"

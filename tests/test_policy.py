@@ -9,9 +9,19 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import SVC
 
 from skspeech import Candidate
+from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget import policy
-from skspeech.time_budget.features import SharedFeatures
-from skspeech.time_budget.state import CandidateState, Fold, HeldOut, Job, RunState
+from skspeech.time_budget.features import Data, SharedFeatures
+from skspeech.time_budget.members import Chooser
+from skspeech.time_budget.state import (
+    RACE_ROWS,
+    RACE_ROWS_PER_CLASS,
+    CandidateState,
+    Fold,
+    HeldOut,
+    Job,
+    RunState,
+)
 
 N = 90
 FOLDS = [Fold(np.setdiff1d(np.arange(N), np.arange(k, N, 3)), np.arange(k, N, 3)) for k in range(3)]
@@ -179,6 +189,93 @@ def test_imports_have_time_of_their_own(rate_of_other, expected):
     assert policy.next_here(state).limit == pytest.approx(expected)
     cold.features.warm, cold.features.rate = True, 0.001
     assert policy.next_here(state).limit == pytest.approx(2.0)
+
+
+# -------------------------------------------------------------------------- the race
+
+
+def race_state(entries, n_rows=900, **known):
+    rows = np.arange(n_rows)
+    folds = [Fold(np.setdiff1d(rows, rows[k::3]), rows[k::3]) for k in range(3)]
+    state = run_state(entries, folds=folds, **known)
+    state.n_train = state.n_total = n_rows
+    state.mass = np.arange(n_rows + 1.0)
+    return state
+
+
+def run_here(state, scores, n_jobs):
+    """(name, rows) of the next jobs, where each candidate turns out as good as `scores` say."""
+    done = []
+    for _ in range(n_jobs):
+        job = policy.next_here(state)
+        done.append((job.entry.name, job.level))
+        job.entry.features.level, job.entry.features.rate = job.level, 0.004
+        validated(job.entry, scores[job.entry.name], 0.01, level=job.level)
+    return done
+
+
+def racing(*names, **hints):
+    return [entry(name, features=shared(name, None), **hints) for name in names]
+
+
+def test_shared_steps_race_on_a_few_rows_and_the_best_goes_on_first():
+    a, b, c = racing("a", "b", "c")
+    also_b = entry("also b", features=b.features)
+    state = race_state([a, b, also_b, c])
+    order = run_here(state, {"a": 0.3, "b": 0.9, "c": 0.6, "also b": 0.9}, 5)
+    assert order[:3] == [("a", RACE_ROWS), ("b", RACE_ROWS), ("c", RACE_ROWS)]
+    assert order[3:] == [("b", 900), ("also b", 900)]
+
+
+def test_many_classes_race_on_more_rows():
+    state = race_state(racing("a", "b"), n_rows=9000)
+    state.n_classes = 100
+    assert policy.next_here(state).level == 100 * RACE_ROWS_PER_CLASS
+
+
+@pytest.mark.parametrize("reason", ["one", "few rows", "no time", "later stage", "no folds"])
+def test_there_is_no_race_for_nothing(reason):
+    entries = racing("a") if reason == "one" else racing("a", "b")
+    if reason == "later stage":
+        entries = racing("a") + racing("b", stage=1)
+    state = race_state(entries, n_rows=4 * RACE_ROWS - 1 if reason == "few rows" else 900)
+    if reason == "no time":
+        state.left = 0.9  # for which 2 x 48 rows would be more than a tenth
+    if reason == "no folds":
+        state.folds = []
+    assert policy.next_here(state).level == (450 if reason == "no time" else state.n_total)
+
+
+def test_who_has_only_raced_does_not_vote():
+    """It may be quick to train, but predicting by one more embedding is not."""
+    first, (racer, other) = entry("first", first=True), racing("racer", "other")
+    state = race_state([first, racer, other])
+    codes = np.arange(900) % 3
+
+    def hold_out(candidate, right, n_rows, level):
+        validated(candidate, right, level=level)
+        for number, fold in enumerate(state.folds):
+            proba = np.full((n_rows, 3), (1 - right) / 2)
+            proba[np.arange(n_rows), codes[fold.test[:n_rows]]] = right
+            candidate.held_out[number] = HeldOut(np.arange(n_rows), np.log(proba))
+
+    hold_out(first, 0.5, 300, 900)
+    hold_out(racer, 0.9, 16, RACE_ROWS)
+    data = Data([None] * 900, codes, codes)
+    score = ProbabilityScore("balanced_accuracy", [0, 1, 2])
+    chooser = Chooser(state, data, score, "least-loss", None, 0)
+    chooser.choose()
+    assert [e.weight for e in state.entries] == [1.0, 0.0, 0.0]
+    hold_out(racer, 0.9, 300, 900)
+    chooser.choose()
+    assert racer.weight > 0.5
+
+
+def test_steps_that_were_stopped_midway_go_on():
+    (stopped,) = racing("stopped", stage=1)
+    stopped.features.level, stopped.features.rate = 30, 0.004
+    state = race_state([stopped, *racing("a", "b")])
+    assert run_here(state, dict.fromkeys(("a", "b", "stopped"), 0.5), 5)[-1] == ("stopped", 900)
 
 
 # -------------------------------------------------------------------------- repeats

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 import soundfile
-from browser import open_browser
+from browser import TOO_WIDE, open_browser
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import balanced_accuracy_score
@@ -26,7 +26,7 @@ from skspeech.audio import as_clips
 from skspeech.datasets import make_speech_like
 from skspeech.metrics import score_interval, scores_by_group, wilson_limits
 from skspeech.report import scores, write_report, writing
-from skspeech.report.checks import _best_correlation, find_problems, voices_in_common
+from skspeech.report.checks import best_correlation, find_problems, voices_in_common
 from skspeech.report.drawings import (
     class_colors,
     draw_histogram,
@@ -427,7 +427,7 @@ def test_correlation_sees_through_level_shift_and_cut_but_not_through_likeness()
     tone = np.sin(np.arange(RATE) / 5) * np.linspace(0, 1, RATE)
 
     def correlation(a, b):
-        return _best_correlation(*as_clips([a, b]))
+        return best_correlation(*as_clips([a, b]))
 
     assert correlation(one, -0.2 * one) > 0.99
     assert correlation(one, one[3000:9000]) > 0.99
@@ -658,13 +658,6 @@ def test_importing_the_module_loads_neither_templates_nor_pictures():
 # In a browser -------------------------------------------------------------------------------------
 
 
-# Elements that reach beyond the screen, or beyond what holds them.
-TOO_WIDE = """
-const tooWide = [...document.querySelectorAll('html, body *:not(svg *)')].filter(e =>
-    e.getBoundingClientRect().right > innerWidth + 0.5
-    || (getComputedStyle(e).display != 'inline' && e.scrollWidth > e.clientWidth + 1));
-return tooWide.map(e => `${e.tagName} ${e.className}: ${e.textContent.trim().slice(0, 60)}`);
-"""
 # Words of names, or what of them may stand on a line of its own, that are on two lines.
 BROKEN = """
 const broken = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);

@@ -20,6 +20,7 @@ import click
 
 # Each adds its command to the group.
 from skspeech.cli import (  # noqa: F401
+    audit,
     benchmark,
     cross_validate,
     embed,

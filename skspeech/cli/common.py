@@ -103,6 +103,7 @@ class Commands(click.Group):
     """Commands in the order in which one needs them."""
 
     order = (
+        "audit",
         "fit",
         "cross-validate",
         "predict",

@@ -7,13 +7,19 @@ from skspeech._clip_checks import Finding, check_part, sorted_findings
 from skspeech._download import some
 from skspeech.audio.measuring import SILENT_DB
 
-__all__ = ["find_problems", "near_duplicates", "voices_in_common"]
+__all__ = [
+    "SAME_SOUND",
+    "best_correlation",
+    "find_problems",
+    "near_duplicates",
+    "voices_in_common",
+]
 
 _LEVEL_GAP_DB = 10.0
 # Clips whose nearest neighbour in the other part is looked at sample by sample, and how well two
 # waveforms must agree: recordings of the same word by the same person stay far below.
 _MAX_COMPARED = 200
-_SAME_SOUND = 0.8
+SAME_SOUND = 0.8
 _COMPARED_SECONDS = 10.0
 # Share of test clips whose nearest neighbour is a training clip, parts being thinned to one size:
 # about 0.5 where the same people speak in both, 0 to 0.15 where nobody does.
@@ -107,8 +113,8 @@ def near_duplicates(test, train, E_test, E_train, skip):
         if not np.isfinite(similarity[i]) or test.facts["peak"][i] < SILENT_DB:
             continue
         one, other = int(test.measured[i]), int(train.measured[nearest[i]])
-        correlation = _best_correlation(test.clips[one], train.clips[other])
-        if correlation >= _SAME_SOUND:
+        correlation = best_correlation(test.clips[one], train.clips[other])
+        if correlation >= SAME_SOUND:
             pairs.append((one, other, correlation))
     return pairs
 
@@ -123,7 +129,7 @@ def _nearest(E, others):
     return nearest, similarity
 
 
-def _best_correlation(one, other):
+def best_correlation(one, other):
     """Correlation of two clips where they overlap best; 1 for equal ones, louder or shifted."""
     from scipy.signal import correlate
 

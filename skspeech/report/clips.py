@@ -6,7 +6,14 @@ import numpy as np
 
 from skspeech.report.models import extractors_in, members_of
 
-__all__ = ["draw_clips", "embed", "statistics", "voice_embeddings", "worst_mistakes"]
+__all__ = [
+    "draw_clips",
+    "embed",
+    "playable",
+    "statistics",
+    "voice_embeddings",
+    "worst_mistakes",
+]
 
 _N_MISTAKES = 12
 _SOUND_SECONDS = 8.0
@@ -16,8 +23,6 @@ _MIN_MAPPED = 10
 
 def worst_mistakes(proba, true, predicted, classes, test):
     """The clips that the model is most sure of and wrong about, to be heard and seen."""
-    from skspeech.report.drawings import sound_uri, spectrogram_uri
-
     rows = np.arange(len(true))
     excess = proba[rows, predicted] - proba[rows, true]
     wrong = np.flatnonzero(predicted != true)
@@ -33,19 +38,38 @@ def worst_mistakes(proba, true, predicted, classes, test):
             "p_true": float(proba[i, true[i]]),
             "p_predicted": float(proba[i, predicted[i]]),
             "group": None if test.groups is None else str(test.groups[i]),
-            "problem": "",
+            **playable(clip, _SOUND_SECONDS),
         }
-        try:
-            waveform = clip.load(_SOUND_SECONDS)
-            mistake |= {
-                "duration": clip.duration(),
-                "sound": sound_uri(waveform),
-                "spectrogram": spectrogram_uri(waveform),
-            }
-        except (OSError, ValueError) as error:
-            mistake["problem"] = str(error)
         mistakes.append(mistake)
     return {"shown": mistakes, "n": len(wrong), "seconds": _SOUND_SECONDS}
+
+
+def playable(clip, seconds):
+    """What a page needs to show and play the beginning of a clip, or why it can't.
+
+    Parameters
+    ----------
+    clip : Clip
+    seconds : float
+        Length of the beginning.
+
+    Returns
+    -------
+    dict
+        ``problem``, empty where all is well; then also ``duration``, ``sound`` and ``spectrogram``.
+    """
+    from skspeech.report.drawings import sound_uri, spectrogram_uri
+
+    try:
+        waveform = clip.load(seconds)
+        return {
+            "problem": "",
+            "duration": clip.duration(),
+            "sound": sound_uri(waveform),
+            "spectrogram": spectrogram_uri(waveform),
+        }
+    except (OSError, ValueError) as error:
+        return {"problem": str(error)}
 
 
 def embed(model, test, train):

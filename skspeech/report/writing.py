@@ -27,7 +27,7 @@ from skspeech.report.scores import (
     unknown_rates,
 )
 
-__all__ = ["write_report"]
+__all__ = ["template", "write_page", "write_report"]
 
 _LIBRARIES = ("skspeech", "scikit-learn", "numpy", "torch")
 
@@ -133,7 +133,7 @@ def write_report(
     >>> write_report(model, X[30:], y[30:], path, X_train=X[:30], y_train=y[:30]).name
     'report.html'
     """
-    template = _template()
+    page = template("report.html")
     check_is_fitted(model)
     if not hasattr(model, "predict_proba"):
         raise ValueError(
@@ -163,11 +163,11 @@ def write_report(
     shown = known.shown
     groups_shown = None if groups_test is None else groups_test[shown]
     test = Part("test", clips[shown], y_test[shown], groups_shown)
-    page = template.render(
+    page = page.render(
         title=title or f"Report: {type(model).__name__}",
         **_describe(model, classes, proba[shown], test, train, known, left_out, is_cross_validated),
     )
-    return _write(page, path)
+    return write_page(page, path)
 
 
 def _describe(model, classes, proba, test, train, known, left_out, is_cross_validated):
@@ -212,7 +212,19 @@ def _describe(model, classes, proba, test, train, known, left_out, is_cross_vali
 # Input --------------------------------------------------------------------------------------------
 
 
-def _template():
+def template(name):
+    """A page that is to be filled in.
+
+    Parameters
+    ----------
+    name : str
+        A file of the package's folder ``templates``.
+
+    Raises
+    ------
+    ImportError
+        If Jinja2 or matplotlib are missing.
+    """
     try:
         import jinja2
         import matplotlib  # noqa: F401
@@ -229,7 +241,7 @@ def _template():
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = _breakable
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _breakable(text):
@@ -295,7 +307,8 @@ def _colophon(model, run):
     }
 
 
-def _write(page, path):
+def write_page(page, path):
+    """Write the text of a page to a file, all of it or nothing; return the file's path."""
     from skspeech.persistence.atomic import atomic_writer
 
     path = Path(os.fspath(path))

@@ -42,6 +42,8 @@ _AS_RECORDED = {"level": None}
 _VOICE_SECONDS = 5.0
 # Seconds of each clip of a quick look by the speaker network: one window.
 _QUICK_LOOK = 1.6
+# How many times as long clips have to be for that look to be quicker than all windows.
+_WORTH_CUTTING = 1.1
 # Discriminant analysis draws its covariance this far towards the identity where speakers of the
 # test clips may be new: Ledoit and Wolf's amount is meant for rows of one kind.
 _STRONG = 0.5
@@ -102,7 +104,7 @@ def default_candidates(
     >>> from skspeech.datasets import make_tones
     >>> clips = make_tones(n_samples=8, random_state=0)
     >>> [c.name for c in default_candidates(clips.data, clips.target, preset="fast")]
-    ['spectral', 'speaker', 'keyword', 'whisper', 'speaker-sharp']
+    ['spectral', 'keyword', 'whisper', 'speaker', 'speaker-sharp']
     """
     if preset not in PRESETS:
         accepted = ", ".join(map(repr, PRESETS))
@@ -239,17 +241,18 @@ def _fast(duration, settings, time_budget):
     keyword = KeywordEmbedding(**settings)
     spectral = SpectralStatistics(**_AS_RECORDED, **settings)
     smooth = _columns(speaker, ["_mean_", "_std_", "_embedding_"])
+    # Where a look at one window is there to be had, all windows come later.
+    has_quick = duration > _WORTH_CUTTING * _QUICK_LOOK
+    later = {"stage": 1, "gain": 4.0} if has_quick else {"gain": 2.0}
     line_up = [
         Candidate("spectral", _discriminant(spectral, _STRONG), where="main", first=True, gain=2.0),
         Candidate("speaker-quick", _discriminant(quick, _STRONG), where="main", gain=2.0),
-        Candidate("speaker", _discriminant(speaker, _STRONG, smooth), where="main", gain=2.0),
         Candidate("keyword", _discriminant(keyword, _STRONG), where="main", gain=2.0),
         Candidate("whisper", _discriminant(encoder, _STRONG), where="main", gain=2.0),
-        Candidate("speaker-sharp", _discriminant(speaker, columns=smooth), where="main"),
+        Candidate("speaker", _discriminant(speaker, _STRONG, smooth), where="main", **later),
+        Candidate("speaker-sharp", _discriminant(speaker, columns=smooth), where="main", stage=1),
     ]
-    if duration > 2 * _QUICK_LOOK:
-        return line_up
-    return [candidate for candidate in line_up if candidate.name != "speaker-quick"]
+    return [c for c in line_up if has_quick or c.name != "speaker-quick"]
 
 
 def _best(duration, settings, time_budget):
@@ -271,13 +274,15 @@ def _best(duration, settings, time_budget):
     seconds = _SECONDS_PER_SECOND * max(duration, _QUICK_LOOK)
     return [
         *_fast(duration, settings, time_budget),
-        Candidate("fused", _discriminant(fused, _STRONG), where="main", gain=2.0),
+        Candidate("fused", _discriminant(fused, _STRONG), where="main", stage=1, gain=4.0),
         Candidate("fused-logistic", _logistic(fused), where="main", stage=1),
         Candidate("words", _discriminant(speaker, _STRONG, words), where="main", stage=1),
         Candidate("music", _discriminant(tagger, _STRONG), where="main", stage=1),
-        Candidate("everything", _discriminant(everything, _STRONG), where="main", gain=2.0),
+        Candidate(
+            "everything", _discriminant(everything, _STRONG), where="main", stage=1, gain=4.0
+        ),
         Candidate("everything-sharp", _discriminant(everything), where="main", stage=1),
-        Candidate("all", _discriminant(with_encoder, _STRONG), where="main", gain=2.0),
+        Candidate("all", _discriminant(with_encoder, _STRONG), where="main", stage=1, gain=4.0),
         Candidate("all-logistic", _logistic(with_encoder), where="main", stage=1),
         Candidate("musicnn", _discriminant(musicnn, _STRONG), where="main", stage=2),
         _at_other_speeds("whisper-speeds", encoder, 0.3 * seconds),
@@ -292,7 +297,7 @@ def _at_other_speeds(name, extractor, seconds):
     It is worth most where speakers are new; `seconds` is what embedding a clip once more costs.
     """
     classifier = AugmentedClassifier(_discriminant(extractor, _STRONG))
-    return Candidate(name, classifier, where="main", gain=4.0, stage=1, cost=seconds)
+    return Candidate(name, classifier, where="main", gain=3.0, stage=1, cost=seconds)
 
 
 def _trained(settings, stage=0):

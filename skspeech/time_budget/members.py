@@ -74,6 +74,9 @@ class Chooser:
         ensemble on rows that did not choose it, or None where the old one stands.
         """
         pool = [e for e in self.state.entries if e.models and self._is_quick_enough(e)]
+        # Who has only seen the few rows of a race would cost predictions more than it brings.
+        race = self.state.race_level
+        pool = [e for e in pool if e.member_level > race or e.full_model is not None] or pool
         if not pool:
             return None
         table = HeldOutTable.of(self.state, pool, self.data)

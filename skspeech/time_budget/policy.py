@@ -21,6 +21,7 @@ COLD_START = 10.0  # seconds that imports and weights may take the first time so
 MAX_MISSES = 2  # a candidate that was given up so often is not tried again
 DEFAULT_UNIT_COST = 5e-5  # seconds per training row of a quick classifier, before one is measured
 DEFAULT_RATE = 1e-3  # seconds per row of shared steps, before any are measured
+RACE_SHARE = 0.1  # of the time that is left, which the race of shared steps may take
 MAX_REPEATED = 12  # of the candidates, only so many of the best are validated again
 
 
@@ -132,8 +133,15 @@ def _next_level(state, entry):
         return first if not level else min(4 * level, total)
     if features.level >= total:
         return total
-    if features.rate is None:  # a new one: all rows, or as many as half of the time may give
-        affordable = _affordable(state, 0, 0.5 * state.left / _rate(state, features))
+    race = state.race_level
+    if features.level <= race or features.rate is None:
+        racer = next((other for other in state.racers if other.features is features), None)
+        if race and racer not in (entry, None):
+            return None  # that one shows whether these steps are worth it
+        if racer is entry and level < race and _has_time_to_race(state):
+            return race
+        # A new one: all rows, or as many as half of the time may give.
+        affordable = _affordable(state, features.level, 0.5 * state.left / _rate(state, features))
         enough = max(10 * state.n_classes, total // 4)
         return total if affordable >= total else affordable if affordable >= enough else None
     if level < features.level and entry.where == "main":
@@ -142,6 +150,11 @@ def _next_level(state, entry):
     target = min(3 * max(features.level, 1), total)
     target = total if affordable >= total else min(target, affordable)
     return target if target >= min(1.3 * features.level, total) else None
+
+
+def _has_time_to_race(state):
+    cost = sum(embedding_cost(state, e.features, state.race_level) for e in state.racers)
+    return cost < RACE_SHARE * state.left
 
 
 def _misses(entry):
@@ -307,7 +320,12 @@ def _limits(state, entry, patience, expected):
 def gain(state, entry):
     """How much better the ensemble may get, in no unit: it only ranks."""
     expected = entry.candidate.gain * 0.5**entry.candidate.stage
-    if entry.level(state.folds_of(0)):  # a second look, with more rows
+    level = entry.level(state.folds_of(0))
+    if 0 < level <= state.race_level:
+        raced = [e.score for e in state.racers if 0 < e.member_level <= state.race_level]
+        behind = max(raced, default=entry.score) - entry.score
+        return expected * (1.0 if np.isnan(behind) else math.exp(-behind / 0.2))
+    if level:  # a second look, with more rows
         return expected * (0.5 if entry.weight > 0 else 0.1)
     scores = {e: e.score for e in state.entries if not np.isnan(e.score)}
     tried = [

@@ -9,6 +9,8 @@ import numpy as np
 
 __all__ = ["KEPT", "CandidateState", "Fold", "HeldOut", "Job", "RunState"]
 
+# Rows on which shared steps are compared first, at least and for each class; see `RunState.racers`.
+RACE_ROWS, RACE_ROWS_PER_CLASS = 48, 5
 KEPT = "kept as validated"  # status of a member that could not be trained on all rows
 
 
@@ -234,6 +236,29 @@ class RunState:
     def folds_of(self, repeat):
         """Numbers of the folds of one repeat."""
         return tuple(i for i, fold in enumerate(self.folds) if fold.repeat == repeat)
+
+    @property
+    def racers(self):
+        """The first candidate of each of the shared steps that may come early.
+
+        Which of these steps are worth the seconds that they take depends on the data, so all are
+        tried on the same few rows before any is run for all.
+        """
+        found = {}
+        for entry in self.entries:
+            steps, hints = entry.features, entry.candidate
+            if steps is None or entry.where != "main" or entry.failed or hints.stage or hints.first:
+                continue
+            if steps.shareable and steps.error is None:
+                found.setdefault(steps.key, entry)
+        return list(found.values())
+
+    @property
+    def race_level(self):
+        """Rows on which racers are compared; 0 where they are too few, or the rows are."""
+        level = max(RACE_ROWS, RACE_ROWS_PER_CLASS * self.n_classes)
+        is_worth_it = self.folds and 4 * level <= self.n_total and len(self.racers) > 1
+        return level if is_worth_it else 0
 
     @property
     def n_repeats(self):

@@ -41,7 +41,10 @@ class WhisperEncoder(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv1d(n_mels, n_units, 3, padding=1)
         self.conv2 = nn.Conv1d(n_units, n_units, 3, stride=2, padding=1)
-        self.embed_positions = nn.Embedding(n_positions, n_units)
+        # Not filled with random numbers first: on a meta device that imports torch.compile, in 2 s.
+        self.embed_positions = nn.Embedding.from_pretrained(
+            torch.empty(n_positions, n_units), freeze=False
+        )
         self.layers = nn.ModuleList(
             _Layer(n_units, n_heads, n_hidden or 4 * n_units) for _ in range(n_layers)
         )

@@ -1,0 +1,197 @@
+"""The command ``skspeech audit``."""
+
+import math
+from pathlib import Path
+
+import click
+import numpy as np
+
+from skspeech.cli.audited import training_clips
+from skspeech.cli.common import (
+    EXIT_STATUS,
+    PARTIAL,
+    check_output,
+    json_option,
+    labelled_options,
+    overwrite_option,
+    say,
+    skspeech,
+)
+from skspeech.cli.inputs import iter_paths
+from skspeech.cli.shown import to_json
+
+__all__ = []
+
+_LISTED = 20
+# For the audit as `fit` does it, and the weights that it fetches beforehand.
+_AS_FIT = {"preset": "fast", "time_budget": 60.0, "strict": False}
+
+
+@skspeech.command("audit", short_help="Find labels worth a second look.", epilog=EXIT_STATUS)
+@click.argument("data", type=click.Path(exists=True))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="An HTML file, in which to listen to the clips and to mark what is right.",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Largest share of the clips to show.",
+)
+@click.option(
+    "--unlabelled",
+    type=click.Path(exists=True),
+    metavar="FOLDER",
+    help="Clips without labels: those are named that are worth labelling next.",
+)
+@click.option(
+    "--next",
+    "n_next",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many of these to name.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the folds.")
+@labelled_options
+@overwrite_option
+@json_option
+def _audit(data, output, share, unlabelled, n_next, seed, **options):
+    """Find labels in DATA that are probably wrong, before a model learns them.
+
+    Each clip is judged by a model that was trained on the others, whole groups being held out where
+    there are some. Where another class is more probable than the label, the clip is shown, the most
+    doubtful first: either it is a hard one, or its label is wrong. The same goes for clips that
+    sound the same and have different labels.
+
+    In the page that --output writes, one can listen to the clips and mark what is right. It saves a
+    table of all clips, corrected, that fit takes.
+    """
+    from skspeech.report import contradicting_copies, doubtful_labels, most_different
+
+    if output is not None:
+        from skspeech.report.writing import template
+
+        check_output(output, options["overwrite"])
+        template("labels.html")  # tells before the work what is not installed
+    labelled, bad, findings = training_clips(data, {**_AS_FIT, **options})
+    computing = {"device": options["device"] or "auto", "n_jobs": options["n_jobs"]}
+    if not options["quiet"]:
+        say(f"{len(labelled)} clips are judged by models that have not heard them.")
+    table = doubtful_labels(
+        labelled.paths, labelled.labels, labelled.groups, random_state=seed, **computing
+    )
+    n_unjudged = int(table["doubt"].isna().sum())
+    doubtful = table[table["doubt"] > 0][: math.ceil(share * len(table))]
+    copies = contradicting_copies(labelled.paths, labelled.labels)
+    new = []
+    if unlabelled is not None:
+        known = set(map(_absolute, labelled.paths))
+        paths = [path for path in iter_paths([unlabelled]) if _absolute(path) not in known]
+        paths = _readable(paths, bad)
+        chosen = most_different(paths, labelled.paths, n_next) if paths else []
+        new = [paths[i] for i in chosen]
+    if output is not None:
+        from skspeech.report import write_label_page
+
+        write_label_page(
+            output,
+            labelled.paths,
+            labelled.labels,
+            doubtful,
+            labelled.groups,
+            copies=copies,
+            unlabelled=new,
+            title=f"Labels of {Path(data).resolve().name}",
+        )
+    if options["as_json"]:
+        click.echo(to_json(_as_dict(labelled, findings, doubtful, copies, new, n_unjudged, output)))
+    else:
+        _print(labelled, doubtful, copies, new, n_unjudged, unlabelled is not None)
+        if output is not None:
+            click.echo(f"Listen, and mark what is right, in {output}.")
+    return PARTIAL if bad else 0
+
+
+def _absolute(path):
+    return str(Path(path).absolute())
+
+
+def _readable(paths, bad):
+    """Those of some unlabelled clips that can be read; tells of the others, and notes them."""
+    from skspeech.cli.inputs import Labelled
+    from skspeech.cli.readable import leave_out_bad
+
+    if not paths:
+        return []
+    good, more = leave_out_bad(Labelled(paths, np.zeros(len(paths)), None), thorough=True)
+    bad += more
+    return good.paths
+
+
+def _print(labelled, doubtful, copies, new, n_unjudged, was_asked):
+    rows = [
+        f"  {labelled.paths[row.clip]}: {row.label} ({row.p_label:.0%}), sounds like "
+        f"{row.suggested} ({row.p_suggested:.0%})"
+        for row in doubtful.itertuples()
+    ]
+    n_clips = f"{len(labelled)} clips"
+    if rows:
+        click.echo(f"{len(rows)} of {n_clips} sound more like another class than like their label:")
+        _list(rows)
+    else:
+        click.echo(f"None of {n_clips} sounds more like another class than like its label.")
+    if n_unjudged:
+        unit = "clip" if labelled.groups is None else "group"
+        are = "is" if n_unjudged == 1 else "are"
+        click.echo(f"{n_unjudged} {are} not judged: of a class with only one {unit}.")
+    if copies:
+        click.echo("The same sound under two labels:")
+        _list(
+            f"  {labelled.paths[i]}: {labelled.labels[i]}; {labelled.paths[j]}: "
+            f"{labelled.labels[j]} (correlation {r:.2f})"
+            for i, j, r in copies
+        )
+    if new:
+        click.echo("Worth labelling next, as most unlike what has a label:")
+        _list(f"  {path}" for path in new)
+    elif was_asked:
+        click.echo("There are no other clips that could be labelled.")
+
+
+def _list(lines):
+    lines = list(lines)
+    for line in lines[:_LISTED]:
+        click.echo(line)
+    if len(lines) > _LISTED:
+        click.echo(f"  ... and {len(lines) - _LISTED} more; --json or --output has them all.")
+
+
+def _as_dict(labelled, findings, doubtful, copies, new, n_unjudged, output):
+    return {
+        "n_clips": len(labelled),
+        "n_not_judged": n_unjudged,
+        "findings": [finding.message for finding in findings],
+        "doubtful": [
+            {
+                "path": labelled.paths[row.clip],
+                "label": row.label,
+                "suggested": row.suggested,
+                "p_label": row.p_label,
+                "p_suggested": row.p_suggested,
+                "group": None if labelled.groups is None else str(labelled.groups[row.clip]),
+            }
+            for row in doubtful.itertuples()
+        ],
+        "copies": [
+            {"paths": [labelled.paths[i], labelled.paths[j]], "correlation": r}
+            for i, j, r in copies
+        ],
+        "next": list(new),
+        "page": None if output is None else str(output),
+    }

@@ -1,0 +1,136 @@
+"""A page to listen to clips whose labels are in doubt, and to say what is right."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from skspeech._labels import check_groups, check_labels
+from skspeech.audio import as_clips
+from skspeech.report.clips import playable
+from skspeech.report.writing import template, write_page
+
+__all__ = ["write_label_page"]
+
+_SECONDS = 8.0
+
+
+def write_label_page(
+    path, X, y, doubtful, groups=None, *, copies=(), unlabelled=(), title="Labels worth a look"
+):
+    """Write one self-contained HTML page on which to listen to clips and to mark their labels.
+
+    What is marked stays in the browser until it is saved: the page makes a table of all clips, with
+    the labels as they were marked, and without clips that are to be left out. The command
+    ``skspeech fit`` takes it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The HTML file. One that exists is replaced.
+    X : sequence of n_clips paths
+        All labelled clips. Paths that are not absolute are taken from the current folder.
+    y : array-like of shape (n_clips,)
+        Their labels.
+    doubtful : pandas.DataFrame
+        Those to be listened to: rows of what :func:`doubtful_labels` returns.
+    groups : array-like of shape (n_clips,), default=None
+        Groups of the clips, for the table.
+    copies : list of (int, int, float), default=()
+        Clips that sound the same and have different labels, as of :func:`contradicting_copies`.
+    unlabelled : sequence of paths, default=()
+        Clips without labels that are worth labelling, as of :func:`most_different`.
+    title : str, default="Labels worth a look"
+        Heading of the page.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    ImportError
+        If Jinja2 or matplotlib are missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import soundfile
+    >>> from skspeech import SpectralStatistics, ShrinkageDiscriminantAnalysis
+    >>> from skspeech.datasets import make_tones
+    >>> from skspeech.report import doubtful_labels, write_label_page
+    >>> from sklearn.pipeline import make_pipeline
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> clips = make_tones(20, n_classes=2, duration=0.3, random_state=0)
+    >>> paths = [folder / f"{i}.wav" for i in range(20)]
+    >>> for path, waveform in zip(paths, clips.data):
+    ...     soundfile.write(path, waveform, 16_000)
+    >>> model = make_pipeline(SpectralStatistics(), ShrinkageDiscriminantAnalysis())
+    >>> table = doubtful_labels(paths, clips.target, classifier=model)
+    >>> write_label_page(folder / "labels.html", paths, clips.target, table[:3]).name
+    'labels.html'
+    """
+    page = template("labels.html")
+    clips, y = as_clips(X), check_labels(y)
+    groups = check_groups(groups, len(y))
+    names = [str(Path(clip).absolute()) for clip in X]
+    rows = [[name, str(label)] for name, label in zip(names, y, strict=True)]
+    if groups is not None:
+        rows = [[*row, str(group)] for row, group in zip(rows, groups, strict=True)]
+    to_mark = [
+        {
+            "row": int(clip),
+            "suggested": str(suggested),
+            "p_label": float(p_label),
+            "p_suggested": float(p_suggested),
+        }
+        for clip, suggested, p_label, p_suggested in zip(
+            *(doubtful[key] for key in ("clip", "suggested", "p_label", "p_suggested")), strict=True
+        )
+    ]
+    listed = {item["row"] for item in to_mark}
+    twins = {}
+    for one, other, _ in copies:
+        twins.setdefault(one, other)
+        twins.setdefault(other, one)
+    to_mark += [{"row": row, "suggested": None} for row in twins if row not in listed]
+    for item in to_mark:
+        row = item["row"]
+        twin = twins.get(row)
+        item |= {"path": names[row], "label": str(y[row]), **playable(clips[row], _SECONDS)}
+        item["group"] = None if groups is None else str(groups[row])
+        item["twin"] = None if twin is None else {"path": names[twin], "label": str(y[twin])}
+    data = {
+        "columns": ["path", "label", "group"][: 2 + (groups is not None)],
+        "rows": rows,
+        "key": "skspeech-labels-" + hashlib.blake2b(repr(rows).encode(), digest_size=8).hexdigest(),
+    }
+    new = [
+        {"path": str(Path(p).absolute()), **playable(as_clips([p])[0], _SECONDS)}
+        for p in unlabelled
+    ]
+    return write_page(
+        page.render(
+            title=title,
+            n_clips=len(y),
+            clips=to_mark,
+            new=new,
+            seconds=_SECONDS,
+            classes=[str(label) for label in np.unique(y)],
+            data=_for_script(data),
+        ),
+        path,
+    )
+
+
+def _for_script(data):
+    """JSON that can stand in a page's script, whatever names of files hold."""
+    from markupsafe import Markup
+
+    text = json.dumps(data)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
