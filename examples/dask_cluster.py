@@ -91,7 +91,7 @@ def main():
     ):
         print(f"{len(client.scheduler_info()['workers'])} workers")
         begin = time.monotonic()
-        features = SpeakerEmbedding("resnetse34l").transform(X_test)
+        features = SpeakerEmbedding().transform(X_test)
         print(f"{len(features)} clips embedded there in {time.monotonic() - begin:.1f} s")
         classifier = TimeBudgetClassifier(
             ["auto", *own_candidates()],

@@ -107,12 +107,12 @@ class TimeBudgetClassifier(ResultsMixin, ReportMixin, OneClipMixin, ClassifierMi
     memory : str or joblib.Memory, default=None
         Where the candidates in ``"auto"`` keep embeddings; None keeps them in memory.
     executor : concurrent.futures.Executor, default=None
-        Embeds clips, all but those of the first answer, and runs the trained candidates, in the
-        place of this process and of worker processes on this machine: a `ProcessPoolExecutor`, or
-        Dask's ``client.get_executor()``. None is what :class:`joblib.parallel_config` says; outside
-        of such a context it is this machine. What still runs in it at the deadline is cancelled or
-        left alone; only processes of our own can be killed. Time in its queue does not count as a
-        candidate's.
+        Embeds clips, once there is a first answer and its workers have done their imports, and
+        runs the trained candidates, in the place of this process and of worker processes on this
+        machine: a `ProcessPoolExecutor`, or Dask's ``client.get_executor()``. None is what
+        :class:`joblib.parallel_config` says; outside of such a context it is this machine. What
+        still runs in it at the deadline is cancelled or left alone; only processes of our own can
+        be killed. Time in its queue does not count as a candidate's.
     warm_start : bool, default=False
         Whether the next `fit` on the same data goes on where the last one stopped.
     callbacks : callable or list of callables, default=None

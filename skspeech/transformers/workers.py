@@ -20,13 +20,14 @@ import joblib
 import numpy as np
 from joblib.parallel import ParallelBackendBase, get_active_backend
 from sklearn import clone
+from sklearn.pipeline import FeatureUnion
 
 from skspeech._stopping import Stopped, stop_check
 from skspeech._threads import limited_threads
 from skspeech.audio.loading import Remarks
 from skspeech.audio.measuring import about_durations
 
-__all__ = ["Workers", "WorkersDiedError", "chosen_workers"]
+__all__ = ["Workers", "WorkersDiedError", "chosen_workers", "side_by_side"]
 
 # Seconds of audio that a worker embeds in one go: at most so many, and fewer where each worker
 # would not get some of them, but not less than a way there and back is worth.
@@ -225,6 +226,14 @@ def chosen_workers():
     if backend.nesting_level or getattr(backend, "supports_sharedmem", False):
         return None
     return Workers(backend, n_jobs)
+
+
+def side_by_side(extractors):
+    """A union of (name, extractor) pairs, which leaves a joblib context to the extractors.
+
+    For scikit-learn's default of `n_jobs` the context would spread the extractors, not the clips.
+    """
+    return FeatureUnion(extractors, n_jobs=1)
 
 
 def _backend_of_client(client, options):
