@@ -224,7 +224,7 @@ def _torch_constants(n_fft, win_length, filters, device):
     return window, torch.from_numpy(bank.T.copy()).to(device)
 
 
-def power_to_db(power, starts, *, amin=1e-10, top_db=80.0):
+def power_to_db(power, starts, *, amin=1e-10, top_db=80.0, loudest=None):
     """Turn power into decibels, as :func:`librosa.power_to_db` does, each clip by itself.
 
     Parameters
@@ -237,6 +237,8 @@ def power_to_db(power, starts, *, amin=1e-10, top_db=80.0):
         Power below this counts as this.
     top_db : float, default=80.0
         Decibels below the loudest of a clip at which everything quieter is held.
+    loudest : float, default=None
+        Power of the loudest, where these frames are a part of one clip only.
 
     Returns
     -------
@@ -246,6 +248,8 @@ def power_to_db(power, starts, *, amin=1e-10, top_db=80.0):
     import torch
 
     decibels = power.clamp_(min=amin).log10_().mul_(10.0)
+    if loudest is not None:
+        return decibels.clamp_(min=10.0 * math.log10(max(loudest, amin)) - top_db)
     counts = torch.from_numpy(np.diff(starts)).to(power.device)
     loudest = torch.segment_reduce(decibels.amax(dim=1), "max", lengths=counts)
     floor = torch.repeat_interleave(loudest - top_db, counts)

@@ -7,11 +7,14 @@ extractor's ``memory`` names a folder.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
+import random
 import sqlite3
 import threading
+import time
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -24,6 +27,9 @@ _DEFAULT_MAX_BYTES = 256 * 2**20
 _DATABASE = "embeddings-v2.sqlite"
 # SQLite takes 999 placeholders in its smallest configuration.
 _KEYS_PER_QUERY = 500
+# Seconds to wait for a file that other processes hold, and where they were waited for in vain
+# before.
+_PATIENCE, _LITTLE_PATIENCE = 60.0, 1.0
 
 
 class MemoryStore:
@@ -108,8 +114,9 @@ class MemoryStore:
 class DiskStore:
     """Embeddings in one SQLite file, shared by processes; each with a checksum.
 
-    A folder that can't be written, or a full disk, costs a warning and nothing else: what is there
-    is still read, and what is not there is computed.
+    Processes wait for each other, up to a minute. A folder that can't be written, or a full disk,
+    costs a warning and nothing else: what is there is still read, and what is not there is
+    computed.
 
     Parameters
     ----------
@@ -147,7 +154,8 @@ class DiskStore:
             return found
         with self._guarded("read"):
             for begin in range(0, len(keys), _KEYS_PER_QUERY):
-                found.update(self._select(keys[begin : begin + _KEYS_PER_QUERY]))
+                some = keys[begin : begin + _KEYS_PER_QUERY]
+                found.update(self._patiently(lambda some=some: dict(self._select(some))))
         return found
 
     def set_many(self, items):
@@ -157,10 +165,7 @@ class DiskStore:
         rows = [(key, *_encode(key, value)) for key, value in items.items()]
         with self._guarded("write"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._connection(create=True) as connection:
-                connection.executemany(
-                    "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows
-                )
+            self._patiently(lambda: self._insert(rows))
 
     def close(self):
         """Close this thread's connection to the file."""
@@ -168,6 +173,26 @@ class DiskStore:
         if connection is not None:
             connection.close()
             self._local.connection = None
+
+    def _patiently(self, action):
+        """Do it again while other processes hold the file.
+
+        SQLite itself waits where they write, but not where they make the file.
+        """
+        patience = _LITTLE_PATIENCE if self._warned else _PATIENCE
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return action()
+            except sqlite3.OperationalError as error:
+                if not _is_held(error) or time.monotonic() > deadline:
+                    raise
+                self.close()
+                time.sleep(random.uniform(0.01, 0.1))
+
+    def _insert(self, rows):
+        with self._connection(create=True) as connection:
+            connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows)
 
     def _select(self, keys):
         places = ",".join("?" * len(keys))
@@ -187,7 +212,7 @@ class DiskStore:
         return local.connection
 
     def _connect(self):
-        connection = sqlite3.connect(self.path, timeout=30.0)
+        connection = sqlite3.connect(self.path, timeout=min(1.0, _PATIENCE))
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(
@@ -213,8 +238,7 @@ class DiskStore:
                 warnings.warn(
                     f"The cache of embeddings {str(self.path)!r} could not be used to {action} "
                     f"({error}). Embeddings are computed instead, which takes longer but gives "
-                    "the same result. "
-                    "Free the disk, make the folder writable, or pass another folder as memory=.",
+                    f"the same result. {_advice(error)}",
                     UserWarning,
                     stacklevel=2,
                 )
@@ -231,6 +255,24 @@ class DiskStore:
 def _is_damage(error):
     damaged = ("malformed", "not a database", "disk image", "no such column")
     return isinstance(error, sqlite3.DatabaseError) and any(d in str(error) for d in damaged)
+
+
+def _is_held(error):
+    return isinstance(error, sqlite3.OperationalError) and "lock" in str(error)
+
+
+def _advice(error):
+    """What to do about it."""
+    if _is_held(error):
+        return (
+            "The file was held by other processes all the time. A folder on this machine's own "
+            "disk is shared best; one on the network may not know locks."
+        )
+    if _is_damage(error):
+        return "The damaged file was set aside, and a new one is begun."
+    if "full" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
+        return "The disk is full: free some of it, or pass another folder as memory=."
+    return "Make the folder writable, or pass another one as memory=."
 
 
 def _checksum(key, shape, data):
@@ -303,7 +345,7 @@ def memory_store():
     Returns
     -------
     MemoryStore
-        Its ``max_bytes`` can be set; ``clear()`` empties it.
+        It holds at most ``max_bytes``, 256 MB, which can be set; ``clear()`` empties it.
 
     Examples
     --------
@@ -338,9 +380,10 @@ def open_cache(memory=None):
     Parameters
     ----------
     memory : None, False, str, path-like or joblib.Memory, default=None
-        None remembers embeddings in this process's memory. A folder, or a :class:`joblib.Memory`
-        (whose folder is used), keeps them on disk as well, where other processes and later sessions
-        find them. False remembers nothing.
+        None remembers embeddings in this process's memory, the 256 MB used last; see
+        :func:`memory_store`. A folder, or a :class:`joblib.Memory` (whose folder is used), keeps
+        them on disk as well, where other processes and later sessions find them. False remembers
+        nothing.
 
     Returns
     -------

@@ -1,11 +1,13 @@
 """Embeddings are remembered, bounded, shared, and never wrong."""
 
+import contextlib
 import os
 import pickle
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
 import joblib
 import numpy as np
@@ -92,6 +94,71 @@ def test_processes_write_at_once(tmp_path):
     assert (
         len(DiskStore(tmp_path).get_many([f"{w}-{i}" for w in range(3) for i in range(50)])) == 150
     )
+
+
+def test_processes_that_begin_at_once_share_a_new_folder(tmp_path):
+    code = (
+        "import sys, time, warnings; import numpy as np; from skspeech.cache import DiskStore\n"
+        "warnings.simplefilter('error')\n"
+        "begin, who, *folders = sys.argv[1:]\n"
+        "for number, folder in enumerate(folders):\n"
+        "    time.sleep(max(0, float(begin) + number / 5 - time.time()))\n"
+        "    store = DiskStore(folder)\n"
+        "    store.get_many(['a'])\n"
+        "    store.set_many({who: np.full(100, float(who), dtype=np.float32)})\n"
+    )
+    folders = [tmp_path / str(number) for number in range(5)]
+    begin = time.time() + 3
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(begin), str(who), *map(str, folders)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for who in range(8)
+    ]
+    assert [worker.communicate(timeout=120)[1] for worker in workers] == [""] * 8
+    for folder in folders:
+        assert len(DiskStore(folder).get_many(map(str, range(8)))) == 8
+
+
+@contextlib.contextmanager
+def _held_by_another(store, seconds=60.0):
+    held, released = threading.Event(), threading.Event()
+
+    def hold():
+        with contextlib.closing(sqlite3.connect(store.path)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            held.set()
+            released.wait(seconds)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    yield
+    released.set()
+    holder.join()
+
+
+def test_a_file_that_another_process_holds_is_waited_for(tmp_path):
+    store = DiskStore(tmp_path)
+    store.set_many({"a": _row(1)})
+    with _held_by_another(store, seconds=1.5):
+        store.set_many({"b": _row(2)})
+    assert set(store.get_many("ab")) == {"a", "b"}
+
+
+def test_a_file_that_another_process_never_lets_go_costs_one_true_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr("skspeech.cache._PATIENCE", 0.1)
+    store = DiskStore(tmp_path)
+    store.set_many({"a": _row(1)})
+    with _held_by_another(store):
+        with pytest.warns(UserWarning, match="other processes") as caught:
+            store.set_many({"b": _row(2)})
+        store.set_many({"b": _row(2)})
+    assert "disk is full" not in str(caught[0].message)
+    store.set_many({"c": _row(3)})
+    assert set(store.get_many("abc")) == {"a", "c"}
 
 
 @pytest.mark.parametrize("column", ["shape", "checksum", "value"])

@@ -182,6 +182,17 @@ def test_windows_are_pooled_over_a_clip(folder, clips):
         np.testing.assert_allclose(row[~is_max], block.mean(axis=0)[~is_max], atol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["wav2vec2-layer", "ast", "clap"])
+def test_long_clips_are_embedded_in_parts(family, folders, clips, monkeypatch):
+    extractor = TransformersEmbedding(folders(family), window=0.5, hop=0.3, memory=False)
+    long = [np.concatenate([*clips, *clips])]
+    whole, windows = extractor.transform(long), extractor.embed(long)
+    monkeypatch.setattr("skspeech.transformers._windowed._LONGEST", 1.0)
+    monkeypatch.setattr("skspeech.transformers._windowed.PART_SECONDS", 1.5)
+    np.testing.assert_allclose(extractor.transform(long), whole, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(extractor.embed(long)[0], windows[0], rtol=1e-3, atol=1e-4)
+
+
 def test_windows_are_as_long_as_the_model_takes(folders, clips):
     for family, n_windows in [("wavlm-layer", 1), ("whisper", 3), ("clap", 3)]:
         extractor = TransformersEmbedding(folders(family))

@@ -107,6 +107,16 @@ def forget():
     cache.clear()
 
 
+def test_a_long_clip_is_embedded_in_parts(path, clips, monkeypatch):
+    extractor = SpeakerEmbedding(
+        "resnetse34l", weights=path, window=1.0, hop=0.37, level=None, memory=False
+    )
+    whole = extractor.transform(clips[-1:])
+    monkeypatch.setattr("skspeech.transformers._windowed._LONGEST", 2.0)
+    monkeypatch.setattr("skspeech.transformers._windowed.PART_SECONDS", 3.0)
+    np.testing.assert_allclose(extractor.transform(clips[-1:]), whole, rtol=1e-3, atol=1e-4)
+
+
 # The network --------------------------------------------------------------------------------------
 
 

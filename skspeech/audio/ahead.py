@@ -67,8 +67,8 @@ class _Ahead:
                 self._changed.wait(_PATIENCE)
             if self._closed:
                 raise _Closed
+            self._total += seconds - self._seconds.pop(index, 0.0)
             self._seconds[index] = seconds
-            self._total += seconds
 
     def put(self, index, outcome):
         with self._changed:

@@ -3,6 +3,7 @@
 import collections.abc
 import contextlib
 import copy
+import functools
 import io
 import math
 import numbers
@@ -12,20 +13,25 @@ import warnings
 
 import numpy as np
 
-from skspeech.audio.decoding import load_sound, open_sound, stream_sound
-from skspeech.audio.errors import printable
+from skspeech.audio.decoding import note_on_missing, open_sound, part_of_sound
+from skspeech.audio.errors import DamagedError, printable
 from skspeech.audio.files import FILE_KEYS, digest_array, digest_file
+from skspeech.audio.long import LongWaveform
 from skspeech.audio.waveforms import (
     SAMPLING_RATE,
+    Overlong,
+    Part,
     blocks_of_array,
     check_seconds,
     checked_rate,
     decode,
+    ignored,
     is_finite,
     no_waiting,
     note_on_integers,
     plan,
     stream,
+    why_nothing,
 )
 
 __all__ = ["Clip", "Clips"]
@@ -224,35 +230,40 @@ class Clip:
         >>> sum(len(block) for block in clip.blocks())
         1600000
         """
-        target = checked_rate(sampling_rate)
-        offset, duration = self._excerpt
-        n_left = math.inf if duration is None else max(1, round(duration * target))
-        with contextlib.closing(self._blocks(target, offset)) as blocks:
-            for block in blocks:
-                if len(block):
-                    yield block if len(block) <= n_left else block[:n_left]
-                n_left -= len(block)
-                if n_left <= 0:
-                    return
+        rate = checked_rate(sampling_rate)
 
-    def _blocks(self, target, offset):
         def note(remark):
             warnings.warn(f"{printable(self.name)} {remark}", stacklevel=2)
 
-        if isinstance(self._source, np.ndarray):
-            rate = self._played_at(self._sampling_rate)
-            if remark := note_on_integers(self._source):
-                note(remark)
-            span = plan(len(self._source), rate, target, offset, math.inf)
-            yield from stream(
-                blocks_of_array(self._source, span.start, span.stop), span, rate, target
-            )
-            return
-        with open_sound(self._source) as sound:
-            rate = self._played_at(checked_rate(sound.sampling_rate))
-            yield from stream_sound(sound, rate, target, offset, note)
+        with contextlib.closing(self._stream(math.inf, 0.0, rate, note=note)) as blocks:
+            yield from filter(len, blocks)
 
-    def _load(self, max_duration, offset, sampling_rate, wait_turn, note):
+    def _load(self, max_duration, offset, sampling_rate, wait_turn, note, longest=math.inf):
+        """The waveform, or a `LongWaveform` of what has more than `longest` seconds."""
+        damage = None
+        with self._opened(max_duration, offset, sampling_rate, note) as part:
+            try:
+                waveform, damage = decode(part, sampling_rate, wait_turn, longest)
+            except Overlong:
+                read = functools.partial(self._stream, max_duration, offset, sampling_rate)
+                waveform, damage = LongWaveform.measured(read, sampling_rate, wait_turn, note)
+                if len(waveform) <= longest * sampling_rate:  # whatever its header says
+                    waveform = waveform.load()
+        if len(waveform) == 0:
+            raise damage or ValueError(why_nothing(part.span))
+        if damage is not None:
+            raise DamagedError(damage.seconds, damage.why, waveform) from damage
+        note_on_missing(part, len(waveform) / sampling_rate, note)
+        return waveform
+
+    def _stream(self, max_duration, offset, sampling_rate, wait_turn=no_waiting, note=ignored):
+        """The waveform, some samples after the other."""
+        with self._opened(max_duration, offset, sampling_rate, note) as part:
+            yield from stream(part, sampling_rate, wait_turn)
+
+    @contextlib.contextmanager
+    def _opened(self, max_duration, offset, sampling_rate, note):
+        """What to decode."""
         first, duration = self._excerpt
         if duration is not None:
             left = duration - offset
@@ -266,11 +277,11 @@ class Clip:
                 note(remark)
             span = plan(len(waveform), rate, sampling_rate, offset, max_duration)
             blocks = blocks_of_array(waveform, span.start, span.stop)
-            seconds = span.n_samples / sampling_rate
-            return decode(blocks, span, rate, sampling_rate, wait_turn, seconds)
+            yield Part(blocks, span, rate, span.n_samples / sampling_rate)
+            return
         with open_sound(self._source) as sound:
             rate = self._played_at(checked_rate(sound.sampling_rate))
-            return load_sound(sound, rate, sampling_rate, offset, max_duration, wait_turn, note)
+            yield part_of_sound(sound, rate, sampling_rate, offset, max_duration, note)
 
     def _played_at(self, rate):
         """The sampling rate at which this speed is heard."""

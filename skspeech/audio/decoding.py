@@ -12,11 +12,10 @@ from skspeech.audio.files import open_source
 from skspeech.audio.waveforms import (
     MAX_DECODED_SIZE,
     Mixer,
+    Part,
     as_float,
     check_duration,
-    decode,
     plan,
-    stream,
 )
 
 __all__ = []
@@ -167,12 +166,13 @@ def _is_text(head):
     return all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in head)
 
 
-def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
-    """The waveform of an open recording, or of a part of it.
+def part_of_sound(sound, rate, target, offset, max_duration, note):
+    """What is to be decoded of an open recording.
 
     Parameters
     ----------
     sound : LibsndfileSound or FFmpegSound
+        The recording.
     rate : float
         Sampling rate (Hz) at which it is heard: its own, or another to change its speed.
     target : float
@@ -181,14 +181,12 @@ def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
         Seconds to leave out at the start.
     max_duration : float or None
         Seconds to read at most.
-    wait_turn : callable
-        See :func:`skspeech.audio.waveforms.decode`.
     note : callable
         Told what a user should know of the recording.
 
     Returns
     -------
-    ndarray of shape (n_samples,), float32
+    Part
     """
     if sound.note is not None:
         note(sound.note)
@@ -200,25 +198,23 @@ def load_sound(sound, rate, target, offset, max_duration, wait_turn, note):
         if max_duration is None:
             check_duration(left)
         seconds = min(seconds, left)
-    blocks = mono_blocks(sound, span.start, span.stop, note)
-    waveform = decode(blocks, span, rate, target, wait_turn, seconds)
+    announced = None
     if sound.note is None and sound.is_announced:
         announced = min(max(0.0, sound.n_frames / rate - offset), max_duration or math.inf)
-        lasts = len(waveform) / target
-        if lasts < min(libsndfile.WORTH_A_NOTE * announced, announced - _LITTLE):
-            note(
-                f"lasts {lasts:.2f} s, although its header announces {announced:.2f} s: a download "
-                "or a copy may have broken off."
-            )
-    return waveform
+    blocks = mono_blocks(sound, span.start, span.stop, note)
+    return Part(blocks, span, rate, seconds, announced)
 
 
-def stream_sound(sound, rate, target, offset, note):
-    """The same from `offset` to the end, however far that is, in blocks."""
-    if sound.note is not None:
-        note(sound.note)
-    span = plan(sound.n_frames if sound.is_exact else None, rate, target, offset, math.inf)
-    yield from stream(mono_blocks(sound, span.start, span.stop, note), span, rate, target)
+def note_on_missing(part, lasts, note):
+    """Tell where a part of a recording lasts less (seconds) than its header announces."""
+    announced = part.announced
+    if announced is not None and lasts < min(
+        libsndfile.WORTH_A_NOTE * announced, announced - _LITTLE
+    ):
+        note(
+            f"lasts {lasts:.2f} s, although its header announces {announced:.2f} s: a download "
+            "or a copy may have broken off."
+        )
 
 
 def mono_blocks(sound, start, stop, note):

@@ -5,6 +5,7 @@ from numbers import Real
 import numpy as np
 
 from skspeech._sklearn import Interval
+from skspeech.audio.long import LongWaveform
 
 __all__ = ["DEFAULT_LEVEL", "LEVEL", "LEVELS", "MAX_GAIN_DB", "at_level"]
 
@@ -32,22 +33,28 @@ def at_level(waveform, level):
 
     Parameters
     ----------
-    waveform : ndarray of shape (n_samples,), float32
+    waveform : ndarray of shape (n_samples,), float32, or LongWaveform
     level : float or None
         Root mean square in decibels of full scale; None leaves the waveform as it is.
 
     Returns
     -------
-    ndarray of shape (n_samples,), float32
+    ndarray of shape (n_samples,), float32, or LongWaveform
         Silence stays silence.
     """
     if level is None:
         return waveform
+    if isinstance(waveform, LongWaveform):
+        gain = _gain(level, waveform.power, waveform.peak)
+        return waveform.scaled(waveform.mean, gain)
     offset = waveform.mean(dtype=np.float64) if len(waveform) >= _SHORTEST_PERIOD else 0.0
     centred = waveform - np.float32(offset)
     power = float(np.dot(centred, centred)) / len(centred)
+    return centred * np.float32(_gain(level, power, float(np.abs(waveform).max())))
+
+
+def _gain(level, power, peak):
     # What rounding leaves of a constant is no sound.
-    if power <= (1e-6 * float(np.abs(waveform).max())) ** 2:
-        return np.zeros_like(waveform)
-    gain = min(10 ** (level / 20) / np.sqrt(power), 10 ** (MAX_GAIN_DB / 20))
-    return centred * np.float32(gain)
+    if power <= (1e-6 * peak) ** 2:
+        return 0.0
+    return min(10 ** (level / 20) / np.sqrt(power), 10 ** (MAX_GAIN_DB / 20))

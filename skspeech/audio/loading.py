@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import numbers
 import warnings
 
@@ -33,8 +34,8 @@ def iter_waveforms(
     errors="raise",
     prefetch_seconds=300.0,
     target_sampling_rate=SAMPLING_RATE,
-    bad=None,
-    n_clips=None,
+    remarks=None,
+    longest=math.inf,
 ):
     """Decode clips in order, ahead of their use, within bounded memory.
 
@@ -55,10 +56,12 @@ def iter_waveforms(
         Seconds of audio decoded and waiting, at most; a longer clip is let through alone.
     target_sampling_rate : float, default=16000
         Samples per second of the waveforms (Hz).
-    bad : set or None, default=None
-        Where the indices of bad clips are put, each before the clip is yielded.
-    n_clips : int or None, default=None
-        How many clips the caller has, where `clips` are some of them: what messages count.
+    remarks : Remarks or None, default=None
+        Where what there is to say of the clips is put, of each before it is yielded; who gives it
+        tells it. None tells it here.
+    longest : float, default=inf
+        Seconds. A longer clip is only measured, and comes as a
+        :class:`~skspeech.audio.long.LongWaveform`, which reads it in parts.
 
     Yields
     ------
@@ -86,7 +89,10 @@ def iter_waveforms(
     if errors not in ("raise", "warn"):
         raise ValueError(f"errors={errors!r} must be 'raise' or 'warn'.")
     load = functools.partial(
-        _attempt, max_duration=max_duration, sampling_rate=checked_rate(target_sampling_rate)
+        _attempt,
+        max_duration=max_duration,
+        sampling_rate=checked_rate(target_sampling_rate),
+        longest=longest,
     )
     if n_jobs == 0:
         raise ValueError("n_jobs=0 has no meaning: give a number of threads, or -1 for all cores.")
@@ -95,40 +101,66 @@ def iter_waveforms(
         outcomes = (load(clips[index], wait_turn=no_waiting) for index in range(len(clips)))
     else:
         outcomes = in_threads(load, clips, n_threads, prefetch_seconds)
-    bad = set() if bad is None else bad
-    n_clips = len(clips) if n_clips is None else n_clips
-    return _deliver(clips, outcomes, errors, target_sampling_rate, bad, n_clips)
+    return _deliver(clips, outcomes, errors, target_sampling_rate, remarks)
 
 
-def _attempt(clip, *, max_duration, sampling_rate, wait_turn):
+def _attempt(clip, *, max_duration, sampling_rate, longest, wait_turn):
     """The waveform, or the error that says why there is none; and what there is to say of it."""
     notes = []
     try:
-        return clip._load(max_duration, 0.0, sampling_rate, wait_turn, notes.append), notes
+        how = (max_duration, 0.0, sampling_rate, wait_turn, notes.append, longest)
+        outcome = clip._load(*how)
     except (OSError, ValueError) as error:
-        return error, notes
+        outcome = error
+    return outcome, list(dict.fromkeys(notes))  # what is read twice tells them twice
 
 
-def _deliver(clips, outcomes, errors, sampling_rate, bad, n_clips):
-    failures, notes = [], []
+class Remarks:
+    """What there is to say of some clips.
+
+    Attributes
+    ----------
+    failures, notes : list of (int, str, str)
+        Position, name, and why a clip can't be used, or what should be known of one that is.
+    bad : set of int
+        Indices of the clips that can't be used.
+    """
+
+    def __init__(self):
+        self.failures, self.notes, self.bad = [], [], set()
+
+    def add(self, other):
+        """Take over what there is to say of other clips."""
+        self.failures = sorted(self.failures + other.failures)
+        self.notes = sorted(self.notes + other.notes)
+
+    def tell(self, errors, n_clips):
+        """Raise, or warn of, what there is to say; see :func:`iter_waveforms`."""
+        if self.failures and errors == "raise":
+            advice = "Repair or leave out these clips, or go on without them with errors='warn'."
+            raise AudioError(self.failures, n_clips, advice)
+        _warn(self.failures, self.notes, n_clips)
+
+
+def _deliver(clips, outcomes, errors, sampling_rate, told_elsewhere):
+    remarks = Remarks() if told_elsewhere is None else told_elsewhere
     with contextlib.closing(outcomes):
-        for index, (outcome, remarks) in enumerate(outcomes):
+        for index, (outcome, notes) in enumerate(outcomes):
             is_bad = isinstance(outcome, Exception)
-            if is_bad or remarks:
+            if is_bad or notes:
                 who = clips.position(index), clips[index].name
-                notes.extend((*who, remark) for remark in remarks)
+                remarks.notes.extend((*who, note) for note in notes)
             if is_bad:
                 outcome, reason = _instead(outcome, sampling_rate, errors)
-                failures.append((*who, reason))
-                bad.add(index)
-            if failures and errors == "raise":
+                remarks.failures.append((*who, reason))
+                remarks.bad.add(index)
+            if remarks.failures and errors == "raise":
                 continue
-            if index == len(clips) - 1:
-                _warn(failures, notes, n_clips)
+            if index == len(clips) - 1 and told_elsewhere is None:
+                remarks.tell(errors, len(clips))
             yield index, outcome
-    if failures and errors == "raise":
-        advice = "Repair or leave out these clips, or go on without them with errors='warn'."
-        raise AudioError(failures, n_clips, advice)
+    if told_elsewhere is None and remarks.failures and errors == "raise":
+        remarks.tell(errors, len(clips))
 
 
 def _instead(error, sampling_rate, errors):
@@ -142,10 +174,10 @@ def _instead(error, sampling_rate, errors):
 def _warn(failures, notes, n_clips):
     if failures:
         advice = "Silence took the place of what is missing. Repair them or leave them out."
-        warnings.warn(describe_failures(failures, n_clips, advice), stacklevel=3)
+        warnings.warn(describe_failures(failures, n_clips, advice), stacklevel=4)
     if notes:
         heading = f"{len({position for position, _, _ in notes})} of {n_clips} clips are used, but:"
-        warnings.warn(listed(heading, notes), stacklevel=3)
+        warnings.warn(listed(heading, notes), stacklevel=4)
 
 
 def load_waveforms(

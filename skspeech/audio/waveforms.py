@@ -36,6 +36,10 @@ def no_waiting(seconds):
     """The turn of a clip that nobody else competes with."""
 
 
+def ignored(note):
+    """What is to be said of a clip, where it was said before."""
+
+
 def note_on_integers(samples):
     """What a user should know of integers in memory, or None."""
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize != 4 or samples.size == 0:
@@ -221,46 +225,79 @@ def _check_16_bit(samples):
         )
 
 
-def decode(blocks, span, rate, target, wait_turn, seconds):
-    """The waveform of a span of blocks.
+Part = collections.namedtuple("Part", "blocks span rate seconds announced", defaults=[None])
+Part.__doc__ = """What is to be decoded: mono blocks of a recording, and what is wanted of them.
+
+`blocks` are float32 arrays at `rate` (Hz), from ``span.start`` on; `seconds` says how long the
+waveform will be, as far as that is known, and `announced` what a header promises, or None.
+"""
+
+
+class Overlong(Exception):
+    """A waveform would be longer than it may be."""
+
+
+def decode(part, target, wait_turn, longest=math.inf):
+    """The waveform of a part of a recording.
 
     Parameters
     ----------
-    blocks : iterable of ndarray of shape (n,), float32
-        Mono samples at `rate`, from `span.start` on.
-    span : Span
-    rate, target : float
-        Sampling rates (Hz).
+    part : Part
+        What to decode.
+    target : float
+        Sampling rate (Hz) of the waveform.
     wait_turn : callable
         Told once of the seconds that will be in memory, and of 0 after each block.
-    seconds : float
-        How long the waveform will be, as far as that is known.
+    longest : float, default=inf
+        Seconds that it may have.
 
     Returns
     -------
-    ndarray of shape (n_samples,), float32
+    waveform : ndarray of shape (n_samples,), float32
+        Maybe empty.
+    damage : DamagedError or None
+        What it ends with.
+
+    Raises
+    ------
+    Overlong
+        If it has more than `longest` seconds.
+    """
+    if part.seconds > longest:
+        raise Overlong
+    wait_turn(part.seconds)
+    chunks = stream(part, target, wait_turn)
+    return _gather(chunks, round(part.seconds * target), target, longest)
+
+
+def stream(part, target, wait_turn=no_waiting):
+    """Yield the waveform of a part of a recording, some samples after the other.
 
     Raises
     ------
     DamagedError
-        If the blocks end with one. It brings the good part along.
+        After the samples, if the blocks end with one.
     """
-    wait_turn(seconds)
-    ends = _Ends()
-    chunks = _resample(ends.watch(blocks, wait_turn), rate, target)
-    waveform = _gather(chunks, span, round(seconds * target), target)
-    if span.n_samples is None:
-        whole = length_at(target, span.start + ends.n_frames, rate)
-        n_samples = whole - length_at(target, span.start, rate) - span.skip
-        waveform = waveform[: max(0, n_samples)]
-    if len(waveform) == 0:
-        raise ends.damage or ValueError(_why_nothing(span))
+    span, ends = part.span, _Ends()
+    chunks = _within(_resample(ends.watch(part.blocks, wait_turn), part.rate, target), span)
+    held, n_done = None, 0
+    for chunk in chunks:
+        if held is not None:
+            yield held
+            n_done += len(held)
+        held = chunk
+    if held is not None and span.n_samples is None:
+        # The last chunk may hold a sample more than the recording lasts.
+        whole = length_at(target, span.start + ends.n_frames, part.rate)
+        n_samples = whole - length_at(target, span.start, part.rate) - span.skip
+        held = held[: max(0, n_samples - n_done)]
+    if held is not None:
+        yield held
     if ends.damage is not None:
-        raise DamagedError(ends.damage.seconds, ends.damage.why, waveform) from ends.damage
-    return waveform
+        raise ends.damage
 
 
-def _why_nothing(span):
+def why_nothing(span):
     if span.start or span.skip:
         return "ends before the offset."
     return "has no samples, although its header announces some."
@@ -319,14 +356,6 @@ def _resample(blocks, rate, target):
         yield last if len(last) else pending[:1]
 
 
-def stream(blocks, span, rate, target):
-    """The samples of a span as :func:`decode` gives them, in blocks as they come."""
-    ends = _Ends()
-    yield from _wanted(_resample(ends.watch(blocks, no_waiting), rate, target), span)
-    if ends.damage is not None:
-        raise ends.damage
-
-
 def follow(blocks, rate, target=SAMPLING_RATE):
     """Mono samples at `target` Hz of sound that comes in blocks, without waiting for the next.
 
@@ -360,28 +389,33 @@ def follow(blocks, rate, target=SAMPLING_RATE):
         yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
 
 
-def _wanted(chunks, span):
-    """What the span keeps of resampled chunks."""
-    seen, n_given = 0, 0
+def _within(chunks, span):
+    """What a span keeps of resampled chunks."""
+    n_unwanted, n_left = span.skip, span.n_samples
     for chunk in chunks:
-        wanted = chunk[max(0, span.skip - seen) :]
-        if span.n_samples is not None:
-            wanted = wanted[: span.n_samples - n_given]
-        seen += len(chunk)
-        n_given += len(wanted)
+        wanted = chunk[n_unwanted:]
+        n_unwanted = max(0, n_unwanted - len(chunk))
+        if n_left is not None:
+            wanted = wanted[:n_left]
+            n_left -= len(wanted)
         yield wanted
 
 
-def _gather(chunks, span, expected, target):
-    """One array of the span's samples; shorter where the file ends before its header says."""
+def _gather(chunks, expected, target, longest):
+    """One array, shorter where the file ends before its header says; and the damage at its end."""
     waveform = np.empty(expected, dtype=np.float32)
-    n_filled = 0
-    for wanted in _wanted(chunks, span):
-        if n_filled + len(wanted) > len(waveform):
-            check_duration((n_filled + len(wanted)) / target)
-            waveform.resize(max(n_filled + len(wanted), len(waveform) * 3 // 2), refcheck=False)
-        waveform[n_filled : n_filled + len(wanted)] = wanted
-        n_filled += len(wanted)
+    n_filled, damage = 0, None
+    try:
+        for chunk in chunks:
+            if n_filled + len(chunk) > longest * target:
+                raise Overlong
+            if n_filled + len(chunk) > len(waveform):
+                check_duration((n_filled + len(chunk)) / target)
+                waveform.resize(max(n_filled + len(chunk), len(waveform) * 3 // 2), refcheck=False)
+            waveform[n_filled : n_filled + len(chunk)] = chunk
+            n_filled += len(chunk)
+    except DamagedError as error:
+        damage = error
     if n_filled < len(waveform) // 2:
-        return waveform[:n_filled].copy()
-    return waveform[:n_filled]
+        return waveform[:n_filled].copy(), damage
+    return waveform[:n_filled], damage

@@ -26,6 +26,7 @@ from skspeech.estimators.unreadable import (
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import SpeakerEmbedding
+from skspeech.transformers.workers import side_by_side
 
 __all__ = [
     "FusedEmbeddingClassifier",
@@ -507,4 +508,4 @@ class FusedEmbeddingClassifier(_EmbeddingClassifier):
         self.verbose = verbose
 
     def _default_extractor(self):
-        return FeatureUnion([("speaker", SpeakerEmbedding()), ("music", MusicEmbedding())])
+        return side_by_side([("speaker", SpeakerEmbedding()), ("music", MusicEmbedding())])

@@ -109,10 +109,12 @@ class TimeBudgetClassifier(
     memory : str or joblib.Memory, default=None
         Where the candidates in ``"auto"`` keep embeddings; None keeps them in memory.
     executor : concurrent.futures.Executor, default=None
-        Runs the trained candidates, in the place of worker processes on this machine: a
-        `ProcessPoolExecutor`, or Dask's ``client.get_executor()``. What still runs in it at the
-        deadline is cancelled or left alone; only processes of our own can be killed. Time in its
-        queue does not count as a candidate's.
+        Embeds clips, once there is a first answer and its workers have done their imports, and
+        runs the trained candidates, in the place of this process and of worker processes on this
+        machine: a `ProcessPoolExecutor`, or Dask's ``client.get_executor()``. None is what
+        :class:`joblib.parallel_config` says; outside of such a context it is this machine. What
+        still runs in it at the deadline is cancelled or left alone; only processes of our own can
+        be killed. Time in its queue does not count as a candidate's.
     warm_start : bool, default=False
         Whether the next `fit` on the same data goes on where the last one stopped.
     callbacks : callable or list of callables, default=None
@@ -400,13 +402,15 @@ class TimeBudgetClassifier(
         remark = None
         if groups is None and splits.validation is None and "auto" in self.candidates:
             remark = partial(self._remark, codes=codes, score=score, seed=seed)
+        workers = self._workers(n_cores)
         settings = Settings(
             time_budget=float(self.time_budget),
             score=score,
             selection=self.selection,
             refit=self.refit,
             n_cores=n_cores,
-            executor=self.executor,
+            executor=getattr(workers, "executor", None) or self.executor,
+            workers=workers,
             predict_time_budget=self.predict_time_budget,
             random_state=seed,
             cv=self.cv,
@@ -431,6 +435,15 @@ class TimeBudgetClassifier(
         )
         session.fingerprint = fingerprint
         return session
+
+    def _workers(self, n_cores):
+        """Where clips are embedded; None is this process."""
+        from skspeech.time_budget.workers.pools import executor_size
+        from skspeech.transformers.workers import Workers, chosen_workers
+
+        if self.executor is None:
+            return chosen_workers()
+        return Workers.of_executor(self.executor, executor_size(self.executor, n_cores))
 
     def _print_audit(self, X, y, groups):
         """Say what is doubtful in the data before they are trained on."""

@@ -111,6 +111,8 @@ class SharedFeatures:
         Rows done, counted along the order of all rows.
     warm : bool
         Whether they have run before, so that what they import and load is there.
+    sent : bool
+        Whether other processes have run them before.
     rate : float or None
         Seconds for a row of average size, measured when warm.
     misses : int
@@ -126,7 +128,7 @@ class SharedFeatures:
         self.steps = [(name, _clone_step(step)) for name, step in steps]
         self.matrix = None
         self.level = 0
-        self.warm = False
+        self.warm = self.sent = False
         self.rate = None
         self.misses = 0
         self.error = None

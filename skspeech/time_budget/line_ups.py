@@ -8,7 +8,7 @@ measures.
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.utils import check_random_state
 
@@ -30,6 +30,7 @@ from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import STATISTICS, SpeakerEmbedding
 from skspeech.transformers.spectral import SpectralStatistics
 from skspeech.transformers.whisper import WhisperEmbedding
+from skspeech.transformers.workers import side_by_side
 
 __all__ = ["PRESETS", "default_candidates", "group_by_voice", "remark_on_voices"]
 
@@ -261,10 +262,10 @@ def _best(duration, settings, time_budget):
     spectral = SpectralStatistics(**_AS_RECORDED, **settings)
     tagger = MusicEmbedding("msd_vgg", layers=("pool2", "pool3"), **settings)
     musicnn = MusicEmbedding(**settings)
-    fused = FeatureUnion([("speaker", speaker), ("keyword", keyword), ("spectral", spectral)])
-    everything = FeatureUnion([*fused.transformer_list, ("music", tagger)])
+    fused = side_by_side([("speaker", speaker), ("keyword", keyword), ("spectral", spectral)])
+    everything = side_by_side([*fused.transformer_list, ("music", tagger)])
     encoder = WhisperEmbedding(**settings)
-    with_encoder = FeatureUnion([*everything.transformer_list, ("whisper", encoder)])
+    with_encoder = side_by_side([*everything.transformer_list, ("whisper", encoder)])
     words = _columns(speaker, ["_lstm2_"])
     seconds = _SECONDS_PER_SECOND * max(duration, _QUICK_LOOK)
     return [
@@ -350,7 +351,7 @@ def _autospeech2020(duration, settings, time_budget):
         extractors = {"speaker": SpeakerEmbedding(**crop)}
         if stage:
             extractors["music"] = MusicEmbedding(**crop)
-            extractors["fused"] = FeatureUnion(list(extractors.items()))
+            extractors["fused"] = side_by_side(list(extractors.items()))
         suffix = "all" if seconds is None else f"{seconds:g}s"
         for approach, extractor in extractors.items():
             for scaling, scaler in scalers.items():

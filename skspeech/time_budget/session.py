@@ -21,7 +21,7 @@ import joblib
 import numpy as np
 from sklearn import clone
 
-from skspeech._stopping import Stopped
+from skspeech._stopping import Stopped, stoppable
 from skspeech.ensemble.blending import log_probas
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget import policy
@@ -62,6 +62,7 @@ class Settings:
     refit: bool
     n_cores: int
     executor: Executor | None
+    workers: object  # where clips are embedded, too; None is here only
     predict_time_budget: float | None
     random_state: int
     cv: object
@@ -228,7 +229,7 @@ class Session:
             self.data.codes, state.n_train, self.splits.folds, sizes, self.settings.random_state
         )
         state.mass = np.concatenate([[0.0], np.cumsum(sizes[self.order] / sizes.mean())])
-        self.work = Work(self.data, self.classes, self.order, state)
+        self.work = Work(self.data, self.classes, self.order, state, self.settings.workers)
         known = {entry.name: entry for entry in state.entries}
         shared = {f.key: f for f in state.all_features}
         entries = []
@@ -358,15 +359,23 @@ class Session:
         if self._is_paused():
             return
         state.left = self.remaining
+        if not self._workers_wanted:
+            self._want_workers()
         if state.here is None:
             self._dispatch_here()
-        if not self._workers_wanted:
-            answers_here = any(e.where == "main" and not e.failed for e in state.entries)
-            slow = self.now - self.elapsed_before > 0.25 * self.budget
-            self._workers_wanted = state.answered or not answers_here or slow
         if self._workers_wanted:
             self.elsewhere.dispatch()
         self._count_busy(self._is_busy())
+
+    def _want_workers(self):
+        """The first answer has the machine to itself, unless it takes long."""
+        entries = self.state.entries
+        answers_here = any(entry.where == "main" and not entry.failed for entry in entries)
+        slow = self.now - self.elapsed_before > 0.25 * self.budget
+        self._workers_wanted = self.state.answered or not answers_here or slow
+        if self._workers_wanted and self.settings.workers is not None:
+            with stoppable(self._stop.is_set):
+                self.settings.workers.wake()
 
     def _fail_with_features(self, entries):
         for entry in entries:
@@ -430,6 +439,8 @@ class Session:
             self._clocks["embedding"] += seconds
             job.started = time.monotonic()  # slow, but alive: it gets its time anew
             self.event("embedding", candidate=entry.name, n_rows=n_rows, level=features.level)
+        elif kind == "lost workers":
+            self._tell_lost_workers()
         elif kind == "fold":
             number, level, places, outcome = payload
             job.started = time.monotonic()
@@ -553,11 +564,18 @@ class Session:
     def _watch(self):
         now, job = time.monotonic(), self.state.here
         if job is not None and now - job.started > job.limit:
-            job.stopped = True
+            was_sent, job.stopped = job.is_sent, True
             self._work_thread.close()  # it ends after what it does now, if it ever does
             self.state.here = self._work_thread = None
-            self.miss(job)
+            if was_sent:  # no fault of the candidate's
+                self.work.workers, job.entry.running = None, False
+                self._tell_lost_workers()
+            else:
+                self.miss(job)
         self.elsewhere.watch()
+
+    def _tell_lost_workers(self):
+        self.event("workers lost", remedy="the other clips are embedded in this process")
 
     def miss(self, job):
         """A job has had its time: its candidate is tried once more, after the others."""

@@ -153,6 +153,8 @@ class Job:
         Seconds that the estimator is told it has.
     started : float
         Time of the monotonic clock from which the limit counts.
+    is_sent : bool
+        Whether it waits for rows of shared steps that other processes embed.
     """
 
     kind: str
@@ -164,6 +166,7 @@ class Job:
     started: float = np.inf
     n_threads: int = 1
     stopped: bool = False
+    is_sent: bool = False
     completed: bool = False
     places: np.ndarray | None = None
 

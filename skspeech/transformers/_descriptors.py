@@ -18,7 +18,7 @@ from skspeech._spectrogram import (
 )
 from skspeech.audio import SAMPLING_RATE
 
-__all__ = ["SHAPES", "cepstrum", "delta", "describe"]
+__all__ = ["SHAPES", "cepstrum", "delta", "describe", "margin"]
 
 SHAPES = ("rms", "zero_crossing_rate", "centroid", "bandwidth", "rolloff", "flatness")
 
@@ -31,9 +31,10 @@ _MIN_RMS = 1e-5
 _PITCH_LENGTH = 1024
 _PITCH_RATE = SAMPLING_RATE // 2
 _TROUGH = 0.1
+_HALF_SLOPE = 4  # frames on either side that slopes are computed from
 
 
-def describe(waveforms, *, n_fft, hop_length, n_mels, fmin, fmax, device):
+def describe(waveforms, *, n_fft, hop_length, n_mels, fmin, fmax, device, loudest=None):
     """Compute the descriptors of all frames of all clips.
 
     Parameters
@@ -43,6 +44,8 @@ def describe(waveforms, *, n_fft, hop_length, n_mels, fmin, fmax, device):
     fmin, fmax : float
         Lowest and highest pitch in Hz.
     device : torch.device
+    loudest : float, default=None
+        Largest power of a mel band, where these waveforms are a part of one clip only.
 
     Returns
     -------
@@ -80,7 +83,13 @@ def describe(waveforms, *, n_fft, hop_length, n_mels, fmin, fmax, device):
     begins = rows * hop_length + skipped
     shapes[:, 1] = (crossings[begins + n_fft - 1] - crossings[begins]) / n_fft
     starts = np.concatenate([[0], np.cumsum(counts)])
-    return power_to_db(mel, starts, amin=_AMIN), shapes, pitch, counts
+    decibels = power_to_db(mel, starts, amin=_AMIN, loudest=loudest)
+    return decibels, shapes, pitch, counts
+
+
+def margin(n_fft, hop_length):
+    """Frames next to a cut in a clip that are not those of the whole clip, with their slopes."""
+    return -(-max(n_fft, _PITCH_LENGTH) // (2 * hop_length)) + _HALF_SLOPE
 
 
 def _crossings(flat, begins, waveforms):
@@ -202,7 +211,7 @@ def delta(values, counts, order):
     import torch
     from scipy.signal import savgol_coeffs
 
-    half = 4
+    half = _HALF_SLOPE
     kernel = savgol_coeffs(2 * half + 1, order, deriv=order, use="dot")
     counts = torch.from_numpy(counts).to(values.device)
     ends = torch.cumsum(counts, 0)

@@ -11,12 +11,16 @@ from skspeech._device import map_in_threads, n_threads_for
 from skspeech._sklearn import Interval
 from skspeech.audio import SAMPLING_RATE, window_starts
 from skspeech.audio.level import LEVELS, at_level
+from skspeech.audio.long import LongWaveform
 from skspeech.transformers.base import Extractor
 
 __all__ = [
+    "PART_SECONDS",
     "STATISTICS",
+    "PieceExtractor",
     "WindowedExtractor",
     "Windows",
+    "WindowsInBlocks",
     "frame_starts",
     "pool_windows",
     "shared_network",
@@ -29,6 +33,9 @@ _CHUNK_SECONDS = 120.0
 _CHUNK_BATCHES = 4
 # A tail shorter than this share of a window is not worth a window of its own.
 _MIN_TAIL = 0.1
+# Longer clips are embedded in parts of so many seconds, so that memory does not grow with them.
+_LONGEST = 300.0
+PART_SECONDS = 30.0
 
 
 @dataclass
@@ -111,6 +118,9 @@ class WindowedExtractor(Extractor):
     def _shortest(self):
         return self._window_and_hop()[0]
 
+    def _longest(self):
+        return max(_LONGEST, 2 * self._window_and_hop()[0])
+
     def _variant_id(self):
         return f"{self._network_id()}-{super()._variant_id()}"
 
@@ -123,7 +133,18 @@ class WindowedExtractor(Extractor):
     def _embedder(self, pooled):
         device = self._device()
         network = shared_network(self._variant_id(), device, self._load_network)
-        return lambda waveforms: self._embed_waveforms(waveforms, network, device, pooled)
+
+        def embed(waveforms):
+            prepared = [self._prepare(waveform) for waveform in waveforms]
+            is_long = [isinstance(waveform, LongWaveform) for waveform in prepared]
+            short = [waveform for waveform, long in zip(prepared, is_long, strict=True) if not long]
+            others = iter(self._embed_waveforms(short, network, device, pooled) if short else ())
+            return [
+                self._embed_long(waveform, network, device, pooled) if long else next(others)
+                for waveform, long in zip(prepared, is_long, strict=True)
+            ]
+
+        return embed
 
     def _embed_waveforms(self, waveforms, network, device, pooled):
         import torch
@@ -136,20 +157,72 @@ class WindowedExtractor(Extractor):
         if pooled:
             return [self._pool(block) for block in per_clip]
         centres = self._centres(waveforms, windows)
-        return [
-            np.column_stack([c, block]).astype(np.float32)
-            for c, block in zip(centres, per_clip, strict=True)
-        ]
+        return [_stamped(*both) for both in zip(centres, per_clip, strict=True)]
+
+    def _embed_long(self, waveform, network, device, pooled):
+        """The same of a clip that is too long to be held, some of its windows at a time."""
+        import torch
+
+        starts = self._starts(len(waveform))
+        spans, firsts = self._spans(starts, len(waveform), device)
+        with torch.inference_mode():
+            cut = self._cutter(waveform, spans, firsts, device)
+
+        @torch.inference_mode()
+        def run(part):
+            samples, starts = part
+            return self._run(network, cut([samples], [starts], device))
+
+        parts = zip(waveform.spans(spans), firsts, strict=True)
+        blocks = map_in_threads(run, parts, n_threads_for(device))
+        if pooled:
+            return self._pool(WindowsInBlocks(blocks))
+        (centres,) = self._centres([waveform], Windows(None, starts, np.array([len(starts)])))
+        return _stamped(centres, np.concatenate(list(blocks)))
+
+    def _starts(self, n_samples):
+        """Frames with which the windows of a clip of so many samples begin."""
+        _, hop = self._window_and_hop()
+        hop_length = self._spectrogram.hop_length
+        hop = max(1, round(hop * SAMPLING_RATE / hop_length))
+        return frame_starts(n_samples // hop_length, self._frames_per_window(), hop)
+
+    def _groups(self, starts, device):
+        """Windows of a long clip that go through the network together."""
+        window, hop = self._window_and_hop()
+        size = max(1, 1 + int((PART_SECONDS - window) / hop))
+        if device.type != "cpu":
+            size = max(size, self.batch_size)
+        return np.array_split(starts, -(-len(starts) // size))
+
+    def _spans(self, starts, n_samples, device):
+        """Samples of each group of windows, and the frames with which these begin in them.
+
+        With enough on both sides that all frames are those of the whole clip.
+        """
+        hop_length, n_fft = self._spectrogram.hop_length, self._spectrogram.n_fft
+        margin = -(-n_fft // (2 * hop_length))
+        spans, firsts = [], []
+        for group in self._groups(starts, device):
+            first = max(0, group[0] - margin)
+            last = group[-1] + self._frames_per_window() - 1
+            spans.append((first * hop_length, min(last * hop_length + n_fft, n_samples)))
+            firsts.append(group - first)
+        return spans, firsts
+
+    def _cutter(self, waveform, spans, firsts, device):
+        """What cuts the spans of a long clip, as `_cut_at` does."""
+        return self._cut_at
 
     def _cut(self, waveforms, device):
         """Spectrograms of all clips, and where their windows begin in them."""
-        size = self._frames_per_window()
-        _, hop = self._window_and_hop()
-        hop = max(1, round(hop * SAMPLING_RATE / self._spectrogram.hop_length))
-        shortest = size * self._spectrogram.hop_length
-        prepared = [_tile(self._prepare(waveform), shortest) for waveform in waveforms]
-        frames, firsts = self._spectrogram(prepared, device)
-        starts = [frame_starts(len(w) // self._spectrogram.hop_length, size, hop) for w in prepared]
+        shortest = self._frames_per_window() * self._spectrogram.hop_length
+        tiled = [_tile(waveform, shortest) for waveform in waveforms]
+        return self._cut_at(tiled, [self._starts(len(waveform)) for waveform in tiled], device)
+
+    def _cut_at(self, waveforms, starts, device):
+        """The same, with the frames with which the windows of each clip begin."""
+        frames, firsts = self._spectrogram(waveforms, device)
         counts = np.array([len(s) for s in starts])
         return Windows(frames, np.concatenate(starts) + np.repeat(firsts[:-1], counts), counts)
 
@@ -189,6 +262,50 @@ class WindowedExtractor(Extractor):
         return centres.astype(np.float64) * self._spectrogram.hop_length / SAMPLING_RATE
 
 
+class PieceExtractor(WindowedExtractor):
+    """Cuts waveforms into pieces, which go through the network with nothing of their surroundings.
+
+    A subclass defines `_cut_at`, and `_run` of what that gives, in the place of `_spectrogram`,
+    `_frames_per_window` and `_forward`.
+    """
+
+    def _size_and_hop(self):
+        """Both in samples."""
+        rate = self._target_sampling_rate()
+        return tuple(max(1, round(seconds * rate)) for seconds in self._window_and_hop())
+
+    def _starts(self, n_samples):
+        return frame_starts(n_samples, *self._size_and_hop())
+
+    def _spans(self, starts, n_samples, device):
+        size, _ = self._size_and_hop()
+        groups = self._groups(starts, device)
+        return [(g[0], g[-1] + size) for g in groups], [g - g[0] for g in groups]
+
+    def _cut(self, waveforms, device):
+        return self._cut_at(waveforms, [self._starts(len(w)) for w in waveforms], device)
+
+    def _pieces(self, waveforms, starts):
+        size, _ = self._size_and_hop()
+        pairs = zip(waveforms, starts, strict=True)
+        return [waveform[start : start + size] for waveform, own in pairs for start in own]
+
+    def _centres(self, waveforms, windows):
+        """Seconds on which the windows are centred."""
+        size, _ = self._size_and_hop()
+        lengths = np.repeat([min(size, len(waveform)) for waveform in waveforms], windows.counts)
+        centres = (windows.starts + lengths / 2) / self._target_sampling_rate()
+        return np.split(centres, np.cumsum(windows.counts)[:-1])
+
+    def _timestamps(self, centres):
+        return centres.astype(np.float64)
+
+
+def _stamped(centres, features):
+    """Features of windows, with their centres in front."""
+    return np.column_stack([centres, features]).astype(np.float32)
+
+
 def _tile(waveform, n_samples):
     """Repeat a clip that is shorter than a window: stretching it or adding zeros changes it."""
     if len(waveform) >= n_samples:
@@ -212,6 +329,41 @@ def pool_windows(windows, statistics):
         "max": lambda: windows.max(axis=0),
     }
     return np.concatenate([compute[statistic]() for statistic in statistics])
+
+
+class WindowsInBlocks:
+    """The windows of a long clip, some at a time: as much of an array as pooling asks for.
+
+    Parameters
+    ----------
+    blocks : iterable of ndarray of shape (n_windows, n_features)
+        Each is let go when the next one comes.
+    """
+
+    def __init__(self, blocks):
+        n_before, self._mean, self._variance, self._max = 0, 0.0, 0.0, -np.inf
+        for block in blocks:
+            n = n_before + len(block)
+            mean = block.mean(axis=0, dtype=np.float64)
+            step, share = mean - self._mean, len(block) / n
+            variance = block.var(axis=0, dtype=np.float64)
+            self._variance += share * (variance - self._variance + step**2 * n_before / n)
+            self._mean = self._mean + share * step
+            self._max = np.maximum(self._max, block.max(axis=0))
+            n_before, self._last = n, block[-1]
+
+    def mean(self, axis):
+        return self._mean.astype(np.float32)
+
+    def std(self, axis):
+        return np.sqrt(self._variance).astype(np.float32)
+
+    def max(self, axis):
+        return self._max
+
+    def __getitem__(self, index):
+        assert index == -1
+        return self._last
 
 
 _networks = {}

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import inspect
 import itertools
+import math
 import os
 import uuid
 from abc import ABC, abstractmethod
@@ -19,7 +20,9 @@ from skspeech._device import map_in_threads, resolve_device
 from skspeech._progress import progress_bar
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
+from skspeech.audio.loading import Remarks
 from skspeech.cache import open_cache
+from skspeech.transformers.workers import chosen_workers
 from skspeech.weights.store import file_id
 
 __all__ = ["Extractor"]
@@ -240,6 +243,10 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         """Seconds that even the shortest clip costs."""
         return 0.0
 
+    def _longest(self):
+        """Seconds of the longest clip that is held at once; a longer one is a `LongWaveform`."""
+        return math.inf
+
     def _seconds_per_chunk(self):
         """Seconds of audio that are decoded before they are embedded together."""
         return _CHUNK_SECONDS
@@ -309,13 +316,6 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
 
     def _compute(self, clips, todo, pooled):
         """Yield (indices, arrays, reusable) for chunks of the clips ``todo``."""
-        embed_waveforms = self._embedder(pooled)
-        n_threads = self._n_threads()
-
-        def embed(chunk):
-            indices, waveforms, reusable = chunk
-            return indices, embed_waveforms(waveforms), reusable
-
         progress = progress_bar(
             total=len(todo),
             desc=type(self).__name__,
@@ -323,20 +323,35 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
             disable=not self.verbose,
             delay=0.5,
         )
+        remarks = Remarks()
+        workers = chosen_workers()
+        compute = self._compute_here if workers is None else workers.compute(self)
+        for result in compute(clips, todo, pooled, remarks):
+            yield result
+            progress.update(len(result[0]))
+        progress.close()
+        remarks.tell(self.errors, len(clips))
+
+    def _compute_here(self, clips, todo, pooled, remarks):
+        """The same in threads of this process."""
+        embed_waveforms = self._embedder(pooled)
+        n_threads = self._n_threads()
+
+        def embed(chunk):
+            indices, waveforms, reusable = chunk
+            return indices, embed_waveforms(waveforms), reusable
+
         n_chunks = _CHUNKS_A_THREAD * n_threads if n_threads > 1 else 1
-        chunks = self._chunks(clips, todo, self._seconds_per_chunk() / n_chunks)
+        chunks = self._chunks(clips, todo, self._seconds_per_chunk() / n_chunks, remarks)
         first = list(itertools.islice(chunks, n_chunks))
-        if len(first) < n_chunks:
+        if first and len(first) < n_chunks:
             # Few clips: all of them at once, with a thread for each batch.
             first, n_threads = [[list(itertools.chain(*parts)) for parts in zip(*first)]], 1
         # Many: a chunk in a thread, so that one's spectrograms are computed beside another's
         # network.
-        for result in map_in_threads(embed, itertools.chain(first, chunks), n_threads):
-            yield result
-            progress.update(len(result[0]))
-        progress.close()
+        yield from map_in_threads(embed, itertools.chain(first, chunks), n_threads)
 
-    def _chunks(self, clips, todo, max_seconds):
+    def _chunks(self, clips, todo, max_seconds, remarks):
         """Group decoded clips: enough to fill some batches, few enough to bound the memory.
 
         Yields (indices, waveforms, reusable). What took the place of a clip that can't be read, or
@@ -345,20 +360,19 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         shortest = self._shortest()
         sampling_rate = self._target_sampling_rate()
         indices, waveforms, reusable, seconds = [], [], [], 0.0
-        bad = set()
         decoded = iter_waveforms(
             clips[todo],
             max_duration=self.max_duration,
             n_jobs=self.n_jobs,
             errors=self.errors,
             target_sampling_rate=sampling_rate,
-            bad=bad,
-            n_clips=len(clips),  # those that were in the cache, too
+            remarks=remarks,
+            longest=self._longest(),
         )
         for position, waveform in decoded:
             indices.append(todo[position])
             waveforms.append(waveform)
-            reusable.append(position not in bad)
+            reusable.append(position not in remarks.bad)
             seconds += max(len(waveform) / sampling_rate, shortest)
             if seconds >= max_seconds:
                 yield indices, waveforms, reusable

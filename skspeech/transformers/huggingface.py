@@ -13,7 +13,7 @@ from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers._families import open_model, quiet, without_warnings
 from skspeech.transformers._hub import Source, choose_layers, explained, network_id, state_of
 from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
-from skspeech.transformers._windowed import WindowedExtractor, Windows, frame_starts
+from skspeech.transformers._windowed import PieceExtractor, Windows
 from skspeech.transformers.speaker import choose, merge_windows
 
 __all__ = ["TransformersEmbedding"]
@@ -25,7 +25,7 @@ _CHUNK_BATCHES = 4
 
 
 @shared(level=LEVEL)
-class TransformersEmbedding(WindowedExtractor):
+class TransformersEmbedding(PieceExtractor):
     """Embed clips with a speech encoder in the format of Hugging Face's transformers.
 
     The encoders are WavLM, HuBERT, wav2vec 2.0 and their relatives, Whisper's encoder, the Audio
@@ -105,7 +105,7 @@ class TransformersEmbedding(WindowedExtractor):
     """
 
     _parameter_constraints: dict = {
-        **WindowedExtractor._parameter_constraints,
+        **PieceExtractor._parameter_constraints,
         "model": [str, os.PathLike],
         "layers": ["array-like", Integral, StrOptions({"all"})],
         "pooling": ["array-like", StrOptions(set(MASKED_STATISTICS))],
@@ -115,7 +115,7 @@ class TransformersEmbedding(WindowedExtractor):
         "revision": [str, None],
         "local_files_only": ["boolean"],
     }
-    _runtime_parameters = WindowedExtractor._runtime_parameters | {"local_files_only"}
+    _runtime_parameters = PieceExtractor._runtime_parameters | {"local_files_only"}
 
     def __init__(
         self,
@@ -176,10 +176,13 @@ class TransformersEmbedding(WindowedExtractor):
     def _embed_clips(self, clips, results, *, pooled):
         self._layers()
         self._window_and_hop()
+        super()._embed_clips(clips, results, pooled=pooled)
+
+    def _compute_here(self, clips, todo, pooled, remarks):
         # Here and not beside the network, which runs in several threads: the filters of warnings
         # are the whole process's, and threads that set and restore them get in each other's way.
         with without_warnings():
-            super()._embed_clips(clips, results, pooled=pooled)
+            yield from super()._compute_here(clips, todo, pooled, remarks)
 
     def _window_and_hop(self):
         limit = self._family().limit
@@ -209,17 +212,9 @@ class TransformersEmbedding(WindowedExtractor):
             network = self._family().load(self._source())
         return network.to(device).eval()
 
-    def _cut(self, waveforms, device):
+    def _cut_at(self, waveforms, starts, device):
         """Pieces of waveforms, and where each begins in its clip, in samples."""
-        family = self._family()
-        size, hop = (max(1, round(s * family.sampling_rate)) for s in self._window_and_hop())
-        waveforms = [self._prepare(waveform) for waveform in waveforms]
-        starts = [frame_starts(len(waveform), size, hop) for waveform in waveforms]
-        pieces = [
-            family.lengthen(waveform[start : start + size])
-            for waveform, firsts in zip(waveforms, starts, strict=True)
-            for start in firsts
-        ]
+        pieces = [self._family().lengthen(piece) for piece in self._pieces(waveforms, starts)]
         return Windows(pieces, np.concatenate(starts), np.array([len(s) for s in starts]))
 
     def _run(self, network, windows):
@@ -249,17 +244,6 @@ class TransformersEmbedding(WindowedExtractor):
 
     def _pool(self, windows):
         return merge_windows(windows, self._blocks())
-
-    def _centres(self, waveforms, windows):
-        """Seconds on which the windows are centred."""
-        rate = self._target_sampling_rate()
-        size = round(self._window_and_hop()[0] * rate)
-        lengths = np.repeat([min(size, len(waveform)) for waveform in waveforms], windows.counts)
-        centres = (windows.starts + lengths / 2) / rate
-        return np.split(centres, np.cumsum(windows.counts)[:-1])
-
-    def _timestamps(self, centres):
-        return centres.astype(np.float64)
 
     def _blocks(self):
         widths = self._family().widths

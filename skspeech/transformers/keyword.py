@@ -1,5 +1,6 @@
 """Features from a keyword-spotting network."""
 
+import functools
 import math
 
 import numpy as np
@@ -168,15 +169,37 @@ class KeywordEmbedding(WindowedExtractor):
         frame = self._spectrogram.hop_length / SAMPLING_RATE
         return _WINDOW * frame, _HOP * frame
 
-    def _cut(self, waveforms, device):
-        power, firsts = self._spectrogram(
-            [np.pad(self._prepare(w), _MARGIN) for w in waveforms], device
+    def _starts(self, n_samples):
+        """Frames with which the windows begin in a clip that has a margin on each side."""
+        n_frames = self._spectrogram.n_frames(n_samples + 2 * _MARGIN)
+        return _HOP * np.arange(1 + (n_frames - _WINDOW) // _HOP)
+
+    def _frames_per_window(self):
+        return _WINDOW
+
+    def _spans(self, starts, n_samples, device):
+        spans, firsts = super()._spans(starts, n_samples + 2 * _MARGIN, device)
+        return [(begin - _MARGIN, end - _MARGIN) for begin, end in spans], firsts
+
+    def _cutter(self, waveform, spans, firsts, device):
+        loudest = max(
+            float(self._spectrogram([samples], device)[0][first[0] : first[-1] + _WINDOW].max())
+            for samples, first in zip(waveform.spans(spans), firsts, strict=True)
         )
+        return functools.partial(self._cut_at, loudest=loudest)
+
+    def _cut(self, waveforms, device):
+        starts = [self._starts(len(waveform)) for waveform in waveforms]
+        return self._cut_at([np.pad(w, _MARGIN) for w in waveforms], starts, device)
+
+    def _cut_at(self, waveforms, starts, device, loudest=None):
+        power, firsts = self._spectrogram(waveforms, device)
         # As from samples between ±32767: amin is 1e-10 of their power.
-        frames = power_to_db(power, firsts, amin=10 ** (-10 - _FULL_SCALE_DB / 10))
+        amin = 10 ** (-10 - _FULL_SCALE_DB / 10)
+        frames = power_to_db(power, firsts, amin=amin, loudest=loudest)
         frames = frames.add_(_FULL_SCALE_DB).div_(10.0).add_(2.0)
-        counts = 1 + (np.diff(firsts) - _WINDOW) // _HOP
-        return Windows(frames, ranges(firsts[:-1], counts, _HOP), counts)
+        counts = np.array([len(s) for s in starts])
+        return Windows(frames, np.concatenate(starts) + np.repeat(firsts[:-1], counts), counts)
 
     def _run(self, network, windows):
         """Features of all windows; each clip's come from runs of frames that they share."""

@@ -1,5 +1,6 @@
 """Features from speaker-recognition networks."""
 
+import math
 import os
 from dataclasses import dataclass
 from numbers import Real
@@ -11,6 +12,7 @@ from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL, at_level
+from skspeech.audio.long import LongWaveform
 from skspeech.transformers._windowed import STATISTICS, WindowedExtractor
 from skspeech.weights import load_weights, read_weights, weights_file_key, weights_key
 
@@ -304,25 +306,31 @@ def choose(name, value, accepted):
 
 def merge_windows(windows, blocks):
     """Features of a clip from those of its windows; `blocks` are names and widths of columns."""
-    pooled = windows.mean(axis=0)
+    pooled, largest = windows.mean(axis=0), None
     begin = 0
     for block, width in blocks:
         columns = slice(begin, begin + width)
         if block == "embedding":
             pooled[columns] /= max(np.linalg.norm(pooled[columns]), 1e-12)
         elif block.endswith("max"):
-            pooled[columns] = windows[:, columns].max(axis=0)
+            largest = windows.max(axis=0) if largest is None else largest
+            pooled[columns] = largest[columns]
         begin += width
     return pooled
 
 
 def raise_volume(waveform, target_dbfs):
     """Amplify a waveform whose root mean square is below `target_dbfs`; silence stays silence."""
-    level = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+    is_long = isinstance(waveform, LongWaveform)
+    if is_long:
+        level = math.sqrt(waveform.power + waveform.mean**2)
+    else:
+        level = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
     target = 10 ** (target_dbfs / 20)
     if level == 0 or level >= target:
         return waveform
-    return waveform * np.float32(target / level)
+    gain = target / level
+    return waveform.scaled(0, gain) if is_long else waveform * np.float32(gain)
 
 
 def time_statistics(states, statistics):

@@ -4,13 +4,14 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from skspeech._device import map_in_threads, n_threads_for
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram, mel_filter_bank, power_to_db
 from skspeech.audio import SAMPLING_RATE, fix_length
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers._statistics import FRAME_STATISTICS, frame_statistics
-from skspeech.transformers._windowed import WindowedExtractor
+from skspeech.transformers._windowed import PART_SECONDS, WindowedExtractor
 from skspeech.transformers.speaker import choose
 
 __all__ = ["LogMelSpectrogram", "SpectralStatistics"]
@@ -21,6 +22,10 @@ _VOICED = 0.7
 # Pitch is given in semitones from here, between men's and women's voices.
 _REFERENCE_HZ = 150.0
 _CHUNK_SECONDS = 60.0
+# Clips that are longer than this many frames, 54 minutes, are described by some of them.
+_MOST_FRAMES = 2**18
+# Frames times descriptors that are ordered at once.
+_MOST_VALUES = 2**22
 # Stands where others have their weights in the keys of what is remembered: to be counted up when a
 # definition changes.
 _DEFINITIONS = "descriptors-1"
@@ -82,7 +87,8 @@ class SpectralStatistics(_WithoutNetwork):
     Frame by frame it computes mel-frequency cepstral coefficients with their first and second
     derivatives, level, zero-crossing rate, spectral centroid, bandwidth, rolloff and flatness,
     periodicity (``voicing``) and pitch. Statistics over time are taken of the frames that `frames`
-    selects; those of the pitch over voiced frames only.
+    selects; those of the pitch over voiced frames only. Of clips of more than 54 minutes they are
+    of every second frame, or every third, and so on.
 
     Parameters
     ----------
@@ -263,20 +269,52 @@ class SpectralStatistics(_WithoutNetwork):
             return list(self._summarise(values, counts))
         return [_stamped(frames) for frames in np.split(values, np.cumsum(counts)[:-1], axis=0)]
 
-    def _describe(self, waveforms, device):
+    def _embed_long(self, waveform, network, device, pooled):
+        import torch
+
+        from skspeech.transformers._descriptors import margin
+
+        beside = margin(self.n_fft, self.hop_length)
+        n_frames = 1 + len(waveform) // self.hop_length
+        n_parts = -(-n_frames * self.hop_length // round(PART_SECONDS * SAMPLING_RATE))
+        parts = [(part[0], part[-1] + 1) for part in np.array_split(np.arange(n_frames), n_parts)]
+        firsts = [max(0, begin - beside) for begin, _ in parts]
+        spans = [
+            (first * self.hop_length, min((end + beside) * self.hop_length, len(waveform)))
+            for first, (_, end) in zip(firsts, parts, strict=True)
+        ]
+        mel = MelSpectrogram(self.n_fft, self.hop_length, self.n_mels)
+        step = -(-n_frames // _MOST_FRAMES) if pooled else 1
+
+        @torch.inference_mode()
+        def describe(item):
+            samples, first, (begin, end) = item
+            values, _ = self._describe([samples], device, loudest)
+            return values[begin - first : end - first][-begin % step :: step]
+
+        with torch.inference_mode():
+            loudest = max(
+                float(mel([samples], device)[0].max()) for samples in waveform.spans(spans)
+            )
+        items = zip(waveform.spans(spans), firsts, parts, strict=True)
+        values = np.concatenate(list(map_in_threads(describe, items, n_threads_for(device))))
+        return self._summarise(values, np.array([len(values)]))[0] if pooled else _stamped(values)
+
+    def _describe(self, waveforms, device, loudest=None):
         """Descriptors of all frames, (n_frames_in_all, n_descriptors), and each clip's number."""
         import torch
 
         from skspeech.transformers._descriptors import cepstrum, delta, describe
 
         logmel, shapes, pitch, counts = describe(
-            [self._prepare(waveform) for waveform in waveforms],
+            waveforms,
             n_fft=self.n_fft,
             hop_length=self.hop_length,
             n_mels=self.n_mels,
             fmin=self.fmin,
             fmax=self.fmax,
             device=device,
+            loudest=loudest,
         )
         mfcc = cepstrum(logmel, self.n_mfcc)
         deltas = [delta(mfcc, counts, order) for order in (1, 2)]
@@ -299,8 +337,14 @@ class SpectralStatistics(_WithoutNetwork):
         sizes = np.add.reduceat(mask, begins, dtype=np.intp)
         mask = mask.copy()
         mask[begins[sizes == 0]] = True
-        statistics = frame_statistics(values[mask], np.maximum(sizes, 1), self._statistics())
-        return statistics.reshape(len(counts), -1)
+        sizes, statistics = np.maximum(sizes, 1), self._statistics()
+        # Some descriptors at a time: the frames of an hour are many.
+        n_parts = -(-mask.sum() * values.shape[1] // _MOST_VALUES)
+        blocks = [
+            frame_statistics(values[:, columns][mask], sizes, statistics)
+            for columns in np.array_split(np.arange(values.shape[1]), n_parts)
+        ]
+        return np.concatenate(blocks, axis=2).reshape(len(counts), -1)
 
     def _feature_names(self):
         from skspeech.transformers._descriptors import SHAPES
@@ -448,11 +492,14 @@ class LogMelSpectrogram(_WithoutNetwork):
     def _n_samples(self):
         return max(1, round(self.duration * SAMPLING_RATE))
 
+    def _longest(self):
+        return np.inf
+
     def _embed_waveforms(self, waveforms, network, device, pooled):
         import torch
 
         n_samples = self._n_samples()
-        waveforms = [fix_length(self._prepare(waveform), n_samples) for waveform in waveforms]
+        waveforms = [fix_length(waveform, n_samples) for waveform in waveforms]
         with torch.inference_mode():
             power, starts = self._spectrogram(waveforms, device)
             frames = power_to_db(power, starts).cpu().numpy()

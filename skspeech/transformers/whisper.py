@@ -12,10 +12,10 @@ from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram, power_to_db, ranges
 from skspeech.audio import SAMPLING_RATE
-from skspeech.audio.level import DEFAULT_LEVEL, LEVEL, at_level
+from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers import _hub
 from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
-from skspeech.transformers._windowed import WindowedExtractor, Windows, frame_starts
+from skspeech.transformers._windowed import PieceExtractor, Windows
 from skspeech.transformers.speaker import choose, merge_windows
 from skspeech.weights import load_weights, weights_key
 
@@ -56,7 +56,7 @@ _LAYERS = {_SMART_TURN: (0, 1, 2)}
 
 
 @shared(level=LEVEL)
-class WhisperEmbedding(WindowedExtractor):
+class WhisperEmbedding(PieceExtractor):
     """Embed clips with the encoder of Whisper, which was trained to write speech down.
 
     It knows words and language, and, in its lower layers, much of how they are said: emotion and
@@ -145,7 +145,7 @@ class WhisperEmbedding(WindowedExtractor):
     """
 
     _parameter_constraints: dict = {
-        **WindowedExtractor._parameter_constraints,
+        **PieceExtractor._parameter_constraints,
         "model": [str, os.PathLike],
         "layers": ["array-like", Integral, StrOptions({"all"}), None],
         "pooling": ["array-like", StrOptions(set(MASKED_STATISTICS))],
@@ -156,7 +156,7 @@ class WhisperEmbedding(WindowedExtractor):
         "revision": [str, None],
         "local_files_only": ["boolean"],
     }
-    _runtime_parameters = WindowedExtractor._runtime_parameters | {"local_files_only"}
+    _runtime_parameters = PieceExtractor._runtime_parameters | {"local_files_only"}
 
     def __init__(
         self,
@@ -271,22 +271,15 @@ class WhisperEmbedding(WindowedExtractor):
         n_mels = self._encoder().n_mels
         return MelSpectrogram(n_fft=400, hop_length=_HOP_LENGTH, n_mels=n_mels, pad_mode="reflect")
 
-    def _prepare(self, piece):
+    def _fill(self, piece):
         """A window's samples, repeated where they are too few, standardised if need be."""
         if len(piece) < _SHORTEST:
             piece = np.resize(piece, _SHORTEST)
         return _standardised(piece) if self._encoder().standardize else piece
 
-    def _cut(self, waveforms, device):
+    def _cut_at(self, waveforms, starts, device):
         """Log mel frames of all windows, one after another."""
-        size, hop = (max(1, round(s * SAMPLING_RATE)) for s in self._window_and_hop())
-        waveforms = [at_level(waveform, self.level) for waveform in waveforms]
-        starts = [frame_starts(len(waveform), size, hop) for waveform in waveforms]
-        pieces = [
-            self._prepare(waveform[start : start + size])
-            for waveform, firsts in zip(waveforms, starts, strict=True)
-            for start in firsts
-        ]
+        pieces = [self._fill(piece) for piece in self._pieces(waveforms, starts)]
         frames = _logmel(pieces, self._spectrogram, device)
         return Windows(frames, np.concatenate(starts), np.array([len(s) for s in starts]))
 
@@ -347,16 +340,6 @@ class WhisperEmbedding(WindowedExtractor):
 
     def _pool(self, windows):
         return merge_windows(windows, self._blocks())
-
-    def _centres(self, waveforms, windows):
-        """Seconds on which the windows are centred."""
-        size = round(self._window_and_hop()[0] * SAMPLING_RATE)
-        lengths = np.repeat([min(size, len(waveform)) for waveform in waveforms], windows.counts)
-        centres = (windows.starts + lengths / 2) / SAMPLING_RATE
-        return np.split(centres, np.cumsum(windows.counts)[:-1])
-
-    def _timestamps(self, centres):
-        return centres.astype(np.float64)
 
     def _blocks(self):
         width = self._encoder().n_units

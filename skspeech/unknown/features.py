@@ -7,6 +7,7 @@ from skspeech._pickled import PickledClassifier
 from skspeech.estimators.unreadable import strict
 from skspeech.time_budget.features import shared_key, stateless_steps
 from skspeech.transformers.spectral import SpectralStatistics
+from skspeech.transformers.workers import side_by_side
 
 __all__ = ["extractor_of"]
 
@@ -33,7 +34,7 @@ def extractor_of(classifier):
         if not any(get_tags(member).input_tags.string for member in members):
             return None
         blocks = {"": SpectralStatistics()}
-    return FeatureUnion([(f"block{i}", block) for i, block in enumerate(blocks.values())])
+    return side_by_side([(f"block{i}", block) for i, block in enumerate(blocks.values())])
 
 
 def _members(classifier):

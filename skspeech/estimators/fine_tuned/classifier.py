@@ -318,7 +318,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         extractor = self._extractor()
         return FrontEnd(
             extractor._spectrogram,
-            extractor._prepare,
+            extractor._fill if self.model == "smart-turn" else extractor._prepare,
             fills=self.model == "resnetse34l",
             n_dropped=int(self.model == "smart-turn"),
         )

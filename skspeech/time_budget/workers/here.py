@@ -1,5 +1,6 @@
 """Work in the calling process: a thread that can be left behind, and what it does."""
 
+import contextlib
 import queue
 import sys
 import threading
@@ -14,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from skspeech._stopping import Stopped, stoppable
 from skspeech._threads import forget_limits, limited_threads
 from skspeech.time_budget.workers.tasks import Task, run_task
+from skspeech.transformers.workers import WorkersDiedError
 
 __all__ = ["Work", "WorkThread", "wait_for_threads"]
 
@@ -107,16 +109,23 @@ class Work:
         Rows in the order in which they are embedded.
     state : RunState
         Only read.
+    workers : Workers or None
+        Where clips are embedded once they are awake; until then, and where it is None, it is here.
     """
 
-    def __init__(self, data, classes, order, state):
+    def __init__(self, data, classes, order, state, workers=None):
         self.data, self.classes, self.order, self.state = data, classes, order, state
+        self.workers = workers
 
     def run(self, job, post):
         """Do a job."""
         do = {"first": self._first, "validate": self._validate, "refit": self._refit}[job.kind]
         try:
             do(job, post)
+        except WorkersDiedError:
+            self.workers = None
+            post("lost workers")
+            self.run(job, post)
         except Exception as error:
             raise _for_the_user(error) from error
 
@@ -137,7 +146,7 @@ class Work:
                 continue
             X, X_test = self._rows(entry, train), self._rows(entry, test)
             task = Task(self.whole(entry), self.classes, self.data.extras(train))
-            with limited_threads(job.n_threads, n_blas=1):
+            with limited_threads(job.n_threads, n_blas=1), _chosen(self._awake()):
                 *_, outcome = run_task(task, X, self.data.y[train], X_test, stream=False)
             post("fold", number, level, places, outcome)
 
@@ -154,7 +163,7 @@ class Work:
         entry, rows = job.entry, self.training_rows(level)
         X = self._rows(entry, rows)
         task = Task(self.whole(entry), self.classes, self.data.extras(rows))
-        with limited_threads(job.n_threads, n_blas=1):
+        with limited_threads(job.n_threads, n_blas=1), _chosen(self._awake()):
             *_, outcome = run_task(task, X, self.data.y[rows], None, stream=False)
         post("full", level, outcome)
 
@@ -194,16 +203,22 @@ class Work:
             return None
         mass, begun = self.state.mass, time.monotonic()
         while features.level < target and not job.stopped:
-            end = self._end_of_chunk(features, target)
+            workers = self._awake()
+            end = self._end_of_chunk(features, target, workers)
             rows = self.order[features.level : end]
             start = time.monotonic()
             try:
-                with limited_threads(job.n_threads):
+                with limited_threads(job.n_threads), _chosen(workers):
+                    job.is_sent = workers is not None
                     values = self._transform(features, rows)
+            except WorkersDiedError:
+                raise
             except Exception as error:
                 features.error = error  # known at once, should listing them all take too long
                 features.error = self._with_all_failures(features, error)
                 raise features.error from None
+            finally:
+                job.is_sent = False
             took = time.monotonic() - start
             rate = took / (mass[end] - mass[features.level])
             with features.lock:
@@ -215,20 +230,28 @@ class Work:
             post("embedded", features, len(rows), took)
             if not shareable:
                 return None
-            if features.warm:
+            paid_for_imports = not features.warm or (workers is not None and not features.sent)
+            features.warm, features.sent = True, features.sent or workers is not None
+            if not paid_for_imports:
                 features.rate = rate
                 spent = time.monotonic() - begun
                 target = min(target, self._first_part(features, target, spent, seconds))
             else:  # these rows also paid for imports and weights
-                features.warm, begun = True, time.monotonic()
-                features.rate = rate if features.level == target else None
+                begun = time.monotonic()
+                if features.rate is None and features.level == target:
+                    features.rate = rate
         return features.level
 
-    def _end_of_chunk(self, features, target):
+    def _awake(self):
+        """Workers that embed clips now; None is this process."""
+        return self.workers if self.workers is not None and self.workers.are_awake else None
+
+    def _end_of_chunk(self, features, target, workers):
         """Rows that are done after the next chunk; of clips that take long, it may be only one."""
         mass, level = self.state.mass, features.level
         if not features.warm:
-            return min(level + WARM_UP_ROWS, target)
+            n_workers = 1 if workers is None else workers.n_workers
+            return min(level + WARM_UP_ROWS * n_workers, target)
         if features.rate is None:  # like those that were done; a far longer one has to wait
             chunk = FIRST_CHUNK * mass[level] / level
         else:
@@ -263,6 +286,10 @@ class Work:
 
         enough = min(10 * len(self.classes), target, affordable(self.state.budget / 2))
         return max(affordable(seconds), enough, level)
+
+
+def _chosen(workers):
+    return contextlib.nullcontext() if workers is None else workers.chosen()
 
 
 def _for_the_user(error):

@@ -17,7 +17,7 @@ from skspeech.time_budget.workers.process import (
 )
 from skspeech.time_budget.workers.tasks import Outcome, executor_task
 
-__all__ = ["ExecutorPool", "LocalPool", "outcome_of"]
+__all__ = ["ExecutorPool", "LocalPool", "executor_size", "outcome_of"]
 
 MEMORY_RESERVE = 256 * 2**20
 
@@ -177,7 +177,7 @@ class ExecutorPool:
     def __init__(self, executor, n_cores, inbox):
         self.executor = executor
         self.inbox = inbox
-        self.capacity = _executor_size(executor, n_cores)
+        self.capacity = executor_size(executor, n_cores)
         self.futures = {}
         self.broken = False
         self._threads = None
@@ -235,7 +235,8 @@ class ExecutorPool:
         self.abandon()
 
 
-def _executor_size(executor, n_cores):
+def executor_size(executor, n_cores):
+    """How many tasks an executor runs at once."""
     size = getattr(executor, "_max_workers", None)
     if size is None and hasattr(executor, "_client"):  # Dask's
         with contextlib.suppress(Exception):

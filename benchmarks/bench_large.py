@@ -1,0 +1,237 @@
+"""Long clips, other processes, one folder for all of them: memory and time, in one run.
+
+    python benchmarks/bench_large.py [--sections long workers folder] [--repeats 3]
+
+Long clips are made of sound; those for workers are FSDD's (SKSPEECH_DATA, or downloaded). The table
+is printed, and written with the machine and the versions to benchmarks/results/large.md and .json.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from _report import write_results
+from _speed import alternate, seconds
+from bench_speed import fsdd_paths, row
+
+SECTIONS = {}
+EXTRACTORS = (
+    "SpeakerEmbedding()",
+    "MusicEmbedding()",
+    "KeywordEmbedding()",
+    "WhisperEmbedding()",
+    "SpectralStatistics()",
+)
+
+
+def section(function):
+    """Register a part of the bench under its name."""
+    SECTIONS[function.__name__.removeprefix("bench_")] = function
+    return function
+
+
+# -- Long clips ------------------------------------------------------------------------------------
+
+_PEAK = """
+import sys
+import numpy as np
+from skspeech import *
+extractor, path = eval(sys.argv[1]).set_params(memory=False), sys.argv[2]
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
+extractor.transform([np.random.default_rng(0).normal(scale=0.1, size=64_000)])
+before = status("VmRSS")
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")
+extractor.transform([path])
+print(status("VmHWM") - before)
+"""
+_PEAK_OF_COMMAND = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, "-m", "skspeech", "predict", *sys.argv[1:]], check=True,
+               stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+"""
+
+
+def _figure(code, *arguments):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def _write_sound(path, length):
+    import soundfile
+
+    rng, t = np.random.default_rng(0), np.arange(64_000) / 16_000
+    with soundfile.SoundFile(path, "w", 16_000, 1) as sound:
+        for number in range(length // 4):
+            tone = np.sin(2 * np.pi * (120 + 10 * (number % 13)) * t + 3 * np.sin(6 * np.pi * t))
+            syllables = 0.05 + 0.3 * (np.sin(2 * np.pi * 0.7 * t) > 0)
+            sound.write(syllables * tone + rng.normal(scale=0.02, size=len(t)))
+    return path
+
+
+@section
+def bench_long(options):
+    """Peak memory of one long clip: of each extractor, and of the command."""
+    from skspeech import (
+        FusedEmbeddingClassifier,
+        GeometricMeanVotingClassifier,
+        MusicEmbeddingClassifier,
+        SpeakerEmbeddingClassifier,
+        save,
+    )
+    from skspeech.datasets import make_speech_like
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {n: _write_sound(f"{folder}/{n}.wav", n) for n in (4, *options.lengths)}
+        longest = max(options.lengths)
+        for extractor in options.extractors:
+            peaks = {n: _figure(_PEAK, extractor, path) for n, path in paths.items()}
+            detail = ", ".join(f"{n} s: {peak:.0f}" for n, peak in peaks.items())
+            what = f"{extractor}, one clip of {longest} s: MB above the model's"
+            rows.append(row(what, peaks[longest], "<= 500", detail))
+        clips = make_speech_like(n_samples=40, random_state=0)
+        members = {
+            "speaker": SpeakerEmbeddingClassifier(),
+            "music": MusicEmbeddingClassifier(),
+            "fused": FusedEmbeddingClassifier(),
+        }
+        ensemble = GeometricMeanVotingClassifier(list(members.items()))
+        model = save(ensemble.fit(clips.data, clips.target), f"{folder}/model.skspeech")
+        peaks = {n: _figure(_PEAK_OF_COMMAND, model, path) for n, path in paths.items()}
+        detail = ", ".join(f"{n} s: {peak:.0f}" for n, peak in peaks.items())
+        what = f"skspeech predict, ensemble of three: MB more for {longest} s than for 4 s"
+        rows.append(row(what, peaks[longest] - peaks[4], "<= 250", detail))
+    return rows
+
+
+# -- Other processes -------------------------------------------------------------------------------
+
+
+def _come_back(number, payload, clips, pooled, n_threads):
+    """What a worker is asked, to see what the way there and back takes."""
+    from skspeech.audio.loading import Remarks
+
+    arrays = list(np.zeros((len(clips), 1792), dtype=np.float32))
+    return number, (np.arange(len(clips)), arrays, [True] * len(clips), Remarks())
+
+
+def _cluster(n_workers):
+    import distributed
+
+    return distributed.LocalCluster(
+        n_workers=n_workers, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    )
+
+
+@section
+def bench_workers(options):
+    """Embedding on Dask's workers against the threads of this process."""
+    from distributed import Client
+    from joblib import parallel_config
+
+    from skspeech import SpeakerEmbedding
+    from skspeech.audio import as_clips
+    from skspeech.transformers import workers
+
+    warnings.simplefilter("ignore")  # Dask's own
+    paths = fsdd_paths()[: options.clips]
+    extractor, rows = SpeakerEmbedding(memory=False), []
+    here = seconds(lambda: extractor.transform(paths))
+
+    def on(n_workers):
+        begin = time.perf_counter()
+        with _cluster(n_workers) as cluster, Client(cluster), parallel_config("dask"):
+            extractor.transform(paths[: 20 * n_workers])  # imports and weights
+            started = time.perf_counter() - begin
+
+            def threads():
+                with parallel_config("threading"):
+                    extractor.transform(paths)
+
+            both = {"threads": threads, "workers": lambda: extractor.transform(paths)}
+            times = alternate(both, options.repeats)
+            embed, workers._embed_shard = workers._embed_shard, _come_back
+            way = alternate({"way": lambda: extractor.transform(paths)}, options.repeats)["way"]
+            workers._embed_shard = embed
+        return times, started, way
+
+    times, started, way = on(2)
+    detail = f"{times['workers']:.2f} s and {times['threads']:.2f} s for {len(paths)} clips"
+    ratio = times["workers"] / times["threads"]
+    rows.append(row("two Dask workers against threads, time", ratio, "<= 1.15", detail))
+    rows.append(row("until two workers have imports and weights, s", started, "", ""))
+    detail = "clips there and rows back"
+    rows.append(row("of that on the way, ms a clip", 1e3 * way / len(paths), "", detail))
+    clips = as_clips(paths)
+    hashing = seconds(lambda: [clip.key() for clip in clips])
+    rows.append(row("names by content, here, ms a clip", 1e3 * hashing / len(paths), "", ""))
+    for n in (10, 40):
+        expected = hashing + way + 2 * (times["workers"] - way) / n
+        what = f"{n} such workers by these parts, times as fast as two"
+        rows.append(row(what, (hashing + times["workers"]) / expected, "", "computed"))
+    times, *_ = on(4)
+    detail = f"{times['workers']:.2f} s and {times['threads']:.2f} s"
+    ratio = times["workers"] / times["threads"]
+    rows.append(row("four Dask workers against threads, time", ratio, "<= 1.5", detail))
+    rows.append(row("threads before there was a cluster, s", here, "", ""))
+    return rows
+
+
+# -- One folder ------------------------------------------------------------------------------------
+
+_BEGIN_AT_ONCE = """
+import sys, time
+import numpy as np
+from skspeech.cache import DiskStore
+begin, who, folder = float(sys.argv[1]), sys.argv[2], sys.argv[3]
+time.sleep(max(0, begin - time.time()))
+store = DiskStore(folder)
+for number in range(100):
+    store.set_many({f"{who}-{number}-{i}": np.zeros(1792, dtype=np.float32) for i in range(10)})
+"""
+
+
+@section
+def bench_folder(options):
+    """Eight processes that begin on a new folder of embeddings at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.time() + 5
+        command = [sys.executable, "-c", _BEGIN_AT_ONCE, str(begin)]
+        processes = [
+            subprocess.Popen([*command, str(who), folder], stderr=subprocess.PIPE, text=True)
+            for who in range(8)
+        ]
+        complaints = sum(bool(process.communicate()[1]) for process in processes)
+        took = time.time() - begin
+    what = "eight processes on a new folder: those that could not use it"
+    return [row(what, complaints, "0", f"8,000 embeddings in {took:.1f} s")]
+
+
+def main():
+    """Run the sections that were asked for, print and store the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--lengths", type=int, nargs="+", default=[900, 3_600], help="seconds")
+    parser.add_argument("--extractors", nargs="+", default=EXTRACTORS)
+    parser.add_argument("--clips", type=int, default=3_000, help="of the section workers")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--name", default="large")
+    options = parser.parse_args()
+    rows = []
+    for name in options.sections:
+        rows += SECTIONS[name](options)
+    write_results(Path(__file__).parent / "results", options.name, rows, os.cpu_count())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,322 @@
+"""Clips that are embedded in other processes, on this machine or others, through joblib.
+
+Clips travel there, as paths where they are paths, and rows of features come back. Networks are
+loaded once in each worker, which keeps nothing else.
+"""
+
+import contextlib
+import contextvars
+import multiprocessing
+import pickle
+import threading
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+
+import joblib
+import numpy as np
+from joblib.parallel import ParallelBackendBase, get_active_backend
+from sklearn import clone
+from sklearn.pipeline import FeatureUnion
+
+from skspeech._stopping import Stopped, stop_check
+from skspeech._threads import limited_threads
+from skspeech.audio.loading import Remarks
+from skspeech.audio.measuring import about_durations
+
+__all__ = ["Workers", "WorkersDiedError", "chosen_workers", "side_by_side"]
+
+# Seconds of audio that a worker embeds in one go: at most so many, and fewer where each worker
+# would not get some of them, but not less than a way there and back is worth.
+_SHARD_SECONDS, _SMALLEST_SHARD = 60.0, 2.0
+_SHARDS_A_WORKER = 4
+# Workers that may die before what they did is given up. Where a cluster tries again by itself, it
+# has done so before.
+_MOST_DEATHS = 3
+_DEATHS = {
+    "CommClosedError",
+    "FutureCancelledError",
+    "KilledWorker",
+    "ShutdownExecutorError",
+    "WorkerCrashedError",
+}
+
+
+_chosen = contextvars.ContextVar("skspeech_workers", default=None)
+
+
+class WorkersDiedError(RuntimeError):
+    """Workers died, again and again, over some clips."""
+
+
+class ExecutorBackend(ParallelBackendBase):
+    """A joblib backend that runs what it is given in somebody's executor.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor
+        Whose.
+    n_workers : int
+        How many tasks it runs at once.
+    """
+
+    supports_retrieve_callback = True
+
+    def __init__(self, executor, n_workers):
+        super().__init__(nesting_level=0)
+        self.executor, self.n_workers = executor, n_workers
+        self._futures = set()
+
+    def effective_n_jobs(self, n_jobs):
+        return max(2, self.n_workers)  # for one job, joblib would compute in this process
+
+    def submit(self, func, callback=None):
+        future = self.executor.submit(func)
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        future.add_done_callback(callback)
+        return future
+
+    apply_async = submit  # before joblib 1.5
+
+    def retrieve_result_callback(self, out):
+        return out.result()
+
+    def abort_everything(self, ensure_ready=True):
+        for future in list(self._futures):
+            future.cancel()
+
+
+class Workers:
+    """The workers of a joblib backend in other processes.
+
+    Parameters
+    ----------
+    backend : ParallelBackendBase
+        Which.
+    n_jobs : int or None
+        How many of them; None is all.
+
+    Attributes
+    ----------
+    executor : concurrent.futures.Executor or None
+        What they are behind, where it is one.
+    are_awake : bool
+        Whether they have done their imports, once they were told to :meth:`wake`.
+    """
+
+    def __init__(self, backend, n_jobs=None):
+        if hasattr(backend, "client"):
+            # Joblib's own backend for Dask waits forever for a task that Dask has given up.
+            backend = _backend_of_client(backend.client, getattr(backend, "submit_kwargs", {}))
+        self.backend, self.n_jobs = backend, n_jobs or -1
+        self.executor = getattr(backend, "executor", None)
+        self.are_awake = False
+
+    @classmethod
+    def of_executor(cls, executor, n_workers):
+        """Those of an executor; None where it computes in this process."""
+        if isinstance(executor, ThreadPoolExecutor):
+            return None
+        if hasattr(executor, "_client"):  # Dask's
+            return cls(_backend_of_client(executor._client, executor._kwargs))
+        return cls(ExecutorBackend(executor, n_workers))
+
+    @property
+    def n_workers(self):
+        """How many there are now."""
+        return getattr(self.backend, "n_workers", None) or self.backend.effective_n_jobs(
+            self.n_jobs
+        )
+
+    @contextlib.contextmanager
+    def chosen(self):
+        """A context in which extractors of this thread use them, and nothing else does."""
+        token = _chosen.set(self)
+        try:
+            yield
+        finally:
+            _chosen.reset(token)
+
+    def wake(self):
+        """Have them do their imports, which may take long, while this process does something else.
+
+        A thread waits for them, as long as the work that calls this is wanted.
+        """
+
+        def wait():
+            with contextlib.suppress(Exception, Stopped):
+                for _ in self._results(_do_imports, [()] * max(self.n_workers, 1)):
+                    pass
+                self.are_awake = True
+
+        context = contextvars.copy_context()
+        threading.Thread(
+            target=context.run, args=(wait,), name="skspeech-wake", daemon=True
+        ).start()
+
+    def compute(self, extractor):
+        """What an extractor embeds clips with; as its `_compute_here`."""
+
+        def compute(clips, todo, pooled, remarks):
+            shards = self._shards(clips, todo, extractor.max_duration)
+            if len(shards) < 2:
+                yield from extractor._compute_here(clips, todo, pooled, remarks)
+                return
+            payload, n_threads = _dump(extractor), _threads_in(self.executor, self.n_workers)
+            tasks = [(payload, clips[shard], pooled, n_threads) for shard in shards]
+            results = self._results(_embed_shard, tasks)
+            for number, (indices, arrays, reusable, own) in results:
+                remarks.add(own)
+                yield shards[number][indices], arrays, reusable
+
+        return compute
+
+    def _shards(self, clips, todo, max_duration):
+        """Cut clips, in order, into shards of bounded seconds; arrays of indices."""
+        seconds = np.minimum(about_durations(clips[todo]), max_duration or np.inf)
+        size = seconds.sum() / (_SHARDS_A_WORKER * max(self.n_workers, 1))
+        size = min(max(size, _SMALLEST_SHARD), _SHARD_SECONDS)
+        numbers = ((np.cumsum(seconds) - seconds / 2) / size).astype(int)
+        return np.split(todo, np.flatnonzero(np.diff(numbers)) + 1)
+
+    def _results(self, function, tasks):
+        """Yield (number, result) of each task as it comes; what its worker took along is redone."""
+        todo, n_deaths, check = dict(enumerate(tasks)), 0, stop_check()
+        backend = self.backend
+        while todo:
+            check()
+            if self.executor is not None:  # each call has futures of its own to cancel
+                backend = ExecutorBackend(self.executor, self.n_workers)
+            parallel = joblib.Parallel(
+                self.n_jobs,
+                backend=backend,
+                batch_size=1,
+                return_as="generator_unordered",
+            )
+            jobs = [joblib.delayed(_numbered)(n, function, *task) for n, task in todo.items()]
+            try:
+                with _ended_when_stopped(parallel, check):
+                    for number, result in parallel(jobs):
+                        del todo[number]
+                        yield number, result
+            except Exception as error:
+                if not _is_death(error):
+                    raise
+                n_deaths += 1
+                if n_deaths == _MOST_DEATHS:
+                    shards = [task[1] for task in todo.values() if task]
+                    raise WorkersDiedError(_who_died(shards)) from error
+
+
+def chosen_workers():
+    """Those that the caller has chosen, as by a joblib backend, where they are other processes.
+
+    Returns
+    -------
+    Workers or None
+        None stands for threads of this process, also inside of a worker.
+    """
+    if (workers := _chosen.get()) is not None:
+        return workers
+    backend, n_jobs = get_active_backend(prefer="threads")
+    if backend.nesting_level or getattr(backend, "supports_sharedmem", False):
+        return None
+    return Workers(backend, n_jobs)
+
+
+def side_by_side(extractors):
+    """A union of (name, extractor) pairs, which leaves a joblib context to the extractors.
+
+    For scikit-learn's default of `n_jobs` the context would spread the extractors, not the clips.
+    """
+    return FeatureUnion(extractors, n_jobs=1)
+
+
+def _backend_of_client(client, options):
+    accepted = ("workers", "resources", "allow_other_workers", "retries")
+    options = {name: value for name, value in options.items() if name in accepted}
+    executor = client.get_executor(pure=False, **options)
+    return ExecutorBackend(executor, sum(client.nthreads().values()))
+
+
+def _is_death(error):
+    if isinstance(error, (BrokenExecutor, CancelledError)):
+        return True
+    # Joblib's processes are shared: another thread that gives up waiting for its own ends them all.
+    names = {type(error).__name__, type(error.__context__).__name__}
+    return bool(names & _DEATHS)
+
+
+def _who_died(shards):
+    names = [clip.name for clips in shards for clip in clips]
+    some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return (
+        f"Workers died while they embedded clips, maybe for want of memory, and so did those that "
+        f"tried again. {len(names)} clips are left: {some}. The others are remembered."
+    )
+
+
+@contextlib.contextmanager
+def _ended_when_stopped(parallel, check):
+    """Have a `joblib.Parallel` end when nobody wants its results any more."""
+    over = threading.Event()
+
+    def watch():
+        while not over.wait(0.1):
+            try:
+                check()
+            except Stopped:
+                parallel._abort()
+                return
+
+    threading.Thread(target=watch, name="skspeech-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _dump(extractor):
+    """An extractor as bytes; in the arithmetic of here, whatever the workers' processors could."""
+    import cloudpickle
+
+    copied = clone(extractor)
+    if getattr(copied, "dtype", None) == "auto":
+        copied.set_params(dtype=extractor._precision())
+    return cloudpickle.dumps(copied)
+
+
+def _threads_in(executor, n_workers):
+    """How many threads a worker computes in; None is as many as its process was given."""
+    if not isinstance(executor, ProcessPoolExecutor):
+        return None
+    context = getattr(executor, "_mp_context", None) or multiprocessing.get_context()
+    if context.get_start_method() == "fork":
+        return 1  # OpenMP's threads are not there any more, and would be waited for
+    return max(1, joblib.cpu_count() // n_workers)
+
+
+def _numbered(number, function, *task):
+    """Run in a worker: say which task it is that has this result."""
+    return number, function(*task)
+
+
+def _do_imports():
+    """Run in a worker: what takes long before it can embed its first clip."""
+    import torch  # noqa: F401
+
+
+def _embed_shard(payload, clips, pooled, n_threads):
+    """Run in a worker: embed some clips."""
+    extractor, remarks = pickle.loads(payload), Remarks()
+    indices, arrays, reusable = [], [], []
+    limits = contextlib.nullcontext() if n_threads is None else limited_threads(n_threads)
+    with limits:
+        for part in extractor._compute_here(clips, np.arange(len(clips)), pooled, remarks):
+            for all_parts, some in zip((indices, arrays, reusable), part, strict=True):
+                all_parts.extend(some)
+    return np.array(indices, dtype=int), arrays, reusable, remarks
