@@ -136,3 +136,8 @@ def is_private(name):
 @pytest.mark.parametrize("name", ["audio.decoding", "time_budget.policy", "estimators.recurrent"])
 def test_rooms_are_where_the_plan_says(name):
     assert f"skspeech.{name}" in MODULES
+
+
+def test_no_module_is_longer_than_a_reader_likes():
+    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: n for name, n in lengths.items() if n > 600} == {}

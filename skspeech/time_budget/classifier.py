@@ -502,7 +502,7 @@ class TimeBudgetClassifier(
             self.ensemble_ = fall_back(self, session)
             yield self.ensemble_
             return
-        for text in session.left_out:
+        for text in session.failures.left_out:
             warnings.warn(text, UserWarning, stacklevel=3)
         if session.error is not None:
             warnings.warn(

@@ -57,7 +57,9 @@ class Elsewhere:
                 if self.pool.broken:
                     self._replace_pool()
                     continue
-                session.fail(job.entry, f"{type(error).__name__}: {error}", traceback.format_exc())
+                session.failures.fail(
+                    job.entry, f"{type(error).__name__}: {error}", traceback.format_exc()
+                )
 
     def _make_pool(self, executor):
         session = self.session
@@ -117,7 +119,9 @@ class Elsewhere:
             self.pool.forget(worker)
             if job is not None and not job.stopped:
                 self._end(job)
-                self.session.fail(job.entry, describe_exit(message["returncode"]), worker.log)
+                self.session.failures.fail(
+                    job.entry, describe_exit(message["returncode"]), worker.log
+                )
             elif job is None and not message["killed"]:
                 self.pool.deaths += 1
         elif job is None or job.stopped or message["task_id"] not in (None, id(job)):
@@ -136,7 +140,7 @@ class Elsewhere:
             text = message["traceback"]
             if worker.log:
                 text += f"\nPrinted at the end:\n{worker.log}"
-            self.session.fail(job.entry, message["exception"], text)
+            self.session.failures.fail(job.entry, message["exception"], text)
 
     def _handle_future(self, job, future):
         if job.stopped or job.completed:
@@ -147,7 +151,7 @@ class Elsewhere:
         error = future.exception()
         if isinstance(error, BrokenExecutor):
             # Who of those that ran broke it is not known: all try again, each in its own process.
-            self.session.note_failure(
+            self.session.failures.note(
                 job.entry, f"{type(error).__name__}: {error}", "The executor's worker died."
             )
             if isinstance(self.pool, ExecutorPool):
@@ -156,7 +160,7 @@ class Elsewhere:
         self._end(job)
         if error is not None:
             text = "".join(traceback.format_exception(error))
-            self.session.fail(job.entry, f"{type(error).__name__}: {error}", text, error)
+            self.session.failures.fail(job.entry, f"{type(error).__name__}: {error}", text, error)
         else:
             result = future.result()
             self.session.take_outcome(job, outcome_of(job.entry.name, result["model"], result))
@@ -170,11 +174,11 @@ class Elsewhere:
                 self.pool.kill(worker)
                 self._end(job)
                 if reason == "time":
-                    self.session.miss(job)
+                    self.session.failures.miss(job)
                 else:
-                    self.session.fail(job.entry, reason, log)
+                    self.session.failures.fail(job.entry, reason, log)
         elif self.pool is not None:
             for job in self.pool.overdue():
                 job.stopped = True
                 self._end(job)
-                self.session.miss(job)
+                self.session.failures.miss(job)

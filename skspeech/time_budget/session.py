@@ -26,11 +26,11 @@ from skspeech.ensemble.blending import log_probas
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget import policy
 from skspeech.time_budget.elsewhere import Elsewhere
+from skspeech.time_budget.failures import Failures
 from skspeech.time_budget.features import SharedFeatures, shared_key, stateless_steps
 from skspeech.time_budget.members import Chooser, build_ensemble
-from skspeech.time_budget.pretrained import needed_weights
 from skspeech.time_budget.splits import repeat_folds, value_order
-from skspeech.time_budget.state import KEPT, CandidateState, HeldOut, Job, RunState
+from skspeech.time_budget.state import CandidateState, HeldOut, Job, RunState
 from skspeech.time_budget.workers.here import Work, WorkThread, wait_for_threads
 from skspeech.time_budget.workers.places import runs_here
 from skspeech.time_budget.workers.tasks import (
@@ -38,8 +38,6 @@ from skspeech.time_budget.workers.tasks import (
     set_random_states,
     takes_max_time,
 )
-from skspeech.weights import WeightsNotFoundError
-from skspeech.weights.store import missing_weights, tell_missing
 
 __all__ = ["Session", "Settings"]
 
@@ -98,7 +96,7 @@ class Session:
         self.updates = queue.SimpleQueue()
         self.ensemble, self.score, self.curve = None, np.nan, []
         self.remarks = []
-        self.left_out = []  # why some candidates could not even be tried
+        self.failures = Failures(self)
         self.error = self.ended = None
         self.elapsed_before = 0.0
         self.state = RunState(
@@ -169,7 +167,7 @@ class Session:
         self.stop()
         self._thread.join(0.1)
         self._release()
-        self._tell_unfinished()
+        self.failures.tell_unfinished()
         _SESSIONS.discard(self)
 
     def _release(self):
@@ -180,21 +178,6 @@ class Session:
             if self._work_thread is not None:
                 self._work_thread.close()
             self.elsewhere.close()
-
-    def _tell_unfinished(self):
-        self._fail_with_features(self.state.entries)
-        for entry in self.state.entries:
-            if self._is_kept(entry) and entry.status not in ("ok", "waiting"):
-                entry.status = KEPT
-            elif entry.status == "waiting":
-                entry.status = "not started"
-            elif entry.status == "running":
-                entry.status = "stopped"
-                if not entry.can_vote and self.remaining <= 0:
-                    entry.misses += 1
-                    entry.failures.append(
-                        (entry.name, "TimeoutError: still running when the time was up", "")
-                    )
 
     @contextlib.contextmanager
     def _locked(self, timeout):
@@ -355,7 +338,7 @@ class Session:
 
     def _dispatch(self):
         state = self.state
-        self._fail_with_features(entry for entry in state.entries if not entry.running)
+        self.failures.by_features(entry for entry in state.entries if not entry.running)
         if self._is_paused():
             return
         state.left = self.remaining
@@ -376,12 +359,6 @@ class Session:
         if self._workers_wanted and self.settings.workers is not None:
             with stoppable(self._stop.is_set):
                 self.settings.workers.wake()
-
-    def _fail_with_features(self, entries):
-        for entry in entries:
-            error = entry.features.error if entry.features is not None else None
-            if error is not None and not (entry.failed or entry.models):
-                self.fail(entry, f"{type(error).__name__}: {error}", "", error)
 
     def _dispatch_here(self):
         state = self.state
@@ -458,7 +435,7 @@ class Session:
             self._note_change(job)
             if kind == "error":
                 error, text = payload
-                self.fail(entry, f"{type(error).__name__}: {error}", text, error)
+                self.failures.fail(entry, f"{type(error).__name__}: {error}", text, error)
 
     def _note_change(self, job):
         """Members are chosen anew after each validation, but only after a whole repeat of it."""
@@ -518,47 +495,6 @@ class Session:
         self._take_fold(job.entry, job.folds[0], job.level, job.places, outcome)
         self._note_change(job)
 
-    def note_failure(self, entry, exception, text, error=None):
-        entry.failures.append((entry.name, exception, text))
-        entry.error = error
-        kept = self._is_kept(entry)
-        self.event("failure", candidate=entry.name, exception=exception, kept=kept)
-
-    def _is_kept(self, entry):
-        """Whether it votes by the models of its folds, whatever comes of its last training."""
-        return entry.weight > 0 and bool(entry.models) and not entry.is_refitted
-
-    def fail(self, entry, exception, text, error=None):
-        if isinstance(error, WeightsNotFoundError) and error.reason:
-            self._fail_without_weights(entry, error)
-            return
-        self.note_failure(entry, exception, text, error)
-        self._mark_failed(entry)
-
-    def _mark_failed(self, entry):
-        entry.failed, entry.running = True, False
-        entry.status, entry.finished = "failed", self.now
-
-    def _fail_without_weights(self, entry, error):
-        """What one candidate can't fetch, others can't either: one failure stands for all."""
-        lacking = {}
-        for other in self.state.entries:
-            missing = missing_weights(needed_weights([other.candidate.estimator]))
-            is_idle = not (other.failed or other.running or other.models)
-            if other is entry or (missing and is_idle):
-                lacking[other] = missing
-        weights = sorted(set().union(*lacking.values()))
-        error = WeightsNotFoundError(tell_missing(weights, error.reason), error.reason)
-        names = ", ".join(other.name for other in lacking)
-        self.left_out.append(
-            f"{len(lacking)} of {len(self.state.entries)} candidates are left out: {names}. {error}"
-        )
-        entry.failures.append((names, f"WeightsNotFoundError: {error}", ""))
-        self.event("failure", candidate=names, exception=f"WeightsNotFoundError: {error}")
-        for other in lacking:
-            other.error = error
-            self._mark_failed(other)
-
     # ---------------------------------------------------------------- watching
 
     def _watch(self):
@@ -571,30 +507,11 @@ class Session:
                 self.work.workers, job.entry.running = None, False
                 self._tell_lost_workers()
             else:
-                self.miss(job)
+                self.failures.miss(job)
         self.elsewhere.watch()
 
     def _tell_lost_workers(self):
         self.event("workers lost", remedy="the other clips are embedded in this process")
-
-    def miss(self, job):
-        """A job has had its time: its candidate is tried once more, after the others."""
-        entry = job.entry
-        if entry is None:
-            return
-        entry.running = False
-        entry.misses += 1
-        entry.failed = entry.misses >= policy.MAX_MISSES
-        features = entry.features
-        if entry.where == "main" and features is not None and features.level < self.data.n_total:
-            features.misses += 1
-            if features.misses >= policy.MAX_MISSES:
-                features.error = TimeoutError("no answer from its first steps")
-        entry.status, entry.finished = "timed out", self.now
-        seconds = time.monotonic() - job.started
-        self.note_failure(
-            entry, f"TimeoutError: given up after {seconds:.1f} s, its share of the time", ""
-        )
 
     # ---------------------------------------------------------------- the ensemble
 

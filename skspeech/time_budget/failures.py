@@ -1,0 +1,111 @@
+"""What becomes of candidates that fail, are late, or can't even be tried."""
+
+import time
+
+from skspeech.time_budget import policy
+from skspeech.time_budget.pretrained import needed_weights
+from skspeech.time_budget.state import KEPT
+from skspeech.weights import WeightsNotFoundError
+from skspeech.weights.store import missing_weights, tell_missing
+
+__all__ = ["Failures"]
+
+
+class Failures:
+    """Notes in the state of a session's candidates what went wrong.
+
+    Attributes
+    ----------
+    left_out : list of str
+        Why some candidates could not even be tried.
+    """
+
+    def __init__(self, session):
+        self.session = session
+        self.left_out = []
+
+    def note(self, entry, exception, text, error=None):
+        """Keep what went wrong, and tell; the candidate may go on."""
+        entry.failures.append((entry.name, exception, text))
+        entry.error = error
+        kept = _is_kept(entry)
+        self.session.event("failure", candidate=entry.name, exception=exception, kept=kept)
+
+    def fail(self, entry, exception, text, error=None):
+        """A candidate has failed for good."""
+        if isinstance(error, WeightsNotFoundError) and error.reason:
+            self._fail_without_weights(entry, error)
+            return
+        self.note(entry, exception, text, error)
+        self._mark_failed(entry)
+
+    def miss(self, job):
+        """A job has had its time: its candidate is tried once more, after the others."""
+        entry = job.entry
+        if entry is None:
+            return
+        entry.running = False
+        entry.misses += 1
+        entry.failed = entry.misses >= policy.MAX_MISSES
+        features = entry.features
+        n_rows = self.session.data.n_total
+        if entry.where == "main" and features is not None and features.level < n_rows:
+            features.misses += 1
+            if features.misses >= policy.MAX_MISSES:
+                features.error = TimeoutError("no answer from its first steps")
+        entry.status, entry.finished = "timed out", self.session.now
+        seconds = time.monotonic() - job.started
+        self.note(entry, f"TimeoutError: given up after {seconds:.1f} s, its share of the time", "")
+
+    def by_features(self, entries):
+        """Candidates fail whose first steps, which others ran, have failed."""
+        for entry in entries:
+            error = entry.features.error if entry.features is not None else None
+            if error is not None and not (entry.failed or entry.models):
+                self.fail(entry, f"{type(error).__name__}: {error}", "", error)
+
+    def tell_unfinished(self):
+        """The run is over: say of each candidate how far it came."""
+        entries = self.session.state.entries
+        self.by_features(entries)
+        for entry in entries:
+            if _is_kept(entry) and entry.status not in ("ok", "waiting"):
+                entry.status = KEPT
+            elif entry.status == "waiting":
+                entry.status = "not started"
+            elif entry.status == "running":
+                entry.status = "stopped"
+                if not entry.can_vote and self.session.remaining <= 0:
+                    entry.misses += 1
+                    entry.failures.append(
+                        (entry.name, "TimeoutError: still running when the time was up", "")
+                    )
+
+    def _mark_failed(self, entry):
+        entry.failed, entry.running = True, False
+        entry.status, entry.finished = "failed", self.session.now
+
+    def _fail_without_weights(self, entry, error):
+        """What one candidate can't fetch, others can't either: one failure stands for all."""
+        entries, lacking = self.session.state.entries, {}
+        for other in entries:
+            missing = missing_weights(needed_weights([other.candidate.estimator]))
+            is_idle = not (other.failed or other.running or other.models)
+            if other is entry or (missing and is_idle):
+                lacking[other] = missing
+        weights = sorted(set().union(*lacking.values()))
+        error = WeightsNotFoundError(tell_missing(weights, error.reason), error.reason)
+        names = ", ".join(other.name for other in lacking)
+        self.left_out.append(
+            f"{len(lacking)} of {len(entries)} candidates are left out: {names}. {error}"
+        )
+        entry.failures.append((names, f"WeightsNotFoundError: {error}", ""))
+        self.session.event("failure", candidate=names, exception=f"WeightsNotFoundError: {error}")
+        for other in lacking:
+            other.error = error
+            self._mark_failed(other)
+
+
+def _is_kept(entry):
+    """Whether it votes by the models of its folds, whatever comes of its last training."""
+    return entry.weight > 0 and bool(entry.models) and not entry.is_refitted
