@@ -364,7 +364,10 @@ def test_truncated_wav_works_with_what_is_there(write):
     path = Path(write("a.wav", samples, subtype="FLOAT"))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.warns(UserWarning, match="1 of 1 clips are used, but:\n.*a.wav: holds 31.* bytes"):
+    with pytest.warns(
+        UserWarning,
+        match="1 of 1 clips has a flaw and is used as found:\n.*a.wav: holds 31.* bytes",
+    ):
         waveform = load_waveforms([path])[0]
     assert 7000 < len(waveform) <= 8000
     np.testing.assert_array_equal(waveform, samples[: len(waveform)])

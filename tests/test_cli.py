@@ -43,7 +43,7 @@ from skspeech.cli.layout import doubtful_classes
 from skspeech.cli.quantities import SECONDS
 from skspeech.cli.shown import FitProgress, Scores, console
 from skspeech.cli.training import train_model
-from skspeech.cli.wording import in_our_words
+from skspeech.cli.wording import in_our_words, news
 from skspeech.datasets import load_audio_folder, make_speech_like
 from skspeech.weights import WeightsNotFoundError
 
@@ -123,6 +123,7 @@ def test_help_names_every_command(run):
     assert status == 0
     assert "..." not in out.partition("\n")[2]  # no sentence is cut off
     commands = [
+        "audit",
         "fit",
         "cross-validate",
         "predict",
@@ -170,9 +171,9 @@ def test_presets_are_those_that_there_are(run):
         ("fit . -o m.skspeech --time-budget -1", "--time-budget"),
         ("fit . -o m.skspeech --test-size 1.5", "'--test-size': '1.5' is not a number between"),
         ("fit . -o m.skspeech --test-size nan", "'--test-size': 'nan' is not a number between"),
-        ("fit . -o m.skspeech --time-budget nan", "'nan' is not between 0 s and a year"),
+        ("fit . -o m.skspeech --time-budget nan", "'nan' is not a time of more than 0 s"),
         ("fit . -o m.skspeech --time-budget soon", "hours, minutes and seconds: 90, 90s, 2m"),
-        ("benchmark . --time-budget nan", "'nan' is not between 0 s and a year"),
+        ("benchmark . --time-budget nan", "'nan' is not a time of more than 0 s"),
         ("fit . -o no/such/folder/m.skspeech", "There is no folder"),
         ("fit note.txt -o m.skspeech", "neither a folder nor a table"),
         ("fit empty -o m.skspeech", "The folder 'empty' is empty. Put the recordings of each"),
@@ -1112,6 +1113,24 @@ def test_fit_says_which_groups_were_held_out_and_what_each_scores(quick, crowd, 
         for seed in (1, 2, 3)
     }
     assert len(others) > 1
+
+
+def test_a_mistake_leaves_no_folder_for_the_split(folder, tmp_path):
+    place = tmp_path / "split"
+    arguments = ["--test-size", "0.2", "--save-split", str(place), "--label-column", "x"]
+    assert main(["fit", str(folder), "-o", str(tmp_path / "m.skspeech"), *arguments]) == 2
+    assert not place.exists()
+
+
+def test_a_flaw_of_a_clip_is_told_once_whoever_reads_it():
+    told = set()
+    one = "1 of 3 clips has a flaw and is used as found:\n  [2] a.wav: lasts 1 s."
+    assert news(one, told) == one.replace("[2] ", "")
+    assert news(one.replace("[2]", "[0]").replace("of 3", "of 9"), told) == ""
+    more = one + "\n  [5] b.wav: lasts 2 s."
+    assert news(more, told).splitlines()[1:] == ["  b.wav: lasts 2 s."]
+    assert news("Something else.", told) == "Something else."
+    assert news("Something else.", told) == ""
 
 
 @pytest.mark.filterwarnings("ignore:1 class has too few")

@@ -67,9 +67,15 @@ def test_folder_with_a_second_level(tmp_path):
     assert str(tmp_path) in bunch.DESCR
 
 
+def test_the_odd_clip_is_named_where_all_others_have_no_second_level(tmp_path):
+    _write(tmp_path, "no/1.wav", "no/2.wav", "yes/1.wav", "yes/deep/2.wav")
+    with pytest.raises(ValueError, match=r"1 of 4 clips is in a folder below .*deep.2\.wav'"):
+        load_audio_folder(tmp_path).groups  # noqa: B018
+
+
 def test_folder_with_a_second_level_for_some_clips(tmp_path):
     _write(tmp_path, "no/ben/1.wav", "yes/loose.wav")
-    with pytest.raises(ValueError, match=r"1 of 2 clips .*loose\.wav.* Move them"):
+    with pytest.raises(ValueError, match=r"1 of 2 clips is in the folder .*loose\.wav.* Move all"):
         load_audio_folder(tmp_path)
 
 

@@ -196,15 +196,15 @@ def test_what_is_marked_in_a_browser_is_a_table_that_fit_takes(files, quick, tmp
         before = page.run("return table()")
         click = "figures[arguments[0]].querySelectorAll('button')[arguments[1]].click()"
         choose = (
-            "const select = figures[arguments[0]].querySelector('select');"
-            "select.value = arguments[1]; select.dispatchEvent(new Event('change'))"
+            "const input = figures[arguments[0]].querySelector(arguments[2]);"
+            "input.value = arguments[1]; input.dispatchEvent(new Event('change'))"
         )
         page.run(click, 0, 1)  # it is what it sounds like
         third = next(c for c in ("go", "no", "stop") if c not in (y[order[1]], table.suggested[1]))
-        page.run(choose, 1, third)
+        page.run(choose, 1, third, ".class")
         page.run(click, 2, page.run("return figures[2].querySelectorAll('button').length") - 1)
         page.run(click, 3, 0)  # it is right as it is
-        page.run(choose, len(order), "go")
+        page.run(choose, len(order), "a new, class", ".class")
         state = "return document.getElementById('state').textContent"
         assert page.run(state) == f"5 of {len(order) + 1} marked"
         page.open(page_path)  # what was marked is still there
@@ -232,7 +232,7 @@ def test_what_is_marked_in_a_browser_is_a_table_that_fit_takes(files, quick, tmp
     expected[str(paths[order[0]])] = table.suggested[0]
     expected[str(paths[order[1]])] = third
     del expected[str(paths[order[2]])]
-    expected[str(new)] = "go"
+    expected[str(new)] = "a new, class"
     assert dict(zip(marked.paths, marked.labels, strict=True)) == expected
     assert marked.groups[-1] == str(new)  # nobody knows who that is
 
@@ -277,7 +277,7 @@ def test_the_command_finds_wrong_labels(files, tmp_path, capsys):
 
     assert main([*arguments, "--overwrite", "--quiet"]) == 0
     text = capsys.readouterr().out
-    assert "sound more like another class than like their label:" in text
+    assert "sound more like another class than like the label." in text
     assert f"{paths[20]}: {y[20]} (" in text
     assert "Worth labelling next" in text
 
@@ -301,6 +301,47 @@ def test_the_command_goes_on_without_bad_clips(files, capsys):
     out, err = capsys.readouterr()
     assert json.loads(out)["n_clips"] == 59
     assert str(paths[8]) in err
+
+
+def test_what_is_shown_is_told_apart_from_what_is_doubtful(files, capsys):
+    root = files[0]
+    arguments = ["audit", str(root), "--share", "0.01", "--quiet"]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    n_doubtful = int(lines[0].split()[0])
+    assert n_doubtful >= 2
+    assert lines[0].endswith("of 60 clips sound more like another class than like the label.")
+    assert lines[1] == "The 1 most doubtful are shown; --share 1 shows all."
+    assert len(lines) == 3
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["n_doubtful"], len(found["doubtful"])) == (n_doubtful, 1)
+
+
+def test_an_empty_folder_of_new_clips_is_told_before_the_work(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("skspeech.report.doubtful_labels", lambda *_, **__: pytest.fail("worked"))
+    (tmp_path / "empty").mkdir()
+    assert main(["audit", str(files[0]), "--unlabelled", str(tmp_path / "empty")]) == 2
+    assert "no audio files" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_marks_of_another_page_on_the_same_clips_change_no_table(files, quick, tmp_path):
+    _, paths, y, groups = files
+    table = doubtful_labels(paths, y, groups, classifier=quick)
+    for name, rows in (("long", table[:4]), ("short", table[:1])):
+        write_label_page(tmp_path / f"{name}.html", paths, y, rows, groups, remarks=["<so it is>"])
+    with open_browser(tmp_path) as page:
+        page.open(tmp_path / "long.html")
+        untouched = page.run("return table()")
+        page.run("figures.forEach(figure => set(figure, LEFT_OUT))")
+        assert len(page.run("return table()").splitlines()) == 57
+        page.open(tmp_path / "short.html")
+        assert page.run("return document.querySelector('li').textContent") == "<so it is>"
+        assert page.run("return document.getElementById('state').textContent") == "1 of 1 marked"
+        assert len(page.run("return table()").splitlines()) == 60
+        page.run("figures.forEach(figure => set(figure))")
+        assert page.run("return table()") == untouched
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ MAGIC += [
 MAGIC += [b"NIST_1A\n   1024\n", b"Creative Voice File\x1a", b"2BIT", b"\x64\xa3\x01\0", b""]
 
 
-@pytest.mark.filterwarnings("ignore:.*are used, but")  # what is heard is said
+@pytest.mark.filterwarnings("ignore:.* used as found")  # what is heard is said
 @fuzz(300)
 @given(
     head=st.sampled_from(MAGIC),
@@ -169,7 +169,7 @@ ODD = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*are used, but")  # what is heard is said
+@pytest.mark.filterwarnings("ignore:.* used as found")  # what is heard is said
 @fuzz(300)
 @given(odd=st.sets(st.sampled_from(sorted(ODD)), max_size=3), draw=st.data())
 def test_fuzz_headers_of_wav(tmp_path_factory, odd, draw):
@@ -237,7 +237,7 @@ def edited(content, edits):
     return bytes(content)
 
 
-@pytest.mark.filterwarnings("ignore:.*are used, but")  # what is heard is said
+@pytest.mark.filterwarnings("ignore:.* used as found")  # what is heard is said
 @fuzz(400)
 @given(name=st.sampled_from(sorted(SOUNDS)), edits=EDITS)
 def test_fuzz_damaged_files_of_all_formats(tmp_path_factory, name, edits):

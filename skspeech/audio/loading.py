@@ -112,6 +112,8 @@ def _attempt(clip, *, max_duration, sampling_rate, longest, wait_turn):
         outcome = clip._load(*how)
     except (OSError, ValueError) as error:
         outcome = error
+    if clip._speed != 1.0:  # its lengths are no one's; the recording itself is told of
+        notes = []
     return outcome, list(dict.fromkeys(notes))  # what is read twice tells them twice
 
 
@@ -176,7 +178,9 @@ def _warn(failures, notes, n_clips):
         advice = "Silence took the place of what is missing. Repair them or leave them out."
         warnings.warn(describe_failures(failures, n_clips, advice), stacklevel=4)
     if notes:
-        heading = f"{len({position for position, _, _ in notes})} of {n_clips} clips are used, but:"
+        n = len({position for position, _, _ in notes})
+        have = "has a flaw and is" if n == 1 else "have a flaw and are"
+        heading = f"{n} of {n_clips} clips {have} used as found:"
         warnings.warn(listed(heading, notes), stacklevel=4)
 
 

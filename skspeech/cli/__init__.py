@@ -34,7 +34,7 @@ from skspeech.cli import (  # noqa: F401
     weights,
 )
 from skspeech.cli.common import INTERRUPTED, MISTAKE, PARTIAL, say, skspeech
-from skspeech.cli.wording import in_our_words, is_of
+from skspeech.cli.wording import in_our_words, is_of, news
 
 __all__ = ["main"]
 
@@ -116,9 +116,9 @@ def _plain_warnings():
     told = set()
 
     def show(message, category, filename, lineno, file=None, line=None):
-        if str(message) not in told and not str(message).startswith(_TOLD_OTHERWISE):
-            told.add(str(message))
-            say(f"Warning: {in_our_words(message)}")
+        text = in_our_words(message)
+        if not str(message).startswith(_TOLD_OTHERWISE) and (new := news(text, told)):
+            say(f"Warning: {new}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

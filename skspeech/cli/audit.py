@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from skspeech._download import some
 from skspeech.cli.audited import training_clips
 from skspeech.cli.common import (
     EXIT_STATUS,
@@ -79,6 +80,7 @@ def _audit(data, output, share, unlabelled, n_next, seed, **options):
 
         check_output(output, options["overwrite"])
         template("labels.html")  # tells before the work what is not installed
+    others = [] if unlabelled is None else list(iter_paths([unlabelled]))
     labelled, bad, findings = training_clips(data, {**_AS_FIT, **options})
     computing = {"device": options["device"] or "auto", "n_jobs": options["n_jobs"]}
     if not options["quiet"]:
@@ -86,13 +88,13 @@ def _audit(data, output, share, unlabelled, n_next, seed, **options):
     table = doubtful_labels(
         labelled.paths, labelled.labels, labelled.groups, random_state=seed, **computing
     )
-    n_unjudged = int(table["doubt"].isna().sum())
-    doubtful = table[table["doubt"] > 0][: math.ceil(share * len(table))]
+    n_unjudged, n_doubtful = int(table["doubt"].isna().sum()), int((table["doubt"] > 0).sum())
+    doubtful = table[: min(n_doubtful, math.ceil(share * len(table)))]
     copies = contradicting_copies(labelled.paths, labelled.labels)
     new = []
     if unlabelled is not None:
         known = set(map(_absolute, labelled.paths))
-        paths = [path for path in iter_paths([unlabelled]) if _absolute(path) not in known]
+        paths = [path for path in others if _absolute(path) not in known]
         paths = _readable(paths, bad)
         chosen = most_different(paths, labelled.paths, n_next) if paths else []
         new = [paths[i] for i in chosen]
@@ -107,12 +109,19 @@ def _audit(data, output, share, unlabelled, n_next, seed, **options):
             labelled.groups,
             copies=copies,
             unlabelled=new,
+            remarks=[
+                *_counts(labelled, len(doubtful), n_doubtful, n_unjudged),
+                *_left_out(bad),
+                *(finding.message for finding in findings),
+            ],
             title=f"Labels of {Path(data).resolve().name}",
         )
     if options["as_json"]:
-        click.echo(to_json(_as_dict(labelled, findings, doubtful, copies, new, n_unjudged, output)))
+        counts = {"n_clips": len(labelled), "n_doubtful": n_doubtful, "n_not_judged": n_unjudged}
+        click.echo(to_json(counts | _as_dict(labelled, findings, doubtful, copies, new, output)))
     else:
-        _print(labelled, doubtful, copies, new, n_unjudged, unlabelled is not None)
+        counts = _counts(labelled, len(doubtful), n_doubtful, n_unjudged)
+        _print(counts, labelled, doubtful, copies, new, unlabelled is not None)
         if output is not None:
             click.echo(f"Listen, and mark what is right, in {output}.")
     return PARTIAL if bad else 0
@@ -134,22 +143,37 @@ def _readable(paths, bad):
     return good.paths
 
 
-def _print(labelled, doubtful, copies, new, n_unjudged, was_asked):
-    rows = [
-        f"  {labelled.paths[row.clip]}: {row.label} ({row.p_label:.0%}), sounds like "
-        f"{row.suggested} ({row.p_suggested:.0%})"
-        for row in doubtful.itertuples()
-    ]
-    n_clips = f"{len(labelled)} clips"
-    if rows:
-        click.echo(f"{len(rows)} of {n_clips} sound more like another class than like their label:")
-        _list(rows)
+def _counts(labelled, n_shown, n_doubtful, n_unjudged):
+    """How many clips are in doubt, shown and not judged, in sentences."""
+    of_all, sound = f"of {len(labelled)} clips", "sounds" if n_doubtful == 1 else "sound"
+    if not n_doubtful:
+        lines = [f"None {of_all} sounds more like another class than like its label."]
     else:
-        click.echo(f"None of {n_clips} sounds more like another class than like its label.")
+        lines = [f"{n_doubtful} {of_all} {sound} more like another class than like the label."]
+    if n_shown < n_doubtful:
+        lines.append(f"The {n_shown} most doubtful are shown; --share 1 shows all.")
     if n_unjudged:
         unit = "clip" if labelled.groups is None else "group"
         are = "is" if n_unjudged == 1 else "are"
-        click.echo(f"{n_unjudged} {are} not judged: of a class with only one {unit}.")
+        lines.append(f"{n_unjudged} {are} not judged: of a class with only one {unit}.")
+    return lines
+
+
+def _left_out(bad):
+    if not bad:
+        return []
+    are = "clip that can't be read is" if len(bad) == 1 else "clips that can't be read are"
+    return [f"{len(bad)} {are} not in the table: {some(path for path, _ in bad)}."]
+
+
+def _print(counts, labelled, doubtful, copies, new, was_asked):
+    for line in counts:
+        click.echo(line)
+    _list(
+        f"  {labelled.paths[row.clip]}: {row.label} ({row.p_label:.0%}), sounds like "
+        f"{row.suggested} ({row.p_suggested:.0%})"
+        for row in doubtful.itertuples()
+    )
     if copies:
         click.echo("The same sound under two labels:")
         _list(
@@ -172,10 +196,8 @@ def _list(lines):
         click.echo(f"  ... and {len(lines) - _LISTED} more; --json or --output has them all.")
 
 
-def _as_dict(labelled, findings, doubtful, copies, new, n_unjudged, output):
+def _as_dict(labelled, findings, doubtful, copies, new, output):
     return {
-        "n_clips": len(labelled),
-        "n_not_judged": n_unjudged,
         "findings": [finding.message for finding in findings],
         "doubtful": [
             {

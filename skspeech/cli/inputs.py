@@ -286,13 +286,19 @@ def check_split_folder(folder, overwrite):
     """Find out before the work whether the tables of a split can be written there."""
     if not folder.parent.is_dir():
         raise click.UsageError(f"There is no folder {folder.parent} to make {folder.name} in.")
+    is_new = not folder.exists()
     folder.mkdir(exist_ok=True)
-    for part in ("train", "test"):
-        check_output(folder / f"{part}.csv", overwrite)
+    try:
+        for part in ("train", "test"):
+            check_output(folder / f"{part}.csv", overwrite)
+    finally:
+        if is_new:  # until there is something to write
+            folder.rmdir()
 
 
 def save_split(folder, **parts):
     """Write a table for each part, as `read_labelled` reads it."""
+    folder.mkdir(exist_ok=True)
     for name, part in parts.items():
         with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

@@ -34,7 +34,9 @@ class _Seconds(click.ParamType):
             hours, minutes, rest = (float(part or 0) for part in parts.groups())
             seconds = 3600 * hours + 60 * minutes + rest
         if not 0 < seconds <= _LONGEST:  # NaN is neither
-            self.fail(f"{value!r} is not between 0 s and a year.", parameter, context)
+            self.fail(
+                f"{value!r} is not a time of more than 0 s and up to a year.", parameter, context
+            )
         return seconds
 
 

@@ -3,7 +3,7 @@
 import re
 import sys
 
-__all__ = ["in_our_words", "is_of"]
+__all__ = ["in_our_words", "is_of", "news"]
 
 # Parameters that are options of the command.
 _PARAMETER = re.compile(r"\b(device|log_file|memory|n_jobs|preset|time_budget)=('[^']*'|[\w.:-]+)")
@@ -35,6 +35,36 @@ def in_our_words(message):
     for phrase, ours in _PHRASES:
         text = text.replace(phrase, ours)
     return _PARAMETER.sub(lambda m: f"--{m[1].replace('_', '-')} {m[2]}", text)
+
+
+# A clip in a list of clips, with its position among those that were just read.
+_LISTED = re.compile(r"^  \[\d+\] ", re.MULTILINE)
+
+
+def news(text, told):
+    """What of a warning was not told before; what is, is added to `told`.
+
+    The same clip is read again by each network, among others each time: of a list of clips, the
+    lines that are new are told, and no numbers that mean nothing to anybody.
+
+    Parameters
+    ----------
+    text : str
+    told : set of str
+
+    Returns
+    -------
+    str
+        Empty where there is nothing new.
+    """
+    heading, *lines = _LISTED.split(text)
+    new = [line.rstrip("\n") for line in lines if line.rstrip("\n") not in told]
+    if not lines:
+        new = [] if text in told else [text]
+    told.update(new)
+    if not lines or not new:
+        return "".join(new)
+    return "\n".join([heading.rstrip("\n"), *(f"  {line}" for line in new)])
 
 
 def is_of(error, module, name):

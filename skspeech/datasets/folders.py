@@ -175,11 +175,14 @@ def second_level(path, data):
     if not any(grouped):
         return None
     if not all(grouped):
-        loose = [clip for clip, g in zip(data, grouped) if not g]
-        are = "is" if len(loose) == 1 else "are"
+        # Whichever are fewer are named: they are the odd ones.
+        is_odd = sum(grouped) < len(grouped) / 2
+        odd = [clip for clip, g in zip(data, grouped) if g == is_odd]
+        are, their = ("is", "its") if len(odd) == 1 else ("are", "their")
+        where = "a folder below the class" if is_odd else "the folder of the class itself"
         raise ValueError(
-            f"{len(loose)} of {len(data)} clips {are} not in a second-level folder, such as"
-            f" {some(loose)}, so their group is not known. Move them into one, or take the"
-            " second level away everywhere."
+            f"{len(odd)} of {len(data)} clips {are} in {where}, unlike the others: {some(odd)}. So "
+            f"it is not known what {their} group is, such as the speaker. Move all clips into "
+            "folders of their groups, or none."
         )
     return np.array([p[1] for p in parts])

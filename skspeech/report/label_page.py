@@ -17,13 +17,23 @@ _SECONDS = 8.0
 
 
 def write_label_page(
-    path, X, y, doubtful, groups=None, *, copies=(), unlabelled=(), title="Labels worth a look"
+    path,
+    X,
+    y,
+    doubtful,
+    groups=None,
+    *,
+    copies=(),
+    unlabelled=(),
+    remarks=(),
+    title="Labels worth a look",
 ):
     """Write one self-contained HTML page on which to listen to clips and to mark their labels.
 
     What is marked stays in the browser until it is saved: the page makes a table of all clips, with
     the labels as they were marked, and without clips that are to be left out. The command
-    ``skspeech fit`` takes it.
+    ``skspeech fit`` takes it. It has the columns ``path`` (absolute), ``label`` and, with `groups`,
+    ``group``.
 
     Parameters
     ----------
@@ -41,6 +51,8 @@ def write_label_page(
         Clips that sound the same and have different labels, as of :func:`contradicting_copies`.
     unlabelled : sequence of paths, default=()
         Clips without labels that are worth labelling, as of :func:`most_different`.
+    remarks : sequence of str, default=()
+        What else is to be known of the clips; the page shows it.
     title : str, default="Labels worth a look"
         Heading of the page.
 
@@ -116,6 +128,8 @@ def write_label_page(
         page.render(
             title=title,
             n_clips=len(y),
+            remarks=list(remarks),
+            groups=None if groups is None else [str(group) for group in np.unique(groups)],
             clips=to_mark,
             new=new,
             seconds=_SECONDS,
