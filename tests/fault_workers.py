@@ -174,9 +174,9 @@ def save(path, seed):
 
 def write_page(path, text):
     """Write a page as a report is written."""
-    from skspeech.report.writing import _write
+    from skspeech.report.writing import write_page
 
-    return str(_write(text, path))
+    return str(write_page(text, path))
 
 
 def load_clip(path, max_duration=None):

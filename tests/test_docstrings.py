@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import math
 import re
 import textwrap
 
@@ -71,7 +72,7 @@ def _check_parameters(function, section):
 
 def _evaluate(text):
     try:
-        return ast.literal_eval(text)
+        return math.inf if text == "inf" else ast.literal_eval(text)
     except (SyntaxError, ValueError):
         pytest.fail(f"default={text} is not written as in the code")
 

@@ -885,7 +885,7 @@ def test_dasks_executor_is_used_and_outlives_a_dead_worker():
     with warnings.catch_warnings(), dask.config.set({"distributed.scheduler.allowed-failures": 0}):
         warnings.simplefilter("ignore")  # its own, on closing
         cluster = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
         )
         with cluster, distributed.Client(cluster) as client:
             client.run(_see_fakes, str(Path(__file__).parent))

@@ -114,7 +114,7 @@ def backend(request):
         warnings.simplefilter("ignore")  # of its own
         with (
             distributed.LocalCluster(
-                n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+                n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
             ) as cluster,
             distributed.Client(cluster),
             joblib.parallel_config("dask"),

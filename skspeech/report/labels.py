@@ -92,7 +92,7 @@ def doubtful_labels(
     >>> from skspeech import ShrinkageDiscriminantAnalysis, SpectralStatistics
     >>> from skspeech.datasets import make_tones
     >>> from skspeech.report import doubtful_labels
-    >>> X, y = make_tones(40, duration=0.3, random_state=0, return_X_y=True)
+    >>> X, y = make_tones(40, n_classes=2, duration=0.3, random_state=0, return_X_y=True)
     >>> y[7] = 1 - y[7]
     >>> model = make_pipeline(SpectralStatistics(), ShrinkageDiscriminantAnalysis())
     >>> table = doubtful_labels(X, y, classifier=model)

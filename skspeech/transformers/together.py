@@ -2,6 +2,7 @@
 
 import contextlib
 
+import numpy as np
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from skspeech._device import map_in_threads, n_threads_for
@@ -28,7 +29,8 @@ def embed_together(estimators, X):
     X : sequence of clips
         What they are about to predict.
     """
-    if (X.shape[0] if hasattr(X, "shape") else len(X)) > _FEW_CLIPS:
+    n_clips = X.shape[0] if hasattr(X, "shape") else len(X) if hasattr(X, "__len__") else np.inf
+    if n_clips > _FEW_CLIPS:
         return
     found = {}
     for extractor in _in_front_of(estimators):
