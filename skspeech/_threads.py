@@ -5,6 +5,8 @@ import sys
 import threading
 import weakref
 
+from skspeech._forks import in_each_fork
+
 __all__ = ["forget_limits", "limited_threads", "loaded", "set_threads"]
 
 
@@ -22,6 +24,14 @@ _lock = threading.Lock()
 _limits = []  # (thread, its limit) of each open block
 _left = weakref.WeakSet()  # threads that nobody waits for any more: they limit nothing
 _before = {}  # by path: each library of linear algebra, and its threads before these blocks
+
+
+@in_each_fork
+def _forget_other_threads():
+    global _lock
+    _lock = threading.Lock()
+    _limits.clear()
+    _before.clear()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from skspeech._forks import in_each_fork
+
 __all__ = ["DiskStore", "EmbeddingCache", "MemoryStore", "clear", "memory_store", "open_cache"]
 
 _DEFAULT_MAX_BYTES = 256 * 2**20
@@ -337,6 +339,12 @@ class EmbeddingCache:
 
 
 _memory_store = MemoryStore()
+
+
+@in_each_fork
+def _renew_memory_store():
+    """Another thread may have been in the middle of it."""
+    _memory_store.__init__(_memory_store.max_bytes)
 
 
 def memory_store():

@@ -6,6 +6,8 @@ import threading
 import time
 import weakref
 
+from skspeech._forks import in_each_fork
+
 __all__ = []
 
 # How long a thread waits before it looks whether anybody still wants its waveform. It is told at
@@ -106,6 +108,14 @@ class _Ahead:
 
 _OPEN = weakref.WeakSet()
 _OPEN_LOCK = threading.Lock()
+
+
+@in_each_fork
+def _forget_open():
+    """Threads of the parent are not here."""
+    global _OPEN_LOCK
+    _OPEN_LOCK = threading.Lock()
+    _OPEN.clear()
 
 
 @atexit.register

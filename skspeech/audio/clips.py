@@ -13,6 +13,7 @@ import warnings
 
 import numpy as np
 
+from skspeech._forks import in_each_fork
 from skspeech.audio.decoding import note_on_missing, open_sound, part_of_sound
 from skspeech.audio.errors import DamagedError, printable
 from skspeech.audio.files import FILE_KEYS, digest_array, digest_file
@@ -37,7 +38,12 @@ from skspeech.audio.waveforms import (
 __all__ = ["Clip", "Clips"]
 
 # Clips share some locks: one of its own would weigh more than a clip, and can't be pickled.
-_KEY_LOCKS = tuple(threading.Lock() for _ in range(64))
+_KEY_LOCKS = [threading.Lock() for _ in range(64)]
+
+
+@in_each_fork
+def _renew_key_locks():
+    _KEY_LOCKS[:] = [threading.Lock() for _ in _KEY_LOCKS]
 
 
 class Clip:

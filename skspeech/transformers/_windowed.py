@@ -8,6 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from skspeech._device import map_in_threads, n_threads_for
+from skspeech._forks import in_each_fork
 from skspeech._sklearn import Interval
 from skspeech.audio import SAMPLING_RATE, window_starts
 from skspeech.audio.level import LEVELS, at_level
@@ -369,6 +370,13 @@ class WindowsInBlocks:
 _networks = {}
 _locks = {}
 _all_locks = threading.Lock()
+
+
+@in_each_fork
+def _renew_locks():
+    global _all_locks
+    _all_locks = threading.Lock()
+    _locks.clear()
 
 
 def shared_network(network_id, device, load):
