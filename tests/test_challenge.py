@@ -463,10 +463,9 @@ def run_protocol(model, task, remaining=60.0, max_rounds=50):
 
 def test_each_round_waits_for_a_better_snapshot_and_tests_it(make_model, task):
     model = make_model(delays=(0.1, 0.5, 0.5))
-    times, predictions = run_protocol(model, task)
+    _, predictions = run_protocol(model, task)
     assert model.done_training
     assert len(predictions) in (3, 4)  # the last may be asked for once more
-    assert times[0] < 0.5
     assert all(proba.shape == (15, 3) for proba in predictions)
     assert balanced_accuracy_score(task[3], predictions[-1].argmax(axis=1)) > 0.9
     [classifier] = Anytime.made
