@@ -162,8 +162,10 @@ def test_line_ups_train_and_tell_made_up_words_apart(preset):
     X_test = [clip for clip, train in zip(clips.data, half, strict=True) if not train]
     classifier = TimeBudgetClassifier(preset=preset, time_budget=30, random_state=0)
     classifier.fit(X, clips.target[half])
-    late = [name for name, why, _ in classifier.failures_ if why.startswith("TimeoutError")]
-    assert len(late) == len(classifier.failures_)  # a busy machine may leave some unfinished
+    # On a busy machine, the time may not be enough to train networks; nothing else may be missing.
+    for name, why, _ in classifier.failures_:
+        assert name in ("fine-tuned", "mixup-cnn", "recurrent")
+        assert why.startswith("TimeoutError")
     assert classifier.score(X_test, clips.target[~half]) > 0.8
 
 
