@@ -13,7 +13,7 @@ import textwrap
 import threading
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import fake_candidates as fake
@@ -591,7 +591,8 @@ def test_predicting_computes_a_shared_embedding_once():
         ("linear", make_pipeline(fake.SlowEmbedding(), LogisticRegression(max_iter=1000))),
         ("bayes", make_pipeline(fake.SlowEmbedding(), GaussianNB())),
     ]
-    clf = TimeBudgetClassifier(candidates, time_budget=20, selection="threshold").fit(X, y)
+    settings = {"selection": "threshold", "random_state": 0}  # equal scores would leave one out
+    clf = TimeBudgetClassifier(candidates, time_budget=20, **settings).fit(X, y)
     assert (clf.results_["weight"] > 0).all()
     fake.SlowEmbedding.seen = 0
     clf.predict(X)
@@ -875,6 +876,51 @@ def test_an_executor_that_hangs_does_not_overrun():
         candidates = [BAYES, ("sleeper", fake.ShortSleeper())]
         clf = timed_fit(TimeBudgetClassifier(candidates, time_budget=2, executor=executor))
     assert clf.score(X, y) > 0.93
+
+
+class _LosingExecutor(ThreadPoolExecutor):
+    """It loses what runs when a killer comes, as Dask does, and says only that much."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.running, self.lost = {}, set()
+        self.most_beside_a_suspect = self.kills = 0
+
+    def submit(self, function, payload):
+        name = type(pickle.loads(payload)[0].estimator).__name__
+        future = Future()
+        self.running[future] = name
+        future.add_done_callback(self.running.pop)
+        if self.lost & set(self.running.values()):
+            self.most_beside_a_suspect = max(self.most_beside_a_suspect, len(self.running) - 1)
+        super().submit(self._run, future, name, function, payload)
+        return future
+
+    def _run(self, future, name, function, payload):
+        if name != "SelfKill":
+            time.sleep(0.5)  # the other one is there by then
+            if not future.done():
+                future.set_result(function(payload))
+            return
+        time.sleep(0.2)
+        self.kills += 1
+        for other in list(self.running):
+            self.lost.add(self.running[other])
+            other.set_exception(RuntimeError("the worker is gone"))
+
+
+def test_a_candidate_outlives_the_worker_that_it_shared_with_a_killer():
+    with _LosingExecutor() as executor:
+        candidates = [BAYES, ("logistic", fake.Logistic()), ("killer", fake.SelfKill())]
+        clf = timed_fit(TimeBudgetClassifier(candidates, time_budget=20, executor=executor))
+    assert executor.lost == {"Logistic", "SelfKill"}
+    assert executor.most_beside_a_suspect == 0
+    status = dict(zip(clf.results_["name"], clf.results_["status"], strict=True))
+    assert status["logistic"] == "ok"
+    assert status["killer"] == "failed"
+    assert not failure(clf, "logistic")
+    assert "the worker is gone" in failure(clf, "killer")
+    assert executor.kills == 2
 
 
 @pytest.mark.slow

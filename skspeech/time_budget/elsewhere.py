@@ -49,7 +49,7 @@ class Elsewhere:
         while self.pool.free(state.here is not None) > 0 and session.remaining > 0.3:
             state.left, state.capacity = session.remaining, self.pool.capacity
             job = policy.next_elsewhere(state)
-            if job is None:
+            if job is None or self._would_share_a_suspects_worker(job):
                 return
             try:
                 self._start(job)
@@ -60,6 +60,11 @@ class Elsewhere:
                 session.failures.fail(
                     job.entry, f"{type(error).__name__}: {error}", traceback.format_exc()
                 )
+
+    def _would_share_a_suspects_worker(self, job):
+        """Who has lost a worker tries again with nobody beside it, who would be lost with it."""
+        others = [other.entry for other in self.pool.jobs]
+        return bool(others) and any(entry.lost for entry in [job.entry, *others])
 
     def _make_pool(self, executor):
         session = self.session
@@ -160,9 +165,12 @@ class Elsewhere:
         self._end(job)
         if error is not None:
             text = "".join(traceback.format_exception(error))
-            self.session.failures.fail(job.entry, f"{type(error).__name__}: {error}", text, error)
+            self.session.failures.lose(job.entry, f"{type(error).__name__}: {error}", text, error)
+            return
+        result = future.result()
+        if "exception" in result:
+            self.session.failures.fail(job.entry, result["exception"], result["traceback"])
         else:
-            result = future.result()
             self.session.take_outcome(job, outcome_of(job.entry.name, result["model"], result))
 
     def watch(self):

@@ -39,6 +39,15 @@ class Failures:
         self.note(entry, exception, text, error)
         self._mark_failed(entry)
 
+    def lose(self, entry, exception, text, error):
+        """An executor has lost a candidate's job: the first time, it may not be its own fault."""
+        entry.lost += 1
+        if entry.lost < policy.MAX_MISSES:
+            self.note(entry, exception, text)
+            entry.status = entry.status if entry.can_vote else "waiting"
+        else:
+            self.fail(entry, exception, text, error)
+
     def miss(self, job):
         """A job has had its time: its candidate is tried once more, after the others."""
         entry = job.entry

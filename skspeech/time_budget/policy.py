@@ -159,7 +159,8 @@ def _has_time_to_race(state):
 
 def _misses(entry):
     """How often it was given up, or its first steps were, maybe on behalf of another candidate."""
-    return max(entry.misses, entry.features.misses if entry.features is not None else 0)
+    by_features = entry.features.misses if entry.features is not None else 0
+    return max(entry.misses, entry.lost, by_features)
 
 
 def _affordable(state, level, mass):

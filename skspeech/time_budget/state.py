@@ -85,6 +85,8 @@ class CandidateState:
         As in the leaderboard.
     misses : int
         How often it was given up for taking too long.
+    lost : int
+        How often an executor lost its job, maybe for the fault of another.
     """
 
     def __init__(self, index, candidate, features, estimator, where, takes_max_time=False):
@@ -106,7 +108,7 @@ class CandidateState:
         self.running = False
         self.status = "waiting"
         self.failures, self.error = [], None
-        self.misses = 0
+        self.misses = self.lost = 0
         self.failed = False
 
     @property

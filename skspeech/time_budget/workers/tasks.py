@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 import time
+import traceback
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -231,14 +232,20 @@ def executor_task(payload):
     Returns
     -------
     dict
-        The fields of the last `Outcome`, with the model as bytes.
+        The fields of the last `Outcome`, with the model as bytes; or the exception and traceback of
+        a candidate that failed, as text. What the executor raises is so never the candidate's.
     """
-    task, X, y, X_test, n_threads = pickle.loads(payload)
-    limits = contextlib.nullcontext() if n_threads is None else limited_threads(n_threads)
-    with quiet_fits(), limits:
-        *_, last = run_task(task, X, y, X_test, stream=False)
+    try:
+        task, X, y, X_test, n_threads = pickle.loads(payload)
+        limits = contextlib.nullcontext() if n_threads is None else limited_threads(n_threads)
+        with quiet_fits(), limits:
+            *_, last = run_task(task, X, y, X_test, stream=False)
+        model = dump_model(last.model)
+    except Exception as error:
+        exception = f"{type(error).__name__}: {error}"
+        return {"exception": exception, "traceback": traceback.format_exc()}
     return {
-        "model": dump_model(last.model),
+        "model": model,
         "classes": np.asarray(last.model.classes_),
         "proba": last.proba,
         "fit_time": last.fit_time,
