@@ -13,7 +13,7 @@ PACKAGE = Path(skspeech.__file__).parent
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"challenge", "report", "timelines"},
+    {"challenge", "report", "serving", "timelines"},
     {"inspection"},
     {"persistence", "plotting"},
     {"candidates", "selection", "unknown", "utils"},

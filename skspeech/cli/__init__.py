@@ -30,6 +30,7 @@ from skspeech.cli import (  # noqa: F401
     info,
     predict,
     report,
+    serve,
     timeline,
     weights,
 )

@@ -108,6 +108,7 @@ class Commands(click.Group):
         "cross-validate",
         "predict",
         "timeline",
+        "serve",
         "evaluate",
         "report",
         "embed",

@@ -1,0 +1,87 @@
+"""The command ``skspeech serve``."""
+
+import socket
+
+import click
+
+from skspeech._extras import how_to_install
+from skspeech.cli.common import device_option, n_jobs_option, quiet_option, say, skspeech
+from skspeech.cli.models import load_classifier
+from skspeech.cli.quantities import SECONDS
+
+__all__ = []
+
+_REMEMBERED_BYTES = 32 * 2**20  # a service is seldom asked about the same clip again
+
+
+@skspeech.command("serve")
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen at; 0.0.0.0 is reached from other machines, too.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="0 takes any that is free.",
+)
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(min=1),
+    default=20_000_000,
+    show_default=True,
+    help="The largest file that is accepted.",
+)
+@click.option(
+    "--max-seconds",
+    type=SECONDS,
+    default=60.0,
+    show_default=True,
+    help="Of longer recordings, the beginning is listened to.",
+)
+@device_option
+@n_jobs_option
+@quiet_option
+def _serve(model, host, port, max_bytes, max_seconds, device, n_jobs, quiet):
+    """Answer over HTTP what a MODEL hears in sound files.
+
+    The MODEL is one that fit has saved. Try it with
+
+    \b
+        curl --data-binary @clip.wav http://127.0.0.1:8000/predict
+
+    The answer is JSON. Without --host, only this machine can ask. There are no passwords and no
+    encryption: before others may ask, put a web server in front that has both. Ctrl-C or SIGTERM
+    ends it, after the requests that have begun.
+    """
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise ImportError(f"A service needs uvicorn: {how_to_install('serve')}.") from error
+    from skspeech.cache import memory_store
+    from skspeech.serving import create_app
+
+    try:
+        # Taken before the model is loaded: another program may have it.
+        listener = socket.create_server((host, port), backlog=128)
+    except OSError as error:
+        raise click.UsageError(f"Can't listen at {host}, port {port}: {error.strerror}.") from None
+    with listener:
+        memory_store().max_bytes = _REMEMBERED_BYTES
+        classifier = load_classifier(model, device, n_jobs, quiet)
+        app = create_app(classifier, max_bytes=max_bytes, max_seconds=max_seconds)
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_level="warning",
+            limit_concurrency=256,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=10,
+            server_header=False,
+        )
+        say(f"Listening at http://{host}:{listener.getsockname()[1]}. Ctrl-C ends it.")
+        uvicorn.Server(config).run(sockets=[listener])

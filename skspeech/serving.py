@@ -1,0 +1,207 @@
+"""A web service that answers what a model hears in sound files.
+
+The command ``skspeech serve`` runs it; :func:`create_app` is for those who have a server already.
+"""
+
+import asyncio
+import warnings
+
+import numpy as np
+
+from skspeech import __version__
+from skspeech._extras import how_to_install
+from skspeech.audio import SAMPLING_RATE, as_clips
+
+__all__ = ["create_app"]
+
+SHORTEST = 0.1  # seconds, below which there is a remark
+SILENCE = 1e-4  # the largest sample: 80 dB below full scale
+
+
+def create_app(model, *, max_bytes=20_000_000, max_seconds=60.0, max_waiting=64, timeout=30.0):
+    """Make a web application of a fitted classifier, for any ASGI server.
+
+    ============================  ================================================================
+    ``POST /predict``             A sound file of any kind that skspeech reads, as the body or as
+                                  the only file of a form. The answer has ``label``,
+                                  ``probability``, ``probabilities`` of all classes, ``seconds``
+                                  that were listened to, and ``remarks``, such as on silence.
+    ``GET /health``               ``{"status": "ok"}``, also while clips are classified.
+    ``GET /model``                What answers: kind of model, classes, version of skspeech,
+                                  limits.
+    ``GET /openapi.json``         A description that programs can read.
+    ============================  ================================================================
+
+    Whatever goes wrong has a status of 400 and above, and a reason in ``detail``: 400 for a
+    recording that can't be read, 408 for a body that does not arrive, 413 for one that is too
+    large, 422 for a form without one file, 503 where too many wait.
+
+    One clip is classified at a time, on all cores, by the only copy of the model; the others wait.
+    So the memory does not grow with the number of those who ask. What this process remembers of
+    clips is bounded, too: see :func:`skspeech.cache.memory_store`.
+
+    Parameters
+    ----------
+    model : classifier
+        Fitted on clips, such as :func:`skspeech.load` returns.
+    max_bytes : int, default=20_000_000
+        The largest file that is accepted.
+    max_seconds : float, default=60.0
+        Of longer recordings, the beginning is listened to, which the answer remarks.
+    max_waiting : int, default=64
+        So many may wait for their answer.
+    timeout : float, default=30.0
+        Seconds within which a file has to arrive.
+
+    Returns
+    -------
+    fastapi.FastAPI
+
+    Raises
+    ------
+    ImportError
+        If FastAPI is not installed.
+    ValueError
+        If `model` is no fitted classifier of clips.
+
+    Examples
+    --------
+    >>> from skspeech import SpeakerEmbeddingClassifier
+    >>> from skspeech.datasets import make_speech_like
+    >>> from skspeech.serving import create_app
+    >>> clips = make_speech_like(12, n_classes=2, random_state=0)
+    >>> model = SpeakerEmbeddingClassifier().fit(clips.data, clips.target)  # doctest: +SKIP
+    >>> app = create_app(model)  # doctest: +SKIP
+    """
+    try:
+        from fastapi import FastAPI, HTTPException, Request
+        from starlette.requests import ClientDisconnect
+    except ImportError as error:
+        raise ImportError(f"A service needs FastAPI: {how_to_install('serve')}.") from error
+    classes = [str(label) for label in getattr(model, "classes_", ())]
+    if not classes:
+        raise ValueError(f"The {type(model).__name__} is no fitted classifier.")
+    _warm_up(model)
+    app = FastAPI(title="skspeech", version=__version__, docs_url=None, redoc_url=None)
+    turn = asyncio.Semaphore(1)
+    waiting = 0
+
+    async def receive(request):
+        """The file in a request, as bytes that are never taken for a path."""
+        content, n_bytes = bytearray(), 0
+
+        async def read():
+            nonlocal n_bytes
+            async for part in request.stream():
+                n_bytes += len(part)
+                if n_bytes <= max_bytes:
+                    content.extend(part)
+                else:  # read on, since who still sends would not see the answer; keep nothing
+                    content.clear()
+
+        try:
+            await asyncio.wait_for(read(), timeout)
+        except asyncio.TimeoutError:
+            raise HTTPException(408, "The rest of the recording did not come.") from None
+        except ClientDisconnect:
+            raise HTTPException(400, "The recording was not sent to its end.") from None
+        if n_bytes > max_bytes:
+            raise HTTPException(413, f"Send {max_bytes} bytes at most.")
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            content = await _only_file(request, bytes(content))
+        if not content:
+            raise HTTPException(400, "There is no recording: the body is empty.")
+        return content
+
+    @app.post("/predict")
+    async def predict(request: Request) -> dict:
+        nonlocal waiting
+        content = await receive(request)
+        if waiting >= max_waiting:
+            told = f"{waiting} others wait already. Try again soon."
+            raise HTTPException(503, told, headers={"Retry-After": "1"})
+        waiting += 1
+        try:
+            async with turn:
+                return await asyncio.to_thread(_answer, model, classes, content, max_seconds)
+        except (OSError, ValueError) as error:
+            raise HTTPException(400, f"The recording {error}") from None
+        finally:
+            waiting -= 1
+
+    @app.get("/health")
+    async def health() -> dict:
+        return {"status": "ok"}
+
+    @app.get("/model")
+    async def about() -> dict:
+        limits = {"max_bytes": max_bytes, "max_seconds": max_seconds}
+        return {
+            "model": type(model).__name__,
+            "classes": classes,
+            "unknown": _text(getattr(model, "unknown_label", None)),
+            "skspeech": __version__,
+            **limits,
+        }
+
+    return app
+
+
+async def _only_file(request, body):
+    """The one file of a form whose whole body is here."""
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+
+    async def replay():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    try:
+        async with Request(request.scope, replay).form(max_files=2, max_fields=10) as form:
+            files = [item for _, item in form.multi_items() if not isinstance(item, str)]
+            if len(files) == 1:
+                return bytearray(await files[0].read())
+    except HTTPException as error:
+        raise HTTPException(422, f"The form can't be read: {error.detail}") from None
+    raise HTTPException(422, f"A form has to hold one file; this one holds {len(files)}.")
+
+
+def _answer(model, classes, content, max_seconds):
+    # Warnings are caught for all threads at once; one clip is heard at a time.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        waveform = as_clips([content])[0].load(max_duration=max_seconds)
+        answer = _classify(model, classes, waveform)
+    remarks = list(dict.fromkeys(str(warning.message) for warning in caught))
+    seconds = len(waveform) / SAMPLING_RATE
+    if seconds < SHORTEST:
+        remarks.append(f"The recording lasts {1000 * seconds:.2g} ms: too short to say anything.")
+    if seconds >= max_seconds:
+        remarks.append(f"Only the first {max_seconds:g} s were listened to.")
+    if not len(waveform) or abs(waveform).max() < SILENCE:
+        remarks.append("The recording is silent: the label is no more than a guess.")
+    return {**answer, "seconds": round(seconds, 3), "remarks": remarks}
+
+
+def _classify(model, classes, waveform):
+    if not hasattr(model, "predict_proba"):
+        return {"label": str(model.predict([waveform])[0])}
+    (row,) = model.predict_proba([waveform])
+    best = int(np.argmax(row))
+    return {
+        "label": classes[best],
+        "probability": round(float(row[best]), 6),
+        "probabilities": {name: round(float(p), 6) for name, p in zip(classes, row)},
+    }
+
+
+def _warm_up(model):
+    """Load the networks now, and see that the model takes clips."""
+    noise = 0.1 * np.random.RandomState(0).randn(SAMPLING_RATE).astype(np.float32)
+    try:
+        model.predict([noise])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The {type(model).__name__} can't classify a clip: {error}") from error
+
+
+def _text(label):
+    return None if label is None else str(label)
