@@ -1,12 +1,13 @@
-"""Long clips, other processes, one folder for all of them: memory and time, in one run.
+"""Long clips, many clips, other processes, one folder for all of them: memory and time, in one run.
 
-    python benchmarks/bench_large.py [--sections long workers folder] [--repeats 3]
+    python benchmarks/bench_large.py [--sections long workers folder many] [--repeats 3]
 
 Long clips are made of sound; those for workers are FSDD's (SKSPEECH_DATA, or downloaded). The table
 is printed, and written with the machine and the versions to benchmarks/results/large.md and .json.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -217,6 +218,92 @@ def bench_folder(options):
     return [row(what, complaints, "0", f"8,000 embeddings in {took:.1f} s")]
 
 
+# -- Many clips ------------------------------------------------------------------------------------
+
+UNSEEN = ("theo", "lucas")
+_FIT_MANY = """
+import json, sys, threading, time
+import numpy as np
+import psutil
+from skspeech import TimeBudgetClassifier
+table, budget = np.load(sys.argv[1]), float(sys.argv[2])
+me, most, done = psutil.Process(), [0], threading.Event()
+def watch():
+    while not done.wait(0.2):
+        size = me.memory_info().rss
+        for child in me.children(recursive=True):
+            try:
+                size += child.memory_full_info().uss
+            except psutil.Error:
+                pass
+        most[0] = max(most[0], size)
+threading.Thread(target=watch, daemon=True).start()
+score = lambda model: float((model.predict(table["X_test"]) == table["y_test"]).mean())
+begin = time.monotonic()
+clf = TimeBudgetClassifier(time_budget=budget, random_state=0)
+clf.fit(table["X"], table["y"])
+took = time.monotonic() - begin
+first = float(clf.learning_curve_["time"][0])
+done.set()
+print(json.dumps({"took": took, "first": first, "memory": most[0], "score": score(clf),
+                  "classes": len(clf.classes_), "summary": clf.summary()}))
+"""
+
+
+def _many_clips(folder, n_clips):
+    """Half-second excerpts of FSDD at many speeds, of four speakers; two others are the test."""
+    import soundfile
+
+    recordings = [(path, *Path(path).stem.split("_")[:2]) for path in fsdd_paths()]
+    rng, waveforms, X, y = np.random.default_rng(0), {}, [], []
+    known = [recordings[i] for i in rng.permutation(len(recordings))]
+    known = [r for r in known if r[2] not in UNSEEN]
+    for number in range(n_clips):
+        path, digit, _ = known[number % len(known)]
+        if path not in waveforms:
+            waveforms[path] = soundfile.read(path)
+        samples, rate = waveforms[path]
+        times = np.arange(0, len(samples) - 1, rng.uniform(0.8, 1.25))
+        samples = np.interp(times, np.arange(len(samples)), samples)[-rate // 2 :]
+        shard = Path(folder, str(number // 1000))
+        shard.mkdir(exist_ok=True)
+        X.append(str(shard / f"{number}.wav"))
+        y.append(digit)
+        soundfile.write(X[-1], samples, rate, subtype="PCM_16")
+    unseen = [r for r in recordings if r[2] in UNSEEN][::2]
+    table = {"X": X, "y": y, "X_test": [r[0] for r in unseen], "y_test": [r[1] for r in unseen]}
+    return {name: np.array(column) for name, column in table.items()}
+
+
+@section
+def bench_many(options):
+    """Fits on up to 100,000 clips: the promise, the first answer, memory, and what time brings."""
+    rows, scores = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        table = _many_clips(folder, max(options.many))
+        for n_clips in options.many:
+            part = {name: column[:n_clips] for name, column in table.items() if "test" not in name}
+            path = Path(folder) / f"{n_clips}.npz"
+            np.savez(path, **{**table, **part})
+            for budget in (60, 300) if n_clips == max(options.many) else (60,):
+                command = [sys.executable, "-c", _FIT_MANY, path, str(budget)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                run = json.loads(done.stdout.splitlines()[-1])
+                print(run.pop("summary"), flush=True)
+                scores[n_clips, budget] = run["score"]
+                what = f"{n_clips:,} clips, {budget} s"
+                rows += [
+                    row(f"{what}: of the budget", run["took"] / budget, "<= 1.02", ""),
+                    row(f"{what}: first answer, s", run["first"], "<= 10", ""),
+                    row(f"{what}: GB", run["memory"] / 2**30, "<= 4", "with its processes"),
+                    row(f"{what}: accuracy of two unseen speakers", run["score"], "", ""),
+                ]
+        most = max(options.many)
+        gain = scores[most, 300] - scores[most, 60]
+        rows.append(row(f"{most:,} clips: accuracy at 300 s above that at 60 s", gain, ">= 0", ""))
+    return rows
+
+
 def main():
     """Run the sections that were asked for, print and store the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -224,6 +311,7 @@ def main():
     parser.add_argument("--lengths", type=int, nargs="+", default=[900, 3_600], help="seconds")
     parser.add_argument("--extractors", nargs="+", default=EXTRACTORS)
     parser.add_argument("--clips", type=int, default=3_000, help="of the section workers")
+    parser.add_argument("--many", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--name", default="large")
     options = parser.parse_args()

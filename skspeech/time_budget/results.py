@@ -11,6 +11,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from skspeech.ensemble import GeometricMeanVotingClassifier
+from skspeech.ensemble.pruning import prune_to_time
 from skspeech.time_budget.state import KEPT
 
 __all__ = [
@@ -102,20 +103,45 @@ class ResultsMixin:
         lines += self.remarks_
         return "\n".join(lines)
 
-    def slim(self):
+    def slim(self, *, predict_time_budget=None, X=None):
         """Drop everything that predicting does not need.
 
         That is the reports (`results_`, `learning_curve_`, `failures_`, `timing_`, `remarks_`),
-        and what `warm_start` goes on from.
+        and what `warm_start` goes on from. With `predict_time_budget`, members are left out, too,
+        until one clip is predicted in time.
+
+        Parameters
+        ----------
+        predict_time_budget : float, default=None
+            Seconds that the prediction of a single clip may take on this machine; None keeps all
+            members. Where predicting is to be quick from the start, give it to the constructor:
+            then members are chosen and trained for that.
+        X : sequence of clips, or array-like of shape (n_samples, n_features), default=None
+            Needed with `predict_time_budget`: some dozens, no labels. The members go whose absence
+            changes the answers on them least for the time that they take.
 
         Returns
         -------
         self : TimeBudgetClassifier
+
+        Raises
+        ------
+        ValueError
+            If `predict_time_budget` is given without `X`, or less than the quickest member takes.
         """
         check_is_fitted(self)
+        if predict_time_budget is not None:
+            self._keep_quick_members(predict_time_budget, X)
         for name in ("results_", "learning_curve_", "failures_", "timing_", "remarks_", "_state"):
             self.__dict__.pop(name, None)
         return self
+
+    def _keep_quick_members(self, seconds, X):
+        if X is None or not len(X):
+            raise ValueError("predict_time_budget needs X: clips on which answers should stay.")
+        time_ = self.ensemble_.time_
+        self.ensemble_ = prune_to_time(self.ensemble_, X, seconds)
+        self.ensemble_.time_, self.ensemble_.score_ = time_, np.nan  # not validated like this
 
     def _repr_mimebundle_(self, **kwargs):
         """Show the leaderboard in notebooks too, below scikit-learn's diagram."""
