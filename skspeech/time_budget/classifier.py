@@ -1,4 +1,4 @@
-"""The estimator: parameters in, results out. What happens in between is the session's."""
+"""The estimator: it checks the parameters, starts a session and keeps its results."""
 
 import contextlib
 import os
@@ -40,9 +40,9 @@ from skspeech.time_budget.results import (
 
 __all__ = ["TimeBudgetClassifier"]
 
-AUDIT_SECONDS = 0.5  # that a look at the sounds may take of the budget
-VOICE_SHARE = 0.25  # of the budget, in which voices have to be told apart
-# What `fit` and `iter_fit` are given.
+AUDIT_SECONDS = 0.5  # of the budget, for checking the sounds
+VOICE_SHARE = 0.25  # of the budget, for grouping clips by voice
+# Parameters of `fit` and `iter_fit`.
 _GIVEN = """
 X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
     What the candidates take.
@@ -64,63 +64,64 @@ class TimeBudgetClassifier(
 ):
     """Train the best ensemble of candidates that fits in the time.
 
-    The cheapest look at the data gives a first ensemble in seconds. Then one candidate after the
-    other is validated, in the order of what it may gain per second, and joins the ensemble if that
-    gets better by it. At the end the members are trained once more on all rows. `fit` returns
-    when the budget is used up, or before that when nothing is left to do.
+    The cheapest candidate gives a first ensemble in seconds. Then the candidates are validated one
+    after another, those with the highest expected gain per second first. A candidate joins the
+    ensemble if it improves it. At the end the members are trained once more on all rows. `fit`
+    returns when the budget is used up, or earlier if nothing is left to do.
 
     Quick linear candidates run in the calling process. All others run in worker processes, which
-    are killed when the time is up: a candidate that hangs, crashes or takes all the memory costs
-    only itself, and is named in `failures_`.
+    are killed when the time is up. So a candidate that hangs, crashes or takes all the memory does
+    not stop the run; `failures_` names it.
 
     Parameters
     ----------
     candidates : "auto" or list, default="auto"
         ``"auto"`` is a line-up of speech and music classifiers that suits the data. A list holds
-        ``(name, estimator)`` tuples and :class:`Candidate` objects; in it, ``"auto"`` stands for
-        the line-up, and ``"-pattern"`` takes those out whose names match, as in
+        ``(name, estimator)`` tuples and :class:`Candidate` objects. In a list, ``"auto"`` stands
+        for the line-up, and ``"-pattern"`` removes the candidates whose names match, as in
         ``["auto", "-music*", ("forest", RandomForestClassifier())]``.
     time_budget : float, default=60.0
         Seconds from the call of `fit` to its return, everything included.
     cv : "auto", int, splitter, iterable, or tuple (X_val, y_val), default="auto"
         How candidates are validated. ``"auto"`` is 5 stratified folds below 100 clips, 3 below
-        1,000, and one held-out part above, up to five times with other folds where time is left;
-        with `groups`, no group is on both sides. A class of a single clip or group always stays in
-        the training part. An int is the number of stratified folds; splitters and iterables of
-        index pairs are as in scikit-learn; a tuple is a validation set of your own.
+        1,000, and one held-out part above. If time is left, the validation is repeated with other
+        folds, up to five times in all. With `groups`, no group is on both sides of a split. A class
+        with a single clip or group always stays in the training part. An int is the number of
+        stratified folds; splitters and iterables of index pairs are as in scikit-learn; a tuple is
+        a validation set of your own.
     scoring : str or callable, default="balanced_accuracy"
         What is maximised: a scikit-learn scorer that can be computed from probabilities.
     selection : {"least-loss", "greedy", "threshold"}, default="least-loss"
-        Who votes, and with what weight. ``"least-loss"`` seeks the weights of the least held-out
-        log loss, drawn towards equal ones as far as the held-out rows can't tell candidates apart.
-        ``"greedy"`` adds, again and again, the candidate that lifts the score most [1]_, and
-        ``"threshold"`` takes those with at least 0.92 of the best score, 26 at most.
+        Which candidates vote, and with what weight. ``"least-loss"`` minimises the held-out log
+        loss over the weights, and draws them towards equal weights where the held-out rows can't
+        tell candidates apart. ``"greedy"`` repeatedly adds the candidate that raises the score
+        most [1]_. ``"threshold"`` takes those with at least 0.92 of the best score, 26 at most.
     preset : str, default="best"
         Which line-up ``"auto"`` is: ``"fast"``, ``"best"`` or ``"autospeech2020"``.
     refit : bool, default=True
-        Whether members are trained on all rows at the end, as far as the time allows. Otherwise,
-        and until then, the models of a member's validation folds vote for it together.
+        Whether members are trained on all rows at the end, as far as the time allows. Without a
+        model of all rows, the models of a member's validation folds vote together in its place.
     n_jobs : int, default=None
-        Processor cores to use. None is all of them; inside of a joblib worker, such as that of a
-        parallel grid search, it is that worker's share, and in a
-        :class:`joblib.parallel_config` context what that says. -1 is all.
+        Processor cores to use. None is all of them; inside a joblib worker, such as that of a
+        parallel grid search, it is that worker's share; in a :class:`joblib.parallel_config`
+        context it is the number set there. -1 is all.
     device : str, default="auto"
         Device of the candidates in ``"auto"``.
     memory : str or joblib.Memory, default=None
         Where the candidates in ``"auto"`` keep embeddings; None keeps them in memory.
     executor : concurrent.futures.Executor, default=None
-        Embeds clips, once there is a first answer and its workers have done their imports, and
-        runs the trained candidates, in the place of this process and of worker processes on this
-        machine: a `ProcessPoolExecutor`, or Dask's ``client.get_executor()``. None is what
-        :class:`joblib.parallel_config` says; outside of such a context it is this machine. What
-        still runs in it at the deadline is cancelled or left alone; only processes of our own can
-        be killed. Time in its queue does not count as a candidate's.
+        Runs the work elsewhere: a `ProcessPoolExecutor`, or Dask's ``client.get_executor()``. It
+        trains the candidates that would run in worker processes on this machine, and embeds clips
+        once there is a first answer and its workers have done their imports. None is what
+        :class:`joblib.parallel_config` says; outside such a context it is this machine. Jobs that
+        still run in the executor at the deadline are cancelled or left alone, since only our own
+        processes can be killed. Time in the executor's queue does not count as a candidate's.
     warm_start : bool, default=False
-        Whether the next `fit` on the same data goes on where the last one stopped.
+        Whether the next `fit` on the same data continues where the last one stopped.
     callbacks : callable or list of callables, default=None
         Each is called with every event, a dict with the keys ``"event"`` and ``"time"``.
     predict_time_budget : float, default=None
-        Seconds that the ensemble may take to predict a clip; slower members are left out. None is
+        Seconds that the ensemble may take to predict a clip; members are chosen to fit in. None is
         no limit.
     log_file : str or path-like, default=None
         A file to which each event is appended as a line of JSON.
@@ -128,7 +129,7 @@ class TimeBudgetClassifier(
         Seed of the splits, and of candidates whose own `random_state` is None.
     verbose : int, default=0
         1 prints what :func:`skspeech.audit.audit` finds in the data, and a line for each better
-        ensemble; 2 also one for each validated candidate.
+        ensemble; 2 also prints a line for each validated candidate.
 
     Attributes
     ----------
@@ -138,8 +139,8 @@ class TimeBudgetClassifier(
         The labels.
     best_score_ : float
         Score of the ensemble on held-out rows, cross-fitted: for each fold, the members are chosen
-        on the other folds, so that no row is judged by a choice that it made. NaN if nothing could
-        be validated.
+        on the other folds, so that no row scores a choice that it took part in. NaN if nothing
+        could be validated.
     results_ : dict of str to ndarray
         One row for each candidate, like ``cv_results_``: ``name``, ``status`` (``"ok"``,
         ``"failed"``, ``"timed out"``, ``"stopped"`` at the end, ``"not started"``, and ``"kept as
@@ -149,19 +150,19 @@ class TimeBudgetClassifier(
         ``mean_fit_time``, ``predict_time`` (seconds per clip), ``started`` and ``finished``.
     learning_curve_ : dict of str to ndarray
         ``time`` (seconds since the call of `fit`) and ``score`` of each ensemble, as `best_score_`.
-        A first answer that came before any validation has the score that its own candidate got
-        later, or NaN. Members are chosen by the log loss, so it may fall by chance.
+        A first answer that came before any validation has the score that its candidate got later,
+        or NaN. Members are chosen by the log loss, so the score may fall by chance.
     failures_ : list of (str, str, str)
-        Name of the candidate, exception, traceback or what was printed last.
+        Name of the candidate; exception; traceback or last printed output.
     remarks_ : list of str
-        What is worth knowing of the data: without `groups`, and with time left, whether clips of
-        new voices would be recognised worse.
+        What is worth knowing about the data: without `groups`, and if time was left, whether clips
+        of new voices would be recognised less well.
     clip_duration_ : float
-        Seconds of a longish training clip, which three of four are not longer than; NaN where `X`
-        is a table. :func:`skspeech.timeline` cuts windows of that length.
+        Third quartile of the training clips' durations in seconds; NaN where `X` is a table.
+        :func:`skspeech.timeline` cuts windows of that length.
     timing_ : dict of str to float
         Seconds spent in ``embedding``, ``candidates``, ``refit`` and ``selection``; ``overhead``,
-        in which no candidate, embedding or refit ran; ``total``.
+        when no candidate, embedding or refit ran; ``total``.
     n_features_in_ : int
         Number of features, where `X` is a table.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -169,15 +170,15 @@ class TimeBudgetClassifier(
 
     See Also
     --------
-    Candidate : A classifier with hints for its order.
-    GeometricMeanVotingClassifier : What comes out.
+    Candidate : A classifier with hints on when to try it.
+    GeometricMeanVotingClassifier : The ensemble that a run returns.
 
     Notes
     -----
-    A candidate that has a parameter `max_time` is told how many seconds it has. One that has a
-    method ``iter_fit(X, y)``, a generator that yields the classifier each time it is better,
-    counts with its last snapshot when it is killed. `ConvergenceWarning` is not shown: whether a
-    solver that stopped early is good enough, the score tells.
+    A candidate that has a parameter `max_time` is told how many seconds it has. A candidate may
+    have a method ``iter_fit(X, y)``, a generator that yields the classifier each time it is better;
+    if such a candidate is killed, its last snapshot counts. `ConvergenceWarning` is not shown: the
+    score tells whether a solver that stopped early is good enough.
 
     References
     ----------
@@ -263,7 +264,7 @@ class TimeBudgetClassifier(
     def fit(self, X, y, groups=None, *, sample_weight=None):
         """Train until the time is up, or nothing is left to do.
 
-        Ctrl-C ends it early with the best ensemble so far.
+        Ctrl-C ends the training early and keeps the best ensemble so far.
 
         Parameters
         ----------
@@ -276,7 +277,7 @@ class TimeBudgetClassifier(
         Raises
         ------
         ValueError
-            If the data cannot be learned from, or every candidate failed by an error.
+            If the data cannot be learned from, or every candidate failed with an error.
         """
         for _ in self._run(self._open_session(X, y, groups, sample_weight)):
             pass
@@ -284,17 +285,18 @@ class TimeBudgetClassifier(
 
     @shared(given=_GIVEN)
     def iter_fit(self, X, y, groups=None, *, sample_weight=None):
-        """Train, and yield the ensemble each time another one takes its place.
+        """Train, and yield each new ensemble.
 
-        It does so when its log loss on held-out rows is lower beyond chance, and when a member was
-        trained on more rows; the last choice of members rests on all that is known. As the log loss
-        decides, ``score_`` may fall by as much as chance may bring.
+        A new ensemble replaces the old one when its log loss on held-out rows is lower beyond
+        chance, or when a member was trained on more rows. The last choice of members uses all
+        held-out predictions. Since the log loss decides, ``score_`` may fall, but not by more than
+        chance explains.
 
-        The clock starts with the call. After the first snapshot nothing computes until the next one
-        is asked for, or a tenth of the budget is over, so that the first predictions come soon.
-        From then on work goes on while the caller is busy; if several snapshots were finished
-        meanwhile, the next one is the latest. Closing the generator stops the work and leaves this
-        classifier fitted with the best ensemble so far.
+        The clock starts with the call. After the first snapshot the run pauses, so that the caller
+        can predict with it at full speed, until the next one is asked for or a tenth of the budget
+        (at least one second) is over. From then on training continues while the caller is busy; if
+        several snapshots were finished meanwhile, the next one is the latest. Closing the generator
+        stops the run and leaves this classifier fitted with the best ensemble so far.
 
         Parameters
         ----------
@@ -304,7 +306,7 @@ class TimeBudgetClassifier(
         -------
         generator of GeometricMeanVotingClassifier
             Fitted ensembles, with the attributes ``time_`` (seconds since the call) and ``score_``
-            (on held-out rows; NaN for a first one that is not validated yet).
+            (on held-out rows; NaN for a first ensemble that is not validated yet).
 
         Examples
         --------
@@ -356,13 +358,13 @@ class TimeBudgetClassifier(
     # ---------------------------------------------------------------- a run
 
     def _open_session(self, X, y, groups, sample_weight, pauses=False):
-        """Check everything that can be checked beforehand, and make the session."""
+        """Check everything that can be checked before the run, and make the session."""
         from skspeech.time_budget.features import Data
         from skspeech.time_budget.session import Session, Settings
         from skspeech.time_budget.splits import make_splits
 
         start = time.monotonic()
-        forget(self)  # what it was trained on before
+        forget(self)  # what the last fit was trained on
         X = inputs.check_rows(self, X, reset=True)
         by_voice = isinstance(groups, str)
         y, groups, sample_weight, classes, codes = inputs.check_targets(
@@ -446,10 +448,10 @@ class TimeBudgetClassifier(
         return Workers.of_executor(self.executor, executor_size(self.executor, n_cores))
 
     def _print_audit(self, X, y, groups):
-        """Say what is doubtful in the data before they are trained on."""
+        """Print what looks doubtful in the data, before anything is trained."""
         from skspeech.audit import audit
 
-        clips = X if "auto" in self.candidates else None  # who knows what others take
+        clips = X if "auto" in self.candidates else None  # user candidates may take anything
         for finding in audit(clips, y, groups, max_seconds=AUDIT_SECONDS, n_jobs=self.n_jobs):
             print(f"[TimeBudgetClassifier] {finding.message}")
 
@@ -479,7 +481,7 @@ class TimeBudgetClassifier(
         return remark_on_voices(all_features, codes, score, seed)
 
     def _run(self, session):
-        """Hand out what the session finds, keep its books, and see that it ends in time."""
+        """Yield the session's snapshots, log its events, and close it in time."""
         session.begin()
         try:
             with EventLog(self.log_file) as log:
@@ -522,7 +524,7 @@ class TimeBudgetClassifier(
             print(f"[TimeBudgetClassifier] {event['time']:6.1f} s  {line}")
 
     def _make_candidates(self, X, y, n_cores, seed):
-        """The list of candidates; called by the coordinator, within the time."""
+        """Make the list of candidates; the coordinator calls this while the clock runs."""
 
         def line_up(any_time=False):
             from skspeech.time_budget.line_ups import default_candidates
@@ -538,7 +540,7 @@ class TimeBudgetClassifier(
                 time_budget=np.inf if any_time else self.time_budget,
             )
 
-        # What candidates of others take may be a table.
+        # Candidates of the user's may take a table, which has no durations.
         if "auto" in self.candidates or getattr(X, "ndim", 1) == 1:
             with contextlib.suppress(ValueError, TypeError):
                 self.clip_duration_ = inputs.clip_duration(X)
@@ -547,7 +549,7 @@ class TimeBudgetClassifier(
     def __getstate__(self):
         state = super().__getstate__().copy()
         state.pop("_state", None)
-        for name in ("executor", "callbacks"):  # a process's own; they predict nothing
+        for name in ("executor", "callbacks"):  # tied to this process, and not needed to predict
             if name in state and hasattr(self, "ensemble_"):
                 state[name] = None
         return state

@@ -1,8 +1,8 @@
-"""What to do next: functions of what is known, without clocks, threads or processes.
+"""What to do next: pure functions of the run's state, without clocks, threads or processes.
 
 To change the order in which candidates are tried, change this file: `next_here` decides for this
-process, `next_elsewhere` for worker processes and executors, `wants_repeat` whether to validate
-once more. All weigh what a job may gain against the seconds that it is expected to take.
+process, `next_elsewhere` for worker processes and executors, `wants_repeat` whether to repeat the
+validation. All weigh what a job may gain against the seconds that it is expected to take.
 """
 
 import math
@@ -14,22 +14,22 @@ from skspeech.time_budget.state import Job
 
 __all__ = ["has_work_elsewhere", "kind_of", "next_elsewhere", "next_here", "wants_repeat"]
 
-FIRST_LEVEL = 10_000  # rows of the first look, for candidates without shared steps
-REFIT_RESERVE = 0.3  # at most this part of the budget is kept for training on all rows
-PATIENCE = 1 / 3  # part of the budget after which a job is given up, if it was not expected
-COLD_START = 10.0  # seconds that imports and weights may take the first time some steps run
-MAX_MISSES = 2  # a candidate that was given up so often is not tried again
+FIRST_LEVEL = 10_000  # rows of the first validation, for candidates without shared steps
+REFIT_RESERVE = 0.3  # at most this share of the budget is reserved for training on all rows
+PATIENCE = 1 / 3  # share of the budget that a job may take, however quick it was expected to be
+COLD_START = 10.0  # seconds that imports and loading weights may take when steps first run
+MAX_MISSES = 2  # a candidate that was given up this many times is not tried again
 DEFAULT_UNIT_COST = 5e-5  # seconds per training row of a quick classifier, before one is measured
 DEFAULT_RATE = 1e-3  # seconds per row of shared steps, before any are measured
-RACE_SHARE = 0.1  # of the time that is left, which the race of shared steps may take
-MAX_REPEATED = 12  # of the candidates, only so many of the best are validated again
+RACE_SHARE = 0.1  # of the remaining time, which the race of shared steps may take
+MAX_REPEATED = 12  # only this many of the best candidates are validated again
 
 
 # ---------------------------------------------------------------- this process
 
 
 def next_here(state):
-    """The job with the highest expected gain per second among those that there is time for."""
+    """Among the jobs that fit in the time: the one with the highest expected gain per second."""
     if not state.answered:
         entry = _first_entry(state)
         if entry is not None:
@@ -39,7 +39,7 @@ def next_here(state):
 
 
 def _first_entry(state):
-    """The candidate of the first answer: the one that is marked, or else the cheapest."""
+    """The candidate for the first answer: the one marked `first`, or else the cheapest."""
     able = [e for e in state.entries if e.where == "main" and not e.failed]
     return min(
         able,
@@ -55,7 +55,7 @@ def _first_entry(state):
 
 
 def _validations(state):
-    """(value, job) for everything that may be validated, or at least embedded, here."""
+    """(value, job) for each candidate that can be validated, or at least embedded, here."""
     time_left = state.left - min(
         1.3 * sum(refit_cost(state, entry) for entry in _waiting_for_refit(state)),
         REFIT_RESERVE * state.budget,
@@ -72,7 +72,7 @@ def _validations(state):
             if not folds:
                 continue
         elif not state.folds and entry.where == "main":
-            continue  # nothing can be held out, so it is trained on all rows at once
+            continue  # no row can be held out, so `_refits` trains it on all rows at once
         cost = validation_cost(state, entry, level, folds)
         if cost > 0.95 * time_left:
             continue
@@ -83,7 +83,7 @@ def _validations(state):
 
 
 def _refits(state):
-    """(value, job) for members that may be trained on all rows here."""
+    """(value, job) for each member that can be trained on all rows here."""
     jobs = []
     unseen = state.share_held_out()
     for entry in _waiting_for_refit(state):
@@ -103,7 +103,7 @@ def _refits(state):
 
 
 def _waiting_for_refit(state):
-    """Candidates of this process that vote, or may, and have no model of all rows."""
+    """Candidates of this process that vote, or could, but have no model of all rows yet."""
     if not state.folds:
         return [
             entry
@@ -120,7 +120,7 @@ def _waiting_for_refit(state):
 
 
 def _next_level(state, entry):
-    """Rows that the candidate should see next; None where it has seen all that it will."""
+    """How many rows the candidate should train on next; None if it needs no more."""
     total, features = state.n_total, entry.features
     level = entry.level(state.folds_of(0))
     if entry.where == "worker":
@@ -137,10 +137,10 @@ def _next_level(state, entry):
     if features.level <= race or features.rate is None:
         racer = next((other for other in state.racers if other.features is features), None)
         if race and racer not in (entry, None):
-            return None  # that one shows whether these steps are worth it
+            return None  # the racer shows whether these steps are worth it
         if racer is entry and level < race and _has_time_to_race(state):
             return race
-        # A new one: all rows, or as many as half of the time may give.
+        # New steps: all rows, or as many as half of the remaining time allows.
         affordable = _affordable(state, features.level, 0.5 * state.left / _rate(state, features))
         enough = max(10 * state.n_classes, total // 4)
         return total if affordable >= total else affordable if affordable >= enough else None
@@ -158,18 +158,18 @@ def _has_time_to_race(state):
 
 
 def _misses(entry):
-    """How often it was given up, or its first steps were, maybe on behalf of another candidate."""
+    """How often the candidate, or its first steps (which it may share), were given up or lost."""
     by_features = entry.features.misses if entry.features is not None else 0
     return max(entry.misses, entry.lost, by_features)
 
 
 def _affordable(state, level, mass):
-    """Rows, counted from the first, that are done when so much more of their mass is."""
+    """How many of the first rows are done after `level` rows and `mass` more of row mass."""
     return int(np.searchsorted(state.mass, state.mass[level] + mass, side="right")) - 1
 
 
 def _next_repeat(state, entry):
-    """The folds of the first repeat that a good candidate has not been validated on."""
+    """For a good candidate: the folds of the first repeat that it has not been validated on."""
     if entry.where != "main" or np.isnan(entry.score) or not _is_among_the_best(state, entry):
         return ()
     for repeat in range(1, state.n_repeats):
@@ -187,7 +187,7 @@ def _is_among_the_best(state, entry):
 
 
 def wants_repeat(state):
-    """Whether to validate once more with other folds, since nothing else is left to do here."""
+    """Whether to repeat the validation with other folds, now that nothing else is left to do."""
     if not state.folds or state.n_repeats >= state.max_repeats:
         return False
     able = [
@@ -195,7 +195,7 @@ def wants_repeat(state):
         for entry in state.entries
         if entry.can_vote and not entry.failed and _is_among_the_best(state, entry)
     ]
-    if len(able) < 2:  # one candidate has all the weight, whatever its score
+    if len(able) < 2:  # a single candidate has all the weight, whatever its score
         return False
     if any(entry.level(state.folds_of(0)) < state.n_total for entry in able):
         return False
@@ -207,7 +207,7 @@ def wants_repeat(state):
 
 
 def next_elsewhere(state):
-    """First a fold of each candidate; then, of those that vote, further folds and refits."""
+    """First one fold of each candidate; then further folds and refits, voting candidates first."""
     entries = [e for e in state.entries if e.where == "worker"]
     waiting = [e for e in entries if not (e.failed or e.running or e.levels or e.full_model)]
     n_untried = sum(not entry.misses for entry in waiting)
@@ -254,7 +254,7 @@ def _jobs_elsewhere(state, entry, n_untried):
 
 
 def next_fold(state, entry):
-    """First fold that has not been trained to the end; repeats only of what votes."""
+    """The first fold that is not trained to the end; repeats count only for a voting candidate."""
     for number, fold in enumerate(state.folds):
         if number not in entry.final and (fold.repeat == 0 or entry.weight > 0):
             return number
@@ -262,7 +262,7 @@ def next_fold(state, entry):
 
 
 def wants_refit_elsewhere(state, entry):
-    """Whether a candidate that votes is to be trained on all rows in a worker."""
+    """Whether a voting candidate should be trained on all rows in a worker."""
     folds = state.folds_of(0)
     return (
         state.refit
@@ -274,7 +274,7 @@ def wants_refit_elsewhere(state, entry):
 
 
 def has_work_elsewhere(state, entry):
-    """Whether there is, or may be, something to do in a worker for a candidate."""
+    """Whether a candidate has, or may get, a job in a worker."""
     if entry.where != "worker" or entry.failed:
         return False
     untrained = not state.folds and entry.full_model is None
@@ -299,7 +299,7 @@ def _features_ready(state, entry):
 
 
 def _first_limits(state, entry, n_untried):
-    """Limits of the first training of a candidate: a fair share of what is left."""
+    """Limits of a candidate's first training: a fair share of the remaining time."""
     share = min(state.left * state.capacity / max(n_untried, 1), state.left)
     later = len(state.folds) > 1 or (state.refit and bool(state.folds))
     if later and n_untried <= state.capacity:
@@ -308,7 +308,7 @@ def _first_limits(state, entry, n_untried):
 
 
 def _limits(state, entry, patience, expected):
-    """(limit, max_time) in seconds; an estimator that is told its time may take a bit longer."""
+    """(limit, max_time) in seconds; `limit` leaves some slack beyond the `max_time` it is told."""
     if not entry.takes_max_time:
         return max(2.0 * patience, PATIENCE * state.budget) * 2 ** _misses(entry), None
     max_time = max(min(expected, state.left - 0.5), 0.1)
@@ -319,7 +319,7 @@ def _limits(state, entry, patience, expected):
 
 
 def gain(state, entry):
-    """How much better the ensemble may get, in no unit: it only ranks."""
+    """How much a job may improve the ensemble, without unit: it only ranks candidates."""
     expected = entry.candidate.gain * 0.5**entry.candidate.stage
     level = entry.level(state.folds_of(0))
     if 0 < level <= state.race_level:
@@ -341,7 +341,7 @@ def gain(state, entry):
 
 
 def validation_cost(state, entry, level, folds=None):
-    """Expected seconds until a candidate is validated on so many rows."""
+    """Expected seconds until a candidate is validated on `level` rows."""
     folds = state.folds_of(0) if folds is None else folds
     cost = embedding_cost(state, entry.features, level)
     if entry.where == "worker":
@@ -351,14 +351,14 @@ def validation_cost(state, entry, level, folds=None):
 
 
 def embedding_cost(state, features, level):
-    """Expected seconds until the shared steps have run for so many rows."""
+    """Expected seconds until the shared steps have run for `level` rows."""
     if features is None or level <= features.level:
         return 0.0
     return (state.mass[level] - state.mass[features.level]) * _rate(state, features)
 
 
 def refit_cost(state, entry):
-    """Expected seconds of a training on all rows, with what has to be embedded for it."""
+    """Expected seconds to train on all rows, with the embedding that this still needs."""
     cost = embedding_cost(state, entry.features, state.n_total)
     if not entry.fit_times:
         return cost + state.n_train * unit_cost(state, entry)
@@ -367,7 +367,7 @@ def refit_cost(state, entry):
 
 
 def unit_cost(state, entry):
-    """Seconds per training row: measured on this one or its like, else hinted, else guessed."""
+    """Seconds per training row: measured on this or a similar candidate, else hinted or guessed."""
     if entry.fit_times:
         n_rows = np.mean([len(state.folds[fold].train) for fold in entry.fit_times])
         level = max(entry.levels.values(), default=state.n_total)
@@ -380,7 +380,7 @@ def unit_cost(state, entry):
 
 
 def kind_of(estimator):
-    """The class that learns; what one of a kind costs is expected of the others."""
+    """The class of the final estimator; candidates of the same kind are expected to cost alike."""
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
     return type(estimator)
@@ -394,7 +394,7 @@ def _cost_elsewhere(state, entry):
 
 
 def _rate(state, features):
-    """Seconds per row: measured, or like the others', or guessed."""
+    """Seconds per row: measured, else the median of other shared steps, else guessed."""
     rates = [other.rate for other in state.all_features if other.rate is not None]
     return features.rate or (float(np.median(rates)) if rates else DEFAULT_RATE)
 
@@ -402,8 +402,9 @@ def _rate(state, features):
 def _patience(state, entry, cost):
     """Seconds after which a job of this process is given up.
 
-    Imports and weights are not the candidate's fault: what runs for the first time has more time,
-    and all of it where everything else would have to wait for imports, too.
+    Imports and weight loading are not the candidate's fault, so shared steps that run for the first
+    time get longer. They get all the remaining time if no other candidate could go on without
+    imports of its own.
     """
     limit = max(3 * cost, PATIENCE * state.budget)
     features = entry.features

@@ -1,8 +1,9 @@
-"""One run under a time budget: who works on what now, and which ensemble stands.
+"""One run under a time budget: which jobs run now, and which ensemble is current.
 
-A coordinator thread asks the policy what to do and hands it out. It never runs a candidate itself:
-what is quick goes to a thread of this process that can be left behind, everything else elsewhere.
-Whoever called `fit` waits for the coordinator, and returns at the deadline whatever happens.
+A coordinator thread asks the policy what to do and starts the jobs. It never runs a candidate
+itself: quick jobs go to a thread of this process that can be abandoned, all others to worker
+processes or an executor. The caller of `fit` waits for the coordinator, and returns at the
+deadline whatever happens.
 """
 
 import atexit
@@ -43,16 +44,16 @@ __all__ = ["Session", "Settings"]
 
 logger = logging.getLogger(__name__)
 
-SETTLING = 0.1  # the last part of the budget, kept for training those who vote on all rows
-# While the caller predicts with the first answer, nothing else computes, but not for longer than
-# this part of the budget, or so many seconds.
+SETTLING = 0.1  # last share of the budget, reserved for training the members on all rows
+# While the caller predicts with the first answer, nothing else computes: for at most this share of
+# the budget or this many seconds, whichever is longer.
 PAUSE_SHARE, PAUSE_SECONDS = 0.1, 1.0
-LEFT_FOR_REMARKS = 3.0  # seconds that have to be left for a look at the features
+LEFT_FOR_REMARKS = 3.0  # remarks on the features are made only if more seconds than this are left
 
 
 @dataclass
 class Settings:
-    """What the user asked for, checked. Names are those of `TimeBudgetClassifier`."""
+    """The user's settings, checked. Names are those of `TimeBudgetClassifier`."""
 
     time_budget: float
     score: ProbabilityScore
@@ -60,12 +61,12 @@ class Settings:
     refit: bool
     n_cores: int
     executor: Executor | None
-    workers: object  # where clips are embedded, too; None is here only
+    workers: object  # other processes that embed clips, too; None is this process only
     predict_time_budget: float | None
     random_state: int
     cv: object
-    pauses: bool = False  # whether the caller asks for one snapshot after the other
-    remark: Callable | None = None  # looks at all shared features when nothing else is left to do
+    pauses: bool = False  # whether to pause after the first snapshot until the next is asked for
+    remark: Callable | None = None  # checks all shared features when nothing else is left to do
 
 
 class Session:
@@ -81,7 +82,7 @@ class Session:
         How candidates are validated.
     settings : Settings
     make_candidates : callable
-        Returns the list of `Candidate`; called by the coordinator, since "auto" looks at the data.
+        Returns the list of `Candidate`. The coordinator calls it, since "auto" reads the data.
     start : float
         `time.monotonic()` when the clock started.
     earlier : Session or None
@@ -143,7 +144,7 @@ class Session:
 
     @property
     def now(self):
-        """Seconds since the clock started; a continued run counts on."""
+        """Seconds since the clock started; a continued run adds those of the earlier runs."""
         return time.monotonic() - self.start + self.elapsed_before
 
     @property
@@ -151,7 +152,7 @@ class Session:
         return self.stop_at - time.monotonic()
 
     def stop(self):
-        """Have the coordinator end soon."""
+        """Tell the coordinator to end soon."""
         self._stop.set()
         self.inbox.put(("wake",))
 
@@ -161,9 +162,9 @@ class Session:
         self.inbox.put(("wake",))
 
     def close(self):
-        """End everything: no process, no file and no changed setting is left."""
+        """End everything: leave no process, no file and no changed setting behind."""
         if os.getpid() != self._pid:
-            return  # this is a fork of the process whose run it is
+            return  # a forked process; the run belongs to its parent
         self.stop()
         self._thread.join(0.1)
         self._release()
@@ -171,7 +172,7 @@ class Session:
         _SESSIONS.discard(self)
 
     def _release(self):
-        """Let go of threads, processes and files; the coordinator and its caller both do it."""
+        """Release threads, processes and files; the coordinator and its caller both call this."""
         with self._locked(0.2):
             if self.state.here is not None:
                 self.state.here.stopped = True
@@ -181,7 +182,7 @@ class Session:
 
     @contextlib.contextmanager
     def _locked(self, timeout):
-        """Hold the lock if it comes in time; go on without it if not."""
+        """Hold the lock if it can be had in time; otherwise go on without it."""
         got = self._lock.acquire(timeout=timeout)
         try:
             yield
@@ -195,7 +196,7 @@ class Session:
                 self._prepare()
                 self._loop()
         except Stopped:
-            pass  # closed meanwhile
+            pass  # the session was closed meanwhile
         except BaseException as error:
             self.error = error
             logger.debug("The coordinator ended by an error.", exc_info=True)
@@ -259,7 +260,7 @@ class Session:
                 entry.failed, entry.failures = False, []
 
     def freeze(self):
-        """Keep what a continued run needs, and let go of the rest."""
+        """Keep what a continued run needs, and drop the rest."""
         self.now_at_end = self.now
         self.data = self.work = self._make_candidates = self.chooser.data = self.state.here = None
 
@@ -287,14 +288,14 @@ class Session:
         return time.monotonic() < self._paused_until
 
     def _settle(self):
-        """Choose the members for good, while there is still time to train them on all rows."""
+        """Choose the final members, while there is still time to train them on all rows."""
         with self._lock:
             if not self._settled and not self._stop.is_set():
                 self._settled = True
                 self._select(final=self.remaining > 0)
 
     def _repeat(self):
-        """Nothing else is left to do: add further folds, or have a look at the features.
+        """With nothing else left to do: check the features for remarks, or add further folds.
 
         Returns whether there is something to do now.
         """
@@ -322,7 +323,7 @@ class Session:
             return bool(folds)
 
     def _receive(self):
-        """Wait for news, take all that is there, and look after who runs."""
+        """Wait for messages, handle all that are there, and watch the running jobs."""
         with contextlib.suppress(queue.Empty):
             message = self.inbox.get(timeout=min(0.1, max(self.remaining, 0.001)))
             while True:
@@ -351,7 +352,7 @@ class Session:
         self._count_busy(self._is_busy())
 
     def _want_workers(self):
-        """The first answer has the machine to itself, unless it takes long."""
+        """Start workers once the first answer is there, or is late; it gets the whole machine."""
         entries = self.state.entries
         answers_here = any(entry.where == "main" and not entry.failed for entry in entries)
         slow = self.now - self.elapsed_before > 0.25 * self.budget
@@ -385,7 +386,7 @@ class Session:
         entry.started = self.now if entry.started is None else entry.started
 
     def _count_busy(self, busy):
-        """Keep the time during which a candidate, an embedding or a refit ran."""
+        """Add up the time during which a candidate, an embedding or a refit ran."""
         now = time.monotonic()
         if self._busy_since is not None:
             self._busy += now - self._busy_since
@@ -414,7 +415,7 @@ class Session:
         elif kind == "embedded":
             features, n_rows, seconds = payload
             self._clocks["embedding"] += seconds
-            job.started = time.monotonic()  # slow, but alive: it gets its time anew
+            job.started = time.monotonic()  # slow, but alive: its time limit starts again
             self.event("embedding", candidate=entry.name, n_rows=n_rows, level=features.level)
         elif kind == "lost workers":
             self._tell_lost_workers()
@@ -438,7 +439,7 @@ class Session:
                 self.failures.fail(entry, f"{type(error).__name__}: {error}", text, error)
 
     def _note_change(self, job):
-        """Members are chosen anew after each validation, but only after a whole repeat of it."""
+        """Have members chosen again after a validation; repeats wait until all of them are done."""
         if job.kind == "validate" and not self._is_repeat(job):
             self._changed = True
 
@@ -450,11 +451,11 @@ class Session:
         entry = job.entry
         entry.running = False
         if not entry.failed and entry.status == "running":
-            entry.status, entry.failures = "ok", []  # what was late at first is no failure
+            entry.status, entry.failures = "ok", []  # a first timeout is no failure
             entry.finished = entry.finished if self._is_repeat(job) else self.now
 
     def _take_fold(self, entry, number, level, places, outcome):
-        """Keep a fold's held-out predictions and model, in the place of an earlier snapshot's."""
+        """Keep a fold's held-out predictions and model, in place of an earlier snapshot's."""
         state, score = self.state, self.settings.score
         fold = state.folds[number]
         entry.held_out[number] = HeldOut(places, log_probas(outcome.proba, self.floor))
@@ -478,7 +479,7 @@ class Session:
         entry.full_model, entry.full_level = outcome.model, level
         if kind != "first":
             self.event("refit", candidate=entry.name)
-        if not self.state.folds:  # nobody knows who is better
+        if not self.state.folds:  # no validation, so all models get equal weights
             voting = [e for e in self.state.entries if e.full_model is not None]
             for other in voting:
                 other.weight = 1 / len(voting)
@@ -501,9 +502,9 @@ class Session:
         now, job = time.monotonic(), self.state.here
         if job is not None and now - job.started > job.limit:
             was_sent, job.stopped = job.is_sent, True
-            self._work_thread.close()  # it ends after what it does now, if it ever does
+            self._work_thread.close()  # it ends when its current step returns, if it ever does
             self.state.here = self._work_thread = None
-            if was_sent:  # no fault of the candidate's
+            if was_sent:  # the embedding workers hang: not the candidate's fault
                 self.work.workers, job.entry.running = None, False
                 self._tell_lost_workers()
             else:
@@ -516,7 +517,7 @@ class Session:
     # ---------------------------------------------------------------- the ensemble
 
     def _select(self, final=False):
-        """Choose the members anew, and publish them if they are better than those that stand."""
+        """Choose the members again, and publish them if they are better than the current ones."""
         if not self.state.folds:
             return
         start = time.monotonic()
@@ -526,7 +527,7 @@ class Session:
         self._clocks["selection"] += time.monotonic() - start
 
     def _publish(self, score):
-        """Build the ensemble as it stands, and hand it out."""
+        """Build the current ensemble, and send it to the caller."""
         members = [(entry, entry.weight) for entry in self.state.entries if entry.weight > 0]
         ensemble = build_ensemble(
             members,
@@ -565,14 +566,14 @@ _SESSIONS = weakref.WeakSet()
 
 @atexit.register
 def close_sessions(patience=5.0, importing=30.0):
-    """End all runs of this process; whether something computes here that can't be ended.
+    """End all runs of this process; return whether a thread still computes that can't be ended.
 
     Parameters
     ----------
     patience : float, default=5.0
-        Seconds to wait for that.
+        Seconds to wait for such a thread.
     importing : float, default=30.0
-        Seconds more that it has where it imports a library.
+        Further seconds to wait if it is importing a library.
     """
     for session in list(_SESSIONS):
         session.close()
