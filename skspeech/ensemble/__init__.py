@@ -1,4 +1,4 @@
-"""Averages of classifiers: no single model is best on all data, so several are asked."""
+"""Ensembles: no single model is best on all data, so several vote."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The geometric mean of probabilities, and the floor under them: all of skspeech blends by it."""
+"""The geometric mean of probabilities, with a floor: all of skspeech blends with it."""
 
 import numpy as np
 
@@ -19,8 +19,7 @@ def geometric_mean(probas, weights=None, *, floor=FLOOR):
     """Average class probabilities by their weighted geometric mean.
 
     The mean is ``exp(sum(w * log(max(p, floor))) / sum(w))``, renormalised so that each row sums
-    to 1. It is computed from logarithms, so that nothing underflows, however many members there
-    are.
+    to 1. It is computed from logarithms, so that many members cause no underflow.
 
     Parameters
     ----------
@@ -30,8 +29,8 @@ def geometric_mean(probas, weights=None, *, floor=FLOOR):
         How much each member counts: non-negative, and at least one above zero. None is equal
         weights.
     floor : float, default=1e-3
-        A smaller probability counts as this one, so that one member's hard zero is no veto. Above
-        0 and below 1; it should be well below ``1 / n_classes``.
+        Smaller probabilities are raised to it, so that one member's zero is no veto. Above 0 and
+        below 1; it should be well below ``1 / n_classes``.
 
     Returns
     -------
@@ -54,7 +53,7 @@ def geometric_mean(probas, weights=None, *, floor=FLOOR):
     >>> geometric_mean([sure, unsure]).round(2)
     array([[0.71, 0.29]])
 
-    The third member here rules the first class out, and is overruled:
+    Here the third member rules the first class out, but the other two overrule it:
 
     >>> geometric_mean([[[0.99, 0.01]], [[0.99, 0.01]], [[0.0, 1.0]]]).round(2)
     array([[0.68, 0.32]])
@@ -98,9 +97,9 @@ def log_probas(proba, floor=FLOOR):
 
 
 def blend_log_probas(logs, weights):
-    """Weighted geometric mean of members of whom some did not predict all rows.
+    """Weighted geometric mean of members that may have predicted only some of the rows.
 
-    A row is the mean of the members that predicted it. Where none did, it is uniform.
+    Each row is the mean over the members that predicted it. Where none did, it is uniform.
 
     Parameters
     ----------
@@ -114,7 +113,7 @@ def blend_log_probas(logs, weights):
     proba : ndarray of shape (n_samples, n_classes)
         Each row sums to 1.
     covered : ndarray of bool of shape (n_samples,)
-        Rows that a member predicted.
+        Rows that at least one member predicted.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How sure an ensemble may be: one temperature, found on held-out probabilities."""
+"""Calibration of an ensemble: one temperature, found on held-out probabilities."""
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -7,18 +7,19 @@ from scipy.special import log_softmax
 __all__ = ["at_temperature", "find_temperature", "least_loss_temperature"]
 
 _LOG_BOUNDS = np.log(0.2), np.log(5.0)
-# Held-out rows are taken as if so many more had been seen, whose class was any: few rows that all
-# are right don't make an ensemble surer than they can tell. Chosen by experiment among 0, 1, 3, 10.
+# This many imaginary rows, spread evenly over the classes, are added to the held-out rows. So a few
+# rows that are all right don't make an ensemble too confident. Chosen by experiment among 0, 1, 3,
+# 10.
 _IMAGINED_ROWS = 3.0
 _TINY = 1e-12
 
 
 def find_temperature(proba, y):
-    """Find the temperature at which held-out probabilities mean what they say.
+    """Find the temperature that calibrates held-out probabilities.
 
-    It is the one of least log loss [1]_. A geometric mean of classifiers that are sure of
-    themselves to the right degree, each alone, is not sure enough: what they agree on is likelier
-    than each of them says. Then the temperature is below 1.
+    It is the temperature with the lowest log loss [1]_. A geometric mean of well-calibrated
+    classifiers is underconfident: a class that they agree on is likelier than each of them says.
+    Then the temperature is below 1.
 
     Parameters
     ----------
@@ -31,12 +32,12 @@ def find_temperature(proba, y):
     Returns
     -------
     float
-        Between 0.2 and 5; 1 where no row, or only one class, can tell.
+        Between 0.2 and 5; 1 if there are no rows, or rows of one class only.
 
     Notes
     -----
-    As in Platt's method [2]_, targets are not 0 and 1: three rows whose class was any class are
-    imagined among the others.
+    As in Platt's method [2]_, targets are not exactly 0 and 1: three imaginary rows, spread evenly
+    over the classes, are added to the others.
 
     References
     ----------
@@ -65,20 +66,20 @@ def find_temperature(proba, y):
 
 
 def least_loss_temperature(scores, y, log_bounds, *, weight=None, spread=0.0):
-    """The temperature by which scores have to be divided for the least log loss.
+    """Find the temperature that gives the lowest log loss when scores are divided by it.
 
     Parameters
     ----------
     scores : ndarray of shape (n_rows, n_classes)
-        Logarithms of probabilities, up to a constant of each row.
+        Log-probabilities, up to a constant per row.
     y : ndarray of int of shape (n_rows,)
         Index of each row's class.
     log_bounds : tuple of float
-        Between which its logarithm is sought.
+        Bounds of the search for its logarithm.
     weight : ndarray of shape (n_rows,), default=None
         How much each row counts; None is the same for all.
     spread : float, default=0.0
-        Share of each row's target that belongs to all classes alike.
+        Share of each row's target that is spread evenly over all classes.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def least_loss_temperature(scores, y, log_bounds, *, weight=None, spread=0.0):
 
 
 def at_temperature(proba, temperature):
-    """Make probabilities surer (a temperature below 1) or less sure; the best class stays the best.
+    """Make probabilities more (temperature below 1) or less confident; the best class stays best.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""An ensemble that is too slow for its task: leave members out, and keep the answers."""
+"""Make an ensemble faster: leave members out, and keep its predictions as they are."""
 
 import itertools
 import time
@@ -11,35 +11,36 @@ from skspeech.ensemble.blending import geometric_mean
 
 __all__ = ["prune_to_time"]
 
-MEASURED = 5  # rows that are predicted one by one, for the time that one takes
+MEASURED = 5  # rows that are predicted one by one, to measure the time for one
 _turns = itertools.count(1)
 
 
 def prune_to_time(ensemble, X, max_seconds):
     """Leave members out until one row is predicted in time.
 
-    The member goes whose absence changes the answers least for the time that it takes; no labels
-    are needed. What counts is the time of the whole, since networks run side by side.
+    Each step removes the member whose absence changes the predictions least for the time it
+    takes. No labels are needed. The time of the whole ensemble is measured, since networks run side
+    by side.
 
     Parameters
     ----------
     ensemble : GeometricMeanVotingClassifier
         Fitted.
     X : sequence of clips, or array-like of shape (n_samples, n_features)
-        On these, answers should stay. The first few are predicted one by one, to see how long that
-        takes on this machine.
+        Rows on which the predictions should change little. The first few are predicted one by one,
+        to measure how long that takes on this machine.
     max_seconds : float
-        For one row.
+        Limit for predicting one row.
 
     Returns
     -------
     GeometricMeanVotingClassifier
-        Of those that stay, with their weights.
+        The remaining members, with their weights.
 
     Raises
     ------
     ValueError
-        If no member alone is quick enough.
+        If no single member is quick enough.
     """
     names = [name for name, member in ensemble.estimators if not isinstance(member, str)]
     probas, weights = ensemble._collect_probas(X), ensemble._active_weights()
@@ -71,7 +72,7 @@ def prune_to_time(ensemble, X, max_seconds):
 
 
 def _seconds_for_one(classifier, X):
-    """Median of the seconds that `classifier` takes to predict one row, when it is warm."""
+    """Median seconds that `classifier` takes to predict one row, after a warm-up."""
     times = []
     for row in [0, *range(min(MEASURED, len(X)))]:
         new = _new_row(X, row)
@@ -82,16 +83,16 @@ def _seconds_for_one(classifier, X):
 
 
 def _new_row(X, row):
-    """A row that nobody has computed yet: a clip is a little louder than the last time."""
+    """A row that is in no cache yet: a clip is made slightly louder each time."""
     if getattr(X, "ndim", 1) == 1:
         try:
             return [as_clips(_safe_indexing(X, [row]))[0].load() * (1 + 1e-5 * next(_turns))]
-        except (TypeError, ValueError):  # no clips
+        except (TypeError, ValueError):  # the rows are no clips
             pass
     return _safe_indexing(X, [row])
 
 
 def _divergence(whole, part):
-    """How far some members' answers are from those of all: mean Kullback-Leibler divergence."""
+    """Mean Kullback-Leibler divergence of some members' predictions from those of all."""
     tiny = np.finfo(float).tiny
     return float(np.mean(np.sum(whole * np.log((whole + tiny) / (part + tiny)), axis=1)))

@@ -1,4 +1,4 @@
-"""Scores of held-out probabilities: how good an ensemble is, and how sure that is."""
+"""Scores of held-out probabilities: how good an ensemble is, and with what standard error."""
 
 import warnings
 
@@ -21,8 +21,8 @@ __all__ = [
 ]
 
 _TIED = 1e-9
-# Standard errors by which a new ensemble's log loss has to be lower. Chosen by experiment: with 0,
-# a run follows chance, and with 1, it refuses gains that hold on the test part.
+# A new ensemble's log loss has to be lower by this many standard errors. Chosen by experiment: with
+# 0, a run follows chance, and with 1, it refuses gains that hold on the test part.
 _SURE_ERRORS = 0.5
 
 
@@ -80,7 +80,7 @@ class ProbabilityScore:
 
 
 class _Oracle(ClassifierMixin, BaseEstimator):
-    """A fitted classifier that already knows the probabilities; its `X` are row numbers."""
+    """A fitted classifier that returns known probabilities; its `X` are row numbers."""
 
     def __init__(self, proba, classes):
         self.proba = proba
@@ -104,9 +104,10 @@ def _accuracy(proba, y):
 
 
 def balanced_accuracy(proba, y):
-    """Mean share of each class's rows whose likeliest class is right; of the classes there are.
+    """Mean recall over the classes that occur in `y`; a row's prediction is its likeliest class.
 
-    scikit-learn's ``balanced_accuracy_score`` is the same for labels. `proba` may be logarithms.
+    This is scikit-learn's ``balanced_accuracy_score``, computed from probabilities or their
+    logarithms.
     """
     counts = np.bincount(y)
     hits = np.bincount(y[proba.argmax(axis=1) == y], minlength=len(counts))
@@ -115,7 +116,7 @@ def balanced_accuracy(proba, y):
 
 
 def log_likelihoods(proba, y):
-    """Log of the probability that each row gives its class; `proba` need not sum to 1."""
+    """Log of the probability of each row's true class; `proba` need not sum to 1."""
     own = proba[..., np.arange(len(y)), y] / proba.sum(axis=-1)
     return np.log(np.maximum(own, np.finfo(float).tiny))
 
@@ -126,22 +127,22 @@ def neg_log_loss(proba, y):
 
 
 def standard_error(values, units):
-    """Standard error of the mean of rows that come in units.
+    """Standard error of a mean over rows that come in units.
 
-    Rows of one unit, such as clips of one speaker, rise and fall together: it is the number of
-    units that makes a mean sure, not that of rows.
+    Rows of one unit, such as clips of one speaker, are correlated. So the standard error depends on
+    the number of units, not on the number of rows.
 
     Parameters
     ----------
     values : array-like of shape (n_rows,)
-        What the mean is taken of.
+        The values that are averaged.
     units : array-like of int of shape (n_rows,)
         The unit of each row.
 
     Returns
     -------
     float
-        Infinite where there are less than two units.
+        Infinite if there are fewer than two units.
 
     Examples
     --------
@@ -168,10 +169,10 @@ _FAST_SCORES = {
 
 
 def cross_fitted_score(logs, y, *, score, parts, select, units=None):
-    """Score an ensemble on rows that did not choose it.
+    """Score an ensemble on rows that its weights were not chosen on.
 
-    For each part of the rows, the weights are chosen on the others and blend this one. So the
-    score is that of the way to choose, not of the luck with the rows chosen by.
+    For each part of the rows, the weights are chosen on the other parts and applied to this one. So
+    the score judges how members are chosen, without the optimism of scoring on the same rows.
 
     Parameters
     ----------
@@ -187,14 +188,14 @@ def cross_fitted_score(logs, y, *, score, parts, select, units=None):
         ``select(rows)`` gets positions of rows and returns weights chosen on them alone, of shape
         (n_candidates,).
     units : array-like of int of shape (n_rows,), default=None
-        Rows of units that are in a part, such as the same clip in another repeat of the
-        validation, don't choose for it.
+        The unit of each row. When weights are chosen for a part, all rows of its units are left
+        out, such as the same clip in another repeat of the validation.
 
     Returns
     -------
     float
-        The score of all rows for which others could choose; NaN where there is none, or where the
-        score is not defined.
+        The score of all rows for which weights could be chosen on other rows; NaN if there are
+        none, or if the score is not defined.
 
     Examples
     --------
@@ -220,18 +221,18 @@ def cross_fitted_score(logs, y, *, score, parts, select, units=None):
 
 
 def score_known(blended, y, score):
-    """Score the rows that are known of a blend; NaN where none is."""
+    """Score the rows of a blend that are not NaN; NaN if there are none."""
     known = ~np.isnan(blended[:, 0])
     return float(score(blended[known], y[known])) if known.any() else float("nan")
 
 
 def cross_fitted_blend(logs, *, parts, select, units=None):
-    """What an ensemble gives for rows that did not choose it; as for :func:`cross_fitted_score`.
+    """Blend each part with weights chosen on the others, as :func:`cross_fitted_score` does.
 
     Returns
     -------
     ndarray of shape (n_rows, n_classes)
-        Probabilities; NaN for rows for which no others could choose.
+        Probabilities; NaN for rows for which no weights could be chosen on other rows.
     """
     parts = np.asarray(parts)
     units = np.arange(len(parts)) if units is None else np.asarray(units)
@@ -247,12 +248,13 @@ def cross_fitted_blend(logs, *, parts, select, units=None):
 
 
 def is_better(new_blend, old_blend, y, *, score, units=None):
-    """Whether a new ensemble ought to take the place of the one that stands.
+    """Whether a new ensemble should replace the current one.
 
-    It has to lower the log loss by more than half a standard error of the difference; or, where
-    it is backed by more held-out rows than the old one, not raise it by more than one. And the
-    score must not fall by more than its standard error. Small gains are mostly chance, and a run
-    that follows them ends below the best point of its own curve.
+    It has to lower the log loss by more than half a standard error of the difference. If it has
+    predictions for more held-out rows than the old one, it is enough that it raises the log loss by
+    no more than one standard error. And the score must not fall by more than its standard error.
+    Small gains are mostly chance, and a run that follows them ends below the best point of its own
+    learning curve.
 
     Parameters
     ----------
@@ -291,14 +293,14 @@ def is_better(new_blend, old_blend, y, *, score, units=None):
     gains = log_likelihoods(new, y) - log_likelihoods(old, y)
     error = standard_error(gains, units)
     if new_rows.sum() > old_rows.sum():
-        good = gains.mean() >= -error  # more rows speak for the new one: it need not be better
+        good = gains.mean() >= -error  # validated on more rows: it need not be better
     else:
         good = gains.mean() > _SURE_ERRORS * error
     return bool(good) and not _falls(score, new, old, y, units)
 
 
 def _falls(score, new, old, y, units, n_blocks=20):
-    """Whether the score falls by more than its standard error, by the jackknife over units."""
+    """Whether the score falls by more than its jackknife standard error over blocks of units."""
     fall = score(old, y) - score(new, y)
     if not fall > _TIED:
         return False

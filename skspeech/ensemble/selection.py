@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 TIED = 1e-9
-# Standard errors by which the loss has to fall for all weight to go to one candidate.
+# The loss has to fall by this many standard errors for all weight to go to one candidate.
 N_ERRORS = 1.0
-# Members with a smaller share of an equal weight only cost time.
+# A member with less than this share of an equal weight is dropped: it would only cost time.
 _LEAST_SHARE = 0.25
-# Where rows of one unit are all there is, nothing can be told: weights stay equal.
+# If all rows belong to one unit, there is no standard error: this keeps the weights equal.
 _VERY_UNSURE = 1e3
-_MIN_BAGGED = 40  # rows, below which half of them tell too little
+_MIN_BAGGED = 40  # with fewer rows, random halves are too small to select on
 
 
 def select_members(
@@ -61,15 +61,15 @@ def select_members(
     rule : str or callable, default=None
         A key of `RULES`, or a function with the signature of these. None is `DEFAULT_RULE`.
     units : array-like of int of shape (n_rows,), default=None
-        Rows of one unit, a clip or a group of clips, are not independent of each other. None is a
-        unit for each row.
+        The unit of each row: a clip, or a group of clips. Rows of one unit are not independent.
+        None is a unit for each row.
     costs : array-like of shape (n_candidates,), default=None
-        Prediction seconds per clip of each candidate alone.
+        Prediction seconds per clip of each candidate, without what it shares.
     shared : dict of {int: (key, float)}, default=None
-        Seconds per clip of what a candidate's prediction rests on and shares with the other
-        candidates of the same key, such as an embedding.
+        Seconds per clip of the steps, such as an embedding, that a candidate shares with the other
+        candidates of the same key.
     max_cost : float, default=None
-        What the whole ensemble may cost per clip. None is no limit.
+        Most seconds per clip that the whole ensemble may take. None is no limit.
 
     Returns
     -------
@@ -103,32 +103,32 @@ def select_members(
 
 
 def _defined(score, blend, y):
-    """The score, or where that is NaN, the negative log loss."""
+    """The score function, or the negative log loss if the score is NaN on these rows."""
     proba, known = blend
     return neg_log_loss if np.isnan(score(proba[known], y[known])) else score
 
 
 def least_loss_selection(logs, y, *, units=None, n_errors=N_ERRORS):
-    """Weights whose blend has the least log loss, drawn towards equal ones by what is unsure.
+    """Find the weights with the lowest log loss, drawn towards equal weights by the uncertainty.
 
-    The log loss of a weighted geometric mean is convex in the weights, so there is one answer,
-    and it changes little when a candidate is added that says what others say. The distance from
-    equal weights (the Kullback-Leibler divergence) costs loss: to put all weight on one of many
-    candidates, the loss has to fall by `n_errors` standard errors. Few held-out rows, few units,
-    or rows that everyone gets right leave the weights almost equal.
+    The log loss of a weighted geometric mean is convex in the weights, so there is one solution,
+    and it changes little when a candidate is added that predicts what others predict. A penalty
+    (the Kullback-Leibler divergence from equal weights) is added to the loss: to put all weight on
+    one of many candidates, the loss has to fall by `n_errors` standard errors. With few held-out
+    rows, few units, or rows that every candidate gets right, the weights stay almost equal.
 
     Parameters
     ----------
     logs : ndarray of shape (n_candidates, n_rows, n_classes)
-        Held-out log-probabilities; rows of NaN where a candidate made no prediction, which draw
-        its weight towards 0, and on which it changes nothing.
+        Held-out log-probabilities; rows of NaN where a candidate made no prediction. Such rows draw
+        its weight towards 0, and it does not change the blend there.
     y : ndarray of int of shape (n_rows,)
         Index of each row's class.
     units : array-like of int of shape (n_rows,), default=None
-        Rows of one unit, a clip or a group of clips, are not independent of each other. None is a
-        unit for each row.
+        The unit of each row: a clip, or a group of clips. Rows of one unit are not independent.
+        None is a unit for each row.
     n_errors : float, default=1.0
-        How far weights are drawn towards equal ones.
+        How strongly weights are drawn towards equal ones, in standard errors of the loss.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def least_loss_selection(logs, y, *, units=None, n_errors=N_ERRORS):
         return weights
     logs, known, y, units = logs[pool][:, some], known[pool][:, some], y[some], units[some]
     logs = logs - _log_sum_exp(logs)[..., None]
-    # Who has not predicted a row says there what the others say, so it changes nothing.
+    # A candidate that has not predicted a row gets the others' mean there, so it changes nothing.
     mean = np.nansum(logs, axis=0) / known.sum(axis=0)[:, None]
     logs = np.where(known[:, :, None], logs, mean)
     start = known.mean(axis=1) / known.mean(axis=1).sum()
@@ -186,16 +186,16 @@ def least_loss_selection(logs, y, *, units=None, n_errors=N_ERRORS):
 
 
 def _log_sum_exp(logs):
-    """Over the last axis; for arrays of this size SciPy's function takes five times as long."""
+    """Log-sum-exp over the last axis; SciPy's takes five times as long for arrays of this size."""
     top = logs.max(axis=-1)
     return top + np.log(np.exp(logs - top[..., None]).sum(axis=-1))
 
 
 def _unsure(logs, known, y, units):
-    """Standard error of the differences in log loss between the best candidate and the others."""
+    """Mean standard error of the log loss differences between the best candidate and the others."""
     own = logs[:, np.arange(len(y)), y]
     n_rows = known.sum(axis=1)
-    # One who predicted few rows may have been lucky there.
+    # A candidate that predicted few rows may have been lucky there.
     means = np.where(n_rows >= n_rows.max() / 2, (own * known).sum(axis=1) / n_rows, -np.inf)
     best = means.argmax()
     errors = [
@@ -212,10 +212,10 @@ def greedy_selection(
 ):
     """Greedy forward selection with replacement.
 
-    It starts from the best single candidate and adds, again and again, the one that lifts the
-    score of the geometric mean most; log loss decides between equal scores. A candidate may be
-    added repeatedly, which is how weights come about. It stops where neither score nor log loss
-    gets better.
+    It starts from the best single candidate and repeatedly adds the one that raises the score of
+    the geometric mean most; log loss decides between equal scores. A candidate may be added
+    repeatedly; its weight is its share of all additions. The selection stops when neither score nor
+    log loss improves.
 
     Parameters
     ----------
@@ -226,20 +226,20 @@ def greedy_selection(
     score : callable
         ``score(proba, y)``, higher is better, such as :class:`ProbabilityScore`.
     n_bags : int, default=1
-        With more than 1, the selection is repeated on so many random halves of the rows, and the
-        weights are averaged: what is best on all rows by chance is then not all there is. Left out
+        With more than 1, the selection is repeated on this many random halves of the rows, and the
+        weights are averaged. This keeps one lucky candidate from taking all the weight. Not done
         with fewer than 40 rows, or with `max_cost`.
     max_steps : int, default=30
-        Members at most, counted with repetitions.
+        Most additions, repetitions included.
     max_pool : int, default=40
-        Only so many of the best single candidates are considered.
+        Only this many of the best single candidates are considered.
     costs : array-like of shape (n_candidates,), default=None
-        Prediction seconds per sample of each candidate alone.
+        Prediction seconds per sample of each candidate, without what it shares.
     shared : dict of {int: (key, float)}, default=None
-        Seconds per sample of what a candidate's prediction rests on and shares with the other
-        candidates of the same key, such as an embedding.
+        Seconds per sample of the steps, such as an embedding, that a candidate shares with the
+        other candidates of the same key.
     max_cost : float, default=None
-        What the whole ensemble may cost per sample. None is no limit.
+        Most seconds per sample that the whole ensemble may take. None is no limit.
 
     Returns
     -------
@@ -303,7 +303,8 @@ def _grow(logs, y, score, fits, max_steps, max_pool):
     merits = {i: _merit(logs[i][known[i]], y[known[i]], score) for i in pool}
     pool = sorted(pool, key=lambda i: merits[i], reverse=True)[:max_pool]
 
-    # One who predicted few rows may have been lucky there: the start has seen half of the most.
+    # A candidate that predicted few rows may have been lucky there: the first one must have
+    # predicted at least half as many rows as the one with the most.
     enough = max(known[i].sum() for i in pool) / 2
     start = next(i for i in pool if known[i].sum() >= enough)
     filled = np.where(known[:, :, None], logs, 0.0)
@@ -331,9 +332,9 @@ def _grow(logs, y, score, fits, max_steps, max_pool):
 
 
 def _merit(logs, y, score, at_least=-np.inf):
-    """What is compared: the score, then the mean log-probability of the true class.
+    """The sort key of a blend: the score, then the mean log-probability of the true class.
 
-    The second is left out (minus infinity) where the score is already below `at_least`.
+    The second is not computed (minus infinity) if the score is already below `at_least`.
     """
     value = round(score(np.exp(logs), y), 9)
     if np.isnan(value):
@@ -370,7 +371,7 @@ def threshold_selection(scores, *, ratio=0.92, max_members=26):
     scores : array-like of shape (n_candidates,)
         Validation scores, higher is better; NaN leaves a candidate out.
     ratio : float, default=0.92
-        The lowest score that is let in, as a part of the best.
+        The lowest accepted score, as a share of the best.
     max_members : int, default=26
         Members at most.
 
@@ -420,7 +421,7 @@ def _predicted(logs):
 
 
 def _affordable(weights, fits):
-    """Keep the heaviest candidates that fit together, with what they weighed."""
+    """Keep the candidates with the highest weights that fit into the cost together."""
     kept = []
     for i in np.argsort(-weights, kind="stable"):
         if weights[i] > 0 and fits([*kept, i]):
@@ -439,6 +440,6 @@ def _least_loss(logs, y, *, score, units, fits):
 
 
 # A rule gets log-probabilities (n_candidates, n_rows, n_classes) of candidates that each fit into
-# the cost and predicted some rows, and whether some of them fit together: `fits([0, 2])`.
+# the cost and predicted some rows. `fits([0, 2])` says whether some of them fit together.
 RULES = {"least-loss": _least_loss, "greedy": _greedy, "threshold": _threshold}
 DEFAULT_RULE = "least-loss"

@@ -1,4 +1,4 @@
-"""Averages of classifiers: no single model is best on all data, so several are asked."""
+"""The voting ensemble: no single model is best on all data, so several vote."""
 
 import time
 import warnings
@@ -31,35 +31,35 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
     """Vote by the weighted geometric mean of the members' probabilities.
 
     It has the interface of :class:`sklearn.ensemble.VotingClassifier` with ``voting="soft"``, but
-    multiplies where that one adds. A member that is sure counts for more than one that wavers,
-    which suits members that see different sides of a clip. A floor under the probabilities keeps
-    one member's hard zero from being a veto.
+    multiplies probabilities where that one adds them. A confident member counts for more than an
+    undecided one, which suits members that use different properties of a clip. A floor under the
+    probabilities keeps one member's zero from being a veto.
 
-    `X` goes to the members untouched: it may be a list of paths, waveforms, or a table, whatever
-    they take.
+    `X` goes to the members unchanged: a list of paths or waveforms, a table, or whatever else they
+    take.
 
     Parameters
     ----------
     estimators : list of (str, estimator) tuples
-        Named classifiers with `predict_proba`. `fit` trains clones of them. ``"drop"`` in the
-        place of a classifier leaves it out, also by ``set_params(name="drop")``.
+        Named classifiers with `predict_proba`. `fit` trains clones of them. ``"drop"`` in place of
+        a classifier leaves it out; ``set_params(name="drop")`` does the same.
     weights : array-like of shape (n_classifiers,), default=None
         How much each of `estimators` counts: non-negative, at least one above zero. None is equal
         weights. They are read at prediction, so they can be changed by `set_params` without
         fitting again.
     n_jobs : int, default=None
-        Number of members that are fitted at once, each in a process of its own that gets its share
-        of the processors. None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is one
-        for each processor. Members that run one after another share one cache of embeddings; in
-        several processes they share it only with `memory` set on the extractors.
+        Number of members that are fitted at once, each in its own process with its share of the
+        processors. None is 1 unless in a :obj:`joblib.parallel_config` context, -1 is one for each
+        processor. Members fitted one after another share one cache of embeddings; members in
+        several processes share one only if `memory` is set on the extractors.
     floor : float, default=1e-3
-        A member's smaller probabilities count as this one, and so does a class that it never saw.
+        Probabilities below the floor are raised to it, and so is a class that a member never saw.
         At 1e-3, two members that give 0.99 overrule a third that gives 0. Above 0 and below 1; it
         should be well below ``1 / n_classes``.
     calibrate : int or False, default=False
-        Folds by which `fit` finds the temperature at which the probabilities mean what they say:
-        the members are trained so many times more. With `groups`, no group is on both sides.
-        False leaves the temperature at 1.
+        Number of folds with which `fit` finds the temperature that calibrates the probabilities.
+        The members are trained once more for each fold. With `groups`, no group is on both sides
+        of a fold. False leaves the temperature at 1.
     verbose : bool, default=False
         Print the time that each member took to fit.
 
@@ -67,18 +67,18 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
     ----------
     estimators_ : list of classifiers
         The fitted members, without those that are ``"drop"``. Unlike in `VotingClassifier`, they
-        are fitted on the labels as given, so each predicts the same labels as the whole.
+        are fitted on the labels as given, so each predicts the same labels as the ensemble.
     named_estimators_ : :class:`~sklearn.utils.Bunch`
         The fitted members by name.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     temperature_ : float
-        What the logarithms of the mean's probabilities are divided by. Below 1, the ensemble is
-        surer than the mean of its members. It changes no predicted label.
+        Divisor of the logarithms of the mean probabilities. Below 1, the ensemble is more confident
+        than the mean of its members. It changes no predicted label.
     n_features_in_ : int
-        Number of features seen during `fit`, where the members tell.
+        Number of features seen during `fit`, if the members have it.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of features seen during `fit`, where the members tell.
+        Names of features seen during `fit`, if the members have them.
 
     See Also
     --------
@@ -105,7 +105,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
     {'linear': LogisticRegression(max_iter=1000), 'bayes': 'drop'}
     """
 
-    # VotingClassifier's words for this way of voting: parameters there, constants here.
+    # Parameters of VotingClassifier that are constants here.
     voting = "soft"
     flatten_transform = True
 
@@ -151,7 +151,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         classes : array-like of shape (n_classes,), default=None
             All class labels. None is every class that a member has seen.
         temperature : float, default=1.0
-            What becomes `temperature_`.
+            The value of `temperature_`.
         **params : dict
             Other parameters of the constructor, such as `floor`.
 
@@ -200,16 +200,16 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         y : array-like of shape (n_samples,)
             The labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each sample counts, not negative. With metadata routing, members get it that
-            request it. Without, those get it whose `fit` takes it, also as a step of a pipeline;
-            a warning names the others.
+            How much each sample counts, not negative. With metadata routing, the members that
+            request it get it. Without, those get it whose `fit`, or the `fit` of a step in their
+            pipeline, takes it; a warning names the others.
         groups : array-like of shape (n_samples,), default=None
-            Samples of one group, such as the clips of one speaker, are held out together by
-            members that hold samples out. They get it like `sample_weight`, but without a
+            Members that hold samples out hold the samples of one group, such as the clips of one
+            speaker, out together. Members get it as they get `sample_weight`, but without a
             warning.
         **fit_params : dict
-            Further arguments for the members' `fit`, as they request them by metadata routing;
-            needs ``sklearn.set_config(enable_metadata_routing=True)``.
+            Further arguments for the members' `fit`, as requested by metadata routing; needs
+            ``sklearn.set_config(enable_metadata_routing=True)``.
 
         Returns
         -------
@@ -246,7 +246,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         return self
 
     def _find_temperature(self, X, y, groups, fit_params):
-        """Train clones on some folds, and ask them about the others."""
+        """Cross-validate clones of the ensemble, and find the temperature on the held-out rows."""
         if self.calibrate is False:
             return 1.0
         codes = np.searchsorted(self.classes_, y)
@@ -296,7 +296,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         return self.classes_.take(np.argmax(self.predict_proba(X), axis=1))
 
     def transform(self, X):
-        """Give every member's probabilities, side by side.
+        """Return every member's probabilities, side by side.
 
         Parameters
         ----------
@@ -306,7 +306,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         Returns
         -------
         ndarray of shape (n_samples, n_classifiers * n_classes)
-            The probabilities before floor and mean; 0 for a class that a member never saw.
+            Probabilities without floor or mean; 0 for a class that a member never saw.
         """
         check_is_fitted(self)
         return np.hstack(self._collect_probas(X))
@@ -317,7 +317,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         Parameters
         ----------
         input_features : array-like of str, default=None
-            Not used; here because scikit-learn gives it.
+            Not used; scikit-learn passes it.
 
         Returns
         -------
@@ -332,7 +332,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        # What `estimators` holds is checked in `fit` only.
+        # `fit` checks the items of `estimators`; here they may still be anything.
         members = [item[1] for item in self.estimators if isinstance(item, tuple | list)]
         members = [member for member in members if hasattr(member, "__sklearn_tags__")]
         tags.input_tags.string = all(get_tags(member).input_tags.string for member in members)
@@ -369,7 +369,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
             )
 
     def _route(self, fit_params):
-        """Give each member's `fit` arguments, by the member's name."""
+        """Return each member's `fit` arguments, by the member's name."""
         if get_config()["enable_metadata_routing"]:
             routed = process_routing(self, "fit", **fit_params)
             return {name: routed[name].fit for name, _ in self.estimators}
@@ -395,7 +395,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
                 for name, member in self.estimators
             }
         )
-        # Where the classes of each member stand among those of the whole.
+        # The positions of each member's classes among all classes.
         self._columns = [
             _columns(name, member, self.classes_)
             for name, member in self.named_estimators_.items()
@@ -440,7 +440,7 @@ def _columns(name, member, classes):
 
 
 def _check_weighted(params_by_name):
-    """Tell which members take no weights; raise a TypeError where none does."""
+    """Warn of the members that take no weights; raise a TypeError if none takes them."""
     without = [
         name
         for name, params in params_by_name.items()
