@@ -1,4 +1,4 @@
-"""The time budget: many candidates, one clock, and the best ensemble that fits.
+"""The time budget: train many candidates against one clock, and keep the best ensemble.
 
 Names are loaded when they are first used, so that a worker process imports only what it runs.
 """

@@ -1,4 +1,4 @@
-"""What a time-budget run may train, and how the user's list of candidates is read."""
+"""The candidates of a time-budget run, and how the user's list of them is read."""
 
 import contextlib
 import dataclasses
@@ -16,36 +16,37 @@ __all__ = [
 
 @dataclasses.dataclass
 class Candidate:
-    """A classifier that may join the ensemble, with hints for the order of things.
+    """A classifier that may join the ensemble, with hints on when to try it.
 
-    A plain ``(name, estimator)`` tuple does as well. The hints only say where to begin: what is
-    measured on the data at hand replaces them.
+    A plain ``(name, estimator)`` tuple works, too. The hints only decide where a run begins;
+    measurements on the data replace them.
 
     Parameters
     ----------
     name : str
         Its name in the leaderboard.
     estimator : classifier
-        Not fitted; with `predict_proba`.
+        Unfitted classifier with `predict_proba`.
     where : {"auto", "main", "worker"}, default="auto"
-        ``"main"`` runs in the calling process, and shares its embeddings with the other candidates;
-        only for what is quick and cannot hang. ``"worker"`` runs in a process of its own, on the
-        data as they are. ``"auto"`` is ``"main"`` for scikit-learn's linear models, naive Bayes,
-        discriminant analysis, nearest neighbours and trees; for anything else the stateless
-        first steps of a Pipeline run here and are shared, and the rest goes to a worker.
+        ``"main"`` runs in the calling process and shares its embeddings with the other candidates;
+        use it only for classifiers that are quick and cannot hang. ``"worker"`` runs in a process
+        of its own, on the data as given. ``"auto"`` is ``"main"`` for scikit-learn's linear models,
+        naive Bayes, discriminant analysis, nearest neighbours and trees. For anything else, the
+        stateless first steps of a Pipeline run in the calling process and are shared, and the rest
+        goes to a worker.
     first : bool, default=False
-        Whether this is the cheapest look at the data, which gives the first answer.
+        Whether this is the cheapest candidate, which gives the first answer.
     stage : int, default=0
-        A higher stage comes later: it halves the expected gain.
+        Candidates of a higher stage come later: each stage halves the expected gain.
     gain : float, default=1.0
-        How much is expected of it, compared with the others.
+        How much it is expected to improve the ensemble, relative to the others.
     cost : float, default=None
         Expected training time in seconds per clip, without the embedding.
     startup : float, default=0.0
         Expected seconds before training begins, such as for importing a library.
     max_memory : float, default=None
-        Bytes that its worker process may hold; more, and it is killed. None is a fair share of the
-        free memory.
+        Bytes of memory above which its worker process is killed. None is a fair share of the free
+        memory.
 
     Examples
     --------
@@ -83,15 +84,15 @@ def as_candidate(item):
 
 
 class NamedCandidatesMixin:
-    """Candidates in the list are parameters, so that a search can tune inside of them."""
+    """Makes the candidates in the list parameters, so that a search can tune them."""
 
     def get_params(self, deep=True):
-        """Get the parameters, and with `deep` those of the candidates in the list.
+        """Get the parameters, and with `deep=True` also those of the candidates in the list.
 
         Parameters
         ----------
         deep : bool, default=True
-            Whether to give each candidate's estimator by its name, too, and its parameters as
+            Whether to include each candidate's estimator under its name, and its parameters as
             ``name__parameter``.
 
         Returns
@@ -112,7 +113,7 @@ class NamedCandidatesMixin:
         Parameters
         ----------
         **params : dict
-            As of :meth:`get_params`. A candidate's name sets its estimator.
+            Names as in :meth:`get_params`. A candidate's name sets its estimator.
 
         Returns
         -------
@@ -132,7 +133,7 @@ class NamedCandidatesMixin:
         return super().set_params(**params)
 
     def _named_candidates(self):
-        """Estimators in the list whose names can be those of parameters."""
+        """Estimators in the list whose names can be parameter names."""
         own = super().get_params(deep=False)
         named = {}
         for item in self.candidates if isinstance(self.candidates, list) else ():
@@ -144,7 +145,7 @@ class NamedCandidatesMixin:
 
 
 def _replaced(item, estimators):
-    """An item of the user's list, with another estimator if its name is among those given."""
+    """An item of the user's list, with its estimator replaced if `estimators` has its name."""
     candidate = None if isinstance(item, str) else as_candidate(item)
     if candidate is None or candidate.name not in estimators:
         return item
@@ -152,7 +153,7 @@ def _replaced(item, estimators):
 
 
 def check_candidates(candidates):
-    """Check the parameter `candidates` before any work: its form, its names, `predict_proba`."""
+    """Check `candidates` before any work: the form of its items, `predict_proba`, unique names."""
     if isinstance(candidates, str):
         return
     if not candidates:
@@ -181,15 +182,15 @@ def check_candidates(candidates):
 
 
 def gather_candidates(candidates, line_up):
-    """Read the parameter `candidates`: the user's own, those of the line-up, none left out by name.
+    """Collect the user's and the line-up's candidates, without those left out by name.
 
     Parameters
     ----------
     candidates : "auto" or list
         As checked by :func:`check_candidates`.
     line_up : callable
-        ``line_up(any_time=False)`` makes the list that ``"auto"`` stands for; with
-        ``any_time=True`` that for an unlimited budget.
+        ``line_up(any_time=False)`` makes the list that ``"auto"`` stands for; ``any_time=True``
+        makes the list for an unlimited budget.
 
     Returns
     -------
@@ -204,10 +205,10 @@ def gather_candidates(candidates, line_up):
             patterns.append(item[1:])
         else:
             candidate = as_candidate(item)
-            by_name[candidate.name] = candidate  # in the place of the line-up's of that name
+            by_name[candidate.name] = candidate  # replaces the line-up's candidate of that name
     unused = [pattern for pattern in patterns if not fnmatch.filter(by_name, pattern)]
     if unused and "auto" in wanted:
-        # What there is no time for anyway may be left out by name, too.
+        # A pattern may also name candidates that the budget already excludes.
         ever = [candidate.name for candidate in line_up(any_time=True)]
         unused = [pattern for pattern in unused if not fnmatch.filter(ever, pattern)]
     if unused:

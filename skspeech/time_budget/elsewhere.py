@@ -1,4 +1,4 @@
-"""What a run does outside of its own process: in worker processes, or in the user's executor."""
+"""The jobs of a run outside its own process: in worker processes, or in the user's executor."""
 
 import os
 import time
@@ -15,9 +15,9 @@ __all__ = ["Elsewhere"]
 
 
 class Elsewhere:
-    """Hands jobs of a session to a pool, and the pool's news to the session.
+    """Passes jobs from a session to a pool, and results from the pool to the session.
 
-    It belongs to the coordinator's thread; only `close` is called from others.
+    Only the coordinator's thread uses it; other threads may call only `close`.
     """
 
     def __init__(self, session):
@@ -34,13 +34,13 @@ class Elsewhere:
         return self.pool.threads_in_use if self.pool else 0
 
     def close(self):
-        """End what runs, and remove the files."""
+        """End the running jobs, and remove the files."""
         if self.pool is not None:
             self.pool.close()
         self.folder.close()
 
     def dispatch(self):
-        """Start jobs as long as there is room for one."""
+        """Start jobs while the pool has room."""
         session, state = self.session, self.session.state
         if not any(policy.has_work_elsewhere(state, entry) for entry in state.entries):
             return
@@ -62,7 +62,7 @@ class Elsewhere:
                 )
 
     def _would_share_a_suspects_worker(self, job):
-        """Who has lost a worker tries again with nobody beside it, who would be lost with it."""
+        """Whether to wait: a candidate whose job was lost is tried again with no job beside it."""
         others = [other.entry for other in self.pool.jobs]
         return bool(others) and any(entry.lost for entry in [job.entry, *others])
 
@@ -73,7 +73,7 @@ class Elsewhere:
         return LocalPool(session.settings.n_cores, session.inbox, self.folder)
 
     def _replace_pool(self):
-        """A user's executor is broken: go on with processes of our own, and try again there."""
+        """Replace the user's broken executor by local processes, and try its jobs again there."""
         for job in self.pool.abandon():
             job.entry.running = False
         self.session.event("executor broken", remedy="the rest runs in local worker processes")
@@ -107,7 +107,7 @@ class Elsewhere:
     # ---------------------------------------------------------------- news
 
     def handle(self, message):
-        """Take in what a worker or a future says."""
+        """Handle a message from a worker or a future."""
         if message[0] == "future":
             self._handle_future(*message[1:])
         elif isinstance(message[0], WorkerProcess):
@@ -155,7 +155,7 @@ class Elsewhere:
             return
         error = future.exception()
         if isinstance(error, BrokenExecutor):
-            # Who of those that ran broke it is not known: all try again, each in its own process.
+            # Any of the running jobs may have broken it: all are tried again in local processes.
             self.session.failures.note(
                 job.entry, f"{type(error).__name__}: {error}", "The executor's worker died."
             )
@@ -174,7 +174,7 @@ class Elsewhere:
             self.session.take_outcome(job, outcome_of(job.entry.name, result["model"], result))
 
     def watch(self):
-        """Give up what has had its time, or takes too much memory."""
+        """Give up jobs that are over their time limit or take too much memory."""
         if isinstance(self.pool, LocalPool):
             for worker, reason in self.pool.troubled():
                 job, log = worker.task, worker.log

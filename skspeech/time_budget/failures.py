@@ -1,4 +1,4 @@
-"""What becomes of candidates that fail, are late, or can't even be tried."""
+"""Handling of candidates that fail, time out, or can't be tried at all."""
 
 import time
 
@@ -12,12 +12,12 @@ __all__ = ["Failures"]
 
 
 class Failures:
-    """Notes in the state of a session's candidates what went wrong.
+    """Records in the state of a session's candidates what went wrong.
 
     Attributes
     ----------
     left_out : list of str
-        Why some candidates could not even be tried.
+        Messages that say why some candidates could not be tried.
     """
 
     def __init__(self, session):
@@ -25,14 +25,14 @@ class Failures:
         self.left_out = []
 
     def note(self, entry, exception, text, error=None):
-        """Keep what went wrong, and tell; the candidate may go on."""
+        """Record a failure and send an event; the candidate may be tried again."""
         entry.failures.append((entry.name, exception, text))
         entry.error = error
         kept = _is_kept(entry)
         self.session.event("failure", candidate=entry.name, exception=exception, kept=kept)
 
     def fail(self, entry, exception, text, error=None):
-        """A candidate has failed for good."""
+        """Record that a candidate has failed for good."""
         if isinstance(error, WeightsNotFoundError) and error.reason:
             self._fail_without_weights(entry, error)
             return
@@ -40,7 +40,7 @@ class Failures:
         self._mark_failed(entry)
 
     def lose(self, entry, exception, text, error):
-        """An executor has lost a candidate's job: the first time, it may not be its own fault."""
+        """Record that an executor lost a job; the first time, the candidate is tried again."""
         entry.lost += 1
         if entry.lost < policy.MAX_MISSES:
             self.note(entry, exception, text)
@@ -49,7 +49,7 @@ class Failures:
             self.fail(entry, exception, text, error)
 
     def miss(self, job):
-        """A job has had its time: its candidate is tried once more, after the others."""
+        """Record a timeout; after the first one, the candidate is tried again after the others."""
         entry = job.entry
         if entry is None:
             return
@@ -67,14 +67,14 @@ class Failures:
         self.note(entry, f"TimeoutError: given up after {seconds:.1f} s, its share of the time", "")
 
     def by_features(self, entries):
-        """Candidates fail whose first steps, which others ran, have failed."""
+        """Fail the candidates whose shared first steps have failed."""
         for entry in entries:
             error = entry.features.error if entry.features is not None else None
             if error is not None and not (entry.failed or entry.models):
                 self.fail(entry, f"{type(error).__name__}: {error}", "", error)
 
     def tell_unfinished(self):
-        """The run is over: say of each candidate how far it came."""
+        """Set the final status of each candidate when the run is over."""
         entries = self.session.state.entries
         self.by_features(entries)
         for entry in entries:
@@ -95,7 +95,7 @@ class Failures:
         entry.status, entry.finished = "failed", self.session.now
 
     def _fail_without_weights(self, entry, error):
-        """What one candidate can't fetch, others can't either: one failure stands for all."""
+        """Fail all idle candidates that lack pretrained weights; one failure stands for all."""
         entries, lacking = self.session.state.entries, {}
         for other in entries:
             missing = missing_weights(needed_weights([other.candidate.estimator]))
@@ -116,5 +116,5 @@ class Failures:
 
 
 def _is_kept(entry):
-    """Whether it votes by the models of its folds, whatever comes of its last training."""
+    """Whether it votes with the models of its folds, even if its last training fails."""
     return entry.weight > 0 and bool(entry.models) and not entry.is_refitted

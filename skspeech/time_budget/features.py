@@ -1,4 +1,4 @@
-"""The rows that candidates learn from, and the features that they share."""
+"""The rows of a run, and the features that candidates share."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ CHEAP_MODULES = ("sklearn.preprocessing", "skspeech.transformers.scaling")
 
 
 class Data:
-    """Training rows, and after them those of the user's validation set, if any.
+    """The training rows, followed by those of the user's validation set, if any.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Data:
     codes : ndarray of int of shape (n_total,)
         Index of each label among the classes.
     n_train, n_total : int
-        Number of training rows, and of all.
+        Number of training rows, and of all rows.
     groups, sample_weight : ndarray of shape (n_train,) or None
         As the user gave them.
     """
@@ -43,7 +43,7 @@ class Data:
         self.groups, self.sample_weight = groups, sample_weight
 
     def locate(self, rows):
-        """Give (number of the part, indices inside it) of rows that are all in one part."""
+        """Return (number of the part, indices inside it) for rows that are all in one part."""
         if rows[0] < self.n_train:
             return 0, rows
         return 1, rows - self.n_train
@@ -59,20 +59,21 @@ class Data:
         return [part for part in (rows[inside], rows[~inside]) if len(part)]
 
     def extras(self, rows):
-        """What `fit` is given besides some training rows, where the user gave it."""
+        """The `groups` and `sample_weight` of some training rows, as far as the user gave them."""
         extras = {"groups": self.groups, "sample_weight": self.sample_weight}
         return {name: values[rows] for name, values in extras.items() if values is not None}
 
     def sizes(self):
-        """How large each row is, compared with the others; see :func:`row_sizes`."""
+        """Relative size of each row; see :func:`row_sizes`."""
         return np.concatenate([row_sizes(part) for part in self.parts])
 
 
 def row_sizes(X):
-    """How large each row is, as far as that is known without reading it; else all are 1.
+    """Size of each row, as far as it is known without reading the row; otherwise all are 1.
 
-    Of an array, its number of elements counts; of a ``(waveform, sampling_rate)`` pair that of the
-    waveform; of a path the bytes of its file. The rows of a table are equal.
+    The size of an array is its number of elements; that of a ``(waveform, sampling_rate)`` pair is
+    the size of the waveform; that of a path is the number of bytes of its file. The rows of a table
+    have equal sizes.
     """
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     if getattr(X, "ndim", 1) != 1:
@@ -94,23 +95,23 @@ def _size(row):
 
 
 class SharedFeatures:
-    """The stateless first steps of one or more candidates, and what they gave for the rows so far.
+    """The stateless first steps of one or more candidates, and their features so far.
 
     Parameters
     ----------
     key : str
-        Equal for equal steps with equal parameters.
+        The same for equal steps with equal parameters.
     steps : list of (str, transformer)
         Not fitted.
 
     Attributes
     ----------
     matrix : ndarray of shape (n_total, ...) or None
-        Rows that are done are filled in.
+        The features; rows that are not done yet are undefined.
     level : int
-        Rows done, counted along the order of all rows.
+        Number of rows done, in the order of embedding.
     warm : bool
-        Whether they have run before, so that what they import and load is there.
+        Whether they have run before, so that imports and weights are loaded.
     sent : bool
         Whether other processes have run them before.
     rate : float or None
@@ -118,9 +119,9 @@ class SharedFeatures:
     misses : int
         How often they were given up for taking too long.
     error : Exception or None
-        What went wrong.
+        The error that made the steps fail.
     shareable : bool
-        False where the steps do not give an array; then each candidate runs them itself.
+        False if the steps do not return an array; then each candidate runs them itself.
     """
 
     def __init__(self, key, steps):
@@ -133,7 +134,7 @@ class SharedFeatures:
         self.misses = 0
         self.error = None
         self.shareable = True
-        self.lock = threading.Lock()  # a thread that was left behind may come back
+        self.lock = threading.Lock()  # an abandoned thread may still write
         self._fitted = False
         self._dumped = None
 
@@ -149,7 +150,7 @@ class SharedFeatures:
         return X
 
     def store(self, rows, features, n_total):
-        """Keep the features of some rows; False if they cannot be shared."""
+        """Keep the features of some rows; return False if they cannot be shared."""
         if not isinstance(features, np.ndarray) or len(features) != len(rows):
             self.shareable = False
             return False
@@ -159,7 +160,7 @@ class SharedFeatures:
         return True
 
     def dump(self, folder):
-        """Write the features down for worker processes, once for each level; return the path."""
+        """Write the features to a file for worker processes, once per level; return the path."""
         if self._dumped is None or self._dumped[0] != self.level:
             path = os.path.join(folder, f"features-{self.key}-{self.level}.joblib")
             joblib.dump(self.matrix, path)
@@ -167,7 +168,7 @@ class SharedFeatures:
         return self._dumped[1]
 
     def forget_files(self):
-        """The folder of the last run is gone."""
+        """Forget the dumped file: the folder of the last run is gone."""
         self._dumped = None
 
 
@@ -176,9 +177,9 @@ def _clone_step(step):
 
 
 def stateless_steps(estimator):
-    """Split a classifier into first steps that learn nothing, maybe none, and the rest.
+    """Split a classifier into its first steps that learn nothing (possibly none) and the rest.
 
-    The classifier is a Pipeline, something with `to_pipeline()`, or anything else.
+    The classifier may be a Pipeline, have a method `to_pipeline()`, or be anything else.
     """
     if hasattr(estimator, "to_pipeline"):
         estimator = estimator.to_pipeline()
@@ -200,7 +201,7 @@ def stateless_steps(estimator):
 
 
 def _is_cheap(step):
-    """Whether a step is left to the rest, so that what comes before it is shared more widely."""
+    """Whether a step goes to the rest, so that more candidates can share the steps before it."""
     return step is None or isinstance(step, str) or type(step).__module__.startswith(CHEAP_MODULES)
 
 
@@ -215,5 +216,5 @@ def _is_stateless(step):
 
 
 def shared_key(steps):
-    """Equal for equal steps with equal parameters."""
+    """A hash that is the same for equal steps with equal parameters."""
     return joblib.hash([step for _, step in steps])

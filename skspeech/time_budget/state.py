@@ -1,6 +1,6 @@
-"""What is known during a run: of the rows, of each candidate, and of what runs now.
+"""The state of a run: its rows, its candidates, and the running job.
 
-Plain values only. The session keeps them up to date, and the policy decides by them.
+Plain values only. The session keeps them up to date; the policy reads them to decide.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = ["KEPT", "CandidateState", "Fold", "HeldOut", "Job", "RunState"]
 
-# Rows on which shared steps are compared first, at least and for each class; see `RunState.racers`.
+# Rows on which shared steps are compared first: at least, and per class; see `RunState.racers`.
 RACE_ROWS, RACE_ROWS_PER_CLASS = 48, 5
 KEPT = "kept as validated"  # status of a member that could not be trained on all rows
 
@@ -23,8 +23,8 @@ class Fold:
     train, test : ndarray of int
         Rows, in increasing order.
     repeat : int
-        0 for the folds that every candidate is validated on, above it for further repeats of the
-        validation, with other folds.
+        0 for the folds that every candidate is validated on; 1 and above for further repeats of
+        the validation, with other folds.
     """
 
     train: np.ndarray
@@ -34,12 +34,12 @@ class Fold:
 
 @dataclass
 class HeldOut:
-    """What a candidate gave for the held-out rows of a fold.
+    """A candidate's predictions for the held-out rows of a fold.
 
     Attributes
     ----------
     places : ndarray of int
-        Which of the fold's held-out rows it predicted: not all of them before all are embedded.
+        Which of the fold's held-out rows it predicted: only some until all rows are embedded.
     logs : ndarray of shape (len(places), n_classes)
         Log-probabilities.
     """
@@ -49,16 +49,16 @@ class HeldOut:
 
 
 class CandidateState:
-    """All that is known of one candidate.
+    """All that is known about one candidate.
 
     Attributes
     ----------
     index, candidate, name : int, Candidate, str
-        Its place in the list, and what the user or the line-up said of it.
+        Its position in the list, the candidate as the user or the line-up gave it, and its name.
     features : SharedFeatures or None
         Its stateless first steps, shared with other candidates.
     estimator : classifier
-        What comes after them, not fitted.
+        The steps after them, not fitted.
     where : {"main", "worker"}
         Where `estimator` is trained.
     takes_max_time : bool
@@ -68,25 +68,25 @@ class CandidateState:
     models : dict of int to classifier
         Fitted, by fold; only of the first repeat, since only these may vote.
     levels : dict of int to int
-        By fold: how many rows were there when the fold was trained.
+        By fold: how many rows were available when the fold was trained.
     scores, fit_times : dict of int to float
         By fold.
     final : set of int
-        Folds that are trained to the end, and not only to a snapshot.
+        Folds that are trained to the end, not just to a snapshot.
     full_model, full_level
-        The model of all rows.
+        The model trained on all rows available then, and how many these were.
     score : float
-        Of all held-out rows of the first repeat together.
+        Score on all held-out rows of the first repeat together.
     predict_time : float
         Seconds per row, of one model and without the shared steps.
     weight : float
-        In the standing ensemble.
+        Its weight in the current ensemble.
     status : str
         As in the leaderboard.
     misses : int
         How often it was given up for taking too long.
     lost : int
-        How often an executor lost its job, maybe for the fault of another.
+        How often an executor lost its job, possibly because of another candidate.
     """
 
     def __init__(self, index, candidate, features, estimator, where, takes_max_time=False):
@@ -113,7 +113,7 @@ class CandidateState:
 
     @property
     def fit_time(self):
-        """Mean seconds of a training; NaN where there was none."""
+        """Mean seconds to train a fold; NaN if none was trained."""
         return float(np.mean(list(self.fit_times.values()))) if self.fit_times else np.nan
 
     @property
@@ -122,41 +122,41 @@ class CandidateState:
 
     @property
     def member_level(self):
-        """Rows that its best trained fold has seen."""
+        """The most rows that a fold's model has seen."""
         return max((self.levels[fold] for fold in self.models), default=0)
 
     @property
     def is_refitted(self):
-        """Whether there is a model of all rows that its folds have seen."""
+        """Whether the model of all rows has seen at least as many rows as the folds' models."""
         return self.full_model is not None and self.full_level >= self.member_level
 
     def level(self, folds):
-        """Rows that all of some folds have seen; 0 where one is missing."""
+        """The number of rows that each of these folds has seen at least; 0 if one is untrained."""
         return min((self.levels.get(fold, 0) for fold in folds), default=0)
 
 
 @dataclass
 class Job:
-    """Something that runs, and may be given up.
+    """Work that runs now, and may be given up.
 
     Attributes
     ----------
     kind : {"first", "validate", "refit"}
         ``"first"`` trains on the rows embedded so far, for the first answer; ``"validate"`` trains
-        on folds and predicts what they hold out; ``"refit"`` trains on all rows.
+        on folds and predicts their held-out rows; ``"refit"`` trains on all rows.
     entry : CandidateState
     folds : tuple of int
         Which folds are trained.
     level : int or None
-        Rows to be embedded before.
+        How many rows have to be embedded first.
     limit : float
-        Seconds; then it is given up.
+        Seconds after which the job is given up.
     max_time : float or None
         Seconds that the estimator is told it has.
     started : float
-        Time of the monotonic clock from which the limit counts.
+        Monotonic time from which the limit counts.
     is_sent : bool
-        Whether it waits for rows of shared steps that other processes embed.
+        Whether it waits for other processes to embed rows with the shared steps.
     """
 
     kind: str
@@ -186,27 +186,27 @@ class RunState:
     Attributes
     ----------
     budget, left : float
-        Seconds, of the whole run and until its end.
+        Seconds of the whole run, and seconds until its end.
     n_train, n_total, n_classes : int
-        Rows to learn from, rows with those of a validation set, classes.
+        Number of training rows, of rows including a validation set, and of classes.
     folds : list of Fold
         Grows when the validation is repeated.
     mass : ndarray of shape (n_total + 1,)
-        How much the first rows, in the order of embedding, weigh together; the whole is `n_total`.
+        Cumulative size of the rows in the order of embedding, scaled to `n_total` for all rows.
     entries : list of CandidateState
     refit : bool
         Whether members are trained on all rows at the end.
     n_cores : int
     max_repeats : int
-        How often the whole validation is done at most.
+        How often the whole validation is done at most, the first time included.
     answered : bool
         Whether there is a first answer.
     here : Job or None
-        What this process runs.
+        The job that this process runs.
     capacity : int
         How many jobs can run elsewhere at once.
     unit_costs : dict
-        Seconds per training row, measured, by kind of classifier.
+        Measured seconds per training row, by class of the final estimator.
     """
 
     budget: float
@@ -241,10 +241,10 @@ class RunState:
 
     @property
     def racers(self):
-        """The first candidate of each of the shared steps that may come early.
+        """The first early candidate (stage 0, not marked `first`) of each set of shared steps.
 
-        Which of these steps are worth the seconds that they take depends on the data, so all are
-        tried on the same few rows before any is run for all.
+        Which of these steps are worth their time depends on the data, so all are compared on the
+        same few rows before any of them embeds all rows.
         """
         found = {}
         for entry in self.entries:
@@ -257,7 +257,7 @@ class RunState:
 
     @property
     def race_level(self):
-        """Rows on which racers are compared; 0 where they are too few, or the rows are."""
+        """Number of rows on which racers are compared; 0 if there are too few racers or rows."""
         level = max(RACE_ROWS, RACE_ROWS_PER_CLASS * self.n_classes)
         is_worth_it = self.folds and 4 * level <= self.n_total and len(self.racers) > 1
         return level if is_worth_it else 0
@@ -267,5 +267,5 @@ class RunState:
         return 1 + max((fold.repeat for fold in self.folds), default=-1)
 
     def share_held_out(self):
-        """Part of the training rows that a fold does not train on."""
+        """Share of the training rows that the first fold does not train on."""
         return 1 - len(self.folds[0].train) / self.n_train if self.folds else 0.0
