@@ -1,4 +1,4 @@
-"""What users hand to `fit`, checked before the clock has run for long."""
+"""Checks of what users pass to `fit`, done at the start of a run."""
 
 import numbers
 import warnings
@@ -17,14 +17,12 @@ from skspeech.time_budget.workers.tasks import quiet_fits
 __all__ = ["check_rows", "check_score", "check_targets", "clip_duration", "warn_of_validation"]
 
 
-# Clips whose headers are read to learn how long clips are here.
+# Number of clips whose headers are read to learn how long clips are.
 _N_PROBED = 50
 
 
 def clip_duration(X):
-    """Seconds of a longish clip: the third quartile over some clips, unreadable ones left out.
-
-    NaN where none can be read.
+    """Third quartile of the durations of some clips in seconds; NaN if none can be read.
     """
     clips = as_clips(X)
     picked = np.unique(np.linspace(0, len(clips) - 1, _N_PROBED).astype(int))
@@ -33,7 +31,7 @@ def clip_duration(X):
         try:
             durations.append(clips[int(index)].duration())
         except (OSError, ValueError):
-            continue  # the candidates will say so, for all bad clips at once
+            continue  # the candidates will report all unreadable clips at once
     return float(np.quantile(durations, 0.75)) if durations else np.nan
 
 
@@ -41,11 +39,11 @@ def check_rows(estimator, X, reset):
     """Check tables as scikit-learn does, and take any other sequence as it is."""
     refuse_single_clip(X)
     if hasattr(X, "tocsr"):
-        X = X.tocsr()  # other sparse formats have no rows to take
+        X = X.tocsr()  # other sparse formats can't be indexed by row
     elif _is_nested_numbers(X) or (hasattr(X, "__array__") and not hasattr(X, "__len__")):
         X = np.asarray(X)
     if isinstance(X, np.ndarray) and X.dtype.kind in "biufc" and X.ndim != 2:
-        check_array(X, ensure_all_finite=False)  # tells how to reshape it
+        check_array(X, ensure_all_finite=False)  # its error says how to reshape X
     if getattr(X, "ndim", 1) == 2 and not is_column_of_clips(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     elif not hasattr(X, "__len__") or isinstance(X, dict):
@@ -56,7 +54,7 @@ def check_rows(estimator, X, reset):
 
 
 def _is_nested_numbers(X):
-    """Whether a list is a table: a list of lists of numbers, and no list of waveforms."""
+    """Whether a list holds numbers, or lists of numbers: a table, and not clips."""
     if not isinstance(X, list | tuple) or not len(X):
         return False
     first = X[0]
@@ -66,7 +64,7 @@ def _is_nested_numbers(X):
 
 
 def check_targets(estimator, X, y, groups, sample_weight):
-    """See that there is a label, and a group and a weight if any are given, for each row.
+    """Check that each row has a label, and a group and a weight if these are given.
 
     Returns y, groups, weights, the classes, and the index of each label among the classes.
     """
@@ -96,7 +94,7 @@ def check_targets(estimator, X, y, groups, sample_weight):
 
 
 def check_score(scoring, classes):
-    """Make the score, and try it, so that one that does not fit is told about at once."""
+    """Make the score, and try it, so that an unsuitable one raises an error at once."""
     score = ProbabilityScore(scoring, classes)
     n_classes = len(classes)
     codes = np.tile(np.arange(n_classes), 2)
@@ -114,7 +112,7 @@ def check_score(scoring, classes):
 
 
 def warn_of_validation(splits, classes, codes, stacklevel):
-    """Tell what the validation cannot say, before the time is spent."""
+    """Warn, before time is spent, of classes or rows that can't be validated."""
     if not splits.folds:
         warnings.warn(
             f"No clip can be held out: {splits.why_none}. So nothing is validated: best_score_ is "

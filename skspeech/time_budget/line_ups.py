@@ -1,8 +1,8 @@
-"""Which candidates a time-budget run tries on clips, and in which order: the hard-coded knowledge.
+"""Which candidates a time-budget run tries on clips, and in which order.
 
-The line-up is data: a table of extractors and classifiers. What is expected of each, and what it
-costs, only decides where a run begins; :class:`~skspeech.TimeBudgetClassifier` goes on by what it
-measures.
+The line-up is a table of extractors and classifiers. The expected gain and cost of each candidate
+only decide where a run begins; :class:`~skspeech.TimeBudgetClassifier` then replaces them by what
+it measures.
 """
 
 import numpy as np
@@ -36,21 +36,21 @@ __all__ = ["PRESETS", "default_candidates", "group_by_voice", "remark_on_voices"
 
 PRESETS = ("best", "fast", "autospeech2020")
 
-# Where speakers were recorded at levels of their own, the level tells them apart, so some of the
-# extractors keep it. The others hear all clips at one level; held-out clips decide who votes.
+# If each speaker was recorded at a different level, the level tells them apart, so some of the
+# extractors keep it. The others get all clips at one level; held-out clips decide which vote.
 _AS_RECORDED = {"level": None}
-# Seconds of each clip that tell whose voice it is.
+# Seconds of each clip that are used to tell voices apart.
 _VOICE_SECONDS = 5.0
-# Seconds of each clip of a quick look by the speaker network: one window.
+# Seconds of each clip that the quick speaker candidate reads: one window of the network.
 _QUICK_LOOK = 1.6
-# How many times as long clips have to be for that look to be quicker than all windows.
+# Clips must be longer than that by this factor for the quick candidate to save time.
 _WORTH_CUTTING = 1.1
-# Discriminant analysis draws its covariance this far towards the identity where speakers of the
-# test clips may be new: Ledoit and Wolf's amount is meant for rows of one kind.
+# Shrinkage of the covariance towards the identity if test clips may have new speakers: Ledoit and
+# Wolf's amount assumes that test rows are distributed like the training rows.
 _STRONG = 0.5
-# Seconds of a budget in which networks can be trained too without slowing down what comes first.
+# From this budget in seconds on, networks are trained, too, without delaying the candidates before.
 _LONG_BUDGET = 240.0
-# Seconds that all extractors together take for a second of a clip, in two threads: to begin with.
+# First guess of the seconds that all extractors together take per second of audio, in two threads.
 _SECONDS_PER_SECOND = 0.01
 
 
@@ -70,24 +70,24 @@ def default_candidates(
     Parameters
     ----------
     X : sequence of clips
-        Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row. At
-        most fifty headers are read.
+        Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with one clip per row.
+        At most fifty headers are read.
     y : array-like of shape (n_clips,)
         Their labels.
     preset : {"best", "fast", "autospeech2020"}, default="best"
-        ``"best"`` is what scored best on the development data; ``"fast"`` only what takes a second
-        or two for a hundred clips; ``"autospeech2020"`` keeps the six approaches of that
-        challenge's first place, for comparison.
+        ``"best"`` is the line-up that scored best on the development data; ``"fast"`` has only
+        candidates that take a second or two for a hundred clips; ``"autospeech2020"`` has the six
+        approaches of that challenge's winner, for comparison.
     device : str or torch.device, default="auto"
         Where networks run.
     memory : None, False, str, path-like or joblib.Memory, default=None
-        Where embeddings are remembered.
+        Where embeddings are cached.
     n_jobs : int or None, default=None
         Threads that decode audio.
     random_state : int, RandomState instance or None, default=None
-        Seed of candidates that draw random numbers.
+        Seed of the candidates that use random numbers.
     time_budget : float, default=60.0
-        Seconds that the run may take: candidates that can't train in it are left out.
+        Seconds that the run may take; candidates that can't be trained in it are left out.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def default_candidates(
 
 
 def group_by_voice(X, y, *, device="auto", memory=None, n_jobs=None, is_stopped=None):
-    """Group clips by whose voice it is, as far as that can be told by ear.
+    """Group clips by voice, as far as a speaker embedding can tell voices apart.
 
     Parameters
     ----------
@@ -134,13 +134,13 @@ def group_by_voice(X, y, *, device="auto", memory=None, n_jobs=None, is_stopped=
     device, memory, n_jobs
         As for :func:`default_candidates`.
     is_stopped : callable, default=None
-        Asked between two batches of clips whether to give up.
+        Called between batches of clips; True gives up.
 
     Returns
     -------
     groups : ndarray of int of shape (n_clips,), or None
     reason : str
-        Why there are none.
+        Why there are no groups.
     """
     settings = {"device": device, "memory": memory, "n_jobs": n_jobs}
     extractor = SpeakerEmbedding(layers="embedding", max_duration=_VOICE_SECONDS, **settings)
@@ -153,12 +153,12 @@ def group_by_voice(X, y, *, device="auto", memory=None, n_jobs=None, is_stopped=
 
 
 def remark_on_voices(all_features, codes, score, random_state):
-    """Say whether scores by random folds flatter, because the same voices are on both sides.
+    """Say whether scores on random folds are too high because voices are on both sides.
 
     Parameters
     ----------
     all_features : list of SharedFeatures
-        Of which those of the speaker network are used, if they are there.
+        Those of the speaker network are used, if there are any.
     codes : ndarray of int of shape (n_clips,)
         Index of each clip's class.
     score : ProbabilityScore
@@ -214,7 +214,7 @@ def _logistic(extractor, columns=None):
 
 
 def _chosen(columns):
-    """A step that keeps some columns: an extractor that several candidates share runs once."""
+    """A step that keeps some columns, so that candidates share one run of the extractor."""
     if columns is None:
         return []
     return [("columns", ColumnTransformer([("kept", "passthrough", columns)]))]
@@ -226,10 +226,10 @@ def _columns(extractor, parts):
 
 
 def _fast(duration, settings, time_budget):
-    """Each network by itself, and the spectrum: they know different things of a clip.
+    """Each network alone, and spectral statistics: each uses other properties of a clip.
 
-    The spectrum comes first: in a quarter of the time that the speaker network takes for a window,
-    it tells most of what can be told.
+    The spectral statistics come first: they give most of the accuracy in a quarter of the time that
+    the speaker network takes for one window.
     """
     quick = SpeakerEmbedding(max_duration=_QUICK_LOOK, **_AS_RECORDED, **settings)
     encoder = WhisperEmbedding(**settings)
@@ -237,7 +237,7 @@ def _fast(duration, settings, time_budget):
     keyword = KeywordEmbedding(**settings)
     spectral = SpectralStatistics(**_AS_RECORDED, **settings)
     smooth = _columns(speaker, ["_mean_", "_std_", "_embedding_"])
-    # Where a look at one window is there to be had, all windows come later.
+    # If there is a quick candidate for one window, the candidate for all windows comes later.
     has_quick = duration > _WORTH_CUTTING * _QUICK_LOOK
     later = {"stage": 1, "gain": 4.0} if has_quick else {"gain": 2.0}
     line_up = [
@@ -252,10 +252,10 @@ def _fast(duration, settings, time_budget):
 
 
 def _best(duration, settings, time_budget):
-    """The same side by side in one model, what music taggers add, and with much time, networks.
+    """The fast line-up, fused embeddings, music taggers, and trained networks if time allows.
 
-    The speech encoder is best alone, in the mean of the ensemble: side by side with the others it
-    brings less, and for digits and speakers it costs.
+    The speech encoder helps most as a member of its own: fused with the other embeddings it adds
+    less, and it lowers the score for digits and speakers.
     """
     speaker = SpeakerEmbedding(pooling=STATISTICS, **_AS_RECORDED, **settings)
     keyword = KeywordEmbedding(**settings)
@@ -288,16 +288,17 @@ def _best(duration, settings, time_budget):
 
 
 def _at_other_speeds(name, extractor, seconds):
-    """A candidate whose folds train on most clips, whose other versions are embedded once for all.
+    """A candidate that also trains on its clips played at other speeds.
 
-    It is worth most where speakers are new; `seconds` is what embedding a clip once more costs.
+    Folds share most of their training clips, so the versions at other speeds are embedded once for
+    all folds. It helps most with new speakers; `seconds` is the cost of embedding a clip again.
     """
     classifier = AugmentedClassifier(_discriminant(extractor, _STRONG))
     return Candidate(name, classifier, where="main", gain=3.0, stage=1, cost=seconds)
 
 
 def _trained(settings, stage=0):
-    """The approaches that train networks, in worker processes, in the order of what they cost."""
+    """The approaches that train networks, in worker processes, the cheapest first."""
     computing = {key: settings[key] for key in ("device", "n_jobs")}
     return [
         Candidate(
@@ -329,13 +330,13 @@ def _trained(settings, stage=0):
 
 
 def _autospeech2020(duration, settings, time_budget):
-    """The six approaches of the challenge's first place.
+    """The six approaches of the challenge's winner.
 
     Logistic regression on speaker, music and fused embeddings, with longer and longer crops, and
-    the three that train networks.
+    the three approaches that train networks.
 
-    There, a clip's embedding is the mean over some crops of a number of seconds; here it is the
-    mean over all windows of as many seconds.
+    The winner averaged a clip's embedding over some crops of a given length; here it is the mean
+    over all windows of the first so many seconds.
     """
     scalers = {
         "standardize": StandardScaler(),

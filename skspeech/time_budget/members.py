@@ -1,6 +1,6 @@
-"""From held-out predictions to the ensemble: who votes, how good it is, how it is built.
+"""From held-out predictions to the ensemble: choose the members, score them, build the ensemble.
 
-The rule by which they are chosen is in :mod:`skspeech.ensemble.selection`.
+The rules of the choice are in :mod:`skspeech.ensemble.selection`.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ __all__ = ["Chooser", "HeldOutTable", "build_ensemble"]
 
 @dataclass
 class HeldOutTable:
-    """What candidates gave for held-out rows, side by side.
+    """The candidates' predictions for all held-out rows, in one array.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class HeldOutTable:
 
     @classmethod
     def of(cls, state, entries, data):
-        """Gather what some candidates gave for the rows of all folds."""
+        """Collect some candidates' predictions for the held-out rows of all folds."""
         rows = np.concatenate([fold.test for fold in state.folds])
         sizes = [len(fold.test) for fold in state.folds]
         starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -56,25 +56,25 @@ class HeldOutTable:
 
 
 class Chooser:
-    """Chooses the members anew whenever there are new held-out predictions."""
+    """Chooses the members again whenever there are new held-out predictions."""
 
     def __init__(self, state, data, score, rule, predict_time_budget, random_state):
         self.state, self.data, self.score, self.rule = state, data, score, rule
         self.predict_time_budget = predict_time_budget
         self.random_state = random_state
-        self._standing = {}  # weights of those that vote now
-        self._versions = {}  # which models they were
-        self._blend = None  # what they gave together for the held-out rows
-        self.temperature = 1.0  # at which their probabilities mean what they say
+        self._standing = {}  # weights of the current members
+        self._versions = {}  # ids of their folds' models
+        self._blend = None  # their blend for the held-out rows
+        self.temperature = 1.0  # calibrates their probabilities
 
     def choose(self, *, final=False):
-        """Choose members; change the candidates' weights where that makes the ensemble better.
+        """Choose members; change the candidates' weights if that makes the ensemble better.
 
-        The last choice of a run, the `final` one, stands in any case. Returns the score of the new
-        ensemble on rows that did not choose it, or None where the old one stands.
+        The last choice of a run, the `final` one, is taken in any case. Returns the cross-fitted
+        score of the new ensemble, or None if the old one stays.
         """
         pool = [e for e in self.state.entries if e.models and self._is_quick_enough(e)]
-        # Who has only seen the few rows of a race would cost predictions more than it brings.
+        # A candidate that has seen only the few rows of a race is not worth its prediction time.
         race = self.state.race_level
         pool = [e for e in pool if e.member_level > race or e.full_model is not None] or pool
         if not pool:
@@ -113,19 +113,19 @@ class Chooser:
         )
 
     def _is_worth_it(self, blend, table, versions):
-        """Whether the new choice is better than what stands, beyond chance."""
+        """Whether the new choice is better than the current ensemble, beyond chance."""
         if self._blend is None:
             return True
         old = np.full_like(blend, np.nan)
         old[: len(self._blend)] = self._blend  # further folds only add rows
         settings = {"score": self.score, "units": table.units}
         renewed = any(versions.get(e, v) != v for e, v in self._versions.items())
-        if renewed:  # only a member's newest models may vote, so these stay unless they are worse
+        if renewed:  # only a member's newest models can vote: take them unless they are worse
             return not is_better(old, blend, table.codes, **settings)
         return is_better(blend, old, table.codes, **settings)
 
     def _cross_fitted(self, pool, table):
-        """What the ensemble gives for held-out rows that did not choose it."""
+        """The ensemble's predictions for held-out rows, with weights chosen on other rows."""
         parts = judging_parts(self.state, table.folds, table.units, self.random_state)
         if len(np.unique(parts)) < 2:
             return np.full_like(table.logs[0], np.nan)
@@ -145,11 +145,11 @@ class Chooser:
 
 
 def build_ensemble(members, classes, floor, *, temperature=1.0, one_model_each=False):
-    """Build the fitted ensemble of some candidates with weights.
+    """Build the fitted ensemble from (candidate, weight) pairs.
 
-    Until a candidate has been trained on all rows, the models of its folds vote in its place.
-    With `one_model_each`, because predicting has to be quick, that of one fold does. Members that
-    share their first steps become one, so that predicting runs these steps once.
+    Until a candidate has been trained on all rows, the models of its folds vote in its place. With
+    `one_model_each`, used if predicting has to be quick, only the first fold's model does. Members
+    that share their first steps are merged, so that predicting runs these steps once.
     """
     grouped = {}
     for entry, weight in members:

@@ -6,7 +6,7 @@ __all__ = ["needed_weights"]
 
 
 def needed_weights(estimators):
-    """Names of the registered weights that estimators need.
+    """List the registered weights that estimators need.
 
     Parameters
     ----------
@@ -16,8 +16,8 @@ def needed_weights(estimators):
     Returns
     -------
     list of str
-        In the order of the alphabet. What users brought themselves, or the Hugging Face Hub has,
-        is not among them.
+        Names in alphabetical order, without the users' own weights and those on the Hugging Face
+        Hub.
     """
     items = objects_in(estimators)
     names = {item._weights_name() for item in items if hasattr(item, "_weights_name")}

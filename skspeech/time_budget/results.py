@@ -1,4 +1,4 @@
-"""What a run gave: followed while it lasts, and kept as plain arrays afterwards."""
+"""Results of a run: events while it lasts, and plain arrays afterwards."""
 
 import contextlib
 import json
@@ -29,15 +29,15 @@ __all__ = [
 
 
 class ResultsMixin:
-    """Tells of `results_` and the like, as a table and in words."""
+    """Reports the results of a run as a table and in words."""
 
     def leaderboard(self):
-        """Give the candidates as a table, the best first.
+        """Return the candidates as a table, the best first.
 
         Returns
         -------
         pandas.DataFrame
-            Columns ``name``, ``score``, ``weight``, ``fit_time`` (seconds for a training),
+            Columns ``name``, ``score``, ``weight``, ``fit_time`` (mean seconds to train a fold),
             ``predict_time`` (seconds per clip), ``started``, ``finished`` (seconds since the call
             of `fit`) and ``status``.
         """
@@ -62,7 +62,7 @@ class ResultsMixin:
         )
 
     def summary(self):
-        """Say in words what happened.
+        """Describe the run in words.
 
         Returns
         -------
@@ -95,7 +95,7 @@ class ResultsMixin:
         if fall := explain_fall(self.learning_curve_["score"]):
             lines.append(fall)
         status = statuses(results)
-        # Of one that was tried again, the last reason counts.
+        # A candidate that was tried again has several failures; the last one counts.
         last = {name: text for name, text, _ in self.failures_}
         lines += [
             f"{name} {fate(status.get(name))}: {in_words(text)}" for name, text in last.items()
@@ -106,19 +106,19 @@ class ResultsMixin:
     def slim(self, *, predict_time_budget=None, X=None):
         """Drop everything that predicting does not need.
 
-        That is the reports (`results_`, `learning_curve_`, `failures_`, `timing_`, `remarks_`),
-        and what `warm_start` goes on from. With `predict_time_budget`, members are left out, too,
-        until one clip is predicted in time.
+        It drops the reports (`results_`, `learning_curve_`, `failures_`, `timing_`, `remarks_`) and
+        the state that `warm_start` continues from. With `predict_time_budget`, it also leaves
+        members out until one clip is predicted in time.
 
         Parameters
         ----------
         predict_time_budget : float, default=None
             Seconds that the prediction of a single clip may take on this machine; None keeps all
-            members. Where predicting is to be quick from the start, give it to the constructor:
-            then members are chosen and trained for that.
+            members. If you know the limit before training, give it to the constructor: then members
+            are chosen for it.
         X : sequence of clips, or array-like of shape (n_samples, n_features), default=None
-            Needed with `predict_time_budget`: some dozens, no labels. The members go whose absence
-            changes the answers on them least for the time that they take.
+            Needed with `predict_time_budget`: a few dozen clips, without labels. Members are left
+            out whose absence changes the predictions on them least for the time that they take.
 
         Returns
         -------
@@ -127,7 +127,8 @@ class ResultsMixin:
         Raises
         ------
         ValueError
-            If `predict_time_budget` is given without `X`, or less than the quickest member takes.
+            If `predict_time_budget` is given without `X`, or is less than the quickest member
+            takes.
         """
         check_is_fitted(self)
         if predict_time_budget is not None:
@@ -141,7 +142,7 @@ class ResultsMixin:
             raise ValueError("predict_time_budget needs X: clips on which answers should stay.")
         time_ = self.ensemble_.time_
         self.ensemble_ = prune_to_time(self.ensemble_, X, seconds)
-        self.ensemble_.time_, self.ensemble_.score_ = time_, np.nan  # not validated like this
+        self.ensemble_.time_, self.ensemble_.score_ = time_, np.nan  # not validated
 
     def _repr_mimebundle_(self, **kwargs):
         """Show the leaderboard in notebooks too, below scikit-learn's diagram."""
@@ -155,9 +156,9 @@ class ResultsMixin:
 
 
 def follow(session, tell):
-    """Yield what the session finds until its end, and call `tell` with every event.
+    """Yield the session's snapshots until its end, and call `tell` with every event.
 
-    Whatever the coordinator does, this ends at the deadline.
+    This ends at the deadline, whatever the coordinator does.
     """
     last, ended = None, False
     while not ended:
@@ -185,7 +186,7 @@ def follow(session, tell):
 
 
 def collect(session):
-    """Give the fitted attributes of a run as plain arrays and lists.
+    """Return the fitted attributes of a run as plain arrays and lists.
 
     Parameters
     ----------
@@ -236,7 +237,7 @@ def collect(session):
 
 
 def fall_back(classifier, session):
-    """There is no ensemble: raise the reason, or predict the classes' frequencies.
+    """If there is no ensemble: raise the reason, or predict the classes' frequencies.
 
     Returns
     -------
@@ -249,7 +250,7 @@ def fall_back(classifier, session):
     if entries and len(broken) == len(entries):
         errors = [e.error for e in broken if e.error is not None]
         if len(errors) == len(broken) and len({(type(e), str(e)) for e in errors}) == 1:
-            raise errors[0]  # it is not the candidates that are wrong, but what they were given
+            raise errors[0]  # all failed alike, so their input is at fault
         reasons = "\n".join(f"  {name}: {why}" for name, why, _ in classifier.failures_)
         cause = next((e.error for e in broken if e.error is not None), None)
         raise ValueError(
@@ -276,7 +277,7 @@ def fall_back(classifier, session):
 
 
 def explain_fall(scores):
-    """Say why the last answer scores less than one before it; empty where it does not."""
+    """Say why the last score is lower than an earlier one; empty if it is not."""
     best = np.max(scores, initial=-np.inf, where=~np.isnan(scores))
     if not len(scores) or not best > scores[-1] + 0.001:
         return ""
@@ -292,22 +293,22 @@ def statuses(results):
 
 
 def fate(status):
-    """What became of a candidate that met an error, as its name goes on."""
+    """What became of a candidate that had an error, as a verb phrase that follows its name."""
     known = {KEPT: f"is {KEPT}", "stopped": "was stopped", "timed out": "timed out"}
     return known.get(status, "failed")
 
 
 def in_words(reason):
-    """Why a candidate failed, without the name of an exception where time was all."""
+    """Why a candidate failed, without the exception's name if it only timed out."""
     return reason.removeprefix("TimeoutError: ")
 
 
 class EventLog:
-    """A file to which events are appended; a run goes on without it where it can't be written."""
+    """A file to which events are appended; if it can't be written, the run goes on without it."""
 
     def __init__(self, path):
         self._path = path
-        # Unbuffered, so that closing it has nothing left to write.
+        # Unbuffered, so that nothing is left to write when it is closed.
         self._file = None if path is None else open(path, "ab", buffering=0)  # noqa: SIM115
 
     def __enter__(self):
@@ -334,7 +335,7 @@ class EventLog:
 
 
 def describe(event, verbose):
-    """Say an event in a line; None for one that is not told at this verbosity."""
+    """Describe an event in one line; None if it is not printed at this verbosity."""
     kind = event["event"]
     if kind == "snapshot":
         members = ", ".join(event["members"])
@@ -360,6 +361,6 @@ def _ranks(scores):
 
 
 def _curve(curve):
-    """Times and scores. A first answer has that of its own candidate, once it was validated."""
+    """Times and scores; a first answer gets its candidate's score, if that was validated later."""
     scores = [first.score if np.isnan(score) else score for _, score, first in curve]
     return {"time": np.array([t for t, _, _ in curve]), "score": np.array(scores, dtype=float)}

@@ -1,4 +1,4 @@
-"""Validation splits: stratified, with groups kept whole, and the reason where there can be none."""
+"""Validation splits: stratified, with groups kept whole; or the reason why there are none."""
 
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ __all__ = ["Splits", "judging_parts", "make_splits", "repeat_folds", "value_orde
 FEW_CLIPS, SOME_CLIPS = 100, 1000
 MAX_HELD_OUT, MAX_HELD_OUT_PER_CLASS = 2000, 25
 MAX_REPEATS = 5
-# Parts into which a single held-out part is cut, so that an ensemble is scored on rows that did not
-# choose it.
+# A single held-out part is cut into this many parts, so that an ensemble is scored on rows that its
+# weights were not chosen on.
 N_JUDGING_PARTS = 5
 
 
@@ -26,13 +26,13 @@ class Splits(NamedTuple):
     Attributes
     ----------
     folds : list of Fold
-        Empty where no row can be held out.
+        Empty if no row can be held out.
     why_none : str
-        The reason for that, a sentence without its full stop.
+        The reason why `folds` is empty, as a sentence without full stop.
     validation : tuple (X_val, y_val, codes_val) or None
-        The validation set that the user brought. Its rows are counted on after the training rows.
+        The user's validation set. Its rows are numbered after the training rows.
     max_repeats : int
-        How often the validation may be done, each time with other folds.
+        How often the validation may be done in all, each time with other folds.
     """
 
     folds: list
@@ -42,9 +42,9 @@ class Splits(NamedTuple):
 
 
 def make_splits(cv, X, y, codes, classes, groups, random_state):
-    """Turn the parameter `cv` of the classifier into `Splits` of some rows.
+    """Turn the classifier's parameter `cv` into `Splits` of its rows.
 
-    A ValueError says where it is no split of these rows, splits a group, or holds out only classes
+    Raises a ValueError if `cv` does not split these rows, splits a group, or holds out only classes
     that it does not train on.
     """
     if _is_validation_set(cv):
@@ -82,7 +82,7 @@ def repeat_folds(cv, codes, groups, random_state, repeat):
 
 
 def _is_validation_set(cv):
-    """Whether `cv` is (X_val, y_val) and not two index pairs."""
+    """Whether `cv` is (X_val, y_val), and not two pairs of index arrays."""
     if not (isinstance(cv, tuple | list) and len(cv) == 2):
         return False
     return not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in cv)
@@ -106,7 +106,7 @@ def _splits_of_validation_set(cv, codes, classes):
 
 
 def _fold_of_pair(cv, pair, codes, groups):
-    """A fold of the user's, without held-out rows of classes that it does not train on."""
+    """The user's fold, without held-out rows of classes that it does not train on."""
     try:
         train, test = (_as_rows(rows, len(codes)) for rows in pair)
     except (TypeError, ValueError) as error:
@@ -128,7 +128,7 @@ def _fold_of_pair(cv, pair, codes, groups):
 
 
 def _short(cv):
-    """A splitter as it is; of lists of indices only what they are."""
+    """The repr of a splitter; a short description of a list of index pairs."""
     return f"<{type(cv).__name__} of splits>" if isinstance(cv, list | tuple) else repr(cv)
 
 
@@ -144,10 +144,10 @@ def _as_rows(rows, n_rows):
 
 
 def judging_parts(state, numbers, units, random_state):
-    """Number of the part that each held-out row belongs to, for cross-fitted scores.
+    """Assign each held-out row to a part, for cross-fitted scores.
 
-    The parts are the folds (`numbers`) of the first validation, with the same units of the others.
-    A single fold is cut into some parts, with units whole.
+    Each unit belongs to the fold (of `numbers`) that held it out first, and so do its rows in
+    later repeats. A single fold is cut into several parts; units stay whole.
     """
     _, places, units = np.unique(units, return_index=True, return_inverse=True)
     if len(state.folds_of(0)) > 1:
@@ -158,11 +158,11 @@ def judging_parts(state, numbers, units, random_state):
 
 
 def value_order(codes, n_train, folds, sizes, random_state):
-    """Order of rows in which any beginning is a good sample of the whole.
+    """Order the rows so that the first ones are always a good sample of all.
 
-    Classes alternate as they do in the whole set, and held-out rows, which are rare in large
-    sets, make up about a third until they are used up. Rows that are far larger than most come
-    last: the first answer does not wait for them. Rows from `n_train` on are a validation set's.
+    The classes keep their overall proportions. Held-out rows, which are few in large sets, make up
+    about a third until they are used up. Rows that are much larger than most come last, so that the
+    first answer does not wait for them. Rows from `n_train` on belong to a validation set.
     """
     rng = check_random_state(random_state)
     held_out = np.zeros(len(codes), dtype=bool)
