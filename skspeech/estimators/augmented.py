@@ -1,4 +1,4 @@
-"""More rows to train on, made of the clips that there are."""
+"""Data augmentation: more training rows, made from the given clips."""
 
 from numbers import Real
 
@@ -24,15 +24,15 @@ def _estimator_has(method):
 class AugmentedClassifier(ClipClassifier):
     """Train a classifier on each clip several times: as it is, at other speeds, and in parts.
 
-    Speed moves pitch and formants as another voice does, and tempo with them. With a few hundred
-    clips it teaches a linear classifier what not to listen to. Clips are predicted as they are, so
-    predicting takes no longer. Where a voice or a word is told by its pitch or its vowels, compare
-    with the classifier alone: there it can do harm.
+    A change of speed shifts pitch and formants, as another voice does, and also the tempo. With a
+    few hundred clips this teaches a linear classifier to ignore such differences. Clips are
+    predicted as they are, so predicting takes no longer. If pitch or vowels tell your classes
+    apart, compare with the classifier alone: there the augmentation can do harm.
 
-    What is made of one clip is one group to a classifier that holds rows out, such as
-    :class:`~skspeech.ShrinkageDiscriminantAnalysis`: it would else be judged by clips that it has
-    heard at another speed. A search such as :class:`~sklearn.model_selection.GridSearchCV` needs a
-    `cv` that keeps groups whole, such as
+    All rows made from one clip are one group to a classifier that holds rows out, such as
+    :class:`~skspeech.ShrinkageDiscriminantAnalysis`. Otherwise it would be validated on clips that
+    it was trained on at another speed. A search such as
+    :class:`~sklearn.model_selection.GridSearchCV` needs a `cv` that keeps groups whole, such as
     :class:`~sklearn.model_selection.StratifiedGroupKFold`.
 
     Parameters
@@ -41,10 +41,11 @@ class AugmentedClassifier(ClipClassifier):
         A classifier of clips, such as a :class:`~sklearn.pipeline.Pipeline` that begins with an
         extractor, or :class:`~skspeech.SpeakerEmbeddingClassifier`.
     speeds : sequence of float, default=(0.9, 1.1)
-        Speeds at which each clip is played once more, with all rows at speed 1 besides.
+        Each clip gives one further row at each of these speeds, besides its row at speed 1.
     crop : float or None, default=None
-        Seconds. From clips that are longer, parts of this length, one after another, are rows of
-        their own, at each speed: called "expanded" in the AutoSpeech challenge. None cuts nothing.
+        Length of parts in seconds. Longer clips are also cut, at each speed, into consecutive parts
+        of this length, which are further rows ("expanded" in the AutoSpeech challenge). None cuts
+        nothing.
     sampling_rate : float, default=16000
         Sampling rate in Hz of bare waveforms.
 
@@ -55,13 +56,13 @@ class AugmentedClassifier(ClipClassifier):
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     n_rows_ : int
-        Rows that it was trained on.
+        Number of training rows.
     n_features_in_ : int
-        Length of the clips in samples, where `X` was a 2-D array.
+        Length of the clips in samples, if `X` was a 2-D array.
 
     See Also
     --------
-    FineTunedSpeakerClassifier : A network that is trained on such changes.
+    FineTunedSpeakerClassifier : A network that is trained with such augmentation.
 
     References
     ----------
@@ -97,19 +98,19 @@ class AugmentedClassifier(ClipClassifier):
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, groups=None, sample_weight=None):
-        """Train on the clips and on what is made of them.
+        """Train on the clips and on the rows made from them.
 
         Parameters
         ----------
         X : sequence of n_clips clips
-            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row.
+            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array, one clip per row.
         y : array-like of shape (n_clips,)
             Their labels.
         groups : array-like of shape (n_clips,), default=None
-            What must not be both in rows that train and in rows held out, such as speakers. None:
-            each clip is a group, with what is made of it.
+            Group of each clip, such as its speaker. No group is both in training rows and in
+            held-out rows. None: the rows made from one clip are a group.
         sample_weight : array-like of shape (n_clips,), default=None
-            How much each clip counts, and each row made of it.
+            How much each clip counts, and each row made from it.
 
         Returns
         -------
@@ -137,7 +138,7 @@ class AugmentedClassifier(ClipClassifier):
         try:
             self.estimator_ = estimator.fit(rows, y[sources], **params)
         except AudioError as error:
-            # A clip that can't be read can't be read at any speed: it is told once.
+            # A clip that can't be read fails at every speed: report it once.
             failures = {position: (position, *rest) for position, *rest in error.failures}
             raise AudioError(failures.values(), len(clips), error.advice) from None
         self.classes_ = self.estimator_.classes_
@@ -196,7 +197,7 @@ class AugmentedClassifier(ClipClassifier):
 
     @_estimator_has("decision_function")
     def decision_function(self, X):
-        """Give the scores of the classes.
+        """Compute the scores of the classes.
 
         Parameters
         ----------
@@ -206,7 +207,7 @@ class AugmentedClassifier(ClipClassifier):
         Returns
         -------
         ndarray of shape (n_clips,) or (n_clips, n_classes)
-            As the classifier gives them.
+            As the classifier returns them.
         """
         check_is_fitted(self)
         return self.estimator_.decision_function(self._clips(X))
@@ -215,7 +216,7 @@ class AugmentedClassifier(ClipClassifier):
         return as_clips(X, sampling_rate=self.sampling_rate)
 
     def _fit_params(self, estimator, sources, groups, sample_weight):
-        """Groups and weights of the rows, as far as the estimator takes them."""
+        """Groups and weights of the rows, if the estimator takes them."""
         if len(sources) > sources.max() + 1:
             groups = sources if groups is None else groups[sources]
         if sample_weight is None:
@@ -237,7 +238,7 @@ class AugmentedClassifier(ClipClassifier):
             )
 
     def _rows(self, clips):
-        """All rows as clips of which none is decoded yet, and the clip that each is made of."""
+        """All rows as clips that are not decoded yet, and the index of each row's source clip."""
         rows, sources = list(clips), list(range(len(clips)))
         for speed in self.speeds:
             rows += [clip.variant(speed=float(speed)) for clip in clips]
@@ -256,7 +257,7 @@ class AugmentedClassifier(ClipClassifier):
         try:
             duration = clip.duration()
         except (OSError, ValueError):
-            return []  # the clip itself is a row too, and will say what is wrong with it
+            return []  # the clip itself is a row, too, and will raise the error
         if duration <= self.crop:
             return []
         starts = np.arange(0.0, duration - self.crop / 2, self.crop)

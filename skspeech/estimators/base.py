@@ -1,4 +1,4 @@
-"""What the classifiers of clips share."""
+"""The base class of the classifiers of clips."""
 
 from abc import ABC, abstractmethod
 
@@ -48,13 +48,13 @@ class ClipClassifier(OneClipMixin, ClassifierMixin, BaseEstimator, ABC):
         Returns
         -------
         ndarray of shape (n_clips, n_classes)
-            In the order of `classes_`; finite, where a probability is 0 too.
+            In the order of `classes_`; finite even if a probability is 0.
         """
         return np.log(np.maximum(self.predict_proba(X), np.finfo(np.float64).tiny))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
-        # It is for recordings: rows of a few random numbers tell it nothing.
+        # scikit-learn's checks use random numbers, from which it can't learn anything.
         tags.classifier_tags.poor_score = True
         return tags

@@ -22,26 +22,25 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
     """Linear discriminant analysis with a shrunk covariance and calibrated probabilities.
 
     All classes share one covariance matrix, which is drawn towards a multiple of the identity by
-    Ledoit and Wolf's amount. Where there are fewer rows than features, everything is computed from
-    the inner products of the rows, and the covariance matrix itself never is: the result is the
-    same, a hundred times sooner than from
-    :class:`~sklearn.discriminant_analysis.LinearDiscriminantAnalysis`.
+    Ledoit and Wolf's amount. With fewer rows than features, everything is computed from the inner
+    products of the rows, without the covariance matrix. The result is the same, a hundred times
+    faster than with :class:`~sklearn.discriminant_analysis.LinearDiscriminantAnalysis`.
 
-    Shrinkage treats all features alike, so bring them to one scale before, with
-    :class:`~skspeech.ClippedStandardScaler` or scikit-learn's.
+    Shrinkage treats all features alike, so scale them first, with
+    :class:`~skspeech.ClippedStandardScaler` or scikit-learn's scaler.
 
-    With many features, discriminant analysis is far too sure of itself. One temperature, found by
-    cross-validation on the training rows, brings its probabilities down to what they are worth.
-    Give `groups` to `fit` where rows are not independent, such as those of one speaker: held-out
-    rows that the model half knows make it too sure again.
+    With many features, discriminant analysis is far too confident. One temperature, found by
+    cross-validation on the training rows, calibrates its probabilities. Give `groups` to `fit` if
+    rows are not independent, such as those of one speaker: otherwise held-out rows resemble
+    training rows, and the model stays too confident.
 
     Parameters
     ----------
     shrinkage : "auto" or float in [0, 1], default="auto"
         Weight of the identity in the covariance matrix; ``"auto"`` is Ledoit and Wolf's.
     priors : {"balanced", "empirical"}, default="balanced"
-        Probabilities of the classes before anything is seen: equal, which suits balanced accuracy,
-        or as in the training rows.
+        Prior probabilities of the classes: equal, which suits balanced accuracy, or as in the
+        training rows.
     calibrate : int or False, default=5
         Folds of the cross-validation that finds the temperature; False leaves it at 1.
 
@@ -56,11 +55,11 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
     shrinkage_ : float
         Weight of the identity that was used.
     temperature_ : float
-        What the scores were divided by.
+        Divisor of the scores.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `fit` saw some.
+        Names of the features, if `fit` saw any.
 
     References
     ----------
@@ -104,11 +103,12 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
             Labels, of at least two classes.
         groups : array-like of shape (n_samples,), default=None
             Rows of one group, such as those of one speaker or made from one clip, are held out
-            together when the temperature is found. Where no group can be held out, it is 1.
+            together when the temperature is found. If no group can be held out, it is 1.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each row counts; 2 is the row given twice. It holds for the means, the
-            covariance, the number of rows that Ledoit and Wolf's amount depends on (so the sum of
-            the weights matters), empirical priors, and the loss that the temperature minimises.
+            How much each row counts; weight 2 is the same as giving the row twice. The weights
+            apply to the means, the covariance, the number of rows in Ledoit and Wolf's amount (so
+            the sum of the weights matters), the empirical priors, and the loss that the temperature
+            minimises.
 
         Returns
         -------
@@ -148,13 +148,13 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         members = np.eye(n_classes)[codes].T * weight
         members = (members / members.sum(axis=1, keepdims=True)).astype(X.dtype)
         means = members @ X
-        # A row of weight w, times the root of w, adds w times its square to the covariance.
+        # Scaled by the root of its weight, a row counts with its weight in the covariance.
         root = np.sqrt(weight).astype(X.dtype)
         rows = (X - means[codes]) * root[:, np.newaxis]
         if products is None:
             coef, shrinkage = self._solve_by_features(rows, weight, means)
         else:
-            # Inner products of the rows after each class's mean was taken off.
+            # Inner products of the rows after subtracting each class's mean.
             left = products - (members @ products)[codes]
             centred = left - (left @ members.T)[:, codes]
             centred *= root[:, np.newaxis] * root
@@ -175,7 +175,7 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         return cho_solve(cho_factor(covariance, overwrite_a=True), means.T).T, shrinkage
 
     def _solve_by_rows(self, rows, weight, products, means):
-        """The same by the Woodbury identity, from the rows' inner products."""
+        """The same from the rows' inner products, by the Woodbury identity."""
         n_rows, n_features = float(weight.sum()), rows.shape[1]
         trace = np.trace(products) / n_rows
         shrinkage = self._amount(
@@ -194,7 +194,7 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         return (means - inner.T @ rows) / ridge, shrinkage
 
     def _ridge(self, shrinkage, variance, means):
-        """What the diagonal gets; something too where all rows equal their classes' means."""
+        """What to add to the diagonal; above 0 even if all rows equal their classes' means."""
         between = np.square(means).mean()
         if variance > _MIN_VARIANCE * between:
             return shrinkage * variance
@@ -211,7 +211,7 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         return float(np.clip(noise / distance, _MIN_SHRINKAGE, 1.0))
 
     def _find_temperature(self, X, products, codes, groups, weight):
-        """The temperature of least log loss on held-out rows, each class weighing the same."""
+        """Temperature with the lowest log loss on held-out rows, each class weighted equally."""
         if self.calibrate is False:
             return 1.0
         n_classes = len(self.classes_)
@@ -229,6 +229,6 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         codes, weight = codes[held_out], weight[held_out]
         totals = np.bincount(codes, weight)
         if np.count_nonzero(totals) < 2:
-            return 1.0  # one class alone does not say how sure to be of the others
+            return 1.0  # one class alone is not enough to calibrate
         weight = weight / totals[codes]
         return least_loss_temperature(scores, codes, _LOG_TEMPERATURES, weight=weight)

@@ -1,4 +1,4 @@
-"""Logistic regression on the features of pretrained networks: seconds to fit, and hard to beat."""
+"""Logistic regression on embeddings of pretrained networks: fits in seconds, and hard to beat."""
 
 from abc import abstractmethod
 from numbers import Integral, Real
@@ -34,13 +34,13 @@ __all__ = [
     "SpeakerEmbeddingClassifier",
 ]
 
-# What is done to each clip's features before each feature is standardized.
+# Applied to each clip's features before each feature is standardized.
 _ROW_SCALERS = {
     "standardize": None,
     "normalize": Normalizer(),
     "signed_sqrt": SignedSqrt(),
 }
-# Set on the extractor, which checks them, unless they are None.
+# Passed on to the extractor, which checks them, unless they are None.
 _EXTRACTOR_PARAMETERS = (
     "max_duration",
     "sampling_rate",
@@ -50,7 +50,7 @@ _EXTRACTOR_PARAMETERS = (
     "errors",
     "verbose",
 )
-# What the parameters and attributes of all three are.
+# Parameters and attributes that all three classes share.
 _SETTINGS = """
 scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
     How features are scaled. ``"standardize"``: each to zero mean and unit variance. Before
@@ -123,13 +123,13 @@ class _EmbeddingClassifier(ClipClassifier):
         Returns
         -------
         sklearn.pipeline.Pipeline
-            Its first step is the extractor, which learns nothing, so its output can be kept and
-            shared. The rest is learnt: scaling and logistic regression.
+            Its first step is the extractor, which learns nothing, so its output can be cached and
+            shared. The other steps, scaling and logistic regression, are learnt.
 
         Raises
         ------
         ValueError
-            If `extractor` is one that learns from the data.
+            If `extractor` learns from the data.
         """
         extractor = self._configured_extractor()
         return Pipeline(
@@ -155,11 +155,11 @@ class _EmbeddingClassifier(ClipClassifier):
         Parameters
         ----------
         X : sequence of n_clips clips
-            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row.
+            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array, one clip per row.
         y : array-like of shape (n_clips,)
             Their labels.
         sample_weight : array-like of shape (n_clips,), default=None
-            How much each clip counts, times its class's weight; none is negative.
+            How much each clip counts, not negative; multiplied by its class's weight.
 
         Returns
         -------
@@ -169,8 +169,8 @@ class _EmbeddingClassifier(ClipClassifier):
         Raises
         ------
         AudioError
-            If clips can't be read and `errors` is not ``"warn"``, or none can of a class. It names
-            every one of them.
+            If clips can't be read and `errors` is not ``"warn"``, or if no clip of a class can be
+            read. It names all unreadable clips.
         ValueError
             If a parameter, `X`, `y` or `sample_weight` is not as above, `y` holds one class only,
             or all clips of a class have weight 0.
@@ -178,7 +178,7 @@ class _EmbeddingClassifier(ClipClassifier):
         y = check_targets(self, X, y, sample_weight)
         sample_weight = check_sample_weight(sample_weight, len(y))
         pipeline = self.to_pipeline()
-        # Not Pipeline.fit, to which sample_weight has another name, depending on metadata routing.
+        # Not Pipeline.fit: the name of its sample_weight depends on metadata routing.
         features, rows = self._embed(pipeline[0], X, y)
         y = y[rows]
         sample_weight = None if sample_weight is None else sample_weight[rows]
@@ -197,7 +197,7 @@ class _EmbeddingClassifier(ClipClassifier):
         return self
 
     def decision_function(self, X):
-        """Give the logarithms of the classes' odds.
+        """Compute the log odds of the classes.
 
         Parameters
         ----------
@@ -207,7 +207,7 @@ class _EmbeddingClassifier(ClipClassifier):
         Returns
         -------
         ndarray of shape (n_clips,) or (n_clips, n_classes)
-            With two classes, one number a clip: above 0 for the second class.
+            With two classes, one number per clip: above 0 for the second class.
         """
         check_is_fitted(self)
         odds = np.log(self._frequencies())
@@ -230,7 +230,7 @@ class _EmbeddingClassifier(ClipClassifier):
         return self._predict("predict_proba", X, self._frequencies())
 
     def _embed(self, extractor, X, y):
-        """Features of the clips that can be read, and which these are."""
+        """Features of the readable clips, and the indices of these clips."""
         extractor.fit(X)
         if not goes_on(extractor):
             return extractor.transform(X), slice(None)
@@ -247,7 +247,7 @@ class _EmbeddingClassifier(ClipClassifier):
         )
 
     def _frequencies(self):
-        """The classes' shares of the training data; models of earlier versions don't know them."""
+        """The classes' shares of the training data; equal in models that earlier versions saved."""
         n_classes = len(self.classes_)
         return getattr(self, "_prior", np.full(n_classes, 1 / n_classes))
 
@@ -270,7 +270,7 @@ class _EmbeddingClassifier(ClipClassifier):
         blocks = _blocks(extractor)
         if len(blocks) == 1:
             return self._scalers()
-        # Networks differ in scale: each one's features are scaled before they stand side by side.
+        # Networks differ in scale, so each one's features are scaled before they are fused.
         ends = np.cumsum([len(block.get_feature_names_out()) for _, block in blocks]).tolist()
         per_block = [
             (name, Pipeline(self._scalers()), slice(begin, end))
@@ -288,14 +288,14 @@ class _EmbeddingClassifier(ClipClassifier):
 
 
 def _blocks(extractor):
-    """The extractors that an extractor consists of, by name."""
+    """The parts of a union of extractors, by name; a single extractor is its own part."""
     if not isinstance(extractor, FeatureUnion):
         return [("extractor", extractor)]
     return [(name, block) for name, block in extractor.transformer_list if block != "drop"]
 
 
 class _OneNetworkClassifier(_EmbeddingClassifier):
-    """On the features of a network whose model and layers are parameters of its own."""
+    """A classifier on one network's features, with parameters for its model and layers."""
 
     _parameter_constraints: dict = {
         **_EmbeddingClassifier._parameter_constraints,
@@ -344,8 +344,8 @@ class _OneNetworkClassifier(_EmbeddingClassifier):
 class SpeakerEmbeddingClassifier(_OneNetworkClassifier):
     """Classify clips by logistic regression on the features of a speaker-recognition network.
 
-    The network's hidden layers know not only who speaks, but also how and in what language. With a
-    few clips of each class this is a good first answer, within seconds.
+    The network's hidden layers represent not only who speaks, but also how and in what language.
+    With a few clips of each class this gives a good first answer within seconds.
 
     Parameters
     ----------
@@ -382,7 +382,7 @@ class SpeakerEmbeddingClassifier(_OneNetworkClassifier):
     >>> clf.fit(clips.data, clips.target).score(clips.data, clips.target)  # doctest: +SKIP
     1.0
 
-    It is short for a Pipeline:
+    It is shorthand for a Pipeline:
 
     >>> list(clf.to_pipeline().named_steps)
     ['extractor', 'scaler', 'classifier']
@@ -396,8 +396,8 @@ class SpeakerEmbeddingClassifier(_OneNetworkClassifier):
 class MusicEmbeddingClassifier(_OneNetworkClassifier):
     """Classify clips by logistic regression on the features of a music-tagging network.
 
-    The network was trained on music, and knows timbre: it sees other things in speech than a
-    speaker network does.
+    The network was trained on music, and represents timbre, so its features of speech differ from
+    those of a speaker network.
 
     Parameters
     ----------
@@ -443,8 +443,8 @@ class MusicEmbeddingClassifier(_OneNetworkClassifier):
 class FusedEmbeddingClassifier(_EmbeddingClassifier):
     """Classify clips by logistic regression on the features of several networks together.
 
-    Each network's features are scaled, put side by side, and scaled again. All scaling is learnt
-    in `fit`, so within the fold in cross-validation.
+    Each network's features are scaled, concatenated, and scaled again. All scaling is learnt in
+    `fit`, so in cross-validation it is learnt on the training folds only.
 
     Parameters
     ----------

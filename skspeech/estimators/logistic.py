@@ -1,4 +1,4 @@
-"""Logistic regression for few rows of many features, with the regularisation chosen on the way."""
+"""Logistic regression for few rows of many features, which chooses its regularisation itself."""
 
 from numbers import Integral, Real
 
@@ -18,21 +18,21 @@ __all__ = ["WideLogisticRegression"]
 class WideLogisticRegression(LinearScores):
     """Logistic regression that turns wide data into square data first, and finds its own `C`.
 
-    The weights of a penalised logistic regression are a combination of the training rows. So n rows
-    of any number of features can be rotated into n features without changing the solution, and the
-    solver works on those. Cross-validation over `Cs` reuses the rotation and starts each solution
-    from the one before.
+    The weights of a penalised logistic regression are a linear combination of the training rows. So
+    n rows of any number of features can be rotated into n features without changing the solution,
+    and the solver works on these. Cross-validation over `Cs` reuses the rotation and starts each
+    solution from the previous one.
 
     Parameters
     ----------
     Cs : float or array-like of float, default=(1e-3, 1e-2, 1e-1, 1.0)
         Inverse of the regularisation's strength: one value, or values to choose from.
     cv : int, default=3
-        Stratified folds to choose among `Cs` by the log loss, classes weighing equally.
+        Number of stratified folds to choose among `Cs` by the log loss, with equal class weights.
     class_weight : "balanced", dict or None, default="balanced"
         Weights of the classes; ``"balanced"`` lets rare classes count as much as frequent ones.
     max_iter : int, default=200
-        Most iterations of the solver (L-BFGS), which rarely needs as many.
+        Most iterations of the solver (L-BFGS), which rarely needs that many.
     tol : float, default=1e-3
         Gradient at which the solver stops.
 
@@ -47,13 +47,13 @@ class WideLogisticRegression(LinearScores):
     C_ : float
         The value of `Cs` that was used.
     losses_ : dict of float to float
-        Log loss on held-out rows for each of `Cs`; empty where there was nothing to choose.
+        Log loss on held-out rows for each of `Cs`; empty if there was nothing to choose.
     n_iter_ : ndarray of shape (1,)
         Iterations of the last solution.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `fit` saw some.
+        Names of the features, if `fit` saw any.
 
     References
     ----------
@@ -106,11 +106,11 @@ class WideLogisticRegression(LinearScores):
             Labels, of at least two classes.
         groups : array-like of shape (n_samples,), default=None
             Rows of one group, such as those of one speaker or made from one clip, are held out
-            together when `C` is chosen. Where no group can be held out, the largest of `Cs` is
-            taken.
+            together when `C` is chosen. If no group can be held out, the largest of `Cs` is used.
         sample_weight : array-like of shape (n_samples,), default=None
-            How much each row counts, times its class's weight; 2 is the row given twice. It holds
-            for the solution, balanced classes, and the losses by which `C` is chosen.
+            How much each row counts, multiplied by its class's weight; weight 2 is the same as
+            giving the row twice. The weights apply to the solution, the balanced class weights, and
+            the losses by which `C` is chosen.
 
         Returns
         -------
@@ -149,7 +149,7 @@ class WideLogisticRegression(LinearScores):
         return LogisticRegression(max_iter=self.max_iter, tol=self.tol, warm_start=True)
 
     def _losses(self, rows, codes, groups, weight, Cs):
-        """Held-out log loss for each C, from the most to the least regularised."""
+        """Held-out log loss for each C, starting with the strongest regularisation."""
         balanced = weight / np.bincount(codes, weight)[codes]
         weight = weight * self._class_weights(codes, weight)[codes]
         losses = dict.fromkeys(map(float, Cs), 0.0)
@@ -165,7 +165,7 @@ class WideLogisticRegression(LinearScores):
 
 
 def _rotate(X):
-    """Rows in as few coordinates as they need, and the way back for weights."""
+    """Rotate rows into as few features as they need; return them and a function to undo it."""
     if len(X) >= X.shape[1]:
         return X, lambda weights: weights
     values, vectors = eigh(X @ X.T)

@@ -1,4 +1,4 @@
-"""What classifiers share that score classes by a linear function of the features."""
+"""The base class of linear classifiers."""
 
 from abc import ABC, abstractmethod
 
@@ -27,9 +27,9 @@ class LinearScores(ClassifierMixin, BaseEstimator, ABC):
         """Set `coef_` and `intercept_`."""
 
     def _check_data(self, X, y, groups, sample_weight):
-        """Features, the labels' positions in `classes_`, which this sets, groups, and weights.
+        """Set `classes_`; return features, the labels' positions in `classes_`, groups and weights.
 
-        Rows of weight 0 are left out; where no weights are given, they are 1.
+        Rows of weight 0 are left out. If no weights are given, they are 1.
         """
         X, y = validate_data(self, X, check_labels(y), dtype=[np.float64, np.float32])
         check_classification_targets(y)
@@ -49,7 +49,7 @@ class LinearScores(ClassifierMixin, BaseEstimator, ABC):
         return X[keep], codes[keep], groups, weight[keep]
 
     def decision_function(self, X):
-        """Give the scores of the classes.
+        """Compute the scores of the classes.
 
         Parameters
         ----------
@@ -59,7 +59,8 @@ class LinearScores(ClassifierMixin, BaseEstimator, ABC):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Log probabilities up to a constant a row; with two classes, the log odds of the second.
+            Log-probabilities up to a constant per row; with two classes, the log odds of the
+            second.
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
@@ -114,7 +115,7 @@ class LinearScores(ClassifierMixin, BaseEstimator, ABC):
 
 
 def class_log_probas(scores):
-    """Log-probabilities (n_samples, n_classes) from what a decision function gives."""
+    """Log-probabilities (n_samples, n_classes) from the output of `decision_function`."""
     if scores.ndim == 1:
         scores = np.column_stack([np.zeros_like(scores), scores])
     return log_softmax(scores, axis=1)

@@ -1,4 +1,4 @@
-"""Labels of clips, checked before minutes of work and not after."""
+"""Checks of labels, made before minutes of work and not after."""
 
 import numpy as np
 from sklearn.utils import assert_all_finite
@@ -12,14 +12,14 @@ __all__ = ["check_class_weights", "check_targets"]
 
 
 def check_targets(estimator, X, y, sample_weight=None):
-    """See that there is a label for each clip, and more than one class.
+    """Check that each clip has a label, and that there is more than one class.
 
     Parameters
     ----------
     estimator : classifier
-        Whose name the errors give.
+        Its name is used in error messages.
     X : sequence of n_clips clips
-        None of them is decoded.
+        They are counted, but not decoded.
     y : array-like of shape (n_clips,)
         Their labels.
     sample_weight : array-like of shape (n_clips,), default=None
@@ -52,7 +52,7 @@ def check_targets(estimator, X, y, sample_weight=None):
 
 
 def check_class_weights(classes, codes, sample_weight):
-    """See that some row of each class has weight.
+    """Check that each class has a row with weight above 0.
 
     Parameters
     ----------

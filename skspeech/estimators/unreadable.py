@@ -1,6 +1,7 @@
-"""What classifiers with ``errors="warn"`` do about clips that can't be read.
+"""How classifiers with ``errors="warn"`` handle clips that can't be read.
 
-Silence in their place would be learnt as the sound of their class, and predicted as anything.
+They leave such clips out. With silence instead, a classifier would learn silence as the sound of
+their class, and its predictions for them would mean nothing.
 """
 
 import warnings
@@ -16,13 +17,13 @@ __all__ = ["fit_without_unreadable", "goes_on", "predict_without_unreadable", "s
 
 
 def goes_on(estimator):
-    """Whether clips that can't be read are no error to an estimator, or to a part of it."""
+    """Whether an estimator, or a part of it, only warns of clips that can't be read."""
     params = estimator.get_params()
     return any(params[name] == "warn" for name in _errors_in(params))
 
 
 def strict(extractor):
-    """The same extractor, not fitted, to which clips that can't be read are an error."""
+    """An unfitted copy of an extractor that raises an error for clips that can't be read."""
     extractor = clone(extractor)
     return extractor.set_params(**dict.fromkeys(_errors_in(extractor.get_params()), "raise"))
 
@@ -32,12 +33,12 @@ def _errors_in(params):
 
 
 def fit_without_unreadable(read, X, y):
-    """Read the clips that can be, and warn of the others.
+    """Read the clips that can be read, and warn of the others.
 
     Parameters
     ----------
     read : callable
-        Reads a sequence of clips; raises an AudioError that names all bad ones.
+        Reads a sequence of clips; raises an AudioError that names all unreadable ones.
     X : sequence of n_clips clips
     y : ndarray of shape (n_clips,)
         Their labels.
@@ -76,12 +77,13 @@ def predict_without_unreadable(
     Parameters
     ----------
     predict : callable
-        Gives a row for each of a sequence of clips; raises an AudioError that names all bad ones.
+        Returns a row for each clip of a sequence; raises an AudioError that names all unreadable
+        ones.
     X : sequence of n_clips clips
     instead : float or ndarray of shape (n_classes,)
-        The row of a clip that can't be read.
+        The row that a clip that can't be read gets.
     advice : str, default="Their probabilities are ..."
-        What the warning says of it.
+        What the warning says about these rows.
 
     Returns
     -------
@@ -99,7 +101,7 @@ def predict_without_unreadable(
 
 
 def _salvage(function, X):
-    """What a function gives for the clips that can be read, which these are, and the error."""
+    """A function's result for the readable clips, the indices of these, and the error or None."""
     try:
         return function(X), slice(None), None
     except AudioError as error:

@@ -22,8 +22,7 @@ _N_PROBED = 50
 
 
 def clip_duration(X):
-    """Third quartile of the durations of some clips in seconds; NaN if none can be read.
-    """
+    """Third quartile of the durations of some clips in seconds; NaN if none can be read."""
     clips = as_clips(X)
     picked = np.unique(np.linspace(0, len(clips) - 1, _N_PROBED).astype(int))
     durations = []
