@@ -1,3 +1,3 @@
-"""What the approaches that train networks on the clips share."""
+"""Code shared by the approaches that train networks on the clips."""
 
 __all__ = []

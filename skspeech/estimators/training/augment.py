@@ -1,4 +1,4 @@
-"""Random changes of clips that leave what is said, and how, as it was."""
+"""Random changes of clips that keep what is said and how it is said."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def perturb(waveform, rng, max_speed):
     Parameters
     ----------
     waveform : ndarray of shape (n_samples,), float32
-        At 16 kHz. It is left as it is.
+        At 16 kHz. It is not modified.
     rng : RandomState
         Where random numbers come from.
     max_speed : float
@@ -37,7 +37,7 @@ def perturb(waveform, rng, max_speed):
 
 
 def change_speed(waveform, factor):
-    """Play a waveform faster: pitch and formants rise as on a tape that runs faster.
+    """Change the speed of a waveform; pitch and formants change with it, as on a tape.
 
     Parameters
     ----------

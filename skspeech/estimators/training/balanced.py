@@ -1,4 +1,4 @@
-"""Losses and draws in which every class counts the same, however many clips it has."""
+"""Losses and random draws in which every class counts the same, whatever its size."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def balanced_log_loss(codes, log_proba):
 
 
 def balanced_draw(codes, n, rng):
-    """Draw rows so that all classes are drawn equally often, but for one.
+    """Draw rows so that all classes are drawn equally often, up to one row.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def balanced_draw(codes, n, rng):
     Returns
     -------
     ndarray of shape (n,), int
-        Rows in random order. A row comes again only after all others of its class.
+        Rows in random order. A row is repeated only after all others of its class.
     """
     classes = rng.permutation(np.unique(codes))
     shares = n // len(classes) + (np.arange(len(classes)) < n % len(classes))

@@ -1,4 +1,4 @@
-"""What the classifiers share whose networks learn from the clips themselves."""
+"""The base class of the classifiers that train a network on the clips."""
 
 import time
 import warnings
@@ -23,7 +23,7 @@ __all__ = ["PARAGRAPHS", "LabelledWaveforms", "TrainedClassifier", "TrainingData
 
 # Seconds of audio that are predicted at once: memory does not grow with the number of clips.
 _CHUNK_SECONDS = 600.0
-# What the classes say of parameters and attributes that all of them have.
+# Documentation of the parameters and attributes that all these classes share.
 PARAGRAPHS = {
     "level": LEVEL,
     "clips": """
@@ -75,18 +75,17 @@ class LabelledWaveforms(NamedTuple):
 
 
 class TrainingData(NamedTuple):
-    """The clips that a network learns from, and those that judge it.
+    """The training clips of a network, and its validation clips.
 
     Attributes
     ----------
     train, valid : LabelledWaveforms
-        The first train, the second judge.
+        Training clips, and validation clips.
     judges : {"held out", "given", "training"}
-        Where those that judge come from: clips of `X` that do not train, a validation set of the
-        user's, or, where there are too few clips or groups for either, the training clips
-        themselves.
+        Where the validation clips come from: clips of `X` that are held out, the user's validation
+        set, or, if there are too few clips or groups, the training clips themselves.
     rng : RandomState
-        Where random numbers come from.
+        Source of random numbers.
     """
 
     train: LabelledWaveforms
@@ -96,7 +95,7 @@ class TrainingData(NamedTuple):
 
 
 class TrainedClassifier(ClipClassifier):
-    """Checks and decodes clips, brings them to one level, holds some out, keeps time and history.
+    """Checks and decodes clips, normalizes their level, holds some out, keeps time and history.
 
     A subclass writes two methods. `_train` is a generator: it trains, calls `_record` after each
     epoch, and yields each time `_predict_waveforms` has become better. What it has learnt it keeps
@@ -139,16 +138,16 @@ class TrainedClassifier(ClipClassifier):
         Parameters
         ----------
         X : sequence of n_clips clips
-            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array with a clip a row.
+            Paths, waveforms, ``(waveform, sampling_rate)`` pairs, or a 2-D array, one clip per row.
         y : array-like of shape (n_clips,)
             Their labels.
         groups : array-like of shape (n_clips,), default=None
-            What must not be both in the clips that train and in those held out, such as speakers.
-            Where none can be held out, the training clips judge the training.
+            Group of each clip, such as its speaker. No group is both in training clips and in
+            held-out clips. If none can be held out, the training clips are used for validation.
         X_val : sequence of clips, default=None
-            Clips that judge the training, in place of some that are held out.
+            Validation clips, used in place of held-out clips.
         y_val : array-like, default=None
-            Their labels, all of which have to be in `y`.
+            Their labels; all have to occur in `y`.
 
         Returns
         -------
@@ -288,25 +287,25 @@ class TrainedClassifier(ClipClassifier):
         return LabelledWaveforms(waveforms, np.searchsorted(classes, y_val[rows]))
 
     def _decode(self, X, y):
-        """Waveforms of the clips that can be read, and which these are."""
+        """Waveforms of the readable clips, and the indices of these clips."""
         clips = as_clips(X, sampling_rate=self.sampling_rate)
         if self.errors == "raise":
             return list(self._waveforms(clips)), slice(None)
         return fit_without_unreadable(lambda clips: list(self._waveforms(clips)), clips, y)
 
     def _waveforms(self, clips):
-        """Clips one after another, decoded and at one level."""
+        """Clips one after another, decoded and normalized in level."""
         waveforms = iter_waveforms(clips, max_duration=self.max_duration, n_jobs=self.n_jobs)
         return (at_level(waveform, self.level) for _, waveform in waveforms)
 
     def _time_left(self):
-        """Seconds until `max_time` is over; infinity where there is no limit."""
+        """Seconds until `max_time` is over; infinity if there is no limit."""
         if self.max_time is None:
             return np.inf
         return self.max_time - (time.monotonic() - self._started)
 
     def _record(self, **row):
-        """Add what an epoch gave to `history_`, show it, and tell the callbacks."""
+        """Add an epoch's results to `history_`, print them, and call the callbacks."""
         seconds = self._trained_before + time.monotonic() - self._started
         row = {"epoch": len(self.history_) + 1, "time": seconds, **row}
         self.history_.append(row)
@@ -331,7 +330,7 @@ class TrainedClassifier(ClipClassifier):
     def __getstate__(self):
         state = {**super().__getstate__(), "_live": {}}
         if self.__sklearn_is_fitted__():
-            state["callbacks"] = None  # a process's own; they predict nothing
+            state["callbacks"] = None  # tied to this process, and not needed to predict
         return state
 
     def __setstate__(self, state):

@@ -1,6 +1,6 @@
-"""Batches of crops of log mel spectrograms, and what is done to them in training.
+"""Batches of crops of log mel spectrograms, and their augmentation in training.
 
-Pure functions of arrays: everything random comes in as an argument, or as a generator.
+Pure functions of arrays: random values or a generator are arguments.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ __all__ = [
 
 
 def crops(spectrograms, clips, offsets, n_frames, steps=1.0):
-    """Cut a piece of the same length out of each of some clips; short clips are repeated.
+    """Cut crops of equal length out of clips; clips shorter than a crop are repeated.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def crops(spectrograms, clips, offsets, n_frames, steps=1.0):
     n_frames : int
         Length of the crops.
     steps : float or ndarray of shape (n_crops,), default=1.0
-        Frames from one of the crop to its next: 2.0 is twice the speed.
+        Step between the crop's frames: 2.0 is twice the speed.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def spaced_crops(counts, n_frames, n_crops):
     n_frames : int
         Length of the crops.
     n_crops : int
-        Crops of each clip. A clip that is no longer than a crop has one.
+        Crops of each clip. A clip that is no longer than a crop has only one.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def mixup(x, y, shares, partners):
     y : ndarray of shape (n_rows, n_classes)
         Probabilities of the classes.
     shares : ndarray of shape (n_rows,)
-        How much of itself each row keeps.
+        The share of itself that each row keeps.
     partners : ndarray of shape (n_rows,), int
         The row that gives the rest.
 
@@ -103,7 +103,7 @@ def mask(x, axis, begins, widths):
     axis : {1, 2}
         1 masks frames, 2 bands.
     begins, widths : ndarray of shape (n_rows,), int
-        The first that is masked in each row, and how many are.
+        The first masked frame or band of each row, and how many are masked.
 
     Returns
     -------
@@ -118,19 +118,19 @@ def mask(x, axis, begins, widths):
 
 
 def smooth_labels(codes, n_classes, smoothing):
-    """Probabilities (n_rows, n_classes): `smoothing` is shared by all classes."""
+    """Probabilities (n_rows, n_classes); `smoothing` is spread over all classes."""
     return (1 - smoothing) * np.eye(n_classes)[codes] + smoothing / n_classes
 
 
 def warp_matrices(factors, n_mels, fmin, fmax):
-    """Matrices that move what is at a frequency to `factor` times it, on the mel scale.
+    """Matrices that multiply frequencies by a factor, on the mel scale.
 
-    A longer or a shorter vocal tract does that to a voice, as does another speed.
+    A longer or shorter vocal tract changes a voice in this way, and so does another speed.
 
     Parameters
     ----------
     factors : ndarray of shape (n_rows,)
-        What frequencies are multiplied with.
+        Factors by which frequencies are multiplied.
     n_mels, fmin, fmax
         Of the spectrograms.
 

@@ -18,8 +18,8 @@ def import_keras(n_threads=None):
     Parameters
     ----------
     n_threads : int or None, default=None
-        Threads of TensorFlow's operations, where it has not computed anything yet: it can't be
-        changed later. None is as many as OpenMP may use here, which follows `OMP_NUM_THREADS` and
+        Threads of TensorFlow's operations. It has an effect only before TensorFlow has computed
+        anything. None is as many as OpenMP may use here, which follows `OMP_NUM_THREADS` and
         threadpoolctl, as in the worker processes of a time-budget run.
 
     Returns
@@ -60,8 +60,8 @@ def import_keras(n_threads=None):
     return keras
 
 
-# How lines begin that TensorFlow's libraries print while they are loaded, before they can be told
-# not to: that they are there, and which optional parts are not.
+# Beginnings of lines that TensorFlow's libraries print while they load, when this can't be turned
+# off yet: that they are loaded, and which optional parts are missing.
 _CHATTER = re.compile(
     rb"(WARNING: All log messages before absl|[IW]\d{4} |\d{4}-\d\d-\d\d .*: [IW] )"
 )
@@ -69,7 +69,7 @@ _CHATTER = re.compile(
 
 @contextlib.contextmanager
 def _chatter_removed():
-    """Hold what is written to standard error, also by libraries in C++, and pass on the rest."""
+    """Filter those lines from standard error, including output of C++ libraries."""
     try:
         kept = os.dup(2)
     except OSError:  # there is no standard error

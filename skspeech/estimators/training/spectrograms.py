@@ -43,7 +43,7 @@ class Spectrograms(NamedTuple):
         return means, np.sqrt(variances)
 
     def joined(self, other):
-        """These clips, and after them those of another `Spectrograms`."""
+        """These clips, followed by those of another `Spectrograms`."""
         return Spectrograms(
             np.concatenate([self.frames, other.frames]),
             np.concatenate([self.starts, self.starts[-1] + other.starts[1:]]),
@@ -54,7 +54,7 @@ class Spectrograms(NamedTuple):
         return self._replace(frames=((self.frames - mean) / scale).astype(np.float32))
 
     def clips_standardized(self):
-        """Each clip with zero mean and unit variance; one without variance becomes zero."""
+        """Each clip with zero mean and unit variance; a clip without variance becomes zero."""
         means, stds = self.statistics()
         mean = means.mean(axis=1, keepdims=True)
         variance = np.square(stds).mean(axis=1, keepdims=True) + means.var(axis=1, keepdims=True)
@@ -90,7 +90,7 @@ def log_mel(waveforms, *, n_fft, hop_length, n_mels, fmin=0.0, fmax=None, device
     Returns
     -------
     Spectrograms
-        In decibels, no lower than 80 dB below the loudest of the clip.
+        In decibels, clipped at 80 dB below each clip's maximum.
     """
     import torch
 

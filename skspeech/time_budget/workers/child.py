@@ -1,8 +1,8 @@
 """A worker process: runs one task after another until its parent goes away or kills it.
 
-The parent starts it with pipes: frames of pickles come in by standard input and go out by standard
-output. What candidates print goes to standard error, of which the parent keeps the end. It is no
-`multiprocessing` process, so that scripts without a main guard work, and notebooks.
+The parent starts it with pipes: pickled messages arrive on standard input and leave on standard
+output. Output of candidates goes to standard error, of which the parent keeps the end. It is not a
+`multiprocessing` process, so that scripts without a main guard and notebooks work.
 """
 
 import faulthandler
@@ -19,7 +19,7 @@ import traceback
 __all__ = ["FOLDER", "main", "read_frame", "write_frame"]
 
 HEADER = struct.Struct("<Q")
-# The environment variable that names the folder in which parent and worker leave files.
+# The environment variable that names the folder in which parent and worker exchange files.
 FOLDER = "SKSPEECH_WORKER_FOLDER"
 
 
@@ -32,7 +32,7 @@ def write_frame(stream, message):
 
 
 def read_frame(stream):
-    """Read one message's bytes; None where the stream has ended."""
+    """Read one message's bytes; None at the end of the stream."""
     header = stream.read(HEADER.size)
     if len(header) < HEADER.size:
         return None
@@ -42,7 +42,7 @@ def read_frame(stream):
 
 
 def main():
-    """Be a worker: the whole life of the process."""
+    """Run as a worker until the process ends."""
     commands = os.fdopen(os.dup(0), "rb")
     results = os.fdopen(os.dup(1), "wb")
     _redirect_standard_streams()
@@ -65,7 +65,7 @@ def main():
         while True:
             _run(tasks.get(), data, send)
     except OSError:
-        reader.join()  # nobody reads the results; that the parent is gone, the reader sees
+        reader.join()  # nobody reads the results; the reader thread ends the process
 
 
 def _redirect_standard_streams():
@@ -77,7 +77,7 @@ def _redirect_standard_streams():
 
 
 def _be_modest():
-    """Leave Ctrl-C to the parent, and let the parent go first, also where memory runs out."""
+    """Leave Ctrl-C and the processor to the parent; if memory runs out, be killed before it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(5)
@@ -91,7 +91,7 @@ def _be_modest():
 def _read_commands(commands, tasks):
     while (payload := read_frame(commands)) is not None:
         tasks.put(payload)
-    # The parent is gone, so its files go, and this process with whatever a candidate has started.
+    # The parent is gone: remove its files, and end this process and all that a candidate started.
     folder = os.environ.get(FOLDER, "")
     for _ in range(10):  # a candidate of this process, or another worker, may be writing there
         if os.path.exists(folder):
@@ -102,14 +102,14 @@ def _read_commands(commands, tasks):
 
 
 def _end_by(seconds):
-    """Have the kernel end this process, even where it hangs and the parent is no more."""
+    """Have the kernel end this process, even if it hangs and the parent is gone."""
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.1))
 
 
 class _Data:
-    """Arrays and lists that the parent wrote down; the last few files stay open."""
+    """Arrays and lists from files that the parent wrote; the last few files stay open."""
 
     def __init__(self):
         self._files = {}
@@ -122,7 +122,7 @@ class _Data:
 
             if len(self._files) > 4:
                 self._files.clear()
-            # Copy on write: a candidate may write to what it gets without harm to the others.
+            # Copy on write: a candidate may change its data without changing the others'.
             self._files[path] = joblib.load(path, mmap_mode="c")
         return _safe_indexing(self._files[path], indices)
 

@@ -1,4 +1,4 @@
-"""Work in the calling process: a thread that can be left behind, and what it does."""
+"""Work in the calling process: a thread that can be abandoned, and the jobs it runs."""
 
 import contextlib
 import queue
@@ -19,8 +19,8 @@ from skspeech.transformers.workers import WorkersDiedError
 
 __all__ = ["Work", "WorkThread", "wait_for_threads"]
 
-# Rows embedded at once: first a few, whose time tells the imports from the work, then as many as
-# take about a second.
+# Rows embedded at once: first a few, which include the time for imports, then as many as take about
+# a second.
 WARM_UP_ROWS, FIRST_CHUNK, LARGEST_CHUNK = 4, 32, 4096
 CHUNK_SECONDS = 1.0
 BAD_ROWS_ADVICE = "Repair these clips, or leave them out together with their labels."
@@ -32,16 +32,16 @@ _THREADS = weakref.WeakSet()
 
 
 def wait_for_threads(seconds, importing=30.0):
-    """Wait for threads that were left behind but still compute, before the interpreter ends.
+    """Wait for abandoned threads that still compute, before the interpreter ends.
 
-    A library that is interrupted by that in the middle of its work may abort the process. One that
-    is interrupted while it is imported nearly always does, and imports end by themselves, so they
-    have the seconds `importing` more, and what follows has these seconds again.
+    If the interpreter ends while a library computes, the library may abort the process. During an
+    import it nearly always does, and imports end by themselves, so an import gets up to `importing`
+    further seconds, and the work after it gets `seconds` again.
 
     Returns
     -------
     bool
-        Whether some compute all the same.
+        Whether some threads still compute.
     """
     start = time.monotonic()
     for thread in list(_THREADS):
@@ -61,7 +61,7 @@ def _imports(thread):
 
 
 class WorkThread:
-    """A daemon thread for work in this process. It can be left behind, but not killed."""
+    """A daemon thread for work in this process. It can be abandoned, but not killed."""
 
     def __init__(self, inbox):
         self._inbox = inbox
@@ -71,11 +71,11 @@ class WorkThread:
         self._thread.start()
 
     def start(self, job, function):
-        """Run ``function(job, post)``; what it posts comes to the inbox."""
+        """Run ``function(job, post)``; messages that it posts arrive in the inbox."""
         self._work.put((job, function))
 
     def close(self):
-        """Have the thread end after what it does now, if it ever does."""
+        """Have the thread end after its current job, if that ever ends."""
         self._work.put(None)
         forget_limits(self._thread)
 
@@ -99,7 +99,7 @@ class WorkThread:
 
 
 class Work:
-    """What is done in this process. It runs in a `WorkThread`, and posts what it finds.
+    """The jobs of this process. It runs in a `WorkThread`, and posts results.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Work:
     state : RunState
         Only read.
     workers : Workers or None
-        Where clips are embedded once they are awake; until then, and where it is None, it is here.
+        Embed clips once they are awake; until then, or if it is None, this process does.
     """
 
     def __init__(self, data, classes, order, state, workers=None):
@@ -168,7 +168,7 @@ class Work:
         post("full", level, outcome)
 
     def whole(self, entry):
-        """A clone of what takes the rows as `_rows` gives them."""
+        """An unfitted estimator that takes the rows as `_rows` returns them."""
         estimator, features = clone(entry.estimator), entry.features
         if features is None or features.shareable:
             return estimator
@@ -180,12 +180,12 @@ class Work:
         return self.data.take(rows)
 
     def training_rows(self, level):
-        """Training rows among the first ones, in increasing order."""
+        """Training rows among the first `level` rows, in increasing order."""
         rows = self.order[:level]
         return np.sort(rows[rows < self.data.n_train])
 
     def available(self, number, level):
-        """A fold's rows among the first ones, and which of its held-out rows these are."""
+        """A fold's rows among the first `level` rows, and which of its held-out rows these are."""
         fold = self.state.folds[number]
         if level >= self.data.n_total:
             return fold.train, fold.test, np.arange(len(fold.test))
@@ -195,9 +195,9 @@ class Work:
         return fold.train[there[fold.train]], fold.test[places], places
 
     def _embed(self, features, target, job, post, seconds):
-        """Run shared steps chunk by chunk; return how many rows there are now.
+        """Run shared steps chunk by chunk; return how many rows are done.
 
-        Where all rows would take longer than `seconds`, a first part is enough.
+        If all rows would take longer than `seconds`, the first part is enough.
         """
         if features is None or not features.shareable:
             return None
@@ -247,7 +247,7 @@ class Work:
         return self.workers if self.workers is not None and self.workers.are_awake else None
 
     def _end_of_chunk(self, features, target, workers):
-        """Rows that are done after the next chunk; of clips that take long, it may be only one."""
+        """How many rows are done after the next chunk, which may be a single slow clip."""
         mass, level = self.state.mass, features.level
         if not features.warm:
             n_workers = 1 if workers is None else workers.n_workers
@@ -275,7 +275,7 @@ class Work:
         return error
 
     def _first_part(self, features, target, spent, seconds):
-        """Number of rows to go to at first."""
+        """How many rows to embed at first."""
         mass, level = self.state.mass, features.level
         if spent + features.rate * (mass[target] - mass[level]) <= 1.5 * seconds:
             return target

@@ -1,4 +1,4 @@
-"""Where candidates run that do not run in the calling process."""
+"""Pools that run candidates outside the calling process."""
 
 import contextlib
 import math
@@ -46,7 +46,7 @@ class LocalPool:
 
     @property
     def jobs(self):
-        """What runs now."""
+        """The running jobs."""
         return [worker.task for worker in self.workers if worker.task is not None]
 
     @property
@@ -70,11 +70,11 @@ class LocalPool:
         rows : RowFiles
             Where a worker finds the rows.
         time_left : float
-            Seconds; a worker whose parent is gone by then is ended by the kernel.
+            Seconds after which the kernel ends a worker whose parent is gone.
         """
         import cloudpickle
 
-        # Before anything is written: should this process be killed, its workers remove the files.
+        # Set before anything is written: if this process is killed, its workers remove the files.
         worker = next((w for w in self.workers if w.task is None), None) or self._new_worker()
         command = {
             "task_id": id(job),
@@ -100,7 +100,7 @@ class LocalPool:
         return worker
 
     def ready(self, worker):
-        """A worker has its imports done: its job's time counts from here."""
+        """A worker has done its imports: its job's time counts from here."""
         self._ready.add(worker)
         if worker.task is not None:
             worker.task.started = time.monotonic()
@@ -117,7 +117,7 @@ class LocalPool:
         worker.release()
 
     def troubled(self):
-        """Workers whose job has had its time, or takes too much memory."""
+        """Workers whose job is over its time limit or takes too much memory."""
         now = time.monotonic()
         troubled = [
             (w, "time")
@@ -148,11 +148,11 @@ class LocalPool:
         self.forget(worker)
 
     def abandon(self):
-        """The jobs that run now; the pool is closed next."""
+        """Return the running jobs, before the pool is closed."""
         return self.jobs
 
     def close(self):
-        """Kill all workers, and what they started."""
+        """Kill all workers and the processes that they started."""
         with self._hiring:
             self._closed = True
         if not self.workers and not self._ready:
@@ -186,7 +186,7 @@ class ExecutorPool:
 
     @property
     def jobs(self):
-        """What runs now, or waits in the executor's queue."""
+        """The jobs that run or wait in the executor's queue."""
         return list(self.futures)
 
     def free(self, busy_here):
@@ -212,10 +212,10 @@ class ExecutorPool:
             future.cancel()
 
     def overdue(self):
-        """Jobs that have had their time, which counts from when they are seen to run.
+        """Jobs that are over their time limit, counted from when they are first seen to run.
 
-        While a job waits in the executor's queue, no time is counted. Dask's futures never say that
-        they run: those have until the end of the budget.
+        Time in the executor's queue does not count. Dask's futures never report that they run, so
+        their jobs have until the end of the budget.
         """
         now = time.monotonic()
         for job, future in self.futures.items():
@@ -224,7 +224,7 @@ class ExecutorPool:
         return [job for job in self.futures if now - job.started > job.limit]
 
     def abandon(self):
-        """Cancel what has not begun, and leave alone what runs."""
+        """Cancel jobs that have not begun, and leave running ones alone."""
         jobs = list(self.futures)
         for job in jobs:
             job.stopped = True
@@ -245,7 +245,7 @@ def executor_size(executor, n_cores):
 
 
 def outcome_of(name, payload, message):
-    """What a worker reports, with its model as bytes until somebody asks it."""
+    """The `Outcome` that a worker reports; its model stays as bytes until it is used."""
     return Outcome(
         PickledClassifier.from_bytes(payload, message["classes"], repr(name)),
         message["proba"],

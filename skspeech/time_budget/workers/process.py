@@ -1,4 +1,4 @@
-"""The parent's side of worker processes: start, feed, watch, kill, and leave nothing behind."""
+"""The parent's side of worker processes: start, send tasks, watch, kill, and clean up."""
 
 import contextlib
 import os
@@ -47,9 +47,9 @@ class WorkerProcess:
     n_threads : int
         Threads that numerical libraries get in the process.
     mark : str
-        Kept in the environment of the process and of whatever it starts.
+        Kept in the environment of the process and of all processes that it starts.
     folder : str
-        Where files are exchanged. The worker removes it if its parent is gone.
+        Folder for exchanged files. The worker removes it if its parent is gone.
     """
 
     def __init__(self, inbox, n_threads, mark, folder):
@@ -82,20 +82,20 @@ class WorkerProcess:
             thread.start()
 
     def submit(self, command):
-        """Send a task; its results come to the inbox. It never waits for the worker to read."""
+        """Send a task, without waiting for the worker to read it; results arrive in the inbox."""
         self._commands.put(command)
 
     @property
     def log(self):
-        """The end of what was printed."""
+        """The end of the printed output."""
         return self._log.decode(errors="replace")
 
     def clear_log(self):
-        """Forget what was printed so far."""
+        """Clear the printed output."""
         self._log = b""
 
     def memory(self):
-        """Bytes that the process and its children hold."""
+        """Bytes of memory of the process and its children."""
         import psutil
 
         try:
@@ -126,7 +126,7 @@ class WorkerProcess:
         self._commands.put(None)  # not before: a worker whose commands end removes all files
 
     def _kill_group(self):
-        """Only before the process is reaped: after that, its number may be another one's."""
+        """Call only before the process is reaped: after that, another process may have its id."""
         if hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -176,7 +176,7 @@ class WorkerProcess:
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
             with self._reaping:
-                self._kill_group()  # what it leaves behind
+                self._kill_group()  # processes that it started
                 code = self.process.wait()
         else:
             code = self.process.wait()
@@ -201,12 +201,12 @@ def describe_exit(returncode):
 
 
 def new_mark():
-    """Return a mark that no other process has: this one's number, and a random one."""
+    """Return a mark that no other process has: this process's id and a random number."""
     return f"{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def kill_marked(mark):
-    """Kill what is left of the processes that carry a mark, also where they left their parents."""
+    """Kill all processes that carry a mark, even if they have detached from their parents."""
     import psutil
 
     own = os.getpid()
@@ -221,7 +221,7 @@ def kill_marked(mark):
 
 
 def available_memory():
-    """Bytes that this process may still take, minding the limits of a container."""
+    """Bytes of memory that this process may still use, within the limits of a container."""
     import psutil
 
     available = psutil.virtual_memory().available
@@ -243,7 +243,7 @@ def _read_number(folder, name):
 
 
 def _droppable(folder):
-    """Bytes of cached files, which count as used but are given up on demand."""
+    """Bytes of cached files, which count as used but are freed on demand."""
     with open(os.path.join(folder, "memory.stat")) as file:
         for line in file:
             name, number = line.split()

@@ -13,7 +13,7 @@ __all__ = ["ExchangeFolder", "RowsOfJob"]
 
 
 class ExchangeFolder:
-    """A folder for what worker processes read and write; made when it is needed."""
+    """A folder for files that worker processes read and write; created when needed."""
 
     def __init__(self):
         self._path = None
@@ -28,7 +28,7 @@ class ExchangeFolder:
         return self._path
 
     def dump(self, name, value):
-        """Write a value down, once; return the path."""
+        """Write a value to a file, once; return the path."""
         path = os.path.join(self.path, f"{name}.joblib")
         if not os.path.exists(path):
             try:
@@ -42,7 +42,7 @@ class ExchangeFolder:
         return path
 
     def close(self):
-        """Remove it."""
+        """Remove the folder."""
         self._closed = True
         if self._path is not None:
             shutil.rmtree(self._path, ignore_errors=True)
@@ -55,7 +55,7 @@ class RowsOfJob:
     ----------
     data : Data
     features : SharedFeatures or None
-        Where they are shared, their matrix stands in the place of the rows.
+        If they are shared, their matrix replaces the rows.
     train_rows : ndarray of int
     test_rows : ndarray of int or None
     folder : ExchangeFolder
@@ -67,12 +67,12 @@ class RowsOfJob:
         self.train_rows, self.test_rows, self.folder = train_rows, test_rows, folder
 
     def train(self):
-        """References to X and y: each the path of a file, and rows in it."""
+        """References to X and y: each is the path of a file and rows in it."""
         labels = self.folder.dump("y", self.data.y)
         return self._reference(self.train_rows), (labels, self.train_rows)
 
     def test(self):
-        """Reference to what is to be predicted; None for nothing."""
+        """Reference to the rows to predict; None for no rows."""
         return None if self.test_rows is None else self._reference(self.test_rows)
 
     def values(self):

@@ -1,4 +1,4 @@
-"""What one candidate does in one go: fit, predict, check; the same in every process."""
+"""One task of a candidate: fit, predict, check; the same code in every process."""
 
 import contextlib
 import pickle
@@ -26,14 +26,14 @@ __all__ = [
     "takes_max_time",
 ]
 
-# Reporting a snapshot costs a prediction and a pickle; not more than this part of the time, or so
-# many seconds, goes there.
+# Reporting a snapshot costs a prediction and a pickle. Reports may take this share of the time, or
+# this many seconds if that is more.
 REPORTING_SHARE, REPORTING_SECONDS = 0.15, 0.5
 
 
 @dataclass
 class Task:
-    """One fit: what is trained, and what its `fit` is given besides the rows.
+    """One fit: the estimator, and the arguments of its `fit` besides the rows.
 
     Attributes
     ----------
@@ -42,8 +42,8 @@ class Task:
     classes : ndarray of shape (n_classes,)
         All labels, in the order of the predictions' columns.
     extras : dict of str to ndarray
-        ``groups`` and ``sample_weight`` of the training rows, where the user gave them. They reach
-        the estimators that take them.
+        ``groups`` and ``sample_weight`` of the training rows, if the user gave them. Estimators
+        that take them get them.
     max_time : float or None
         Seconds that the estimator is told it has.
     """
@@ -56,14 +56,14 @@ class Task:
 
 @dataclass
 class Outcome:
-    """What a task reports, after a snapshot or at its end.
+    """The result of a task, after a snapshot or at its end.
 
     Attributes
     ----------
     model : classifier
         Fitted.
     proba : ndarray of shape (n_samples, n_classes) or None
-        Of the rows that were to be predicted.
+        Probabilities for the rows to predict.
     fit_time, predict_time : float
         Seconds.
     final : bool
@@ -88,7 +88,7 @@ def run_task(task, X, y, X_test, *, stream=True):
     X_test : sequence or None
         Rows to predict. None for a refit: nothing is predicted.
     stream : bool, default=True
-        Whether snapshots are wanted, where the estimator has `iter_fit`.
+        Whether to yield snapshots if the estimator has `iter_fit`.
     """
     from skspeech._routing import fit_params_for
 
@@ -123,7 +123,7 @@ def run_task(task, X, y, X_test, *, stream=True):
 
 
 def checked_proba(estimator, X, classes):
-    """Predict, align the columns to `classes`, and see that these are probabilities.
+    """Predict, align the columns to `classes`, and check that the values are probabilities.
 
     Returns
     -------
@@ -189,14 +189,14 @@ def set_random_states(estimator, seed):
 
 @contextlib.contextmanager
 def quiet_fits():
-    """Leave out warnings of scikit-learn's that are no news here.
+    """Hide warnings of scikit-learn that are expected here.
 
-    A budget stops solvers early on purpose, and a few clips of each of many speakers are no
-    regression.
+    A budget stops solvers early on purpose, and many classes with few clips each are not a
+    regression target.
 
-    Filters of its own are put in front and taken away again, instead of saving and restoring all
-    filters, since other threads may change theirs in the meantime. One that saved all filters
-    meanwhile restores the list in which they were put, so they are taken from that, too.
+    Filters are added in front and removed again, instead of saving and restoring all filters, since
+    other threads may change theirs in the meantime. A thread that saved all filters meanwhile
+    restores a list that contains the added ones, so they are removed from that, too.
     """
     filters = warnings.filters
     mark = f"(?#skspeech {id(object())} {time.monotonic_ns()})"
@@ -213,7 +213,7 @@ def quiet_fits():
 
 
 def dump_model(estimator):
-    """Pickle a fitted classifier, and see that it can be loaded again."""
+    """Pickle a fitted classifier, and check that it can be loaded again."""
     import cloudpickle
 
     payload = cloudpickle.dumps(estimator)
@@ -222,7 +222,7 @@ def dump_model(estimator):
 
 
 def executor_task(payload):
-    """Run one task in somebody's executor: bytes in, plain values out.
+    """Run one task in a user's executor: bytes in, plain values out.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def executor_task(payload):
     -------
     dict
         The fields of the last `Outcome`, with the model as bytes; or the exception and traceback of
-        a candidate that failed, as text. What the executor raises is so never the candidate's.
+        a failed candidate, as text. So an exception of the executor is never the candidate's.
     """
     try:
         task, X, y, X_test, n_threads = pickle.loads(payload)
