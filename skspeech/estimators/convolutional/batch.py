@@ -1,4 +1,4 @@
-"""Batches for the network of `MixupCNNClassifier`: crops, changed as its parameters say."""
+"""Batches for the network of `MixupCNNClassifier`: crops, augmented as its parameters say."""
 
 from typing import NamedTuple
 
@@ -17,19 +17,19 @@ class Examples(NamedTuple):
     codes: np.ndarray
 
     def joined(self, other):
-        """These clips, and after them some others."""
+        """These clips, followed by others."""
         return Examples(
             self.spectrograms.joined(other.spectrograms), np.concatenate([self.codes, other.codes])
         )
 
 
 def draw_batch(classifier, examples, rows, rng):
-    """Draw a crop of each of some clips, warp, blend and mask them.
+    """Draw one crop of each given clip; warp, blend and mask the crops.
 
     Parameters
     ----------
     classifier : MixupCNNClassifier
-        Whose parameters and moments of the bands count.
+        Its parameters and band statistics are used.
     examples : Examples
     rows : ndarray of int of shape (n_crops,)
     rng : RandomState

@@ -1,4 +1,4 @@
-"""How much the network of `MixupCNNClassifier` counts beside the linear model it begins with."""
+"""Weights of the network of `MixupCNNClassifier` and of the linear model it starts with."""
 
 import math
 
@@ -22,10 +22,10 @@ def loss_error(codes, log_probas):
 def fit_blend(log_network, log_start, codes):
     """Weights of the two in the geometric mean, from held-out clips.
 
-    Each is first brought to the certainty that it deserves. Then it counts the more, the fewer
-    mistakes it makes. The weights of least loss would be others, and worse on clips that differ
-    more from the training clips than those held out do: the start is good at recognizing a speaker
-    who says something else, and poor at what another speaker says.
+    Each model is first calibrated. Then the fewer mistakes it makes, the more it counts. The
+    weights with the lowest loss would differ, and would be worse on clips that differ more from the
+    training clips than the held-out ones do: the linear model recognizes a known speaker who says
+    something else well, but does poorly on what another speaker says.
     """
     members = log_network, log_start
     certainties = np.array([_fit_certainty(member, codes) for member in members])
@@ -39,7 +39,7 @@ def calibrated(log_probas, codes):
 
 
 def _fit_certainty(log_probas, codes):
-    """The power of the probabilities that has the least log loss."""
+    """The power of the probabilities that gives the lowest log loss."""
 
     def loss(log_power):
         return balanced_log_loss(codes, log_softmax(np.exp(log_power) * log_probas, axis=1))

@@ -34,12 +34,12 @@ __all__ = ["MixupCNNClassifier"]
 
 # With crop_frames="auto", crops are as long as most clips, within these limits, in steps.
 _MIN_CROP, _MAX_CROP, _CROP_STEP, _CROP_PERCENTILE = 32, 128, 16, 90
-# Clips drawn for one epoch: of a larger training set, a part.
+# Most clips drawn for one epoch; from a larger training set, only a part is drawn.
 _MAX_DRAWS = 2048
-# How often the held-out clips judge in the course of a schedule.
+# How often the network is validated in the course of a schedule.
 _N_JUDGEMENTS = 20
 _UNJUDGED = {"valid_loss": np.nan, "valid_score": np.nan, "network_score": np.nan}
-# Share of the epochs and of the time that goes on with the held-out clips, too.
+# Share of the epochs and of the time that trains on the held-out clips, too.
 _REFIT = 0.25
 # Below these, tracing a graph takes longer than it saves.
 _FEW_STEPS, _FEW_CROPS = 50, 200
@@ -56,14 +56,14 @@ _EQUAL_PARTS = np.array([0.5, 0.5])
 class MixupCNNClassifier(TrainedClassifier):
     """Classify clips by a convolutional network on log mel spectrograms.
 
-    The network learns from nothing but the clips in `fit`. It sees random crops of them, blended in
-    pairs, with bands and frames masked, and voices and speeds changed, so that a few hundred clips
-    last for thousands of batches. In prediction it sees crops that are evenly spaced over the clip,
+    The network is trained from scratch on the clips in `fit`. It sees random crops of them, blended
+    in pairs, with bands and frames masked, and voices and speeds changed, so that a few hundred
+    clips suffice for thousands of batches. In prediction it sees evenly spaced crops of the clip,
     always the same ones, and its probabilities are averaged.
 
-    The first snapshot is there before the network: a discriminant analysis of each band's mean and
+    The first snapshot comes before the network: a discriminant analysis of each band's mean and
     standard deviation over the clip. The final probabilities are a weighted geometric mean of both;
-    the held-out clips say with which weights.
+    the held-out clips determine the weights.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class MixupCNNClassifier(TrainedClassifier):
         Upper edge of the highest band, in Hz.
     normalization : {"bands", "clips"}, default="bands"
         ``"bands"`` brings each band to zero mean and unit variance over all training clips, and
-        keeps what is special about a clip's level and channel. ``"clips"`` standardizes each clip
+        keeps differences in level and channel between clips. ``"clips"`` standardizes each clip
         by itself.
     crop_frames : int or "auto", default="auto"
         Frames that the network sees at once. Shorter clips are repeated. ``"auto"`` is as long as
@@ -87,10 +87,10 @@ class MixupCNNClassifier(TrainedClassifier):
     n_crops : int, default=5
         Crops of each clip whose probabilities are averaged in prediction.
     n_filters : tuple of int, default=(24, 32, 64, 128)
-        Filters of the convolutions, one a block.
+        Filters of the convolution of each block.
     stem : bool, default=True
-        Whether the first block is a convolution of 5 x 5 in steps of 2, in place of one of 3 x 3
-        and a pooling: a third of the time.
+        Whether the first block is a 5 x 5 convolution with stride 2 instead of a 3 x 3 convolution
+        with pooling. It takes a third of the time.
     batch_norm : {"before", "after"}, default="before"
         Whether batches are normalized before the activation or after it.
     head : {"bands", "pooled", "flatten"}, default="bands"
@@ -110,7 +110,7 @@ class MixupCNNClassifier(TrainedClassifier):
     mask_probability : float, default=0.5
         Probability of each of the masks.
     frequency_warp : float, default=0.1
-        Frequencies are multiplied with up to e to the power of this, or divided by it, as if the
+        Frequencies are multiplied or divided by a factor of up to e to the power of this, as if the
         voice were another one.
     time_warp : float, default=0.1
         The same for speed.
@@ -124,16 +124,16 @@ class MixupCNNClassifier(TrainedClassifier):
         ``"one_cycle"``: the learning rate rises, and then falls to zero at the end of `max_epochs`
         or `max_time`, whatever comes first.
     weight_decay : float, default=0.02
-        Share of the weights that is taken off, times the learning rate.
+        Share of the weights that is subtracted, times the learning rate.
     batch_size : int, default=16
         Crops of a batch.
     max_epochs : int, default=200
-        Rounds over the training clips, or over 2048 of them if there are more.
+        Passes over the training clips, or over 2048 of them if there are more.
     patience : int or None, default=None
-        Stop after so many epochs in which the network's loss on the held-out clips has not fallen.
+        Stop after this many epochs in which the network's loss on the held-out clips did not fall.
     refit : bool, default=True
-        Whether the last quarter of the time goes on with the held-out clips among the training
-        clips. Those handed in as `X_val` never train.
+        Whether the last quarter of the time trains on the held-out clips, too. The clips of `X_val`
+        are never trained on.
     validation_fraction : float, default=0.2
         Share of the clips that is held out.
     max_time : float or None, default=None
@@ -142,7 +142,7 @@ class MixupCNNClassifier(TrainedClassifier):
         {level}
     {clips}
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit.
+        Whether `fit` continues from the weights of the last fit.
     {running}
 
     Attributes
@@ -174,7 +174,7 @@ class MixupCNNClassifier(TrainedClassifier):
 
     Notes
     -----
-    The entry of 2019 started from weights that had learnt another data set, and these settings:
+    The entry of 2019 started from weights trained on another data set, and used these settings:
     ``hop_length=512, normalization="clips", crop_frames=64, n_crops=10, n_filters=(64,) * 5,
     stem=False, batch_norm="after", head="flatten", dropout=0.5, label_smoothing=0, time_mask=0,
     frequency_warp=0, time_warp=0, balanced=False, optimizer="sgd", learning_rate=0.01,
@@ -386,7 +386,7 @@ class MixupCNNClassifier(TrainedClassifier):
             yield
 
     def _fit_network(self, network, train, valid, blends, share, rng):
-        """Train, and keep what the clips that judge like best; yield each time."""
+        """Train, keep the weights that do best on the validation clips, and yield each time."""
         log_start = self._log_start(valid.spectrograms)
         schedule = self._make_schedule(share, train)
         best_loss, epochs_since_best, next_judgement = np.inf, 0, 0.0
@@ -409,15 +409,15 @@ class MixupCNNClassifier(TrainedClassifier):
                 valid_score=balanced_accuracy(blended, valid.codes),
                 network_score=balanced_accuracy(log_network, valid.codes),
             )
-            # The network's own loss: that of a blend with a faultless start says nothing of it.
+            # The network's own loss: a blend with a faultless start would hide it.
             log_probas = calibrated(log_network, valid.codes)
             loss = balanced_log_loss(valid.codes, log_probas)
             error = loss_error(valid.codes, log_probas)
             improved = loss < best_loss
             if improved:
                 best_loss, epochs_since_best = loss, 0
-            # The lower the learning rate, the better the weights: later ones are taken while the
-            # held-out clips can't tell that they are worse.
+            # A lower learning rate gives better weights, so later ones are taken unless the
+            # held-out clips show that they are worse.
             if improved or (loss < best_loss + error and self.schedule == "one_cycle"):
                 self.weights_, self.blend_ = weights, blend
                 yield
@@ -425,7 +425,7 @@ class MixupCNNClassifier(TrainedClassifier):
                 return
 
     def _refit(self, network, examples, share, rng):
-        """Go on from the best weights, with all clips."""
+        """Continue training from the best weights, on all clips."""
         network.set_weights(self.weights_)
         schedule = self._make_schedule(share, examples)
         while schedule.progress < 1:
@@ -462,7 +462,7 @@ class MixupCNNClassifier(TrainedClassifier):
     def _fit_start(self, examples):
         start = make_pipeline(ClippedStandardScaler(), ShrinkageDiscriminantAnalysis())
         with warnings.catch_warnings():
-            # Of many classes with a clip or two `fit` has warned already.
+            # `fit` has already warned of many classes with few clips.
             warnings.filterwarnings("ignore", "The number of unique classes is greater")
             self.start_ = start.fit(_features(examples.spectrograms), examples.codes)
 
@@ -493,7 +493,7 @@ class MixupCNNClassifier(TrainedClassifier):
         return math.ceil(n_draws / self.batch_size) * self.batch_size
 
     def _make_schedule(self, share, examples):
-        """The schedule of a part of the epochs, and of the time that is left then."""
+        """The schedule for a share of the epochs and of the remaining time."""
         n_steps = (
             max(1, round(share * self.max_epochs)) * self._n_draws(examples) // self.batch_size
         )
@@ -561,5 +561,5 @@ def _features(spectrograms):
 
 
 def _seconds_to_get_ready():
-    """What it takes to load TensorFlow, where it is not, and to begin."""
+    """Seconds to load TensorFlow, unless it is loaded, and to begin."""
     return _TRACING_SECONDS + (0.0 if "tensorflow" in sys.modules else _LOADING_SECONDS)

@@ -13,14 +13,14 @@ _RISE, _FIRST = 0.15, 0.05
 
 
 class Schedule:
-    """How far training has come, by steps or by time, and the learning rate for that.
+    """The progress of training, by steps or by time, and its learning rate.
 
     Parameters
     ----------
     n_steps : int
-        Batches after which it is over.
+        Batches after which training ends.
     seconds : float
-        Seconds from now after which it is over; may be infinite.
+        Seconds from now after which training ends; may be infinite.
     peak : float
         The highest learning rate.
     shape : {"one_cycle", "constant"}
@@ -71,7 +71,7 @@ def build_network(n_frames, n_mels, n_classes, *, n_filters, stem, batch_norm, h
         x = layers.Dense(64)(layers.Flatten()(x))
         x = layers.ReLU()(layers.Dropout(dropout)(x))
     else:
-        # Bands are told apart by their place, times are not.
+        # Each band keeps its own features; time is pooled.
         if head == "bands":
             x = layers.Reshape((x.shape[1], 1, x.shape[2] * x.shape[3]))(x)
         pools = [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)]

@@ -1,4 +1,4 @@
-"""Approach 6: a pretrained network that learns on from the clips."""
+"""Approach 6: a pretrained network that is fine-tuned on the clips."""
 
 import os
 from numbers import Integral, Real
@@ -20,18 +20,18 @@ __all__ = ["FineTunedSpeakerClassifier"]
 
 @shared(**PARAGRAPHS)
 class FineTunedSpeakerClassifier(TrainedClassifier):
-    """A network that was trained to tell speakers apart, or words, learns on from clips.
+    """Fine-tune a network that was pretrained to recognize speakers, or words, on the clips.
 
-    It reads mean and standard deviation over time of all the network's layers, and its embedding.
-    The first answer comes within seconds: discriminant analysis on what the pretrained network
-    gives, in closed form. From there the network learns, with crops and changes of the clips drawn
-    at random; its weights are averaged over the last epochs, and half of its last layer is solved
-    in closed form again. What is predicted is the geometric mean of the first answer and the
-    networks that have learnt; the held-out clips say how much either weighs.
+    The features are the mean and standard deviation over time of all the network's layers, and its
+    embedding. The first answer comes within seconds: discriminant analysis, in closed form, on the
+    features of the pretrained network. From there the network is trained on random crops with
+    random augmentation. Its weights are averaged over the last epochs, and its last layer is moved
+    half of the way to a new closed-form solution. The prediction is the geometric mean of the first
+    answer and the fine-tuned networks; the held-out clips determine the weights.
 
-    Where the embedding alone does as well as all layers, the clips are told apart by who speaks,
-    which the network knows already. Then speed and pitch are left alone, and a network that has
-    learnt is kept only if it is right more often. Where no held-out clip is wrong, none is trained.
+    If the embedding alone does as well as all layers, the classes differ in who speaks, which the
+    network knows already. Then speed and pitch are not changed, and a fine-tuned network is kept
+    only if it is right more often; if no held-out clip is wrong, no network is trained.
 
     Parameters
     ----------
@@ -42,25 +42,25 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         A file of weights for ``"resnetse34l"``, as in :class:`SpeakerEmbedding`. None is the
         published file.
     hidden_layers : tuple of int, default=()
-        Units of hidden layers between the features and the classes; they add to a linear layer,
-        which is always there.
+        Units of hidden layers between the features and the classes; their output is added to that
+        of a linear layer, which is always there.
     activation : {"tanh", "relu", "none"}, default="tanh"
-        What comes after each hidden layer.
+        Activation after each hidden layer.
     dropout : float in [0, 1), default=0.3
         Share of the features that are set to zero in training.
     freeze : float in [0, 1] or None, default=None
         Share of the network's parameters, from the input on, that stay as they are. With 1, only
         the head learns. None is 0, but of ``"smart-turn"`` on a CPU 0.71, all below its last layer.
     optimizer : {"adamw", "adam", "sgd"}, default="adamw"
-        What follows the gradient, clipped to a norm of 1; ``"sgd"`` with momentum 0.9.
+        The optimizer; gradients are clipped to a norm of 1, and ``"sgd"`` has momentum 0.9.
     learning_rate : float or None, default=None
         The largest learning rate of the pretrained network. It rises to it, then falls to zero
         along a cosine by the end of the epochs, or of the time. None is 0.0005, and 0.0001 of
         ``"smart-turn"``.
     head_learning_rate : float, default=0.0002
-        The same of the head, which starts from a solution and has less far to go.
+        The same for the head, which starts from a solution and has less far to go.
     warm_up : int, default=1
-        Epochs in which the head alone learns.
+        Epochs in which only the head learns.
     class_weight : "balanced", dict or None, default="balanced"
         How much the clips of each class count: all classes the same, as the dictionary says by
         label, or all clips the same.
@@ -75,24 +75,24 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         Draw settings at random in place of those above, stop three quarters of them early, and
         average the best three: successive halving. The first drawn are those above.
     refit : bool, default=True
-        Train one more network, from all clips, once the held-out ones have judged the first.
-        It does not happen with `X_val`.
+        Train one more network, on all clips, after the first was validated on the held-out ones.
+        Not done with `X_val`.
     batch_size : int, default=32
-        Crops a training step.
+        Crops per training step.
     max_epochs : int, default=15
         Passes over the clips, of each network.
     patience : int, default=8
-        Stop after so many epochs in which the held-out balanced accuracy did not rise, nor, where
-        it stayed, the log loss fall.
+        Stop after this many epochs without improvement: a higher balanced accuracy on held-out
+        clips, or the same one with a lower log loss.
     validation_fraction : float in (0, 0.5), default=0.2
-        Share of the clips that is held out to judge the training, unless `fit` gets some.
+        Share of the clips that is held out for validation, unless `fit` gets validation clips.
     max_time : float or None, default=None
-        Seconds that `fit` may take. The learning rate falls by the time there is.
+        Seconds that `fit` may take. The learning rate schedule adapts to it.
     level : float or None, default=-20.0
         {level}
     {clips}
     warm_start : bool, default=False
-        Go on from what the last `fit` has learnt, with the same classes.
+        Continue from what the last `fit` has learnt, with the same classes.
     {running}
 
     Attributes
@@ -100,12 +100,12 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     classes_ : ndarray of shape (n_classes,)
         The labels.
     history_ : list of dict
-        What each epoch gave: ``epoch``, ``time`` (seconds since the start), ``network`` (what was
+        Results of each epoch: ``epoch``, ``time`` (seconds since the start), ``network`` (what was
         trained), ``train_loss``, ``valid_loss`` and ``valid_score`` (balanced accuracy); the last
         two are None where a network learns from all clips.
     networks_ : list of dict
-        What is averaged: for each network its settings, and what it has learnt as arrays. The
-        first is the first answer.
+        The averaged networks: for each its settings, and its learnt weights as arrays. The first
+        one is the first answer.
     frozen_share_ : float
         Weight of the first of them in the mean; the others share the rest.
     {fitted}
@@ -375,5 +375,5 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         return self._live["networks"]
 
     def __setstate__(self, state):
-        # Before there was such a parameter, the network heard clips at this level.
+        # Pickles older than this parameter used this level.
         super().__setstate__({"level": DEFAULT_LEVEL, **state})

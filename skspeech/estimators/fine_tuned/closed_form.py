@@ -31,10 +31,10 @@ def closed_form(rows, codes, temperature=None):
 
 
 def _cautious_factor(logits, codes):
-    """At most 1: what makes logits no surer than training with smoothed labels would.
+    """A factor of at most 1 that makes logits no more confident than smoothed labels would.
 
-    Classes that are easily told apart give logits without bound, and training that starts from
-    them has nothing but their size to learn.
+    Classes that are easily told apart give unbounded logits, and training that starts from these
+    could only learn to scale them.
     """
 
     def loss(log_factor):

@@ -1,4 +1,4 @@
-"""Crops of clips, and what a network gives for those that are evenly spaced."""
+"""Crops of clips, and a network's output for evenly spaced crops."""
 
 import copy
 import itertools
@@ -20,11 +20,11 @@ class FrontEnd:
     spectrogram : MelSpectrogram
         The trunk's.
     prepare : callable
-        What is done to each waveform before.
+        Applied to each waveform first.
     fills : bool
         Whether clips shorter than a crop are repeated to fill it; else the crop is shorter.
     n_dropped : int, default=0
-        Frames at the end of each clip that the trunk does not get.
+        Frames that are dropped at the end of each clip.
     """
 
     def __init__(self, spectrogram, prepare, fills, n_dropped=0):

@@ -16,7 +16,7 @@ _TINY = 1e-8
 
 
 class SmartTurn(WhisperEncoder):
-    """Whisper's encoder up to the layer above which nothing is read."""
+    """Whisper's encoder up to the last layer whose output is used."""
 
     def __init__(self):
         super().__init__(n_layers=3)
@@ -34,8 +34,8 @@ def trunk_class(model):
 class SpeakerNetwork(nn.Module):
     """A trunk, statistics of all its layers over time, and a head on them.
 
-    The head is linear, plus a network with hidden layers where there are some; that one starts at
-    zero, so that whatever the linear part knows is where training begins.
+    The head is linear, plus a network with hidden layers if there are any. That network starts at
+    zero, so that training begins from the linear part's predictions.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class SpeakerNetwork(nn.Module):
     hidden_layers : tuple of int, default=()
         Units of the head's hidden layers.
     activation : {"tanh", "relu", "none"}, default="tanh"
-        What comes after each of them.
+        Activation after each of them.
     dropout : float, default=0.0
         Share of the features that is set to zero in training.
     mixed_precision : bool, default=False
@@ -88,7 +88,7 @@ class SpeakerNetwork(nn.Module):
         mel : tensor of shape (n, n_frames, n_mels)
             Power mel spectrograms.
         lengths : tensor of shape (n,), int
-            Frames that belong to each; what comes after them does not matter.
+            Valid frames of each; frames after them have no effect.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What a fit of the fine-tuned classifier trains, in which order, and for how long each."""
+"""The steps of a fit of the fine-tuned classifier: their order, and the time of each."""
 
 import time
 from typing import NamedTuple
@@ -56,7 +56,7 @@ _MAX_ROWS = 6000
 
 
 class _Found(NamedTuple):
-    """A network that has learnt: what is kept of it, and how it did with the held-out clips."""
+    """A fine-tuned network: its state, and its results on the held-out clips."""
 
     kept: dict
     score: tuple
@@ -72,13 +72,13 @@ class Run:
     Parameters
     ----------
     classifier : FineTunedSpeakerClassifier
-        Whose `networks_` and `history_` are kept up to date.
+        Its `networks_` and `history_` are kept up to date.
     tuning : FineTuning
         How networks learn.
     data : TrainingData
-        What they learn from, and what judges them.
+        Training and validation clips.
     refits : bool
-        Whether a network that learns from all clips follows.
+        Whether a network is trained on all clips in the end.
     """
 
     def __init__(self, classifier, tuning, data, refits):
@@ -100,7 +100,7 @@ class Run:
     # -- The first answer --------------------------------------------------------------------------
 
     def solve_frozen(self):
-        """Give the first answer: the closed form on the frozen trunk's features."""
+        """Make the first answer: the closed form on the frozen trunk's features."""
         began = time.monotonic()
         features = self._frozen_features(self.data.train)
         self.pass_seconds = time.monotonic() - began
@@ -123,7 +123,7 @@ class Run:
                 yield
 
     def resume(self):
-        """Take up what an earlier fit has left."""
+        """Continue from the results of an earlier fit."""
         self.frozen, *self.tuned = self.classifier.networks_
         found = [
             self._log_probas(self._build(kept), kept["choices"]["crop"])
@@ -328,14 +328,14 @@ class Run:
         return self.about_speakers and self.best[0] >= 1
 
     def _is_better(self, score):
-        """Whether a score beats the best one; of speakers, the log loss alone is no reason."""
+        """Whether a score beats the best one; if classes are speakers, log loss does not decide."""
         return score[0] > self.best[0] if self.about_speakers else score > self.best
 
     def _keep_all(self):
         self.classifier._keep([self.frozen, *self.tuned], self.frozen_share)
 
     def _best_share(self, log_probas):
-        """Weight of the first answer beside what has learnt, by the held-out clips' log loss."""
+        """Weight of the first answer against the fine-tuned networks, by held-out log loss."""
         return max(
             _SHARES,
             key=lambda share: self._score(
@@ -373,7 +373,7 @@ class Run:
         )
 
     def _score(self, log_probas):
-        """Balanced accuracy, and what decides between equals: the log loss, negated."""
+        """Balanced accuracy, and the negated log loss, which decides between equals."""
         log_probas = log_softmax(log_probas, axis=1)
         codes = self.data.valid.codes
         return balanced_accuracy(log_probas, codes), -balanced_log_loss(codes, log_probas)
@@ -391,7 +391,7 @@ class Run:
         return self.classifier._time_left()
 
     def _seconds(self):
-        """Seconds for training, without those that what follows it takes."""
+        """Seconds for training, without those reserved for the steps after it."""
         return self._time_left() - _RESERVED_PASSES * self.pass_seconds - _RESERVED_SECONDS
 
     def _schedule(self, n_epochs, seconds):

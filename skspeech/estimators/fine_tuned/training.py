@@ -34,7 +34,7 @@ _MIN_DEVIATION = 1e-4
 
 
 class Choices(NamedTuple):
-    """What a run of training is free to choose.
+    """The settings of one training that a search may vary.
 
     Attributes
     ----------
@@ -204,7 +204,7 @@ class _Steps(Callback):
 
 
 class FineTuning:
-    """What all runs of training of one fit share.
+    """The parts that all trainings of one fit share.
 
     Parameters
     ----------
@@ -213,17 +213,17 @@ class FineTuning:
     pretrained : dict of str to tensor
         Its weights.
     front_end : FrontEnd
-        What the trunk is fed with.
+        Makes the trunk's input.
     n_classes : int
         Number of classes.
     class_weight : "balanced", None or dict of int to float
         Of the classes' codes.
     n_crops : int
-        Crops a clip that are pooled where nothing is random.
+        Crops per clip that are pooled when crops are not random.
     device : torch.device
         Where the networks run.
     rng : RandomState
-        Where random numbers come from.
+        Source of random numbers.
     """
 
     def __init__(
@@ -293,7 +293,7 @@ class FineTuning:
         if copies is None:
             solved, constants, _ = closed_form(rows, codes)
         else:
-            # A clip and its copies are too much alike for cross-validation to tell the temperature.
+            # A clip and its copies are too similar to find the temperature by cross-validation.
             _, _, temperature = closed_form(rows, codes)
             rows = np.concatenate([rows, _standardised(network, copies[0])[:, used]])
             codes = np.concatenate([codes, copies[1]])
@@ -321,13 +321,13 @@ class FineTuning:
         Parameters
         ----------
         clips : LabelledWaveforms
-            What it learns from.
+            Training clips.
         state : dict of str to ndarray
-            Where it starts.
+            Initial state.
         choices : Choices
-            How it trains.
+            Settings of the training.
         schedule : Schedule
-            How long it trains.
+            Length and learning rates of the training.
         speed : float or None
             The logarithm of the largest change of speed; None changes nothing of the clips.
         warm_up : int

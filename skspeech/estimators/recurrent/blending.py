@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 _FLOOR = 1e-6
-# How far below the start a snapshot may score, and the average of several.
+# How far below the start a snapshot may score, and how far the average of several may.
 BELOW_START = 0.1
 # Snapshots beyond the best ones, and how many of each network are looked at for them.
 _MOST_EXTRA, _EXTRA_PER_NETWORK = 3, 2
@@ -33,8 +33,7 @@ def auc_score(codes, proba):
     Returns
     -------
     float
-        From -1 to 1; 0 is chance. Where only one class is in `codes`, twice the share of it that is
-        recognised, less 1.
+        From -1 to 1; 0 is chance. If `codes` has only one class, twice its recall, less 1.
     """
     true = np.eye(proba.shape[1], dtype=int)[codes]
     judged = np.flatnonzero((true.min(axis=0) == 0) & (true.max(axis=0) == 1))
@@ -44,16 +43,16 @@ def auc_score(codes, proba):
 
 
 def floored_log(proba):
-    """Logarithms of probabilities, of which 0 counts as 1e-6."""
+    """Logarithms of probabilities, with a floor of 1e-6."""
     return log_probas(proba, _FLOOR)
 
 
 def choose_snapshots(scores, losses, networks, start_score, *, n_best=5):
     """Choose which snapshots are averaged.
 
-    Those count that score above 0 and above the start less 0.1: the `n_best` of them with the
-    least loss, and up to three more, which have to be among the best two of their network. Scores
-    do not rank them, because on few clips many reach 1.
+    Only snapshots that score above 0, and above the start's score less 0.1, are considered. Chosen
+    are the `n_best` of them with the lowest loss, and up to three more, which have to be among the
+    best two of their network. They are not ranked by score, because on few clips many reach 1.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ def choose_snapshots(scores, losses, networks, start_score, *, n_best=5):
     losses : list of float
         As from :func:`~skspeech.estimators.training.balanced.balanced_log_loss`.
     networks : list of str
-        What each is a snapshot of.
+        The network of each snapshot.
     start_score : float
         Score of the logistic regression.
     n_best : int, default=5
@@ -71,7 +70,7 @@ def choose_snapshots(scores, losses, networks, start_score, *, n_best=5):
     Returns
     -------
     list of int
-        Positions, from the best on; empty if none counts.
+        Positions, the best first; empty if none qualifies.
     """
     ranked = np.argsort(losses, kind="stable").tolist()
     ranked = [i for i in ranked if scores[i] > max(0.0, start_score - BELOW_START)]
@@ -91,7 +90,7 @@ def blend(probas, mean):
     probas : list of ndarray of shape (n_clips, n_classes)
         At least one.
     mean : {"arithmetic", "geometric"}
-        Which mean. The geometric one takes less than 1e-6 as 1e-6, so that none has a veto.
+        Which mean. The geometric one raises values below 1e-6 to it, so that none has a veto.
 
     Returns
     -------

@@ -47,19 +47,19 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     The winner of AutoSpeech 2019, rebuilt. The first answer is a logistic regression on the mean
     and deviation of log-mel bands, after a second or so and without TensorFlow. Then come rounds:
     in each, an LSTM with attention, a convolutional network with recurrent layers (CRNN) and a
-    bidirectional LSTM with attention are trained one after another, the best of the round before
-    first; later rounds look at other features and longer parts of the clips. A training goes in
+    bidirectional LSTM with attention are trained one after another, the best of the last round
+    first; later rounds use other features and longer parts of the clips. Each training runs in
     loops, each with its own draw of clips in which all classes are equally frequent; the draws
     double until they are as large as the training set. It ends after `patience` loops without
-    improvement. What is predicted is the mean of the snapshots that recognise held-out clips best.
+    improvement. The prediction is the mean of the snapshots that do best on held-out clips.
 
-    Frames by which clips are padded at their ends are left out of attention, pooling and batch
-    normalization: predictions do not depend on them.
+    Padding frames at the ends of clips are masked in attention, pooling and batch normalization, so
+    predictions do not depend on them.
 
     Parameters
     ----------
     networks : list of {"lstm", "crnn", "bilstm"}, default=("lstm", "crnn", "bilstm")
-        Networks of each round, in the order of the first.
+        Networks of each round, in the order of the first round.
     rounds : list of (features, n_bands, seconds), \
             default=(("auto", 40, 10.0), ("auto", 64, 30.0), ("auto", 80, 30.0))
         What the networks of each round read. `features` is ``"mfcc"``, mel-frequency cepstral
@@ -69,19 +69,19 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         most; where most clips are shorter, they see as much as 95 % of them have. Further rounds
         repeat the last one.
     max_rounds : int or None, default=3
-        How many rounds there are. None goes on until `max_time` is over, and 0 leaves it at the
-        logistic regression.
+        Number of rounds. None goes on until `max_time` is over; 0 trains only the logistic
+        regression.
     n_fft : int, default=1024
         Samples of a spectrogram's frame.
     hop_length : int or "auto", default="auto"
-        Samples between frames. ``"auto"`` takes 10 to 40 ms, so that no more than 80 frames make
-        most clips, if possible: the time of training goes by the number of frames.
+        Samples between frames. ``"auto"`` takes 10 to 40 ms, so that most clips have no more than
+        80 frames, if possible: the training time depends on the number of frames.
     max_frames : int, default=700
         Frames that a network sees at most.
     units : int, default=128
         Width of the recurrent layers; each direction of the bidirectional one has half of it.
     conv_filters : list of int, default=(24, 48, 48)
-        Filters of the convolutions of the CRNN, the part that costs most.
+        Filters of the CRNN's convolutions, the most expensive part.
     augment : bool, default=True
         Distort spectrograms in training: tempo, size of the voice, level, and masks over time and
         frequency.
@@ -93,13 +93,13 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     blend : {"geometric", "arithmetic"}, default="geometric"
         Which mean.
     batch_size : int, default=32
-        Clips of a step of training.
+        Clips per training step.
     max_epochs : int, default=5
-        Epochs of a loop. The epoch with the least loss on held-out clips becomes its snapshot.
+        Epochs of a loop. The epoch with the lowest loss on held-out clips becomes its snapshot.
     max_loops : int, default=6
         Loops of a training, at most.
     patience : int, default=3
-        A training ends after so many loops without improvement on held-out clips.
+        A training ends after this many loops without improvement on held-out clips.
     learning_rate : float, default=3e-3
         Highest learning rate of AdamW; it falls to 0 along a cosine, sooner where `max_time` is
         short.
@@ -108,17 +108,17 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     label_smoothing : float, default=0.1
         Probability that training spreads over all classes.
     validation_fraction : float, default=0.2
-        Share of the clips that is held out to judge by.
+        Share of the clips that is held out for validation.
     max_time : float or None, default=None
-        Seconds that `fit` may take. Each training gets a share of them, and enough to learn
-        something: on slow machines fewer networks are trained.
+        Seconds that `fit` may take. Each training gets a share that is large enough to learn
+        something, so slow machines train fewer networks.
     level : float or None, default=None
         {level}
     {clips}
     warm_start : bool, default=False
-        Go on from what an earlier `fit` has learnt: its snapshots stay in the choice, and networks
-        that read the same start from their weights. Give `random_state` a number, so that the same
-        clips are held out.
+        Continue from what an earlier `fit` has learnt: its snapshots can still be chosen, and
+        networks with the same input start from their weights. Give `random_state` a number, so that
+        the same clips are held out.
     {running}
 
     Attributes
@@ -130,8 +130,8 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         ``"train_loss"``, ``"valid_loss"`` and ``"valid_score"``, the balanced accuracy of that
         network on held-out clips. The first row is the logistic regression's.
     snapshots_ : list of dict
-        What is averaged: the weights of networks and what they read. Empty as long as the logistic
-        regression predicts alone.
+        The averaged snapshots: weights and input settings of networks. Empty as long as only the
+        logistic regression predicts.
     start_coef_ : ndarray of shape (n_classes, 60)
         Weights of the logistic regression.
     start_intercept_ : ndarray of shape (n_classes,)
@@ -140,11 +140,11 @@ class RecurrentAttentionClassifier(TrainedClassifier):
 
     See Also
     --------
-    TimeBudgetClassifier : Trains it beside others, in the time that there is.
+    TimeBudgetClassifier : Trains it among other candidates, within a time budget.
 
     Notes
     -----
-    What differs from the entry of 2019, because it scores better on small sets: features are
+    These differences from the entry of 2019 score better on small sets: features are
     standardized over the training frames, padding is masked, spectrograms are distorted in
     training, the hop follows the length of the clips, and AdamW takes a higher learning rate that
     falls to 0, in place of early stopping inside the loops.

@@ -63,12 +63,12 @@ def make_batch(spectrograms, clips, n_frames, augmentation=None, rng=None):
     clips : ndarray of shape (n_clips,), int
         Which clips.
     n_frames : int
-        Frames that each gets. Longer clips are cut: at their end, or where there is an
-        augmentation, so that a random part is left.
+        Frames per clip. Longer clips are cut: at their end, or to a random part if there is an
+        augmentation.
     augmentation : Augmentation, default=None
         How much to distort them.
     rng : RandomState, default=None
-        Where the distortions come from.
+        Source of the random distortions.
 
     Returns
     -------

@@ -100,7 +100,7 @@ def _conv_block(hidden, mask, n_filters, time_pool, band_pool):
     counted = mask[:, :, None] * ops.ones_like(hidden[..., 0])
     hidden = layers.BatchNormalization(momentum=0.9)(hidden, mask=counted)
     hidden = layers.Activation("elu")(hidden)
-    # Padding must neither be the largest of a pool nor reach the next convolution.
+    # Padding must neither be the maximum of a pool nor reach the next convolution.
     hidden = ops.where(mask[:, :, None, None] > 0, hidden, -1.0)
     hidden = layers.MaxPooling2D((time_pool, band_pool), padding="valid")(hidden)
     mask = layers.MaxPooling1D(time_pool)(mask[:, :, None])[:, :, 0]
@@ -172,7 +172,7 @@ class Network:
         are None where it has not been trained.
     n_classes : int
     seed : int, default=0
-        Where its first weights and its dropout come from.
+        Seed of its first weights and its dropout.
     """
 
     def __init__(self, setting, n_classes, seed=0):
@@ -192,7 +192,7 @@ class Network:
         self._eye = np.eye(n_classes, dtype=np.float32)
 
     def load(self, setting):
-        """Take the weights, and the scaling, from a setting of the same shape."""
+        """Load the weights and the scaling of a setting of the same shape."""
         self.setting = setting
         if setting["weights"] is not None:
             self.model.set_weights(setting["weights"])

@@ -22,14 +22,14 @@ __all__ = ["Candidates", "PreparedClips", "Training", "frames_for", "frames_key"
 _AUGMENTATION = Augmentation(speed=0.1, warp=0.05, gain=4.0, band_mask=0.1, frame_mask=0.1)
 _NO_AUGMENTATION = Augmentation()
 _WARM_UP_STEPS = 10
-# The first steps are slow, because they compile the network; those after them are measured. With
-# less than this share of all the steps that are planned, a training is not worth its beginning.
+# The first steps are slow, because they compile the network; those after them are measured. Then a
+# training claims the time for at least this share of its planned steps.
 _N_SLOW_STEPS, _N_MEASURED_STEPS = 2, 4
 _ENOUGH = 0.8
-# The first loop's sample has so many clips, each further loop's twice as many.
+# The first loop's sample has this many clips; each further loop's has twice as many.
 _FIRST_SAMPLE = 512
-# An average is taken up to so many times the least loss of those before: more snapshots are better
-# for other clips than those held out, where these see no difference.
+# A new average may have up to this many times the lowest loss so far: more snapshots are better on
+# new clips, even if the held-out ones show no difference.
 _TOLERANCE = 1.3
 # Small sets are drawn twice an epoch, up to so many clips: their epochs have few steps otherwise.
 _SMALL_SAMPLE = 384
@@ -91,14 +91,14 @@ class Candidate(NamedTuple):
 
 
 class Candidates:
-    """The snapshots that may be averaged, judged by the held-out clips.
+    """The snapshots that may be averaged, validated on the held-out clips.
 
     Parameters
     ----------
     codes : ndarray of shape (n_clips,), int
         Classes of the held-out clips.
     start : ndarray of shape (n_clips, n_classes)
-        What the logistic regression says about them.
+        The logistic regression's probabilities for them.
     n_best : int
         As in :func:`choose_snapshots`.
     mean : {"arithmetic", "geometric"}
@@ -128,7 +128,7 @@ class Candidates:
         return score
 
     def improve(self):
-        """Choose and average again; tell whether that is to be preferred to the choice before."""
+        """Choose and average again; return whether the new choice is better than the old one."""
         members = list(self._members.values())
         chosen = choose_snapshots(
             [member.score for member in members],
@@ -207,7 +207,7 @@ class Training:
         snapshot : dict
             The loop's best weights, with the setting of the network.
         proba : ndarray of shape (n_clips, n_classes)
-            What they say about the held-out clips.
+            Their probabilities for the held-out clips.
         """
         best_loss, best_score, n_in_vain = np.inf, -np.inf, 0
         for loop in range(self._estimator.max_loops):
@@ -258,7 +258,7 @@ class Training:
         return loss
 
     def _take_enough_time(self):
-        """After a few steps, see how long they take, and lay claim to the time for enough."""
+        """After a few steps, measure how long they take, and claim enough time for the training."""
         if self._n_done == _N_SLOW_STEPS:
             self._first_steps = time.monotonic()
         elif self._n_done == _N_SLOW_STEPS + _N_MEASURED_STEPS:
@@ -268,7 +268,7 @@ class Training:
             self._seconds = min(self._most_seconds, max(self._seconds, enough))
 
     def _judge(self, losses, best):
-        """Judge an epoch, record it, and return the better of it and the best of its loop."""
+        """Validate an epoch, record it, and return the better of it and the loop's best."""
         began = time.monotonic()
         proba = self._network.predict(self._valid_spectrograms)
         codes = self._clips.valid_codes
@@ -290,5 +290,5 @@ class Training:
 
 
 def _scaling(values):
-    """Mean and scale of each feature; what does not vary is not blown up."""
+    """Mean and scale of each feature; constant features are not scaled up."""
     return values.mean(axis=0), np.maximum(values.std(axis=0), 0.1)
