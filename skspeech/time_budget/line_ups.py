@@ -336,7 +336,7 @@ def _autospeech2020(duration, settings, time_budget):
     the three approaches that train networks.
 
     The winner averaged a clip's embedding over some crops of a given length; here it is the mean
-    over all windows of the clip's beginning, of the same length.
+    over all windows of one part of that length.
     """
     scalers = {
         "standardize": StandardScaler(),
