@@ -69,7 +69,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         The fitted members, without those that are ``"drop"``. Unlike in `VotingClassifier`, they
         are fitted on the labels as given, so each predicts the same labels as the ensemble.
     named_estimators_ : :class:`~sklearn.utils.Bunch`
-        The fitted members by name.
+        The fitted members by name, and ``"drop"`` for those that are dropped.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     temperature_ : float

@@ -76,9 +76,9 @@ n_jobs : int, default=None
     Threads that decode audio. None is the extractor's own setting.
 errors : {"raise", "warn"}, default=None
     What to do with clips that can't be read: one error that names them all, or one warning.
-    Then `fit` leaves them out with their labels, and is an error only where none is left of a
-    class; the prediction for them is how frequent the classes were. None is the extractor's own
-    setting, ``"raise"``.
+    With ``"warn"``, `fit` leaves them out with their labels, and raises an error only if no clip
+    of a class is left; the predicted probabilities of such clips are the classes' frequencies.
+    None is the extractor's own setting, ``"raise"``.
 verbose : int, default=None
     Show a progress bar. None is the extractor's own setting, 0.
 """
@@ -90,9 +90,9 @@ pipeline_ : sklearn.pipeline.Pipeline
 n_iter_ : ndarray of shape (1,)
     Iterations that the solver took.
 n_features_in_ : int
-    Samples a clip; only where `fit` saw a 2-D array.
+    Samples per clip; only if `fit` saw a 2-D array.
 feature_names_in_ : ndarray of shape (n_features_in_,)
-    Columns of the table; only where `fit` saw a DataFrame of numbers.
+    Columns of the table; only if `fit` saw a DataFrame of numbers.
 """
 
 

@@ -50,9 +50,9 @@ y : array-like of shape (n_samples,)
     The labels.
 groups : array-like of shape (n_samples,) or "voices", default=None
     What must not be on both sides of a validation split, such as speakers. Candidates that
-    hold rows out themselves get them, too. ``"voices"``, for clips of which nobody knows
-    who speaks, groups them by a speaker network's embedding; where the classes are the
-    voices, a warning says that there are no groups.
+    hold out rows themselves get the groups, too. ``"voices"`` is for clips whose speakers are
+    not known: it clusters them by a speaker network's embedding. If the classes are the voices,
+    a warning says that there are no groups.
 sample_weight : array-like of shape (n_samples,), default=None
     How much each row counts for the candidates that take weights. Held-out rows all count
     the same.

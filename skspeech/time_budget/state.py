@@ -141,10 +141,12 @@ class Job:
 
     Attributes
     ----------
-    kind : {"first", "validate", "refit"}
+    kind : {"first", "validate", "refit", "remark"}
         ``"first"`` trains on the rows embedded so far, for the first answer; ``"validate"`` trains
-        on folds and predicts their held-out rows; ``"refit"`` trains on all rows.
-    entry : CandidateState
+        on folds and predicts their held-out rows; ``"refit"`` trains on all rows;
+        ``"remark"`` looks at the features when nothing else is left to do.
+    entry : CandidateState or None
+        None for a remark.
     folds : tuple of int
         Which folds are trained.
     level : int or None

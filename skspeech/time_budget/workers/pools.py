@@ -67,7 +67,7 @@ class LocalPool:
         ----------
         job : Job
         task : Task
-        rows : RowFiles
+        rows : RowsOfJob
             Where a worker finds the rows.
         time_left : float
             Seconds after which the kernel ends a worker whose parent is gone.
