@@ -158,7 +158,7 @@ class Workers:
         ).start()
 
     def compute(self, extractor):
-        """A function that embeds clips in the workers, instead of the extractor's `_compute_here`."""
+        """A function that embeds clips in the workers; replaces an extractor's `_compute_here`."""
 
         def compute(clips, todo, pooled, remarks):
             shards = self._shards(clips, todo, extractor.max_duration)
