@@ -1,4 +1,4 @@
-"""What a bench ran on: the machine and the versions, for the results' files."""
+"""The machine and the library versions that a bench ran on, for the result files."""
 
 import os
 import platform

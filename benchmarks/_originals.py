@@ -25,7 +25,7 @@ _MUSICNN_NODES = {
 
 
 def load_resemblyzer():
-    """Load Resemblyzer's own encoder, and its function that raises the volume.
+    """Load Resemblyzer's own encoder, and its function that normalises the volume.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def load_resemblyzer():
     folder = tempfile.mkdtemp(prefix="resemblyzer-")
     with zipfile.ZipFile(fetch_wheel("ge2e")) as archive:
         archive.extractall(folder)
-    # It imports two modules, for trimming silence, that play no part in embedding.
+    # It imports two modules for trimming silence, which are not used for embedding.
     sys.modules.setdefault("webrtcvad", types.ModuleType("webrtcvad"))
     morphology = types.ModuleType("scipy.ndimage.morphology")
     morphology.binary_dilation = None
@@ -57,8 +57,8 @@ def load_smart_turn(n_threads):
     Returns
     -------
     object
-        With two functions: ``logmel(waveform)``, of the last 8 s and what is missing filled up with
-        silence, and ``run(logmel)``.
+        With two functions: ``logmel(waveform)``, of the last 8 s, where a shorter clip is padded
+        with silence in front, and ``run(logmel)``.
     """
     import onnxruntime
 
@@ -81,11 +81,11 @@ def load_smart_turn(n_threads):
 
 
 class OriginalMusicnn:
-    """musicnn's TensorFlow graph in a process of its own, run as its extractor runs it.
+    """musicnn's TensorFlow graph in its own process, run as its extractor runs it.
 
-    The extractor decodes with librosa, computes the spectrogram with librosa, and gives the graph
-    one window at a time. What it does besides for every file, building the graph and reading the
-    checkpoint, is done once here, which is kinder than the original.
+    The extractor decodes with librosa, computes the spectrogram with librosa, and sends the graph
+    one window at a time. The original also builds the graph and reads the checkpoint for every
+    file; here that is done once, in favour of the original.
     """
 
     def __init__(self, n_threads, model="MSD_musicnn"):
@@ -99,7 +99,7 @@ class OriginalMusicnn:
         self._pipe.recv()
 
     def embed(self, paths, *, network_only=False):
-        """Mean-pool features of every window of every clip; the number of windows."""
+        """Mean-pool features of every window of every clip, and the number of windows."""
         self._pipe.send((list(map(str, paths)), network_only))
         return self._pipe.recv()
 
@@ -152,7 +152,7 @@ def _serve_musicnn(pipe, wheel, model, n_threads):
 
 def _original_logmel(librosa, path):
     audio, rate = librosa.load(path, sr=16_000)
-    # Its extractor takes no clip below 3 s: these are repeated, as skspeech does.
+    # Its extractor takes no clips shorter than 3 s: they are repeated, as in skspeech.
     audio = np.resize(audio, max(len(audio), _MUSICNN_FRAMES * 256))
     mel = librosa.feature.melspectrogram(y=audio, sr=rate, hop_length=256, n_fft=512, n_mels=96)
     return np.log10(10_000 * mel.T + 1)

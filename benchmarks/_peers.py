@@ -1,7 +1,7 @@
-"""What a user would reach for otherwise, written as such a user would write it.
+"""The alternatives to skspeech, written as their users would write them.
 
-Each peer is a function `(X_train, y_train, X_test, groups) -> predicted labels`: the same paths go
-in, features of both parts are computed, an SVM is tuned on the training part with scikit-learn and
+Each peer is a function `(X_train, y_train, X_test, groups) -> predicted labels`. It gets the same
+paths, computes features of both parts, tunes an SVM on the training part with scikit-learn, and
 predicts the test part. The features are those of the standard recipe in speech emotion recognition
 (openSMILE) and of the standard tutorial (librosa).
 """
@@ -32,7 +32,7 @@ def opensmile_svm(X_train, y_train, X_test, groups=None):
     )
     F_train = smile.process_files(X_train).to_numpy()
     F_test = smile.process_files(X_test).to_numpy()
-    # The imputer is for very short clips, of which openSMILE cannot compute every functional.
+    # The imputer is for very short clips, for which openSMILE cannot compute every functional.
     classifier = make_pipeline(
         SimpleImputer(keep_empty_features=True),
         StandardScaler(),
@@ -60,7 +60,7 @@ def mfcc_statistics(path):
 
     waveform, sampling_rate = librosa.load(path, sr=16_000)
     mfcc = librosa.feature.mfcc(y=waveform, sr=sampling_rate, n_mfcc=20)
-    # The widest window for the slope that the clip has room for: at most 9 frames, and odd.
+    # The widest window for the slope that fits into the clip: odd, and at most 9 frames.
     width = min(9, (mfcc.shape[1] - 1) // 2 * 2 + 1)
     delta = librosa.feature.delta(mfcc, width=width) if width >= 3 else np.zeros_like(mfcc)
     frames = np.vstack([mfcc, delta])
@@ -71,7 +71,7 @@ PEERS = {"opensmile-svm": opensmile_svm, "librosa-svm": librosa_svm}
 
 
 def _tuned(classifier, grid, features, y, groups):
-    """Tune by cross-validated balanced accuracy, speakers kept apart where `groups` names them."""
+    """Tune by cross-validated balanced accuracy; `groups`, such as speakers, are not split."""
     search = GridSearchCV(
         classifier, grid, scoring="balanced_accuracy", cv=_folds(y, groups), n_jobs=N_CPUS
     )
@@ -85,7 +85,7 @@ def _folds(y, groups, n_splits=3):
     if groups is None:
         return StratifiedKFold(n_splits, shuffle=True, random_state=0)
     n_splits = min(n_splits, len(np.unique(groups)))
-    # Where a class has fewer clips than folds, groups alone decide.
+    # If a class has fewer clips than folds, split by groups only.
     smallest = np.unique(y, return_counts=True)[1].min()
     if smallest < n_splits:
         return GroupKFold(n_splits)

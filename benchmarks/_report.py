@@ -1,4 +1,4 @@
-"""Write a bench's table of figures: as a page to read and as data."""
+"""Write a bench's table of figures, as a page to read and as data."""
 
 import json
 
@@ -15,11 +15,11 @@ def write_results(folder, name, rows, threads):
     folder : pathlib.Path
         Made when missing.
     name : str
-        Of the two files.
+        Name of the two files, without suffix.
     rows : list of dict
         With the keys what, value, aim and detail.
     threads : int
-        Threads that everything measured could use.
+        Threads available to everything that was measured.
     """
     table = ["| what | value | aim | detail |", "| --- | ---: | --- | --- |"]
     table += [f"| {r['what']} | {r['value']:.3g} | {r['aim']} | {r['detail']} |" for r in rows]
@@ -29,20 +29,20 @@ def write_results(folder, name, rows, threads):
 
 
 def write_page(folder, name, lines, rows, **about):
-    """Print a page, with where it was measured, and write it and its data.
+    """Print a page with the machine it was measured on, and write it and its data.
 
     Parameters
     ----------
     folder : pathlib.Path
         Made when missing.
     name : str
-        Of the two files.
+        Name of the two files, without suffix.
     lines : list of str
-        Of the page.
+        Lines of the page.
     rows : list of dict
         The data.
     **about
-        What else is to be known of the measurement.
+        Further facts about the measurement.
     """
     about = {**machine(), **about, **versions()}
     listed = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)

@@ -1,8 +1,8 @@
 """Held-out and test probabilities of all linear candidates, recorded once for `selection.py`.
 
-A record is what one run of `TimeBudgetClassifier` would know when all its linear candidates are
+A record holds what one run of `TimeBudgetClassifier` would know once all its linear candidates are
 validated, and what it would score: a file of arrays for a task, a seed, a line-up and a way to
-hold rows out. Embeddings are remembered on disk, so each clip goes through each network once.
+hold rows out. Embeddings are cached on disk, so each clip goes through each network once.
 """
 
 from itertools import combinations
@@ -30,13 +30,13 @@ from skspeech.candidates import default_candidates
 
 __all__ = ["ALL_TASKS", "LINE_UPS", "VALIDATIONS", "Record", "load_records", "load_split", "record"]
 
-# "trained" are two approaches that train networks on the clips: they go with either of the others.
+# "trained" are two approaches that train networks on the clips; combine it with one of the others.
 LINE_UPS = ("best", "autospeech2020", "trained")
-# "given" are the groups of the task, "voices" clusters that stand in for them.
+# "given" are the task's own groups, "voices" are clusters that replace them.
 VALIDATIONS = ("random", "given", "voices")
 N_FOLDS = 3
-# Tasks with other unseen speakers than those of `_tasks.py`, two at a time; the seed says which.
-# The digits' clips are those of `fsdd-digit` with seed 0.
+# Tasks with other unseen speakers than in `_tasks.py`, two at a time; the seed chooses them. The
+# digits' clips are those of `fsdd-digit` with seed 0.
 PAIRS = {"emodb-emotion-pairs": "emodb-emotion", "fsdd-digit-pairs": "fsdd-digit"}
 ALL_TASKS = (*TASKS, *PAIRS)
 
@@ -44,10 +44,10 @@ ALL_TASKS = (*TASKS, *PAIRS)
 class Record(NamedTuple):
     """One file of arrays; the first axis of `held` and `part` is the repeat of the validation.
 
-    held (n_repeats, n_candidates, n_train, n_classes) are held-out probabilities, part (n_repeats,
-    n_train) the fold that held a row out (-1: none), test (n_candidates, n_test, n_classes) the
-    predictions of models trained on all rows, test_folds (n_candidates, n_folds, n_test, n_classes)
-    those of the first repeat's fold models.
+    held (n_repeats, n_candidates, n_train, n_classes): held-out probabilities; part (n_repeats,
+    n_train): the fold that held a row out (-1: none); test (n_candidates, n_test, n_classes):
+    predictions of models trained on all rows; test_folds (n_candidates, n_folds, n_test,
+    n_classes): predictions of the first repeat's fold models.
     """
 
     task: str
@@ -82,13 +82,13 @@ def load_split(task, seed, data_home):
 
 
 def _speaker(path):
-    """Who speaks, by the names of the files: 03a01Fa.wav (Emo-DB), 7_theo_12.wav (FSDD)."""
+    """The speaker, from the file name: 03a01Fa.wav (Emo-DB), 7_theo_12.wav (FSDD)."""
     stem = Path(path).stem
     return stem.split("_")[1] if "_" in stem else stem[:2]
 
 
 def record(folder, task, seed, line_up, validation, data_home, n_repeats=1, max_time=20):
-    """Write one record, unless it is there; return its path, or None where it makes no sense."""
+    """Write one record, unless it exists; return its path, or None if it makes no sense."""
     path = Path(folder) / f"{task}_{seed}_{line_up}_{validation}.npz"
     if path.exists():
         return path
@@ -122,7 +122,7 @@ def record(folder, task, seed, line_up, validation, data_home, n_repeats=1, max_
     features = {}  # of each extractor
     for c, candidate in enumerate(candidates):
         rows, sources, tail, X_test = _features(candidate.estimator, split, features)
-        # As in a run: clips' variants are groups where there are no others.
+        # As in a run: without other groups, a clip and its variants form a group.
         kept = sources if used is None else used[sources]
         kept = kept if used is not None or len(rows) > len(y) else None
 
@@ -166,7 +166,7 @@ def _trained(max_time, seed):
 
 
 def _part(split, y, groups, seed):
-    """The fold that holds each row out; groups are whole, and every class is trained on."""
+    """The fold that holds each row out; groups stay whole, and every fold trains on every class."""
     part = np.full(len(y), -1)
     folds = stratified_folds(y, N_FOLDS, groups=groups, random_state=seed)
     for fold, (_, test) in enumerate(folds):
@@ -175,7 +175,7 @@ def _part(split, y, groups, seed):
 
 
 def _features(estimator, split, cache):
-    """Training rows (the clips first), the clip of each, the classifier on them, and test rows."""
+    """Training rows (clips first), the clip of each row, the classifier for them, and test rows."""
     if not isinstance(estimator, AugmentedClassifier | Pipeline):
         rows = np.array(split.X_train, dtype=object)
         return rows, np.arange(len(rows)), estimator, split.X_test

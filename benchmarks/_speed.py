@@ -1,4 +1,4 @@
-"""Timing side by side: every ratio comes from alternating repetitions in one run."""
+"""Compare timings: every ratio comes from alternating repetitions in one run."""
 
 import gc
 import statistics
@@ -16,14 +16,14 @@ def seconds(function):
 
 
 def alternate(functions, repeats=5):
-    """Time several functions in turn, so that a noisy moment meets them all.
+    """Time several functions in turn, so that noise on the machine affects all of them.
 
     Parameters
     ----------
     functions : dict of str to callable
-        What to time; each is called once before, unmeasured.
+        Functions to time; each is first called once without timing.
     repeats : int, default=5
-        Rounds.
+        Number of rounds.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """The classification tasks that every bench shares, defined once.
 
-A task is a data set and a way to split it. What must not leak is kept apart: digits are tested on
-speakers that training never heard, speakers on digits that training never heard.
+A task is a data set and a way to split it. Splits avoid leaks: digits are tested on speakers that
+are not in the training part, speakers on digits that are not in it.
 """
 
 import os
@@ -26,7 +26,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """A task: what it is, in words, and a function from (data_home, seed) to a `Split`."""
+    """A task: its description, and a function from (data_home, seed) to a `Split`."""
 
     description: str
     split: object
@@ -42,8 +42,8 @@ def load_task(name, seed=0, data_home=None):
     seed : int, default=0
         Chooses the split, or the subset.
     data_home : path-like, default=None
-        Where the data sets lie; None takes the environment variable SKSPEECH_DATA, and where that
-        is not set, skspeech's own folder, to which missing data is downloaded.
+        Folder of the data sets; None takes the environment variable SKSPEECH_DATA or, if that is
+        not set, skspeech's own folder, to which missing data is downloaded.
 
     Returns
     -------
@@ -58,8 +58,8 @@ def load_task(name, seed=0, data_home=None):
 
 
 def _emodb_emotion(data_home, seed):
-    # Speakers are in both parts here, so keeping them apart in validation would answer another
-    # question than the test asks: no groups.
+    # No groups: speakers are in both parts, so keeping them apart in validation would measure
+    # something else than the test.
     return _stratified(datasets.fetch_emodb(task="emotion", data_home=data_home), seed)
 
 
@@ -87,7 +87,7 @@ def _fsdd_speaker(data_home, seed):
 
 def _voice_prompts_language(data_home, seed):
     bunch = datasets.fetch_voice_prompts(data_home=data_home)
-    # A prompt says the same in every language: test on prompts that training heard in none.
+    # A prompt says the same in every language: test on prompts that are not trained on in any.
     prompts = np.unique(bunch.groups)
     test = np.random.default_rng(seed).permutation(prompts)[: int(0.3 * len(prompts))]
     return _subset(_by_group(bunch, test), n_train=400, n_test=800, seed=seed)

@@ -1,24 +1,24 @@
-"""What each block of features brings, and each network that is trained: balanced accuracies.
+"""How much each block of features and each trained network contributes: balanced accuracies.
 
 All features go through the same classifier, shrinkage discriminant analysis on standardised
 features, so that only the features differ. Six tables are printed and written to
 benchmarks/results/ablation.md and .json:
 
-- layers: the speaker network's layers and statistics, which decided the extractor's default;
-- whisper: the speech encoder's layers, statistics and positions, alone, beside all blocks, and in a
-  geometric mean with all blocks;
+- layers: the speaker network's layers and statistics, from which the default was chosen;
+- whisper: the speech encoder's layers, statistics and positions, alone, joined with all blocks, and
+  in a geometric mean with all blocks;
 - precision: musicnn and VGG, which on some processors compute in bfloat16, against float32;
 - blocks: each block alone, all of them, all but one, and all with rows at other speeds;
 - trained: each approach that trains networks alone, its own first answer, and its geometric mean
   with all blocks;
-- mixup-cnn: the network of `MixupCNNClassifier`, without what it predicts first, with each of the
-  changes since 2019 taken back, and all of them.
+- mixup-cnn: the network of `MixupCNNClassifier`, without its first predictions, with each of the
+  changes since 2019 undone, and with all of them undone.
 
     python benchmarks/ablation.py [--tables layers blocks] [--tasks emodb-emotion ...] [--seeds 0 1]
     python benchmarks/ablation.py --tables trained --seconds 180 --append
     python benchmarks/ablation.py --tables mixup-cnn --seconds 30 --append
 
-`--append` keeps what the files hold, but for what is measured again.
+`--append` keeps the results in the files, except those that are measured again.
 """
 
 import argparse
@@ -47,7 +47,7 @@ from skspeech import (
 from skspeech.audio import SAMPLING_RATE, load_waveforms
 
 RESULTS = Path(__file__).parent / "results"
-# What approach 5 was, as far as it says so itself.
+# Approach 5 as it was in 2019, as far as it states its own settings.
 CNN_2019 = {
     "hop_length": 512,
     "normalization": "clips",
@@ -103,7 +103,7 @@ LAYERS = {
     "all layers and embedding, all four statistics": {"pooling": STATISTICS},
     "layer 2, all four statistics": {"layers": 2, "pooling": STATISTICS},
 }
-# Parts of the names of the columns that are kept of all layers' mean, std and max.
+# Layers and statistics whose columns are kept, out of all layers' mean, std and max.
 WHISPER_COLUMNS = {
     "layers 0 to 4, mean and std": ((0, 1, 2, 3, 4), ("mean", "std")),
     "layers 1 to 3, mean and std": ((1, 2, 3), ("mean", "std")),
@@ -137,7 +137,7 @@ def main(argv=None):
                         run |= {"seconds": args.seconds, "cores": machine()["cores"]}
                     runs = [old for old in runs if not same(old, run)] + [run]
                 write(path, runs)
-        cache.clear()  # other recordings come next
+        cache.clear()  # the next task has other recordings
     print(f"Written to {path} and {path.with_suffix('.md')}.")
 
 
@@ -228,7 +228,7 @@ def precision(split, seed, args):
 
 
 def trained(split, seed, args):
-    """Yield the same for networks that are trained."""
+    """Yield the same for approaches that train networks."""
     approaches = trained_approaches(args.seconds, seed)
     everything = log_proba(discriminant(union(BLOCKS)), split)
     yield "all features, no network trained", score(split, *everything)
@@ -248,7 +248,7 @@ def trained(split, seed, args):
 
 
 def mixup_cnn(split, seed, args):
-    """Yield the same for changes of a convolutional network."""
+    """Yield the same for changes to a convolutional network."""
     from skspeech import MixupCNNClassifier
 
     waveforms = load_waveforms(split.X_test)
@@ -304,7 +304,7 @@ def log_proba(classifier, split):
 
 
 def of_features(features, split):
-    """Classes and log probabilities, of the features of the training and of the test part."""
+    """Classes and log probabilities, from features of the training and of the test part."""
     train, test = features
     classifier = discriminant("passthrough").fit(train, split.y_train)
     return classifier.classes_, np.log(np.maximum(classifier.predict_proba(test), 1e-4))

@@ -1,18 +1,18 @@
-"""How good, and how soon: skspeech's presets beside what a user would reach for otherwise.
+"""Accuracy over time: skspeech's presets against the usual alternatives.
 
-Every system gets the same clips, in a fresh process, and is measured from the call that hands it
-the training clips: each answer it gives on the test part is scored, and the time of the answer
-includes predicting. Imports are done and weights are loaded before the clock starts, for all alike.
+Every system gets the same clips in a fresh process. The clock starts with the call that passes it
+the training clips: each of its answers on the test part is scored, and the time of an answer
+includes prediction. For every system, imports and loading of weights come before the clock starts.
 
     python benchmarks/accuracy.py --tasks emodb-emotion --systems best opensmile-svm --seeds 0 1
 
-With `--leave-one-out`, the systems are the challenge's line-up of six approaches, the same without
-each of them, and without the three that train networks.
+With `--leave-one-out`, the systems are the challenge's line-up of six approaches, the line-up
+without each of them, and without the three that train networks.
 
     python benchmarks/accuracy.py --leave-one-out --time-budget 180 --name approaches
 
 Results go to benchmarks/results/accuracy.md and .json; `--name` chooses another name, `--append`
-adds to what the file already holds.
+adds to the existing results.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from sklearn.pipeline import Pipeline
 from skspeech.metrics import area_under_learning_curve, balanced_accuracy_over_time
 
 PRESETS = ("fast", "best", "autospeech2020")
-# The challenge's line-up of six approaches, and what is left of it without some of them.
+# The challenge's line-up of six approaches, and the approaches left out of each variant.
 APPROACHES = ("speaker", "music", "fused", "recurrent", "mixup-cnn", "fine-tuned")
 LEFT_OUT = {f"without-{name}": [name] for name in APPROACHES}
 LEFT_OUT["without-trained"] = ["recurrent", "mixup-cnn", "fine-tuned"]
@@ -81,7 +81,7 @@ def parse_args(argv):
 
 
 def run_in_fresh_process(*run):
-    """Measure one system once, where nothing of an earlier run is in memory."""
+    """Measure one system once, in a process without anything from earlier runs in memory."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.json"
         subprocess.run([sys.executable, __file__, "--measure", json.dumps(run), path], check=True)
@@ -139,7 +139,7 @@ def answers_of_preset(system, split, time_budget, seed):
 
 
 def voting_alone(ensemble):
-    """The classifiers that vote in an ensemble, each by itself, those that share features too."""
+    """Each classifier that votes in an ensemble, alone, including those that share features."""
     for member in ensemble.estimators_:
         if isinstance(member, Pipeline) and hasattr(member[-1], "estimators_"):
             for rest in member[-1].estimators_:
@@ -154,21 +154,21 @@ def answers_of_peer(peer, split, time_budget, seed):
 
 
 def prepare(system, split):
-    """Do once, on a handful of clips, what a process does once: import, load weights, compile."""
+    """Do on a few clips what happens once per process: import, load weights, compile."""
     _, first = np.unique(split.y_train, return_index=True)
     few = np.concatenate([np.flatnonzero(split.y_train == split.y_train[i])[:3] for i in first[:2]])
     small = split._replace(
         X_train=[split.X_train[i] for i in few],
         y_train=split.y_train[few],
-        # Other clips than the measured ones would be needed to warm up a cache fairly: there is
-        # none to warm, because the training clips' embeddings are forgotten below.
+        # These are among the measured clips, but that does not warm up the cache: embeddings are
+        # cleared below.
         X_test=[split.X_train[i] for i in few[:1]],
         groups_train=None,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # so few clips are worth a warning, but not here
+        warnings.simplefilter("ignore")  # warnings about few clips don't matter here
         if system not in PEERS:
-            # What is left out later is no candidate in so short a time anyway.
+            # With so little time, the approaches that are left out later don't run anyway.
             preset = "autospeech2020" if system in LEFT_OUT else system
             for _ in answers_of_preset(preset, small, 10.0, seed=0):
                 break
@@ -203,7 +203,7 @@ def write(path, runs):
 
 
 def report(runs):
-    """The results as a page: the table, what its columns mean, and where it was measured."""
+    """The results as a page: the table, the meaning of its columns, and the machine."""
     tasks = [f"- `{name}`: {TASKS[name].description}" for name in TASKS if name in of(runs, "task")]
     return "\n".join(
         [

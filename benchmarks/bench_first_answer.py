@@ -1,12 +1,12 @@
-"""How good the three linear approaches and their geometric mean are, on every task.
+"""Accuracy of the three linear approaches and their geometric mean, on every task.
 
     python benchmarks/bench_first_answer.py [--tasks emodb-emotion ...]
 
-Balanced accuracy on the test part, with default parameters; the seconds are those of fitting all
-three and the mean, and of predicting the test part, from paths. Where a task has speakers to leave
-out one by one, the scores are means over all of them, and the seconds are of the first. The table
-is printed and written with the machine and the versions to benchmarks/results/first_answer.md and
-.json.
+Scores are balanced accuracies on the test part, with default parameters. The seconds are the time
+to fit all three and the mean and to predict the test part, from paths. If a task leaves out one
+speaker at a time, the scores are means over all speakers, and the seconds are those of the first.
+The table is printed and written with the machine and the versions to
+benchmarks/results/first_answer.md and .json.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from skspeech import (
 )
 
 RESULTS = Path(__file__).parent / "results"
-# The seed chooses the speaker that is left out; 10 of them.
+# The seed chooses which of the 10 speakers is left out.
 SEEDS = {"emodb-emotion-unseen": range(10)}
 MEMBERS = {
     "speaker": SpeakerEmbeddingClassifier,
@@ -46,7 +46,7 @@ def main():
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")
     tasks = parser.parse_args().tasks
 
-    # Not every speaker acted every emotion: the mean is over those that are there.
+    # Not every speaker acted every emotion: the mean is over those that occur.
     warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
     warm_up()
     rows = {}
@@ -60,7 +60,7 @@ def main():
 
 
 def warm_up():
-    """Import and load what is imported and loaded once, off the clock."""
+    """Do all imports and loading before timing starts."""
     noise = np.random.default_rng(0).normal(scale=0.1, size=(4, 16_000))
     FusedEmbeddingClassifier().fit(noise, [0, 0, 1, 1])
 

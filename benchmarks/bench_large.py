@@ -1,8 +1,8 @@
-"""Long clips, many clips, other processes, one folder for all of them: memory and time, in one run.
+"""Memory and time of long clips, many clips, worker processes, and one cache folder shared by all.
 
     python benchmarks/bench_large.py [--sections long workers folder many] [--repeats 3]
 
-Long clips are made of sound; those for workers are FSDD's (SKSPEECH_DATA, or downloaded). The table
+Long clips are synthetic; clips for workers are FSDD's (SKSPEECH_DATA, or downloaded). The table
 is printed, and written with the machine and the versions to benchmarks/results/large.md and .json.
 """
 
@@ -81,7 +81,7 @@ def _write_sound(path, length):
 
 @section
 def bench_long(options):
-    """Peak memory of one long clip: of each extractor, and of the command."""
+    """Peak memory for one long clip: of each extractor, and of the command."""
     from skspeech import (
         FusedEmbeddingClassifier,
         GeometricMeanVotingClassifier,
@@ -119,7 +119,7 @@ def bench_long(options):
 
 
 def _come_back(number, payload, clips, pooled, n_threads):
-    """What a worker is asked, to see what the way there and back takes."""
+    """A task for workers that computes nothing, to measure the cost of the transfer."""
     from skspeech.audio.loading import Remarks
 
     arrays = list(np.zeros((len(clips), 1792), dtype=np.float32))
@@ -204,7 +204,7 @@ for number in range(100):
 
 @section
 def bench_folder(options):
-    """Eight processes that begin on a new folder of embeddings at once."""
+    """Eight processes that start to use a new cache folder at the same time."""
     with tempfile.TemporaryDirectory() as folder:
         begin = time.time() + 5
         command = [sys.executable, "-c", _BEGIN_AT_ONCE, str(begin)]
@@ -251,7 +251,7 @@ print(json.dumps({"took": took, "first": first, "memory": most[0], "score": scor
 
 
 def _many_clips(folder, n_clips):
-    """Half-second excerpts of FSDD at many speeds, of four speakers; two others are the test."""
+    """Half-second excerpts of FSDD at many speeds: four speakers to train on, two to test on."""
     import soundfile
 
     recordings = [(path, *Path(path).stem.split("_")[:2]) for path in fsdd_paths()]
@@ -277,7 +277,7 @@ def _many_clips(folder, n_clips):
 
 @section
 def bench_many(options):
-    """Fits on up to 100,000 clips: the promise, the first answer, memory, and what time brings."""
+    """Fits on up to 100,000 clips: overrun, first answer, memory, and gain from more time."""
     rows, scores = [], {}
     with tempfile.TemporaryDirectory() as folder:
         table = _many_clips(folder, max(options.many))
@@ -305,7 +305,7 @@ def bench_many(options):
 
 
 def main():
-    """Run the sections that were asked for, print and store the table."""
+    """Run the chosen sections, print and store the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--lengths", type=int, nargs="+", default=[900, 3_600], help="seconds")

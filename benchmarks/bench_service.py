@@ -1,11 +1,11 @@
-"""The service: equal answers for all, and memory that does not grow.
+"""The web service: equal answers for all clients, and memory that does not grow.
 
     python benchmarks/bench_service.py [--clients 8] [--requests 500]
 
-A model of two networks is fitted on made-up words, and served by the command. Clients ask at once;
-each clip is new, so nothing is remembered. Floors: all answers equal those of the model in this
-process, and the memory of the service grows by less than a tenth after the first tenth of the
-requests.
+A model with two networks is fitted on synthetic words and served by the command. Clients send
+requests at the same time; every clip is new, so the cache never helps. Requirements: all answers
+equal those of the model in this process, and the memory of the service grows by less than a tenth
+after the first tenth of the requests.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from skspeech import FusedEmbeddingClassifier
 from skspeech.datasets import make_speech_like
 
 RESULTS = Path(__file__).parent / "results"
-GROWTH = 1.1  # at most, from the first tenth of the requests to the end
+GROWTH = 1.1  # largest ratio of memory, from the first tenth of the requests to the end
 
 
 def main(argv=None):
@@ -54,7 +54,7 @@ def main(argv=None):
 
 
 def asked(clips, client, number):
-    """A clip that nobody else asks about."""
+    """A clip that no other request contains."""
     noise = np.random.RandomState([client, number]).randn(len(clips[number % len(clips)]))
     return (clips[number % len(clips)] + 0.001 * noise).astype(np.float32)
 

@@ -1,8 +1,8 @@
-"""How fast skspeech is: ratios against named peers and limits, measured side by side.
+"""Speed of skspeech: ratios against named peers and limits, measured in one run.
 
     python benchmarks/bench_speed.py [--sections embedding audio ...] [--threads 2] [--repeats 5]
 
-Every ratio is of medians over alternating repetitions in one run, with equal numbers of threads.
+Every ratio compares medians of alternating repetitions, with equal numbers of threads.
 The table is printed, and written with the machine and the versions to benchmarks/results/.
 Recordings are the 535 clips of emodb (SKSPEECH_DATA, or downloaded).
 """
@@ -30,7 +30,7 @@ def section(function):
 
 
 def row(what, value, limit, detail):
-    """One line of the table: what was compared, the ratio or figure, its aim, the raw numbers."""
+    """One row of the table: what was compared, the ratio or figure, its aim, the raw numbers."""
     return {"what": what, "value": value, "aim": limit, "detail": detail}
 
 
@@ -61,7 +61,7 @@ def musicnn_flops(n_windows, n_frames=187, n_mels=96):
 
 
 def network_part(extractor, waveforms):
-    """The network alone, on windows that are cut already."""
+    """The network alone, on windows that are already cut."""
     import torch
 
     from skspeech.transformers._windowed import shared_network
@@ -200,7 +200,7 @@ def bench_music(options):
 
 
 def whisper_flops(waveforms, n_layers, width=384, n_mels=80):
-    """Of convolutions, products of matrices and attention, on what is the clips' own."""
+    """Operations of convolutions, matrix products and attention, without those on padding."""
     positions = np.array([-(-len(waveform) // 320) for waveform in waveforms])
     convolutions = 2 * 3 * (2 * n_mels * width + width * width)
     layer = 2 * (4 * width * width + 2 * width * 4 * width)
@@ -341,7 +341,7 @@ def bench_audio(options):
 
 
 def write_m4a(path, source):
-    """Write a sound file as AAC; its path."""
+    """Write a sound file as AAC; return its path."""
     import av
 
     with av.open(source) as sound, av.open(path, "w", format="ipod") as output:
@@ -492,7 +492,7 @@ def bench_scale(options):
         for repeat in range(options.repeats):
             for count in options.counts:
                 if repeat and count > 10_000:
-                    continue  # long enough to be its own repetition
+                    continue  # one run is long enough to be reliable
                 paths = [short[i % len(short)] for i in range(count)]
                 runs[count].append(_measure_scale(paths, False))
         for count in options.counts:
@@ -541,7 +541,7 @@ def _measure_long(path):
 
 @section
 def bench_gpu(options):
-    """Extractors, and networks that are trained, on a GPU against the CPU."""
+    """Extractors and network training, on a GPU against the CPU."""
     import torch
 
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -606,7 +606,7 @@ def _training_on(options):
         for device in (options.device, "cpu"):
             clf = make(max_time=options.training_seconds, device=device, random_state=0)
             clf.fit(data.data, data.target)
-            # Of the network: what comes before it is the same on both.
+            # Time the network only: the steps before it are the same on both devices.
             losses = np.array([row.get("train_loss") for row in clf.history_], dtype=float)
             ends = [clf.history_[i]["time"] for i in np.flatnonzero(np.isfinite(losses))]
             rates.append((len(ends) - 1) / (ends[-1] - ends[0]))
@@ -622,7 +622,7 @@ def _training_on(options):
 
 
 def main():
-    """Run the sections that were asked for, print and store the table."""
+    """Run the chosen sections, print and store the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--threads", type=int, default=os.cpu_count())

@@ -1,14 +1,14 @@
-"""Do new speakers confirm the scores that are printed, 9 times of 10?
+"""Do the scores of new speakers fall within the printed limits, 9 times of 10?
 
-Of ten speakers, eight are a user's data; the command prints a score with limits for them, in two
-ways. Then a model trained as in use meets the two speakers that are left, and each of them scores
-between the limits or not. All pairs of new speakers are drawn once.
+Eight of ten speakers play a user's data set; the command prints a score with limits for them, in
+two ways. Then a model is trained as in use and tested on the other two speakers: the score of each
+is within the limits or not. Every pair of new speakers is used once.
 
     python benchmarks/confidence.py
 
-The limits are those of `skspeech.metrics.score_interval`; what else could have been printed is
-beside them. How limits are made was chosen on the features of `CHOSEN_ON`; the others show whether
-that holds. Results go to benchmarks/results/confidence.md and .json: minutes.
+The limits are those of `skspeech.metrics.score_interval`; the tables also show alternative limits.
+The method was chosen on the features of `CHOSEN_ON`; the others show whether it generalises. The
+run takes minutes. Results go to benchmarks/results/confidence.md and .json.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from skspeech.metrics import CONFIDENCE, MIN_GROUPS, score_interval, scores_by_g
 
 RESULTS = Path(__file__).parent / "results"
 N_OWN = 8
-TEST_SIZE = 0.65  # for five of eight speakers or so: fewer have no limits
+TEST_SIZE = 0.65  # about five of eight speakers: with fewer, there are no limits
 FEATURES = {
     "speaker": SpeakerEmbedding,
     "spectra": SpectralStatistics,
@@ -57,7 +57,7 @@ def main(argv=None):
 
 
 class Speakers:
-    """Clips by speaker, and what models of some speakers say of the others'."""
+    """Clips by speaker, and predictions of models trained on some of the speakers."""
 
     def __init__(self, X, y, groups):
         self.X, self.y, self.groups = X, y, groups
@@ -65,7 +65,7 @@ class Speakers:
         self._answers = {}
 
     def predict(self, trained_on):
-        """What a model of some speakers says of all clips."""
+        """Predictions for all clips, of a model trained on some speakers."""
         key = tuple(sorted(trained_on))
         if key not in self._answers:
             own = np.isin(self.groups, key)
@@ -111,7 +111,7 @@ def simulate(features, X, y, groups):
 
 
 def leave_one_out(speakers, own):
-    """Each speaker's clips, and what a model of the others says of them."""
+    """Each speaker's clips, and their predictions by a model trained on the other speakers."""
     said = np.empty_like(speakers.y)
     for name in own:
         clips = speakers.groups == name
@@ -121,7 +121,7 @@ def leave_one_out(speakers, own):
 
 
 def hold_some_out(speakers, own, seed):
-    """The clips that `fit` would hold out, and what a model of the rest says of them."""
+    """The clips that `fit` would hold out, and their predictions by a model trained on the rest."""
     rows = np.flatnonzero(np.isin(speakers.groups, own))
     train, test = hold_out(
         speakers.y[rows], TEST_SIZE, groups=speakers.groups[rows], random_state=seed
@@ -131,7 +131,7 @@ def hold_some_out(speakers, own, seed):
 
 
 def methods(y, said, groups):
-    """Limits as they are printed, and others."""
+    """The printed limits, and alternatives."""
     return {
         "for a new group (printed)": score_interval(y, said, groups)[:2],
         "for the mean of all groups": score_interval(y, said, groups, n_new=np.inf)[:2],

@@ -1,13 +1,14 @@
-"""Do new speakers confirm what the command prints, 9 times of 10?
+"""Do the scores of new speakers fall within the limits that the command prints, 9 times of 10?
 
-As `confidence.py`, but through the command itself: of Emo-DB's ten speakers, eight are a user's
-data. `skspeech cross-validate` and `skspeech fit --test-size` print a score with limits for them,
-which are read as people read them. Then `skspeech evaluate` scores the model on the two speakers
-that are left, and each of them is between the limits or not. Each speaker is new once.
+Like `confidence.py`, but through the command itself: eight of Emo-DB's ten speakers play a user's
+data set. `skspeech cross-validate` and `skspeech fit --test-size` print a score with limits for
+them, which this script reads from the output. Then `skspeech evaluate` scores the model on the
+other two speakers: each score is within the limits or not. Each speaker is new once.
 
     python benchmarks/confidence_printed.py
 
-Results go to benchmarks/results/confidence_printed.md and .json: a quarter of an hour.
+The run takes a quarter of an hour. Results go to benchmarks/results/confidence_printed.md and
+.json.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from _report import write_page
 from skspeech import datasets
 
 RESULTS = Path(__file__).parent / "results"
-TEST_SIZE = "0.65"  # for five of eight speakers or so: fewer have no limits
+TEST_SIZE = "0.65"  # about five of eight speakers: with fewer, there are no limits
 LIMITS = re.compile(r"9 times of 10 it is ([\d.]+) to ([\d.]+) for a new group, from (\d+) of them")
 
 
@@ -67,7 +68,7 @@ def write_table(path, clips, rows):
 
 
 def confirmed(desk, training):
-    """The limits that each way prints for a user's clips, and the scores of new speakers."""
+    """The limits that each command prints for a user's clips, and the scores of new speakers."""
     told = skspeech(desk, "cross-validate", "own.csv", *training)
     skspeech(desk, "fit", "own.csv", "-o", "all", *training)
     yield compared(desk, "cross-validate", told, "all")
@@ -86,7 +87,7 @@ def compared(desk, way, told, model):
 
 
 def skspeech(desk, *arguments):
-    """What the command prints."""
+    """Run the command and return what it prints."""
     command = [sys.executable, "-m", "skspeech", *arguments]
     done = subprocess.run(command, cwd=desk, capture_output=True, text=True)
     if done.returncode:

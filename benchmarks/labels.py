@@ -1,13 +1,13 @@
-"""How many wrong labels does `skspeech audit` find among the clips that it shows?
+"""How many wrong labels are among the clips that `skspeech audit` shows?
 
-5 % of the labels of a data set get another class at random; `doubtful_labels` ranks all clips, and
-shows the first 10 %.
+5 % of the labels of a data set are replaced by another class at random; `doubtful_labels` ranks all
+clips and shows the first 10 %.
 
     python benchmarks/labels.py
 
-It is compared with what one would write down in a minute: the share of a clip's ten nearest
-neighbours, by speaker embedding, that have its label. Nothing was chosen on these data. Results go
-to benchmarks/results/labels.md and .json: minutes.
+The baseline is simple: the share of a clip's ten nearest neighbours, by speaker embedding, that
+have its label. Nothing was chosen on these data. The run takes minutes. Results go to
+benchmarks/results/labels.md and .json.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def measure(clips, labels, groups, seed):
 
 
 def by_neighbours(clips, given):
-    """The clips whose neighbours have other labels."""
+    """The clips whose neighbours most often have other labels."""
     rows = normalize(SpeakerEmbedding().fit_transform(clips))
     nearest = NearestNeighbors(n_neighbors=N_NEIGHBOURS + 1).fit(rows).kneighbors(rows)[1][:, 1:]
     agree = (given[nearest] == given[:, None]).mean(axis=1)

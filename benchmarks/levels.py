@@ -1,14 +1,15 @@
-"""Whether answers stay right where new recordings are quieter or louder than those learnt from.
+"""Accuracy on new recordings that are quieter or louder than the training clips.
 
-Each extractor, and each approach that trains networks, learns from clips as they were recorded.
+Classifiers on each extractor, and each approach that trains networks, learn from clips as recorded.
 Then the test clips are scaled, as floats, so that nothing is clipped, and scored again. Everything
 is done twice: with clips as they are (``level=None``), and brought to one level, the default.
 
     python benchmarks/levels.py                     # three seeds, all approaches: most of an hour
     python benchmarks/levels.py --approaches musicnn --seeds 0 --append
 
-Extractors go through shrinkage discriminant analysis. Results go to benchmarks/results/levels.md
-and .json; `--append` keeps what they hold, but for what is measured again.
+Features are classified by shrinkage discriminant analysis. Results go to
+benchmarks/results/levels.md and .json; `--append` keeps existing results, except those that are
+measured again.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def main(argv=None):
                     print(run, flush=True)
                     runs.append(run)
                 write(path, runs, args.seconds)
-            cache.clear()  # other recordings come next
+            cache.clear()  # the next task has other recordings
 
 
 def parse_args(argv):

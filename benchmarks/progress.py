@@ -1,11 +1,11 @@
-"""Is it better than an earlier commit? The learning curves of both, in turn, on one machine.
+"""Is this tree better than an earlier commit? Compares both learning curves on one machine.
 
     git worktree add ../before 784c43f
     python benchmarks/progress.py ../before
 
-Each run is that of `benchmarks/accuracy.py` in the tree that it belongs to, in a fresh process. The
-earlier tree and this one take turns, so that a machine that becomes slower becomes so for both.
-Results go to benchmarks/results/progress.md and .json; `--append` adds to what is there.
+Each run uses `benchmarks/accuracy.py` of its own tree, in a fresh process. The two trees take
+turns, so that a slower phase of the machine affects both. Results go to
+benchmarks/results/progress.md and .json; `--append` adds to the existing results.
 """
 
 import argparse

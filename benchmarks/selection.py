@@ -1,14 +1,14 @@
 """Which rule chooses the members of an ensemble best? Replayed on recorded probabilities.
 
-First, record what the candidates predict on held-out and on test clips: minutes for each task,
-seed, line-up and way to hold clips out. The files stay outside the project.
+First, record the candidates' predictions on held-out and on test clips. This takes minutes for each
+task, seed, line-up and way to hold clips out. Keep the files outside the project.
 
     python benchmarks/selection.py record --folder /tmp/records --seeds 0 1 --tasks fsdd-digit
 
 Then replay every rule on all records, in seconds. The candidates arrive one by one, in the order
-of the line-up; after each, the rule chooses among those that are there, and what it chose takes
-the place of the standing ensemble if the gate lets it. Rules were chosen on the seeds of
-`--chosen-on`; what the tables report are the others.
+of the line-up. After each, the rule chooses among those that have arrived, and its choice replaces
+the standing ensemble if the gate accepts it. Rules were chosen on the seeds of `--chosen-on`; the
+tables report the other seeds.
 
     python benchmarks/selection.py replay --folder /tmp/records --chosen-on 0
 
@@ -102,12 +102,12 @@ def greedy_on_loss(logs, y, units, score):
 
 
 def within(n_errors, *, of="loss", paired=True):
-    """Equal weights for all that are within so many standard errors of the best one."""
+    """Equal weights for all candidates within `n_errors` standard errors of the best one."""
 
     def choose(logs, y, units, score):
         if of == "loss":
             credit = log_likelihoods(np.exp(logs), y)
-        else:  # the share of balanced accuracy that each row brings
+        else:  # the share that each row contributes to the balanced accuracy
             counts = np.bincount(y)
             credit = (logs.argmax(axis=2) == y) * len(y) / (counts[y] * np.count_nonzero(counts))
         best = credit.mean(axis=1).argmax()
@@ -122,7 +122,7 @@ def within(n_errors, *, of="loss", paired=True):
 
 
 def shrunk(rule, share):
-    """A rule's weights drawn towards equal ones."""
+    """A rule's weights, shrunk towards equal weights."""
     return lambda *given: share * rule(*given) + (1 - share) * equal(*given)
 
 
@@ -137,7 +137,7 @@ def over_units(logs, y, units, score, n_bags=8):
 
 
 def least_loss(n_errors):
-    """The default rule, with another strength of the pull towards equal weights."""
+    """The default rule, with another strength of shrinkage towards equal weights."""
     return lambda logs, y, units, score: selection.least_loss_selection(
         logs, y, units=units, n_errors=n_errors
     )
@@ -160,7 +160,7 @@ DEFAULT = f"least loss, drawn by {selection.N_ERRORS:g} errors"
 BEFORE = "greedy, score (as before)"
 
 
-# Gates: whether a new ensemble takes the place of the one that stands.
+# Gates: whether a new ensemble replaces the standing one.
 
 
 def always(new, old, y, units, score):
@@ -168,7 +168,7 @@ def always(new, old, y, units, score):
 
 
 def by_score(new, old, y, units, score):
-    """What a run did before: a higher score, or an equal one with a lower loss."""
+    """The former rule: a higher score, or an equal one with a lower loss."""
     gain = score(new, y) - score(old, y)
     less = neg_log_loss(new, y) - neg_log_loss(old, y)
     return gain > 1e-9 or (gain > -1e-9 and less > 1e-4)
@@ -191,7 +191,7 @@ GATES = {
 
 
 class Replay:
-    """A record, with the held-out rows of so many repeats of the validation in one row each."""
+    """A record whose held-out rows are joined over `n_repeats` repeats of the validation."""
 
     def __init__(self, record, trained=None, n_repeats=1):
         self.record = record
@@ -217,7 +217,7 @@ class Replay:
         ]
 
     def follow(self, steps, gate):
-        """Go through the run; how the end compares with everything else, in score points."""
+        """Replay the run; return how its end compares with everything else, in score points."""
         held = [blend_log_probas(self.logs[: len(w)], w)[0] for w in steps]
         scores = [
             self.score(blend_log_probas(self.test[: len(w)], w)[0], self.y_test) for w in steps

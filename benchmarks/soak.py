@@ -1,14 +1,14 @@
-"""Many fits under a time budget while things go wrong: is the promise kept, and what is left?
+"""Many fits under a time budget while things fail: do they end in time, and what do they leave?
 
     python benchmarks/soak.py                  # 1,000 fits, about half an hour
     python benchmarks/soak.py --fits 60        # a short one
     python benchmarks/soak.py --only 17        # one of them again, alone in a fresh process
 
-Each fit has a fault, a budget of 0.3 to 5 seconds, and a number that tells all of it. Some run one
-after the other in one process, some in a process of their own. Naive Bayes and logistic regression
-on a table of 150 rows are always among the candidates, so there is never a reason for a fit without
-a model; only a cold process, which must import torch first, may be out of time. Run it on a machine
-that does nothing else: the overrun is measured.
+Each fit has a fault, a budget of 0.3 to 5 seconds, and a number from which it can be repeated. Some
+fits run one after another in one process, others in their own process. Naive Bayes and logistic
+regression on a table of 150 rows are always among the candidates, so every fit should give a model;
+only a cold process, which must import torch first, may run out of time. Run it on an otherwise idle
+machine, because it measures the overrun.
 """
 
 import argparse
@@ -36,9 +36,9 @@ from _machine import machine, versions
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 TOKEN = "SKSPEECH_SOAK"  # an environment variable that all processes of a run inherit
-SETTLE = 12.0  # seconds after which what still lives is left behind
-HUNG = 60.0  # seconds after the last fit in which a process must have ended
-LONG_ENOUGH = 1.5  # a cold fit must give a model if it has so many times the time of a plain one
+SETTLE = 12.0  # seconds after which anything still alive counts as left behind
+HUNG = 60.0  # a process must end within this many seconds after the last fit
+LONG_ENOUGH = 1.5  # a cold fit must give a model if it has this many times a plain fit's time
 
 # Faults of a candidate in a worker: the name of its class among the tests' fakes.
 WORKER_FAULTS = {
@@ -54,7 +54,7 @@ WORKER_FAULTS = {
     "memory hog": "MemoryHog",
     "prints without end": "Printer",
 }
-# Faults of what runs in the process of the caller, or of the caller.
+# Faults in the caller's process, or of the caller itself.
 OTHER_FAULTS = [
     "none",
     "shared steps hang in Python",
@@ -70,13 +70,13 @@ OTHER_FAULTS = [
 ]
 FRESH_FAULTS = ["full disk", "no folder for files", "cold process", "SIGTERM", "SIGKILL"]
 FAULTS = [*WORKER_FAULTS, *OTHER_FAULTS, *FRESH_FAULTS]
-# In these, a thread of this process hangs in code of the user's, which no one can end.
+# Faults where a thread of this process hangs in the user's code, which nothing can end.
 HANGS_HERE = {"shared steps hang in Python", "shared steps hang in native code"}
-WARNINGS = set()  # of the fit that runs
+WARNINGS = set()  # of the current fit
 
 
 def plan(n_fits, seed):
-    """All fits: (number, fault, budget, whether in a process of its own)."""
+    """All fits: (number, fault, budget, whether in its own process)."""
     fits = []
     for number in range(n_fits):
         rng = np.random.default_rng([seed, number])
@@ -97,8 +97,8 @@ def plan(n_fits, seed):
 
 
 def run_fits(fits, seed):
-    """Run fits one after the other, and print a line of JSON for each."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
+    """Run fits one after another, and print a line of JSON for each."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore SIGINT
     warnings.simplefilter("always")
     warnings.showwarning = lambda message, *_: WARNINGS.add(str(message)[:200])
     for number, fault, budget, _ in fits:
@@ -111,7 +111,7 @@ def run_fits(fits, seed):
 
 
 def run_fit(fault, budget, rng):
-    """Run one fit with a fault; tell how long it took and what came of it."""
+    """Run one fit with a fault; return how long it took and how it ended."""
     import fake_candidates as fake
     from sklearn.datasets import load_iris
     from sklearn.linear_model import LogisticRegression
@@ -236,7 +236,7 @@ def fit_twice(clf, X, y):
 
 
 class NativeHangingSteps:
-    """Shared steps that never come back from native code."""
+    """Shared steps that never return from native code."""
 
     def fit(self, X, y=None):
         return self
@@ -266,7 +266,7 @@ def settings():
 
 
 def left_behind(before, fault):
-    """What a fit has left in this process, after a while."""
+    """What a fit has left in this process, if it is still there after `SETTLE` seconds."""
     end = time.monotonic() + SETTLE
     while (left := _left_now(before, fault)) and time.monotonic() < end:
         time.sleep(0.05)
@@ -293,13 +293,13 @@ def _left_now(before, fault):
 
 
 def _hangs(thread, fault):
-    """Whether a thread stands in the hanging steps of this fit, or of one before it."""
+    """Whether a thread is in the hanging steps of this fit or of an earlier one."""
     frame = sys._current_frames().get(thread.ident)
     return frame is not None and frame.f_code.co_name == "transform"
 
 
 def marked(variable, beginning):
-    """Living processes whose environment says that they belong to something."""
+    """Running processes with an environment variable whose value begins like this."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -315,7 +315,7 @@ def marked(variable, beginning):
 
 
 def run_process(fits, seed):
-    """Run fits in a process; return their results, and what is left when it has ended."""
+    """Run fits in a process; return their results, and what is left after its end."""
     token = uuid.uuid4().hex
     arguments = [sys.executable, __file__, "--seed", str(seed), "--run", json.dumps(fits)]
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
@@ -355,7 +355,7 @@ def _left_outside(token, folder):
 
 
 def reference():
-    """Seconds of a plain fit on clips in a fresh process, with torch, which it imports."""
+    """Seconds of a plain fit on clips in a fresh process, including the import of torch."""
     code = (
         "import time, numpy as np\n"
         "from sklearn.pipeline import make_pipeline; from sklearn.naive_bayes import GaussianNB\n"
@@ -369,7 +369,7 @@ def reference():
 
 
 def batches(fits, size=25):
-    """Fits that share a process, and those that have one of their own, in the order of numbers."""
+    """Batches of fits that share a process, and fits with their own, in the order of numbers."""
     used, found = [], []
     for fit in fits:
         if fit[3]:
@@ -385,7 +385,7 @@ def batches(fits, size=25):
 def soak(fits, seed, tell=print):
     """Run all fits; return a row for each fit, and one for each process.
 
-    A process ends early where a fit brings it down: then the rest runs in another one.
+    If a fit brings its process down, the rest runs in another one.
     """
     results, processes = [], []
     for batch in batches(fits):
@@ -407,7 +407,7 @@ def soak(fits, seed, tell=print):
 
 
 def is_unexpected(row):
-    """Whether a fit ended by an error that is not what it should have ended by."""
+    """Whether a fit ended with another error than its fault should cause."""
     error = row["error"] or ""
     if row["fault"] == "unreadable clips":
         return not ("no such clip" in error or (not error and row["budget"] < 2))
@@ -417,7 +417,7 @@ def is_unexpected(row):
 
 
 def has_no_model(row, plain):
-    """Whether classes' frequencies are predicted, or nothing, although there was time for more."""
+    """Whether a fit gave only class frequencies or no model, although it had time for more."""
     if row["fault"] == "unreadable clips" or (row["error"] or "").startswith("KeyboardInterrupt"):
         return False
     if row["fault"] == "cold process" and row["budget"] < LONG_ENOUGH * plain:
@@ -462,7 +462,7 @@ def table(results, processes, plain):
 
 
 def _happened(row):
-    """Whether the fault had the time to show: its candidate was begun at all, or a signal came."""
+    """Whether there was time for the fault to show: the faulty candidate was started."""
     if row["fault"].startswith("SIG"):
         return False
     return "bad" not in row["status"] or row["status"]["bad"] != "not started"

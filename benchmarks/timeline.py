@@ -1,20 +1,21 @@
-"""Who speaks when, and what is said when, in an hour that was put together from single words?
+"""Who speaks when, and what is said when, in an hour composed of single words?
 
-Takes of the spoken digits (FSDD) that no model was trained on are put one after another, with
-pauses (noise at -80 dB): stretches of 2 to 10 s of one speaker, or of one digit by all speakers. So
-every border is known. For each task and model, the hour is written as a file, and
-`skspeech.timeline` is asked with its defaults, in a process of its own:
+Takes of the spoken digits (FSDD) that no model was trained on are joined, with pauses (noise at
+-80 dB), into segments of 2 to 10 s of one speaker, or of one digit by all speakers. So every border
+is known. For each task and model, the hour is written to a file, and `skspeech.timeline` runs on it
+with its defaults, in its own process:
 
     python benchmarks/timeline.py                    # the hour: minutes
     python benchmarks/timeline.py --minutes 5
 
-- frame accuracy: share of hundredths of a second within words that have their label;
-- border error: seconds from each change of the label (the middle of the pause) to the nearest one
-  that is found, at the median, which has to be within half a hop plus half a window;
-- memory: peak above what the process has once the model is loaded and has answered for some clips;
-- speed: seconds of sound a second.
+- frame accuracy: share of hundredths of a second within words that get the right label;
+- border error: median of the seconds from each change of the label (the middle of the pause) to the
+  nearest change that is found; it must be within half a hop plus half a window;
+- memory: peak above the memory of the process after it has loaded the model and predicted a few
+  clips;
+- speed: seconds of sound per second.
 
-How the method's constants were chosen: on other seeds (--seed 1 to 3) than that of the table (0).
+The method's constants were chosen on other seeds (--seed 1 to 3) than that of the table (0).
 Results go to benchmarks/results/timeline.md and .json.
 """
 
@@ -38,7 +39,7 @@ from skspeech import datasets
 RESULTS = Path(__file__).parent / "results"
 RATE = 8000  # of the recordings
 FRAME = 0.01
-TRAINING_TAKES = range(10, 50, 4)  # of 50 of each digit and speaker; the hour has the others
+TRAINING_TAKES = range(10, 50, 4)  # of 50 takes of each digit and speaker; the hour has the others
 WANTED = {"accuracy": 0.9, "memory_mb": 500, "speed": 40}
 
 
@@ -96,7 +97,7 @@ MODELS = {"speaker network": _speaker, "time budget": _fast}
 
 
 def make_hour(waveforms, labels, seconds, seed):
-    """Sound at `RATE`, and its words: rows of first sample, sample after the last, label."""
+    """Sound at `RATE`, and its words as rows: first sample, sample after the last, label."""
     rng = np.random.default_rng(seed)
     parts, words, position, label = [], [], 0, None
 
@@ -121,11 +122,11 @@ def make_hour(waveforms, labels, seconds, seed):
 
 
 def measure(model, file, warm_up, words, folder):
-    """Ask in a process of its own, and compare with what is known."""
+    """Run the model in its own process, and compare the result with the known labels."""
     answer = folder / "answer.json"
     code = "import runpy, sys; runpy.run_path(sys.argv[1])['ask'](*sys.argv[2:])"
     arguments = [Path(__file__).resolve(), model, file, answer, json.dumps(warm_up)]
-    here = Path(__file__).parent  # where its imports are
+    here = Path(__file__).parent  # for its imports
     subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, cwd=here)
     found = json.loads(answer.read_text())
     scores = score(words, found.pop("segments"))
@@ -133,7 +134,7 @@ def measure(model, file, warm_up, words, folder):
 
 
 def ask(model, file, answer, warm_up):
-    """What the process of its own does."""
+    """The work of the separate process."""
     import resource
 
     model = skspeech.load(model)
@@ -181,7 +182,7 @@ def score(words, segments):
 
 
 def _borders(segments):
-    """Where the label changes: in the middle between two segments."""
+    """Where the label changes: halfway between two segments."""
     pairs = itertools.pairwise(segments)
     return np.array([(a[1] + b[0]) / 2 for a, b in pairs if a[2] != b[2]])
 

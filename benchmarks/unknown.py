@@ -1,16 +1,16 @@
-"""How many strangers does a model let in, where it may turn 5 % of its own away?
+"""How many clips of unknown classes does a model accept if it may reject 5 % of known ones?
 
 Some classes are left out of training: each emotion of Emo-DB once, each pair of speakers of FSDD
-once. The model is trained on the other classes; then it meets new clips of these, and clips of
-what was left out.
+once. The model is trained on the other classes, and tested on new clips of these and on clips of
+the classes that were left out.
 
     python benchmarks/unknown.py --memory /tmp/embeddings
 
-`UnknownRejector` is compared with thresholds on the largest probability of the same model: at which
-both turn away exactly 5 % of the new clips of known classes (which only these clips tell), and with
-constants, as they are copied from elsewhere. How it works was chosen with the seeds of
-`--chosen-on`; the table is of the others. Results go to benchmarks/results/unknown.md and .json:
-minutes, most of them for the features.
+`UnknownRejector` is compared with thresholds on the largest probability of the same model: with the
+threshold at which both reject exactly 5 % of the new clips of known classes (which in practice is
+unknown), and with constants, as people copy them from elsewhere. The method was chosen with the
+seeds of `--chosen-on`; the table shows the others. The run takes minutes, most of them for the
+features. Results go to benchmarks/results/unknown.md and .json.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def load(task, args):
         KeywordEmbedding(**settings),
         SpectralStatistics(level=None, **settings),
     ]
-    if task != "speaker":  # who speaks, the speech encoder does not tell
+    if task != "speaker":  # the speech encoder does not identify speakers
         extractors.append(WhisperEmbedding(**settings))
     paths = [clips.data[i] for i in rows]
     X = np.hstack([extractor.fit_transform(paths) for extractor in extractors])
@@ -88,7 +88,7 @@ def load(task, args):
 
 
 def cases(task, y, groups, seed):
-    """What is left out, rows to train on, new rows of known classes, and of others; examples."""
+    """Classes left out, training rows, new rows of known and of unknown classes, and examples."""
     rng = np.random.RandomState(seed)
     n_left_out = 2 if task == "speaker" else 1
     for left_out in itertools.combinations(np.unique(y), n_left_out):
@@ -102,7 +102,7 @@ def cases(task, y, groups, seed):
             new = list("56789") if task == "speaker" else new
             is_new = np.isin(groups, new)
             is_train = ~is_new & ~strange
-            if task == "speaker":  # seeds differ in the clips, since all pairs are there
+            if task == "speaker":  # seeds choose the clips, since every seed has all pairs
                 is_train &= rng.uniform(size=len(y)) < 0.7
         others = rng.permutation(np.flatnonzero(strange))
         if task == "emotion, known speakers":
@@ -142,7 +142,7 @@ def measure(X, y, groups, train, known, unknown, examples, seed):
 
 
 def accepted(of_known, of_unknown):
-    """Share of unknown clips that are accepted where TARGET of the known ones are rejected."""
+    """Share of unknown clips accepted by the threshold that rejects TARGET of the known ones."""
     return float(np.mean(of_unknown <= np.quantile(of_known, 1 - TARGET)))
 
 

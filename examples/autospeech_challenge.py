@@ -2,10 +2,10 @@
 The AutoSpeech challenge
 ========================
 
-In the AutoSpeech challenge a program gets labelled clips of an unknown task and a clock. It is
-asked for predictions again and again while the clock runs, and what counts is the area under its
-learning curve: soon *and* good. This script makes a data set in the challenge's layout, lets two
-entries run by its protocol, and compares their curves.
+In the AutoSpeech challenge, a program gets labelled clips of an unknown task and a time limit. It
+is asked for predictions again and again while the clock runs, and its score is the area under its
+learning curve, so answers must be early *and* good. This script makes a data set in the challenge's
+layout, runs two entries under its protocol, and compares their curves.
 """
 
 # sphinx_gallery_thumbnail_path = "thumbnails/learning_curve.png"
@@ -26,7 +26,7 @@ in_a_hurry = "SKSPEECH_EXAMPLE_BUDGET" in os.environ  # as in the tests
 # %%
 # A data set
 # ----------
-# The challenge's own data are not public, so we make one: spoken digits, split by speaker.
+# The challenge's own data are not public, so we make our own: spoken digits, split by speaker.
 
 try:
     clips = fetch_fsdd(download_if_missing=not in_a_hurry)
@@ -58,8 +58,8 @@ print(data.metadata)
 # Two entries
 # -----------
 # An entry is a folder with a `model.py`, which has a class `Model` with `train` and `test`. The
-# first is skspeech's own, which the official program can run too. The second answers once and
-# leaves: it hands in a classifier of its own.
+# first is skspeech's own, which the official program can run too. The second uses its own
+# classifier, answers once and stops.
 
 entries = {
     "skspeech": "from skspeech.challenge import Model\n",
@@ -84,8 +84,8 @@ for name, code in entries.items():
 # %%
 # The test
 # --------
-# Each entry runs in a process of its own. Only its calls spend the time. On the command line, the
-# same is ``python -m skspeech.challenge -dataset_dir=DIGITS -code_dir=my_entry``.
+# Each entry runs in its own process. Only its calls use up the time. The same on the command line:
+# ``python -m skspeech.challenge -dataset_dir=DIGITS -code_dir=my_entry``.
 
 results = {}
 for name in entries:
@@ -101,8 +101,8 @@ for name in entries:
         print("It failed then; the answers so far count.")
 
 # %%
-# Both leave their answers in files, as the official program writes them, the scores, and a picture
-# of the learning curve.
+# Both leave files in the official program's format with their answers and scores, and a picture of
+# the learning curve.
 
 print(sorted(file.name for file in (folder / "skspeech" / "scores").iterdir()))
 scratch.cleanup()

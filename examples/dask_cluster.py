@@ -2,9 +2,9 @@
 On a Dask cluster
 =================
 
-Clips can be embedded elsewhere, and candidates that take long to train can train there. A
+Clips can be embedded on a cluster, and candidates that take long to train can train there. A
 :class:`joblib.parallel_config` context says where, as it does for scikit-learn. This script starts
-a cluster of two processes on this machine; with the address of a real one, nothing else changes.
+a cluster of two processes on this machine; for a real cluster, only the address changes.
 
 It needs ``pip install '.[distributed]'``.
 """
@@ -33,10 +33,10 @@ in_a_hurry = "SKSPEECH_EXAMPLE_BUDGET" in os.environ  # as in the tests
 # %%
 # Candidates
 # ----------
-# The line-up for speech (``"auto"``) and two of our own. The line-up's linear classifiers are
-# quick, and run here, on what the cluster has embedded: paths travel there, and rows of numbers
-# back. The others go to the cluster, but not their first step: the extractor learns nothing, so
-# each clip is embedded once for all, and what travels is a table of numbers.
+# We use the line-up for speech (``"auto"``) and two candidates of our own. The line-up's linear
+# classifiers are quick. They run here, on features from the cluster: paths are sent there, and rows
+# of numbers come back. The others train on the cluster, except for their first step: the extractor
+# learns nothing, so each clip is embedded once for all of them, and they get a table of numbers.
 
 
 def own_candidates():
@@ -72,9 +72,9 @@ def load():
 # %%
 # The run
 # -------
-# ``parallel_config("dask")`` is all it takes; any extractor, alone or in a pipeline, embeds on the
-# cluster inside of it. Without a context, ``TimeBudgetClassifier(executor=client.get_executor())``
-# does the same. The main guard is for Dask, which starts its processes by importing this script.
+# ``parallel_config("dask")`` is enough: inside it, any extractor, alone or in a pipeline, embeds on
+# the cluster. Without a context, ``TimeBudgetClassifier(executor=client.get_executor())`` does the
+# same. Dask needs the main guard, because its processes import this script when they start.
 
 
 def main():
@@ -105,7 +105,7 @@ def main():
     columns = ["name", "score", "weight", "fit_time", "status"]
     print(classifier.leaderboard()[columns].round(3).to_string())
 
-    # The cluster is gone; the ensemble is here, and predicts here.
+    # The cluster has ended; the ensemble is in this process, and predicts here.
     score = balanced_accuracy_score(y[test], classifier.predict(X_test))
     print(f"Balanced accuracy on people never heard: {score:.3f}")
 

@@ -2,12 +2,12 @@
 From a fit to a service
 =======================
 
-A model is trained once and asked often, by something that is not Python. This script saves one,
-loads it, and puts it behind a small web service: clips come in by HTTP, labels and probabilities go
-out as JSON. It asks its own service a few questions, and stops it.
+A model is trained once and used often, also by programs that are not written in Python. This script
+saves a model, loads it, and starts a small web service: clips come in over HTTP, labels and
+probabilities go out as JSON. It sends its own service a few requests, and stops it.
 
-On the machine of a service, one command does the same: ``skspeech serve words.skspeech``. It needs
-FastAPI and uvicorn: ``pip install '.[serve]'`` in the folder of skspeech's source.
+On a server, one command does the same: ``skspeech serve words.skspeech``. It needs FastAPI and
+uvicorn: ``pip install '.[serve]'`` in the folder of skspeech's source.
 """
 
 import io
@@ -31,8 +31,8 @@ from skspeech.serving import create_app
 # %%
 # Train, save, load
 # -----------------
-# Made-up words keep this short; any classifier, Pipeline or
-# :class:`~skspeech.TimeBudgetClassifier` goes the same way.
+# Synthetic words keep this short; any classifier, Pipeline or
+# :class:`~skspeech.TimeBudgetClassifier` works the same way.
 
 clips = make_speech_like(60, n_classes=3, n_speakers=5, random_state=0)
 labels = [clips.target_names[code] for code in clips.target]
@@ -40,9 +40,9 @@ X_train, y_train, X_new, y_new = clips.data[:48], labels[:48], clips.data[48:], 
 trained = SpeakerEmbeddingClassifier().fit(X_train, y_train)
 
 # %%
-# A model file is checked when it is loaded, and can run no code, unlike a pickle. The pretrained
-# networks stay out of it, which keeps it small: on the machine of the service,
-# ``python -m skspeech.weights fetch`` brings them beforehand.
+# A model file is checked when it is loaded and, unlike a pickle, can't run code. The pretrained
+# networks are not in the file, which keeps it small: on the server, fetch them beforehand with
+# ``python -m skspeech.weights fetch``.
 
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name) / "words.skspeech"
@@ -55,9 +55,9 @@ assert (model.predict(X_new) == trained.predict(X_new)).all()
 # The service
 # -----------
 # :func:`~skspeech.serving.create_app` makes an application that any ASGI server runs. The body of a
-# request is the content of a sound file, of any kind that skspeech reads, or a form with one file.
-# One model answers all, a clip after the other. Port 0 is any that is free, and the address is this
-# machine's alone.
+# request is the content of a sound file, in any format that skspeech reads, or a form with one
+# file. One model answers all requests, one clip after another. Port 0 means any free port, and the
+# address can be reached from this machine only.
 
 listener = socket.create_server(("127.0.0.1", 0))
 address = f"http://127.0.0.1:{listener.getsockname()[1]}/predict"
@@ -88,7 +88,7 @@ print(json.dumps(answer, indent=2))
 print(f"(It was {y_new[0]!r}.)")
 
 # %%
-# Many at once get the answers that they would get one by one.
+# Requests sent at the same time get the same answers as one by one.
 
 with ThreadPoolExecutor(4) as pool:
     answers = list(pool.map(ask, map(as_wav, X_new)))
@@ -96,8 +96,8 @@ n_right = sum(answer["label"] == label for answer, label in zip(answers, y_new))
 print(f"{n_right} of {len(answers)} right")
 
 # %%
-# Silence has to be something, too, but the answer says what it is worth. What is no sound, or too
-# much of it, gets told so.
+# Silence gets a label too, but a remark in the answer says how little it means. A request that is
+# not sound, or is too large, gets an error that says so.
 
 print(ask(as_wav(0 * X_new[0]))["remarks"])
 for content in (b"not a sound file", bytes(10_000_001)):

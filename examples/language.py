@@ -2,8 +2,8 @@
 Which language?
 ===============
 
-Telephone prompts in five languages, some five hundred of each. It is easy to get a score near 1
-here, and easy to be wrong about what it means.
+Telephone prompts in five languages, about five hundred of each. It is easy to get a score near 1
+here, and easy to misunderstand it.
 """
 
 import os
@@ -17,7 +17,7 @@ from skspeech.datasets import fetch_voice_prompts, make_speech_like
 
 # %%
 # The groups are the prompts' names: "good-bye" is in the training part in all languages, or in
-# none. Where the recordings can't be had, made-up words of five made-up people take their place:
+# none. If the recordings are unavailable, synthetic words of five synthetic speakers replace them:
 # as in the recordings, the voice gives the class away.
 
 in_a_hurry = "SKSPEECH_EXAMPLE_BUDGET" in os.environ  # as in the tests
@@ -49,10 +49,10 @@ print(f"All classes: balanced accuracy {balanced_accuracy_score(y, predicted):.3
 # %%
 # What it means
 # -------------
-# Each language is read by one voice. The network was made to tell voices apart; whether it tells
-# languages apart, these numbers can't say: the two questions have the same answers here. Only
-# English and Spanish share a voice. Between those two it has to be something else: the language,
-# or the studio and the microphone of the day.
+# Each language is read by one voice. The network was trained to tell voices apart. These numbers
+# can't show whether it also tells languages apart, because both questions have the same answers
+# here. Only English and Spanish share a voice. Between those two, the difference must be something
+# else: the language, or the studio and the microphone of the day.
 
 two = np.isin(y, pair)
 X_two = [clip for clip, is_one in zip(X, two) if is_one]
@@ -60,13 +60,13 @@ predicted = cross_val_predict(classifier, X_two, y[two], groups=groups[two], cv=
 print(f"{' against '.join(pair)}: {balanced_accuracy_score(y[two], predicted):.3f}")
 
 # %%
-# What would settle it is a second voice in each language, kept for the test: with speakers as
+# A second voice in each language, kept for the test, would answer the question: with speakers as
 # ``groups``, as in :ref:`sphx_glr_auto_examples_plot_emotion_unseen_speakers.py`. No classifier and
-# no score can make up for recordings in which two things always go together.
+# no score can separate two properties that always occur together in the recordings.
 #
 # A new clip
 # ----------
-# ``predict_proba`` says how sure the classifier is. The first clip was kept for this.
+# ``predict_proba`` gives the probability of each class. The first clip was kept for this.
 
 classifier.fit(X[1:], y[1:])
 for label, probability in zip(classifier.classes_, classifier.predict_proba(X[:1])[0]):

@@ -2,9 +2,9 @@
 Pipelines and grid search
 =========================
 
-The pretrained networks are plain transformers: clips in, a table of numbers out. So everything that
-scikit-learn has for tables follows them in a Pipeline, and everything that tunes Pipelines tunes
-them. This script builds a Pipeline, searches its parameters, and looks at what it found.
+The pretrained networks are plain transformers: clips in, a table of numbers out. So any estimator
+of scikit-learn for tables can follow them in a Pipeline, and every tool that tunes Pipelines can
+tune them. This script builds a Pipeline, searches its parameters, and shows the result.
 """
 
 # sphinx_gallery_thumbnail_path = "thumbnails/confusion.png"
@@ -26,8 +26,8 @@ from skspeech.datasets import fetch_fsdd, make_speech_like
 # %%
 # Clips, labels, groups
 # ---------------------
-# Spoken digits by six people; where they can't be had, made-up words of made-up people. A clip is
-# the path of a file or an array of samples: what follows is the same for both.
+# Spoken digits by six people or, if they are unavailable, synthetic words of synthetic speakers. A
+# clip is the path of a file or an array of samples: the rest of the script is the same for both.
 
 in_a_hurry = "SKSPEECH_EXAMPLE_BUDGET" in os.environ  # as in the tests
 try:
@@ -44,7 +44,7 @@ y = np.array(clips.target_names)[clips.target[chosen]]
 groups = clips.groups[chosen]
 
 # %%
-# The people in the test set are in no training clip: a third of them is kept for the end.
+# The people in the test set are in no training clip: a third of the people are kept for the end.
 
 train, test = next(StratifiedGroupKFold(3, shuffle=True, random_state=0).split(X, y, groups))
 X_train, y_train, groups_train = [X[i] for i in train], y[train], groups[train]
@@ -68,8 +68,8 @@ pipeline.fit(X_train, y_train)
 print(f"Second fit: {time.perf_counter() - start:.2f} s, the embeddings are remembered.")
 
 # %%
-# Columns have names: the network, its layer, the statistic over time. ``set_output`` gives them as
-# a DataFrame.
+# Columns have names: the network, its layer, and the statistic over time. With ``set_output``, the
+# result is a DataFrame.
 
 table = SpeakerEmbedding().set_output(transform="pandas").fit_transform(X_train[:3])
 print(table.iloc[:, :3])
@@ -77,8 +77,8 @@ print(table.iloc[:, :3])
 # %%
 # A grid search
 # -------------
-# The folds are made by people, too: ``groups`` goes to `fit`. Balanced accuracy counts every class
-# the same, however many clips it has.
+# The folds keep people apart, too: ``groups`` is passed to `fit`. Balanced accuracy counts every
+# class the same, however many clips it has.
 
 grid = {"svc__C": [0.1, 1, 10], "pca__n_components": [0.9, 0.99]}
 search = GridSearchCV(
@@ -97,8 +97,8 @@ for params, score in zip(search.cv_results_["params"], search.cv_results_["mean_
 # %%
 # Searching over the extractor
 # ----------------------------
-# A step can be searched like any parameter. Is the network alone better, or with classical
-# features of pitch, loudness and spectrum beside it?
+# A step can be searched like any parameter. Is the network better alone, or together with classical
+# features of pitch, loudness and spectrum?
 
 speaker, spectral = SpeakerEmbedding(n_jobs=-1), SpectralStatistics(n_jobs=-1)
 extractors = {"network": speaker, "both": make_union(speaker, spectral)}
@@ -111,8 +111,8 @@ for name, score in zip(extractors, search.cv_results_["mean_test_score"]):
     print(f"{name:<10} {score:.3f}")
 
 # %%
-# The last word belongs to the people who were kept out. ``best_estimator_`` was fitted once more on
-# all training clips.
+# The final test is on the people who were kept out. ``best_estimator_`` was refitted on all
+# training clips.
 
 score = balanced_accuracy_score(y_test, search.predict(X_test))
 print(f"Balanced accuracy on people never heard: {score:.3f} (guessing: {1 / len(set(y)):.3f})")

@@ -2,9 +2,9 @@
 Bring your own extractor
 ========================
 
-What a clip sounds like is told by an extractor: something that turns clips into rows of numbers.
-skspeech has several, and anything of yours can stand where they do. This script adds one in two
-ways, and lets both compete with each other. It needs no network and takes a few seconds.
+An extractor describes the sound of clips: it turns each clip into a row of numbers. skspeech has
+several, and you can use your own in their place. This script writes two extractors, in two
+different ways, and compares them. It needs no network and takes a few seconds.
 
     python examples/plot_bring_your_own_extractor.py
     python examples/plot_bring_your_own_extractor.py --figure rhythm.png
@@ -28,9 +28,9 @@ from skspeech.datasets import make_speech_like
 # %%
 # Any transformer will do
 # -----------------------
-# The short way is a scikit-learn transformer whose ``transform`` takes clips in whatever form they
-# come and returns a matrix. ``load_waveforms`` decodes them. This one knows nothing but how loud a
-# clip is from one twentieth of its length to the next.
+# The short way is a scikit-learn transformer whose ``transform`` takes clips in any form and
+# returns a matrix. ``load_waveforms`` decodes them. This one measures only how loud each twentieth
+# of a clip is.
 
 
 class LoudnessContour(TransformerMixin, BaseEstimator):
@@ -51,15 +51,15 @@ class LoudnessContour(TransformerMixin, BaseEstimator):
 # %%
 # An extractor among the others
 # -----------------------------
-# The better way is a subclass of :class:`~skspeech.Extractor`, which is what the extractors of
-# skspeech are. It writes one method, ``_extract``: waveforms in, a row of features for each out.
-# For that it gets: clips in any form, decoded in threads, in bounded memory; errors that name the
-# clip; names of the features; and features that are remembered, each clip's by its content, this
-# class, its parameters. A parameter that names a file of weights counts by what is in the file.
+# The better way is a subclass of :class:`~skspeech.Extractor`, like the extractors of skspeech
+# itself. It defines one method, ``_extract``: waveforms in, a row of features for each out. The
+# base class does the rest: it decodes clips in any form, in threads and bounded memory; names bad
+# clips in errors; names the features; and caches them by the clip's content, this class and its
+# parameters. If a parameter names a file of weights, the file's content counts.
 #
-# This one is classical: the modulation spectrum. In each mel band it measures how fast the energy
-# goes up and down. A syllable lasts about a quarter of a second, so speech is strongest at around
-# 4 Hz, and each word has a rhythm of its own.
+# This extractor is classical: the modulation spectrum. In each mel band it measures how fast the
+# energy goes up and down. A syllable lasts about a quarter of a second, so speech is strongest at
+# around 4 Hz, and each word has its own rhythm.
 
 
 class ModulationSpectrum(Extractor):
@@ -95,7 +95,7 @@ class ModulationSpectrum(Extractor):
         ]
         return np.log(np.stack(bands, axis=1).ravel() + 1e-4)
 
-    # Without this one the features would be called modulationspectrum0, modulationspectrum1 ...
+    # Without this method the features would be called modulationspectrum0, modulationspectrum1 ...
 
     def _feature_names(self):
         centres = np.sqrt(self.edges[:-1] * self.edges[1:])
@@ -116,13 +116,13 @@ class ModulationSpectrum(Extractor):
 LINE = '"transformers.modulation": ["ModulationSpectrum"],'
 
 # %%
-# The tests discover every class that is exported: the checks of scikit-learn, those of skspeech
-# and those of the documentation run on it from then on.
+# The tests discover every exported class: from then on, the checks of scikit-learn, of skspeech
+# and of the documentation run on it.
 #
 # The experiment
 # --------------
-# Made-up words of made-up speakers; those who are tested on are never in the training clips. Each
-# extractor alone, and both side by side, which takes nothing but scikit-learn's own union.
+# The clips are synthetic words of synthetic speakers; test speakers are never in the training
+# clips. We score each extractor alone, and both joined by scikit-learn's own union.
 
 
 def main():
@@ -162,7 +162,7 @@ def draw(clips, words, path):
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    features = ModulationSpectrum().transform(clips)  # remembered: nothing is computed again
+    features = ModulationSpectrum().transform(clips)  # from the cache: nothing is computed again
     names = np.unique(words)
     figure, axes = plt.subplots(1, len(names), sharey=True, figsize=(10, 3), layout="constrained")
     for ax, name in zip(axes, names):

@@ -2,9 +2,9 @@
 Emotions of people one has never heard
 ======================================
 
-A classifier of emotions is for people who are not in its training data. Its score should be, too.
-This script scores one classifier twice, with and without that in mind, and then looks at the
-mistakes that remain.
+A classifier of emotions is used on people who are not in its training data, so it should be scored
+on such people, too. This script scores one classifier both ways, on known and on new people, and
+then shows the mistakes that remain.
 """
 
 # sphinx_gallery_thumbnail_path = "thumbnails/leaderboard.png"
@@ -36,9 +36,9 @@ print(f"{len(X)} clips of {len(set(speakers))} people, {len(set(y))} classes.")
 # %%
 # The same classifier, two questions
 # ----------------------------------
-# Shuffled folds ask: how well are emotions recognised of people whose other clips were in the
-# training part? Grouped folds ask: and of people who were not? Every clip goes through the networks
-# once; both cross-validations share the embeddings.
+# Shuffled folds measure how well emotions are recognised for people whose other clips are in the
+# training part. Grouped folds measure it for people who are not there at all. Every clip goes
+# through the networks once; both cross-validations share the embeddings.
 
 classifier = FusedEmbeddingClassifier(n_jobs=-1)
 shuffled = StratifiedKFold(5, shuffle=True, random_state=0)
@@ -52,13 +52,13 @@ for question, score in scores.items():
     print(f"{question:<20} {score:.3f}")
 
 # %%
-# The first number is the one that disappoints later. The gap is not noise, and no classifier is
-# free of it: voices differ more than moods do, and a classifier that has heard somebody angry uses
-# it.
+# The first number is the one that disappoints later. The gap is not noise, and every classifier has
+# it: voices differ more than moods do, and a classifier that has heard a person angry makes use of
+# that.
 #
 # What is mistaken for what
 # -------------------------
-# Row by row: how the clips of an emotion were heard.
+# Each row shows how the clips of one emotion were classified.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
 for ax, (question, guess) in zip(axes, predicted.items()):
@@ -71,8 +71,8 @@ plt.show()
 # %%
 # Some people are harder to read
 # ------------------------------
-# With few speakers, a score depends on who they are. The spread between people is the honest error
-# bar; the number of clips is not.
+# With few speakers, a score depends on who they are. An honest error bar comes from the spread
+# between people, not from the number of clips.
 
 guess = predicted["people it does not"]
 by_speaker = {s: np.mean(guess[speakers == s] == y[speakers == s]) for s in np.unique(speakers)}

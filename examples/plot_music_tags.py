@@ -2,9 +2,9 @@
 What a music tagger hears
 =========================
 
-The music network was trained to give songs the tags that listeners gave them. Read at its last
-layer, it says in fifty words what a clip sounds like; read before that, it gives features for
-classes of one's own. This script plays it tones, chords and beats that the computer makes up.
+The music network was trained to predict the tags that listeners gave to songs. Its last layer
+describes a clip by fifty tags; earlier layers give features for your own classes. This script
+applies it to synthetic tones, chords and beats.
 """
 
 import matplotlib.pyplot as plt
@@ -20,11 +20,12 @@ RATE = 16_000
 # %%
 # Sounds from nothing
 # -------------------
-# A plucked string, a chord of them, a held synthetic chord, a beat, and noise: four seconds each.
+# A plucked string, a chord of plucked strings, a held synthetic chord, a beat, and noise: four
+# seconds each.
 
 
 def plucked(pitch, seconds=4.0, notes_per_second=2):
-    """A string that is plucked again and again: harmonics that die away."""
+    """A string that is plucked again and again: harmonics that decay."""
     time = np.arange(int(seconds * RATE)) / RATE
     since = time % (1 / notes_per_second)
     harmonics = np.arange(1, 9)[:, None]
@@ -77,7 +78,7 @@ for name, row in zip(sounds, probabilities):
     print(f"{name:<15} {', '.join(f'{tags[i]} {row[i]:.2f}' for i in top)}")
 
 # %%
-# It has heard real music only, so it says what of that these sounds remind it of most.
+# It was trained on real music only, so it gives the tags of the music most like these sounds.
 
 shown = np.argsort(-probabilities.max(axis=0))[:16]
 figure, ax = plt.subplots(figsize=(9, 4), layout="constrained")
@@ -90,8 +91,8 @@ plt.show()
 # %%
 # Tags over time
 # --------------
-# A clip that changes halfway. ``embed`` gives every window of three seconds, here one a second,
-# with the time of its middle.
+# Now a clip that changes halfway. ``embed`` returns the features of every window of three seconds,
+# here one window per second, with the time of its centre.
 
 change = np.concatenate([clips[0], clips[0], clips[3], clips[3]])
 tagger = MusicEmbedding("mtt_musicnn", layers="tags", hop=1.0)
@@ -103,8 +104,8 @@ for middle, row in zip(middles, windows):
 # %%
 # Classes of one's own
 # --------------------
-# Before its tags, the network has 753 features of timbre and time, good for classes that it was
-# never told about. Here: three pitches.
+# Before the tags, the network computes 753 features of timbre and time, which are useful for
+# classes that it was not trained on. Here: three pitches.
 
 tones = make_tones(30, n_classes=3, random_state=0)
 scores = cross_val_score(

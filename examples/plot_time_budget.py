@@ -2,9 +2,9 @@
 A time budget and its learning curve
 ====================================
 
-How long is one willing to wait? :class:`~skspeech.TimeBudgetClassifier` takes the answer as a
-parameter. It gives a first ensemble within seconds, makes it better for as long as there is time,
-and comes back on time. This script watches it at work.
+How long do you want to wait? :class:`~skspeech.TimeBudgetClassifier` takes the answer as a
+parameter. It gives a first ensemble within seconds, improves it while there is time, and returns on
+time. This script watches it at work.
 """
 
 # sphinx_gallery_thumbnail_path = "thumbnails/learning_curve.png"
@@ -24,8 +24,8 @@ from skspeech.plotting import LeaderboardDisplay, LearningCurveDisplay
 TIME_BUDGET = float(os.environ.get("SKSPEECH_EXAMPLE_BUDGET", 60))
 
 # %%
-# Seven acted emotions by ten people, three of whom are kept for the test; or made-up words, where
-# the recordings can't be had.
+# Seven acted emotions by ten people, three of whom are kept for the test; or synthetic words, if
+# the recordings are unavailable.
 
 try:
     clips = fetch_emodb(download_if_missing="SKSPEECH_EXAMPLE_BUDGET" not in os.environ)
@@ -41,9 +41,10 @@ X_train, X_test = [clips.data[i] for i in train], [clips.data[i] for i in test]
 # %%
 # Every better ensemble, as it comes
 # ----------------------------------
-# ``iter_fit`` yields a fitted ensemble each time there is a better one. Training goes on while the
-# loop's body looks at it. Here it is tried on the test clips; a service would start to answer with
-# it. Leaving the loop early keeps the best one so far. For none of this, call ``fit``.
+# ``iter_fit`` yields a fitted ensemble each time there is a better one. Training continues while
+# the loop's body runs. Here the body scores the ensemble on the test clips; a service would start
+# to answer with it. Leaving the loop early keeps the best one so far. If you only need the final
+# ensemble, call ``fit``.
 
 classifier = TimeBudgetClassifier(time_budget=TIME_BUDGET, random_state=0)
 seconds, test_scores = [], []
@@ -66,9 +67,9 @@ print(classifier.summary())
 print(classifier.leaderboard().head(8).round(3).to_string())
 
 # %%
-# Two curves against time, on the axis by which the AutoSpeech challenge counts: the first seconds
-# weigh as much as many later ones. One is what the classifier believes, from people that it kept
-# out of each training; the other is the truth, from people that it never got.
+# Two curves against time, on the logarithmic axis of the AutoSpeech challenge: the first seconds
+# count as much as many later ones. One is the classifier's own estimate, from people that it held
+# out of each training; the other is the score on people that it never saw.
 
 curve = classifier.learning_curve_
 known = np.isfinite(curve["score"])  # a first answer may never have been validated
@@ -83,7 +84,7 @@ display.ax_.set_title("The ensemble over time")
 plt.show()
 
 # %%
-# And the leaderboard as a picture. What votes in the ensemble is coloured.
+# And the leaderboard as a picture. The members of the ensemble are coloured.
 
 LeaderboardDisplay.from_estimator(classifier, max_rows=10)
 plt.show()

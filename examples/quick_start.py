@@ -2,9 +2,9 @@
 A first answer on real speech
 =============================
 
-Which digit is spoken, by a person whom the classifier has never heard? This script learns it from
+Which digit is spoken, by a person whom the classifier has never heard? This script learns that from
 400 short recordings: three classifiers on two pretrained networks, and their geometric mean. It
-prints the balanced accuracy on speakers that were kept out, and how long everything took.
+prints the balanced accuracy on speakers that were kept out, and how long each step took.
 
     python examples/quick_start.py
     python examples/quick_start.py --data voice-prompts --n-clips 300
@@ -31,9 +31,8 @@ from skspeech.datasets import fetch_fsdd, fetch_voice_prompts, make_speech_like
 # %%
 # The recordings
 # --------------
-# Spoken digits, where they can be had: in the folder SKSPEECH_DATA, or from GitHub. Where they
-# can't, telephone prompts in five languages from Debian's packages. And with no network at all,
-# clips that the computer makes up.
+# Spoken digits, if they are available in the folder SKSPEECH_DATA or from GitHub. If not, telephone
+# prompts in five languages from Debian's packages. And without any network, synthetic clips.
 
 
 def spoken_digits():
@@ -66,7 +65,7 @@ SOURCES = {
 
 
 def load(source):
-    """The chosen data set, or the first one that can be had."""
+    """The chosen data set, or the first one that is available."""
     if source != "auto":
         return SOURCES[source]()
     for name, get in SOURCES.items():
@@ -78,7 +77,7 @@ def load(source):
 
 
 def choose(clips, n_clips):
-    """Some clips of every class: the question is what a small labelled set can do."""
+    """Some clips of every class: the example is about small labelled sets."""
     everything = np.arange(len(clips.data))
     if n_clips >= len(everything):
         return everything
@@ -90,9 +89,9 @@ def choose(clips, n_clips):
 # %%
 # The classifiers
 # ---------------
-# Each is a pretrained network that is not changed, and logistic regression on its features. The
-# third one uses both networks. It needs next to no time, because a clip that one classifier has
-# put through a network is remembered for the others. Three seconds of each clip are enough here.
+# Each is a frozen pretrained network with logistic regression on its features. The third one uses
+# both networks. It needs almost no time, because embeddings that one classifier has computed are
+# cached for the others. Three seconds of each clip are enough here.
 
 
 def make_members():
@@ -158,7 +157,7 @@ def parse_arguments():
 
 @contextmanager
 def step(name):
-    """Say how long a step took."""
+    """Print how long a step took."""
     start = time.perf_counter()
     yield
     print(f"{name:<34} {time.perf_counter() - start:6.1f} s", flush=True)

@@ -2,9 +2,9 @@
 Who speaks?
 ===========
 
-Telling people apart is what the speaker network was made for, so a few clips of each are enough.
-This script enrols people with more and more clips, and then asks about strangers. It makes it hard:
-people act, and sound angry in one clip and bored in the next.
+The speaker network was trained to tell people apart, so a few clips of each are enough. This script
+enrols people with more and more clips, and then compares clips of people who are not enrolled. The
+task is hard: people act emotions, and sound angry in one clip and bored in the next.
 """
 
 import os
@@ -17,8 +17,8 @@ from skspeech import SpeakerEmbedding, SpeakerEmbeddingClassifier
 from skspeech.datasets import fetch_emodb, make_speech_like
 
 # %%
-# Ten people say ten sentences in seven moods. Where the recordings can't be had, ten voices are
-# made up.
+# Ten people say ten sentences in seven emotions. If the recordings are unavailable, ten synthetic
+# voices replace them.
 
 in_a_hurry = "SKSPEECH_EXAMPLE_BUDGET" in os.environ  # as in the tests
 try:
@@ -33,8 +33,8 @@ except OSError as error:
 # %%
 # How many clips does it take?
 # ----------------------------
-# Nobody is tested on a sentence that was enrolled: otherwise the classifier might know the words
-# rather than the voice.
+# Nobody is tested on a sentence that was used to enrol them: otherwise the classifier might
+# recognise the words rather than the voice.
 
 rng = np.random.default_rng(0)
 order = rng.permutation(len(X))
@@ -56,9 +56,9 @@ for n_clips in (1, 3, 10):
 # %%
 # Is it the same person?
 # ----------------------
-# Sometimes the question is about people for whom there was no training at all: are these two clips
-# of one person? The network's own utterance embedding answers it without any classifier, by the
-# angle between two clips. ``layers="embedding"`` reads it.
+# Sometimes the question is about people without any training clips: do two clips come from the same
+# person? The network's own utterance embedding answers it without a classifier, by the angle
+# between the embeddings of two clips. ``layers="embedding"`` gives this embedding.
 
 extractor = SpeakerEmbedding(layers="embedding", n_jobs=-1)
 embeddings = normalize(extractor.fit_transform(X_test))
@@ -71,8 +71,8 @@ print(f"Similarity of two clips of one person: {values[same].mean():.2f} on aver
 print(f"of two people: {values[~same].mean():.2f}.")
 
 # %%
-# Wherever one draws the line, some pairs fall on the wrong side. The equal error rate is where both
-# mistakes are as frequent: strangers let in, and friends turned away.
+# Whatever the threshold, some pairs are on the wrong side. The equal error rate is where both
+# errors are equally frequent: two people taken for one, and one person taken for two.
 
 false_alarms, hits, thresholds = roc_curve(same, values)
 where = np.argmin(np.abs(false_alarms - (1 - hits)))

@@ -1,4 +1,4 @@
-"""What is worth knowing of labelled clips before a model is trained on them."""
+"""Check labelled clips before a model is trained on them."""
 
 from sklearn.utils import check_consistent_length
 
@@ -10,11 +10,11 @@ __all__ = ["Finding", "audit"]
 
 
 def audit(X, y, groups=None, *, max_listened=300, max_seconds=1.0, n_jobs=None):
-    """Look at labelled clips before training: what is wrong with them, and what will be misread.
+    """Check labelled clips before training: what is wrong, and what could make scores misleading.
 
-    It is quick: labels and groups are compared, files of equal size by their content, and only some
-    clips are decoded, to find silent and clipped ones. The command ``skspeech fit`` shows what is
-    found before it trains.
+    It is quick: it compares labels and groups, and the content of files of equal size. Only some
+    clips are decoded, to find silent and clipped ones. The command ``skspeech fit`` shows these
+    findings before it trains.
 
     Parameters
     ----------
@@ -24,11 +24,11 @@ def audit(X, y, groups=None, *, max_listened=300, max_seconds=1.0, n_jobs=None):
     y : array-like of shape (n_clips,)
         Their labels.
     groups : array-like of shape (n_clips,), default=None
-        Who speaks, or what else must not be on both sides of a split.
+        The speaker of each clip, or anything else that must not be on both sides of a split.
     max_listened : int, default=300
-        How many clips are decoded at most, chosen at random.
+        Largest number of clips to decode, chosen at random.
     max_seconds : float, default=1.0
-        How long the sounds are looked at, about. What there is no time for is left out.
+        Approximate time for checking the sound. Checks that don't fit into it are left out.
     n_jobs : int or None, default=None
         Threads that read and decode; None is the number of processors, at most 4.
 

@@ -1,9 +1,9 @@
-"""Embeddings remembered per clip.
+"""Cache of embeddings, by clip.
 
-Extractors learn nothing, so the embedding of a clip depends on its content, the extractor's
-parameters and the weights alone. It is computed once and then found again, whatever the folds, the
-members of an ensemble and the number of predictions: in memory by default, and on disk too where an
-extractor's ``memory`` names a folder.
+Extractors learn nothing, so the embedding of a clip depends only on its content, the extractor's
+parameters and the weights. It is computed once and then reused by all folds, members of an ensemble
+and predictions: from memory by default, and also from disk if an extractor's ``memory`` names a
+folder.
 """
 
 import contextlib
@@ -27,10 +27,9 @@ __all__ = ["DiskStore", "EmbeddingCache", "MemoryStore", "clear", "memory_store"
 
 _DEFAULT_MAX_BYTES = 256 * 2**20
 _DATABASE = "embeddings-v2.sqlite"
-# SQLite takes 999 placeholders in its smallest configuration.
+# In its smallest configuration, SQLite allows 999 placeholders.
 _KEYS_PER_QUERY = 500
-# Seconds to wait for a file that other processes hold, and where they were waited for in vain
-# before.
+# Seconds to wait for a file that other processes have locked, and after one such wait has failed.
 _PATIENCE, _LITTLE_PATIENCE = 60.0, 1.0
 
 
@@ -116,9 +115,8 @@ class MemoryStore:
 class DiskStore:
     """Embeddings in one SQLite file, shared by processes; each with a checksum.
 
-    Processes wait for each other, up to a minute. A folder that can't be written, or a full disk,
-    costs a warning and nothing else: what is there is still read, and what is not there is
-    computed.
+    Processes wait for each other, up to a minute. If the folder can't be written or the disk is
+    full, there is only a warning: stored embeddings are still read, and others are computed.
 
     Parameters
     ----------
@@ -177,9 +175,9 @@ class DiskStore:
             self._local.connection = None
 
     def _patiently(self, action):
-        """Do it again while other processes hold the file.
+        """Retry while other processes have the file locked.
 
-        SQLite itself waits where they write, but not where they make the file.
+        SQLite itself waits while they write, but not while they create the file.
         """
         patience = _LITTLE_PATIENCE if self._warned else _PATIENCE
         deadline = time.monotonic() + patience
@@ -205,7 +203,7 @@ class DiskStore:
                 yield key, value
 
     def _connection(self, create=False):
-        """This thread's connection: SQLite's may neither be shared nor survive a fork."""
+        """This thread's connection: a connection can't be shared, or used after a fork."""
         local = self._local
         if getattr(local, "connection", None) is None or local.pid != os.getpid():
             writable = create or os.access(self.folder, os.W_OK)
@@ -228,7 +226,7 @@ class DiskStore:
 
     @contextlib.contextmanager
     def _guarded(self, action):
-        """A cache may fail to help, but must never stop the work."""
+        """Turn errors into warnings: a cache that fails must never stop the work."""
         try:
             yield
         except (OSError, sqlite3.Error) as error:
@@ -246,7 +244,7 @@ class DiskStore:
                 )
 
     def _set_aside(self):
-        """Move a damaged file out of the way; the next write begins a new one."""
+        """Rename a damaged file; the next write creates a new one."""
         with contextlib.suppress(OSError):
             os.replace(self.path, self.path.with_suffix(".damaged"))
         for suffix in ("-wal", "-shm"):
@@ -288,7 +286,7 @@ def _encode(key, value):
 
 
 def _decode(key, shape, checksum, data):
-    """The array, or None where its checksum says that it is not what was written."""
+    """The array, or None if its checksum shows that it is damaged."""
     try:
         if _checksum(key, shape, data) != checksum:
             return None
@@ -298,12 +296,12 @@ def _decode(key, shape, checksum, data):
 
 
 class EmbeddingCache:
-    """Several stores, looked through from the fastest to the slowest.
+    """Several stores, searched from the fastest to the slowest.
 
     Parameters
     ----------
     stores : list of MemoryStore or DiskStore
-        What is found in a later store is written to the earlier ones.
+        Embeddings found in a later store are written to the earlier ones.
 
     Examples
     --------
@@ -343,17 +341,17 @@ _memory_store = MemoryStore()
 
 @in_each_fork
 def _renew_memory_store():
-    """Another thread may have been in the middle of it."""
+    """After a fork: another thread of the parent may have been in the middle of a change."""
     _memory_store.__init__(_memory_store.max_bytes)
 
 
 def memory_store():
-    """The store in memory that all extractors of this process share.
+    """The memory store that all extractors of this process share.
 
     Returns
     -------
     MemoryStore
-        It holds at most ``max_bytes``, 256 MB, which can be set; ``clear()`` empties it.
+        It holds at most ``max_bytes``, 256 MB unless set otherwise; ``clear()`` empties it.
 
     Examples
     --------
@@ -365,7 +363,7 @@ def memory_store():
 
 
 def clear():
-    """Forget all embeddings in this process's memory. What lies on disk stays.
+    """Forget all embeddings in this process's memory. Those on disk stay.
 
     Examples
     --------
@@ -383,15 +381,14 @@ def _disk_store(folder):
 
 
 def open_cache(memory=None):
-    """Open what an extractor's ``memory`` parameter asks for.
+    """Open the cache that an extractor's ``memory`` parameter asks for.
 
     Parameters
     ----------
     memory : None, False, str, path-like or joblib.Memory, default=None
-        None remembers embeddings in this process's memory, the 256 MB used last; see
+        None keeps the most recently used 256 MB of embeddings in this process's memory; see
         :func:`memory_store`. A folder, or a :class:`joblib.Memory` (whose folder is used), keeps
-        them on disk as well, where other processes and later sessions find them. False remembers
-        nothing.
+        them on disk as well, for other processes and later sessions. False keeps nothing.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Why a classifier says what it says of a clip."""
+"""Explain why a classifier predicts what it does for a clip."""
 
 import itertools
 from numbers import Integral
@@ -14,9 +14,9 @@ from skspeech.plotting import import_pyplot
 __all__ = ["OcclusionDisplay", "occlusion"]
 
 _N_FFT, _HOP = 512, 128  # of the spectrogram in which tiles are muted: 32 and 8 ms
-_SECONDS_TOGETHER = 240.0  # of muted clips that the model is asked about at once
-_SUREST = 1e-6  # from 0 and 1: log-odds stay finite
-_SHOWN_DB = 70.0  # of the spectrogram, below its loudest point
+_SECONDS_TOGETHER = 240.0  # seconds of muted clips in one call of the model
+_SUREST = 1e-6  # least distance of probabilities from 0 and 1, so that log-odds stay finite
+_SHOWN_DB = 70.0  # range of the spectrogram's colours, below its maximum
 
 
 @validate_params(
@@ -30,10 +30,10 @@ _SHOWN_DB = 70.0  # of the spectrogram, below its loudest point
     prefer_skip_nested_validation=True,
 )
 def occlusion(model, clip, *, label=None, n_times=20, n_bands=1):
-    """Mute one part of a clip after the other, and see how the answer changes.
+    """Mute the parts of a clip one by one, and measure how the prediction changes.
 
-    Where muting lowers the odds of a label, that part spoke for it; where it raises them, that part
-    spoke against it. A part that does not matter alone may still matter together with others.
+    If muting a part lowers the odds of a label, that part is evidence for it; if it raises them,
+    evidence against it. A part that does not matter alone may still matter together with others.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ def occlusion(model, clip, *, label=None, n_times=20, n_bands=1):
     clip : clip
         A path, a waveform at 16 kHz, a ``(waveform, sampling_rate)`` pair.
     label : object, default=None
-        The label that is asked about, as in training; None is the one that the model gives.
+        The label to explain, as in training; None is the predicted label.
     n_times : int, default=20
-        Stretches of time, all as long, that the clip is divided into.
+        Number of time segments of equal length that the clip is divided into.
     n_bands : int, default=1
-        Bands of frequency, as wide as each other on the mel scale, up to 8 kHz.
+        Number of frequency bands, of equal width on the mel scale, up to 8 kHz.
 
     Returns
     -------
@@ -54,15 +54,15 @@ def occlusion(model, clip, *, label=None, n_times=20, n_bands=1):
         With
 
         label : object
-            The label that is asked about.
+            The label that is explained.
         probability : float
-            What the model gives it for the whole clip.
+            Its predicted probability for the whole clip.
         effect : ndarray of shape (n_bands, n_times)
             How much the log-odds of the label fall when that part is muted.
         probabilities : ndarray of shape (n_bands, n_times)
-            What the model gives the label when that part is muted.
+            Predicted probability of the label when that part is muted.
         times : ndarray of shape (n_times + 1,)
-            Edges of the stretches, in seconds.
+            Edges of the time segments, in seconds.
         frequencies : ndarray of shape (n_bands + 1,)
             Edges of the bands, in Hz.
         waveform : ndarray of shape (n_samples,)
@@ -75,7 +75,7 @@ def occlusion(model, clip, *, label=None, n_times=20, n_bands=1):
 
     See Also
     --------
-    OcclusionDisplay : A picture of it over the spectrogram.
+    OcclusionDisplay : Draws the effects over the spectrogram.
 
     Examples
     --------
@@ -127,13 +127,13 @@ def _log_odds(proba):
 
 
 def _muted(waveform, times, frequencies):
-    """Yield the waveform without one tile, for each band and in it each stretch of time.
+    """Yield the waveform without one tile, for each band and, within it, each time segment.
 
-    The window of the transform fades what is muted out and in.
+    The window of the transform fades the sound out before a muted tile and in after it.
     """
     spectrum, bins, frames = _spectrum(waveform)
     edges = frequencies.copy()
-    edges[-1] = np.inf  # the last bin is at the end of the last band
+    edges[-1] = np.inf  # the last bin lies on the last band's edge
     last = times.copy()
     last[0], last[-1] = -np.inf, np.inf
     for low, high in itertools.pairwise(edges):
@@ -144,7 +144,7 @@ def _muted(waveform, times, frequencies):
 
 
 def _spectrum(waveform):
-    """Short-time Fourier transform, and the frequencies (Hz) and times (s) of it."""
+    """Short-time Fourier transform, with its frequencies (Hz) and times (s)."""
     from scipy.signal import stft
 
     padded = np.pad(waveform, (0, max(0, _N_FFT - len(waveform))))
@@ -162,9 +162,9 @@ def _waveform(spectrum, n_samples):
 
 
 class OcclusionDisplay:
-    """Which moments, and bands, spoke for a label and which against it, over the spectrogram.
+    """Time segments and bands that count for or against a label, drawn over the spectrogram.
 
-    It is best made with :meth:`from_estimator`.
+    Create it with :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ class OcclusionDisplay:
         clip : clip
             A path, a waveform at 16 kHz, a ``(waveform, sampling_rate)`` pair.
         label : object, default=None
-            The label that is asked about; None is the one that the model gives.
+            The label to explain; None is the predicted label.
         n_times, n_bands : int, default=20 and 1
             As for :func:`occlusion`.
         ax : matplotlib Axes, default=None
@@ -229,16 +229,16 @@ class OcclusionDisplay:
         return cls(result).plot(ax)
 
     def plot(self, ax=None, *, cmap="RdBu_r", alpha=0.6):
-        """Draw the spectrogram in grey, and over it what spoke for the label and what against it.
+        """Draw the spectrogram in grey, and over it the evidence for and against the label.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Where to draw; None makes a new figure.
         cmap : str, default="RdBu_r"
-            Colours from against the label to for it.
+            Colours, from evidence against the label to evidence for it.
         alpha : float, default=0.6
-            How much the colours cover, from 0 to 1.
+            Opacity of the colours, from 0 to 1.
 
         Returns
         -------

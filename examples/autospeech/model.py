@@ -2,7 +2,7 @@
 
     python -m skspeech.challenge -dataset_dir=<data> -code_dir=examples/autospeech
 
-runs it on your own machine by the challenge's protocol.
+runs it on your own machine under the challenge's protocol.
 """
 
 from skspeech.challenge import Model

@@ -1,10 +1,10 @@
-"""Run the notebooks, and keep their outputs in them.
+"""Run the notebooks, and store their outputs in them.
 
     python examples/notebooks/run.py            # what is published: real recordings, full budgets
     python examples/notebooks/run.py --check    # run only, change nothing
 
-Each runs in a kernel of its own. Outputs must not tell where they were made: the run is refused
-when a path of this machine is in one of them.
+Each runs in its own kernel. Outputs must not reveal where they were made: a run is rejected if any
+output contains a path of this machine.
 """
 
 import argparse
@@ -26,12 +26,12 @@ def run(path, timeout=300):
         client = NotebookClient(notebook, timeout=timeout, kernel_name="python3")
         client.execute(cwd=folder)
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # the time of day says nothing
+        cell.metadata.pop("execution", None)  # times of execution are not interesting
     return notebook
 
 
 def paths_of_this_machine(notebook):
-    """Texts in the outputs that name folders of this machine."""
+    """Folders of this machine whose paths occur in the outputs."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     folders = [str(Path.home()), str(FOLDER.parents[1]), tempfile.gettempdir(), sys.prefix]
     folders += [os.environ[name] for name in ("SKSPEECH_DATA", "SKSPEECH_CACHE") if os.getenv(name)]

@@ -1,7 +1,7 @@
-"""The one door for audio: what a clip is, and how it becomes a waveform.
+"""Audio input: what a clip is, and how it becomes a waveform.
 
-Everything that takes clips takes the forms of :func:`as_clips`, and gets the same from here:
-1-D float32 mono waveforms at 16 kHz, decoded when they are needed, in threads, in order.
+Everything that takes clips accepts the forms listed in :func:`as_clips`, and gets the same back:
+1-D float32 mono waveforms at 16 kHz, decoded on demand, in threads, in order.
 """
 
 from skspeech.audio.clips import Clip, Clips

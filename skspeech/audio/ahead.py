@@ -1,4 +1,4 @@
-"""Threads that decode clips ahead of their use, and never outlive the wish for them."""
+"""Threads that decode clips ahead of their use, and end when nobody wants more waveforms."""
 
 import atexit
 import functools
@@ -10,8 +10,8 @@ from skspeech._forks import in_each_fork
 
 __all__ = []
 
-# How long a thread waits before it looks whether anybody still wants its waveform. It is told at
-# once; this is for the case that the one who told it could not get the lock.
+# How long a thread waits before it checks whether its waveform is still wanted. Normally `close`
+# wakes it at once; this covers the case that `close` could not get the lock.
 _PATIENCE = 0.5
 # How long the end of an iterator, or of the process, waits for a block that is being decoded.
 _FAREWELL = 2.0
@@ -22,10 +22,10 @@ class _Closed(Exception):
 
 
 class _Ahead:
-    """Where threads leave waveforms and the consumer finds them in order.
+    """A buffer: threads put waveforms into it, and the consumer takes them out in order.
 
-    A clip is let in while the audio that was decoded and not yet taken stays within `limit`
-    seconds. The clip that the consumer waits for is always let in, so nothing can lock up, and
+    A clip may be decoded while the audio that is decoded but not yet taken stays within `limit`
+    seconds. The clip that the consumer waits for is always admitted, so there is no deadlock, and
     memory is bounded by `limit` plus one clip.
     """
 
@@ -43,8 +43,8 @@ class _Ahead:
     def start(self, work, n_threads):
         """Run `work(self)` in threads.
 
-        They are daemons, because the interpreter waits for all others before it ends, and the
-        consumer may be a daemon itself that never takes another clip.
+        They are daemon threads: the interpreter waits for all other threads before it exits, but
+        the consumer may itself be a daemon that never takes another clip.
         """
         for number in range(n_threads):
             thread = threading.Thread(
@@ -59,7 +59,7 @@ class _Ahead:
             return None if self._closed else next(self._unclaimed, None)
 
     def wait_turn(self, index, seconds):
-        """Wait until a clip of so many seconds may be decoded; 0 asks whether to go on."""
+        """Wait until a clip of `seconds` may be decoded; 0 only checks whether to continue."""
         if seconds == 0:
             if self._closed:
                 raise _Closed
@@ -91,7 +91,7 @@ class _Ahead:
     def close(self):
         """Ask the threads to end, without waiting for anything.
 
-        The garbage collector may call this anywhere, even in one of these threads and while other
+        The garbage collector may call this anywhere, even in one of these threads or while other
         locks are held.
         """
         self._closed = True
@@ -112,7 +112,7 @@ _OPEN_LOCK = threading.Lock()
 
 @in_each_fork
 def _forget_open():
-    """Threads of the parent are not here."""
+    """After a fork: the parent's threads do not exist in the child."""
     global _OPEN_LOCK
     _OPEN_LOCK = threading.Lock()
     _OPEN.clear()
@@ -120,7 +120,7 @@ def _forget_open():
 
 @atexit.register
 def _close_all():
-    """End threads before the interpreter takes away what they stand on."""
+    """End the threads before the interpreter destroys the modules that they use."""
     with _OPEN_LOCK:
         still_open = list(_OPEN)
     for ahead in still_open:
@@ -136,13 +136,13 @@ def in_threads(load, clips, n_threads, limit):
     Parameters
     ----------
     load : callable
-        Takes a clip and `wait_turn`, a function that it calls with the seconds of the clip before
-        it decodes them, and with 0 now and then. Returns a waveform, or an exception that is the
-        clip's fault; what it raises is raised here.
+        Takes a clip and `wait_turn`, a function. It calls `wait_turn` with the clip's seconds
+        before it decodes them, and with 0 now and then. It returns a waveform, or an exception
+        that is the clip's fault; whatever it raises is raised here.
     clips : Clips
     n_threads : int
     limit : float
-        Seconds of audio decoded and waiting.
+        Seconds of audio that may be decoded and waiting.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""What a clip is: one recording, decoded when asked; and sequences of them."""
+"""Clips and sequences of clips. A clip is one recording, decoded on demand."""
 
 import collections.abc
 import contextlib
@@ -37,7 +37,8 @@ from skspeech.audio.waveforms import (
 
 __all__ = ["Clip", "Clips"]
 
-# Clips share some locks: one of its own would weigh more than a clip, and can't be pickled.
+# Clips share a few locks: a lock for each clip would take more memory than the clip, and locks
+# can't be pickled.
 _KEY_LOCKS = [threading.Lock() for _ in range(64)]
 
 
@@ -47,7 +48,7 @@ def _renew_key_locks():
 
 
 class Clip:
-    """One recording: a path, or what is in memory: a file's content, or a waveform and its rate.
+    """One recording: a path, a file's content in memory, or a waveform and its sampling rate.
 
     Made by :func:`as_clips`, which checks its input; nothing is decoded before :meth:`load`.
 
@@ -58,12 +59,12 @@ class Clip:
     sampling_rate : float or None, default=None
         Samples per second of a waveform (Hz). A file knows its own.
     position : int, str or None, default=None
-        Place of the clip in its container, or a name: what a clip without a path is called by.
+        Position of the clip in its container, or a name. It identifies a clip without a path.
 
     Attributes
     ----------
     name : str
-        The path, or ``"clip 3"`` for what has none at position 3.
+        The path, or ``"clip 3"`` for a clip without a path at position 3.
 
     Examples
     --------
@@ -82,7 +83,7 @@ class Clip:
         self._position = position
         self._key = None
         self._speed = 1.0
-        self._excerpt = (0.0, None)  # offset and duration, seconds of what is heard
+        self._excerpt = (0.0, None)  # offset and duration in seconds, after the change of speed
 
     @property
     def name(self):
@@ -97,7 +98,7 @@ class Clip:
 
     @property
     def sampling_rate(self):
-        """Samples per second (Hz) that the clip itself has, before it is resampled."""
+        """Samples per second (Hz) of the clip itself, before resampling."""
         if isinstance(self._source, np.ndarray):
             return self._sampling_rate
         with open_sound(self._source) as sound:
@@ -105,9 +106,9 @@ class Clip:
 
     @property
     def size(self):
-        """How much there is to read, without opening it: samples of a waveform, or bytes of a file.
+        """Size without opening the clip: samples of a waveform, or bytes of a file.
 
-        None where that can't be told.
+        None where it is unknown.
         """
         if isinstance(self._source, np.ndarray):
             return len(self._source)
@@ -117,7 +118,7 @@ class Clip:
             return None
 
     def duration(self):
-        """Length in seconds, from the header; decoded only where the header does not say.
+        """Length in seconds, from the header; the clip is decoded only where the header lacks it.
 
         Returns
         -------
@@ -145,16 +146,16 @@ class Clip:
         Parameters
         ----------
         speed : float, default=1.0
-            How fast it is played. Pitch and formants move with it, as with a tape.
+            Playback speed. Pitch and formants change with it, as on a tape.
         offset : float, default=0.0
-            Seconds of what is played to leave out at the start.
+            Seconds to leave out at the start, after the change of speed.
         duration : float or None, default=None
             Seconds to keep; None keeps all.
 
         Returns
         -------
         Clip
-            Of the same name, with a key of its own.
+            With the same name, and its own key.
 
         Examples
         --------
@@ -183,17 +184,17 @@ class Clip:
         Parameters
         ----------
         max_duration : float or None, default=None
-            Seconds to return at most. Only what is needed for them is decoded.
+            Seconds to return at most. No more than that is decoded.
         offset : float, default=0.0
-            Seconds to leave out at the start. MP3 and Vorbis are decoded from their start to get
-            there, because libsndfile does not find a place in them exactly; other formats are not.
+            Seconds to leave out at the start. MP3 and Vorbis are decoded from their start, because
+            libsndfile can't seek in them exactly; other formats are not.
         sampling_rate : float, default=16000
             Samples per second of the result (Hz).
 
         Returns
         -------
         ndarray of shape (n_samples,), float32
-            A new array; a waveform in memory is never handed out itself.
+            A new array, also where the clip is a waveform in memory.
 
         Raises
         ------
@@ -210,7 +211,7 @@ class Clip:
         return waveform
 
     def blocks(self, sampling_rate=SAMPLING_RATE):
-        """Decode, mix down and resample a part at a time: hours of it fit into little memory.
+        """Decode, mix down and resample a block at a time: hours of audio need little memory.
 
         Parameters
         ----------
@@ -220,13 +221,13 @@ class Clip:
         Yields
         ------
         ndarray of shape (n_samples,), float32
-            One after the other they are what :meth:`load` returns, without its limit of 6 hours.
-            Those of a waveform in memory may be parts of it: don't write to them.
+            Joined, the blocks are what :meth:`load` returns, but without its limit of 6 hours.
+            Blocks of a waveform in memory may be views of it: don't write to them.
 
         Raises
         ------
         OSError, ValueError
-            As :meth:`load`; where a recording is damaged, after what is good of it.
+            As :meth:`load`; for a damaged recording, after its good part.
 
         Examples
         --------
@@ -245,7 +246,7 @@ class Clip:
             yield from filter(len, blocks)
 
     def _load(self, max_duration, offset, sampling_rate, wait_turn, note, longest=math.inf):
-        """The waveform, or a `LongWaveform` of what has more than `longest` seconds."""
+        """The waveform, or a `LongWaveform` if the clip has more than `longest` seconds."""
         damage = None
         with self._opened(max_duration, offset, sampling_rate, note) as part:
             try:
@@ -253,7 +254,7 @@ class Clip:
             except Overlong:
                 read = functools.partial(self._stream, max_duration, offset, sampling_rate)
                 waveform, damage = LongWaveform.measured(read, sampling_rate, wait_turn, note)
-                if len(waveform) <= longest * sampling_rate:  # whatever its header says
+                if len(waveform) <= longest * sampling_rate:  # the header announced more
                     waveform = waveform.load()
         if len(waveform) == 0:
             raise damage or ValueError(why_nothing(part.span))
@@ -263,7 +264,7 @@ class Clip:
         return waveform
 
     def _stream(self, max_duration, offset, sampling_rate, wait_turn=no_waiting, note=ignored):
-        """The waveform, some samples after the other."""
+        """The waveform, a block of samples at a time."""
         with self._opened(max_duration, offset, sampling_rate, note) as part:
             yield from stream(part, sampling_rate, wait_turn)
 
@@ -290,17 +291,17 @@ class Clip:
             yield part_of_sound(sound, rate, sampling_rate, offset, max_duration, note)
 
     def _played_at(self, rate):
-        """The sampling rate at which this speed is heard."""
+        """The sampling rate that gives this playback speed."""
         return rate if self._speed == 1.0 else checked_rate(round(rate * self._speed, 3))
 
     def key(self):
-        """Name of the content: equal for equal bytes, whatever the path.
+        """Key of the content: equal for equal bytes, whatever the path.
 
         Returns
         -------
         str
             Hexadecimal digest of the file's bytes, or of the samples, their type and sampling rate;
-            a :meth:`variant` says after it which one it is.
+            for a :meth:`variant`, a suffix says which one it is.
 
         Raises
         ------
@@ -325,7 +326,7 @@ class Clip:
 
 
 class Clips(collections.abc.Sequence):
-    """A checked sequence of clips, decoded one at a time when asked.
+    """A checked sequence of clips, decoded one at a time on demand.
 
     Made by :func:`as_clips`. Indexing with an int gives a :class:`Clip`; a slice, an array of ints
     or a boolean mask gives another `Clips`, whose errors still name positions in the original.
@@ -333,7 +334,7 @@ class Clips(collections.abc.Sequence):
     Parameters
     ----------
     items : list of str or Clip
-        Paths, and clips that are in memory.
+        Paths, and clips in memory.
     positions : sequence of int or None, default=None
         Positions of the clips in the original container; None is 0, 1, 2, …
 
@@ -365,7 +366,7 @@ class Clips(collections.abc.Sequence):
         return f"<Clips: {len(self)}>"
 
     def position(self, index):
-        """Position, in the container first given, of the clip that is at `index` here."""
+        """Position in the original container of the clip at `index` here."""
         return self._positions[index]
 
 

@@ -1,4 +1,4 @@
-"""From what a user has to clips: the one table of what is accepted is :func:`as_clips`."""
+"""Convert what a user has to clips; :func:`as_clips` lists all accepted forms."""
 
 import collections.abc
 import contextlib
@@ -21,7 +21,7 @@ FORMS = (
     "a list of {'array': ..., 'sampling_rate': ...}, or a 2-D array with a clip in each row."
 )
 _ONE = "or ask a classifier by predict_one"
-_LONGEST_PATH = 4096  # bytes; what is longer, or has a null byte in it, is a file's content
+_LONGEST_PATH = 4096  # bytes; longer bytes, or bytes with a null in them, are a file's content
 
 
 def as_clips(X, *, sampling_rate=SAMPLING_RATE):
@@ -65,8 +65,8 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
     ValueError
         If `X` is empty, is a single clip, or is a 2-D array with NaN or infinite values.
     AudioError
-        If some of its items cannot be clips. What is wrong *inside* a file or a waveform shows when
-        it is loaded.
+        If some of its items cannot be clips. Errors *inside* a file or a waveform show when it is
+        loaded.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def as_clips(X, *, sampling_rate=SAMPLING_RATE):
 
 
 def refuse_single_clip(X):
-    """Raise a ValueError that tells what to write instead, if `X` is one clip and no sequence."""
+    """If `X` is one clip and not a sequence, raise a ValueError that says what to write instead."""
     if hasattr(X, "read") or _is_content(X):
         raise ValueError(f"Expected a sequence of clips, got a single file. Write [file], {_ONE}.")
     if isinstance(X, (str, bytes, os.PathLike)):
@@ -133,7 +133,7 @@ def _what_of_mapping(X):
 
 
 def _from_array_like(X, sampling_rate):
-    """A list of items, or already clips where `X` is a 2-D array of numbers."""
+    """A list of items; or clips already, if `X` is a 2-D array of numbers."""
     if hasattr(X, "column_names") and not hasattr(X, "to_numpy"):
         raise ValueError("X is a data set. Give its column of clips, as in X['audio'].")
     if _is_column_of_structs(X):
@@ -158,14 +158,14 @@ def _from_array_like(X, sampling_rate):
 
 
 def _is_column_of_structs(X):
-    """Whether it is a column of polars whose rows have fields, or a table of one such column."""
+    """Whether it is a polars column whose rows have fields, or a table of one such column."""
     is_table = hasattr(X, "columns") and hasattr(X, "to_series")
     kinds = X.dtypes if is_table else [getattr(X, "dtype", None)]
     return len(kinds) == 1 and str(kinds[0]).startswith("Struct(")
 
 
 def _from_table(X, values, sampling_rate):
-    """A clip a row of numbers, or the items of a single column of anything else."""
+    """One clip for each row of numbers, or the items of a single column of anything else."""
     if _holds_more_than_numbers(values):
         if _is_column(values):
             return values.ravel().tolist()
@@ -186,7 +186,7 @@ def _from_table(X, values, sampling_rate):
 
 
 def is_column_of_clips(X):
-    """Whether it is a table or an array with one column, of clips and not of numbers."""
+    """Whether it is a table or an array with one column that holds clips, not numbers."""
     return _is_column(X) and _holds_more_than_numbers(np.asarray(X))
 
 
@@ -207,7 +207,7 @@ def _is_path(value):
 
 
 def _off_device(X):
-    """A tensor as NumPy can take it."""
+    """A tensor in a form that NumPy can read."""
     if not (hasattr(X, "detach") and hasattr(X, "cpu")):
         return X
     X = X.detach().cpu()
@@ -215,7 +215,7 @@ def _off_device(X):
 
 
 def _is_array_of_pairs(X):
-    """Whether it is what NumPy makes of a list of (waveform, sampling_rate)."""
+    """Whether it is the array that NumPy makes of a list of (waveform, sampling_rate)."""
     is_candidate = X.dtype == object and X.ndim == 2 and X.shape[1] == 2 and len(X) > 0
     return is_candidate and isinstance(X[0, 0], (np.ndarray, list))
 
@@ -248,7 +248,7 @@ def _single_waveform_message(what):
 
 
 def _as_item(item, sampling_rate, position):
-    """A path as str, or a Clip; ValueError with a bare reason where it can be neither."""
+    """A path as str, or a Clip; if it can be neither, ValueError with the reason only."""
     if isinstance(item, Clip):
         return item
     if _is_content(item):
@@ -276,7 +276,7 @@ def _as_item(item, sampling_rate, position):
 
 
 def _mixed(channels, position):
-    """A waveform from what a decoder gives, of shape (channels, n_samples) or (n_samples,)."""
+    """A waveform from a decoder's output of shape (channels, n_samples) or (n_samples,)."""
     if channels.ndim != 2:
         return channels
 
@@ -302,7 +302,7 @@ def _from_content(content, name):
 
 
 def _from_file(file, position):
-    with contextlib.suppress(AttributeError, OSError):  # one that can't go back is read once
+    with contextlib.suppress(AttributeError, OSError):  # a file that can't seek is read once
         file.seek(0)
     content = file.read()
     if isinstance(content, str):
@@ -356,7 +356,7 @@ def is_sparse(value):
 
 
 def _as_waveform(item):
-    """A 1-D numeric array without a copy where possible; ValueError with a bare reason."""
+    """A 1-D numeric array, without a copy where possible; else ValueError with the reason only."""
     if item is None:
         raise ValueError("is None, a missing value. Leave out such rows.")
     if is_sparse(item):

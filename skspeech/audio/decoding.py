@@ -1,4 +1,4 @@
-"""From a recording to a waveform: libsndfile first, then FFmpeg, whatever the file is called."""
+"""Open and decode recordings: libsndfile first, then FFmpeg, whatever the file's name."""
 
 import contextlib
 import math
@@ -20,19 +20,19 @@ from skspeech.audio.waveforms import (
 
 __all__ = []
 
-# Files of these names have no header: only the name says what they hold.
+# Files with these suffixes have no header: only the name says what they hold.
 _HEADERLESS = (".gsm", ".vox")
-# A file of more bytes that has no samples by its header is no empty recording.
+# A larger file is not an empty recording, even if its header announces no samples.
 _LARGEST_HEADER = 4096
-# What a recording may be shorter than its header says, in seconds: some headers round.
+# A recording may be this much shorter (seconds) than its header says: some headers round.
 _LITTLE = 0.05
-# Room that is made at first for a recording whose header says nothing of its length.
+# Space allocated at first for a recording whose header does not give its length.
 _GUESSED_SECONDS = 30.0
 
 
 @contextlib.contextmanager
 def open_sound(source):
-    """Open a recording; OSError or ValueError with a bare reason where that fails.
+    """Open a recording; if that fails, OSError or ValueError with the reason only.
 
     Parameters
     ----------
@@ -63,17 +63,17 @@ def _open(file, path):
 
 
 def _end_of_header(file):
-    """Bytes of which nothing can be a sample; of a WAV as many as come before its samples."""
+    """Number of bytes at the start that hold no samples; for a WAV, those before its samples."""
     start = _head(file).find(b"data")
     return _LARGEST_HEADER if start < 0 else start + 8
 
 
 def _open_otherwise(file, path, reasons):
-    """Open what libsndfile does not know by its content."""
+    """Open a file that libsndfile does not recognise by its content."""
     suffix = "" if path is None else os.path.splitext(path)[1].lower()
     head = _head(file)
     if known := _known_otherwise(head):
-        raise ValueError(known)  # FFmpeg would find what looks like MPEG in an archive
+        raise ValueError(known)  # in an archive, FFmpeg would find bytes that look like MPEG
     import av
 
     sound = None
@@ -85,10 +85,11 @@ def _open_otherwise(file, path, reasons):
         if sound is not None:
             sound.close()
         return libsndfile.LibsndfileSound(file, path)
-    # Called .au or .snd, anything would be telephone sound without a header to libsndfile.
+    # libsndfile reads any file named .au or .snd as telephone sound without a header.
     is_guess = suffix in (".au", ".snd", *_HEADERLESS)
     if path is not None and not is_guess and (sound is None or sound.container == "mp3"):
-        # libsndfile leaves out what the encoder of an MP3 added, but may need the name to know one.
+        # libsndfile drops the padding that an MP3 encoder adds, but may recognise an MP3 by its
+        # name only.
         with contextlib.suppress(soundfile.SoundFileError):
             by_name = libsndfile.LibsndfileSound(file, path)
             if sound is not None:
@@ -100,7 +101,7 @@ def _open_otherwise(file, path, reasons):
 
 
 def _open_although_empty(file, size):
-    """Open what has no samples by its header, but some after it."""
+    """Open a file that has samples although its header announces none."""
     import av
 
     with contextlib.suppress(av.FFmpegError, OSError, ValueError):
@@ -113,7 +114,7 @@ def _open_although_empty(file, size):
     raise ValueError(f"is empty: it has no samples by its header, but {size} bytes.")
 
 
-# What is often found in the place of a recording, by its first bytes.
+# Files that are often mistaken for a recording, by their first bytes.
 _NO_AUDIO = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the recording: run git lfs pull."),
     (b"<!doctype html", "is an HTML page, not a recording: a download has failed."),
@@ -138,7 +139,7 @@ _MARKS_OF_TEXT = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
 def _why_not_audio(head, reasons):
-    """The cause, as far as the first bytes tell it, and what the decoders said."""
+    """The cause, as far as the first bytes show it, and the decoders' messages."""
     if not head.strip(b"\0"):
         return "begins with zeros only: it was never written to its end, or is not audio."
     if _is_text(head):
@@ -152,7 +153,7 @@ def _head(file):
 
 
 def _known_otherwise(head):
-    """What a file is that begins like something else than a recording; or an empty string."""
+    """What a file is if its start shows that it is not a recording; else an empty string."""
     if head[257:262] == b"ustar":
         return "is a TAR archive. Unpack it, and give the recordings in it."
     start = head.lower()
@@ -167,14 +168,14 @@ def _is_text(head):
 
 
 def part_of_sound(sound, rate, target, offset, max_duration, note):
-    """What is to be decoded of an open recording.
+    """The part of an open recording to decode.
 
     Parameters
     ----------
     sound : LibsndfileSound or FFmpegSound
         The recording.
     rate : float
-        Sampling rate (Hz) at which it is heard: its own, or another to change its speed.
+        Sampling rate (Hz) at which it is played: its own, or another to change its speed.
     target : float
         Sampling rate (Hz) of the waveform.
     offset : float
@@ -182,7 +183,7 @@ def part_of_sound(sound, rate, target, offset, max_duration, note):
     max_duration : float or None
         Seconds to read at most.
     note : callable
-        Told what a user should know of the recording.
+        Called with what a user should know about the recording.
 
     Returns
     -------
@@ -206,7 +207,7 @@ def part_of_sound(sound, rate, target, offset, max_duration, note):
 
 
 def note_on_missing(part, lasts, note):
-    """Tell where a part of a recording lasts less (seconds) than its header announces."""
+    """Add a note if a part of a recording lasts less (seconds) than its header announces."""
     announced = part.announced
     if announced is not None and lasts < min(
         libsndfile.WORTH_A_NOTE * announced, announced - _LITTLE

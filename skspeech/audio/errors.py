@@ -1,4 +1,4 @@
-"""The error that names all clips that cannot be used, and how messages are worded."""
+"""The error that names all unusable clips, and the wording of messages."""
 
 __all__ = ["AudioError"]
 
@@ -15,7 +15,7 @@ class AudioError(ValueError):
     failures : list of (int, str, str)
         Position, name and reason of each bad clip.
     n_clips : int
-        Number of clips that were looked at, good and bad.
+        Number of clips checked, good and bad.
     advice : str, default=""
         What to do about it; ends the message.
 
@@ -46,14 +46,14 @@ class AudioError(ValueError):
 
 
 class DamagedError(ValueError):
-    """A recording can be decoded up to a point only.
+    """A recording can be decoded only up to a point.
 
     Parameters
     ----------
     seconds : float
         How much of it is good.
     why : str
-        What the decoder said.
+        The decoder's message.
     waveform : ndarray of shape (n_samples,), default=None
         The good part, where there is any.
     """
@@ -81,7 +81,7 @@ def listed(heading, remarks, more=""):
 
 
 def printable(name):
-    """A name that can be printed on one line anywhere, whatever bytes a file system holds."""
+    """A name that prints on one line anywhere, whatever bytes the file name contains."""
     if not name:
         return "''"
     name = name if name.isprintable() else repr(name)[1:-1]

@@ -1,4 +1,4 @@
-"""Decode with FFmpeg, by PyAV: m4a, WebM, AMR, WMA, the sound of videos, and much that is rare."""
+"""Decode with FFmpeg, through PyAV: m4a, WebM, AMR, WMA, the sound of videos, and rare formats."""
 
 import contextlib
 import math
@@ -10,21 +10,21 @@ from skspeech.audio.waveforms import count_frames
 
 __all__ = []
 
-# FFmpeg's names of containers that hold sound and nothing but what is in the file itself: no
-# playlists, which name other files and addresses, no devices, no text that is drawn, no images.
+# FFmpeg's names of containers whose sound is in the file itself: no playlists, which name other
+# files and addresses, no devices, no text that is rendered, no images.
 CONTAINERS = (
     "aac,ac3,ac4,act,aiff,amr,amrnb,amrwb,ape,asf,ast,au,avi,avr,bonk,caf,dsf,dss,dts,dtshd,eac3,flac,"
     "flv,gxf,hcom,iff,ircam,kvag,loas,lmlm4,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,"
     "nistsphere,nsv,nut,ogg,oma,osq,paf,pvf,qcp,qoa,rm,rso,sbc,sds,shn,sln,smjpeg,sox,swf,tak,tta,"
     "truehd,voc,vqf,w64,wav,wsd,wtv,wv,xwma"
 )
-# Whose headers count samples, and whose are right within some hundredths of a second. What others
-# say of their length is a guess from the bit rate or from the first and last time stamps.
+# Containers whose headers count samples, and those whose headers are right within some hundredths
+# of a second. Other lengths are guesses from the bit rate or the first and last time stamps.
 _EXACT_CONTAINERS = {"aiff", "ape", "au", "caf", "flac", "mov", "sox", "tak", "tta", "w64", "wv"}
 _ABOUT_RIGHT_CONTAINERS = {"asf", "avi", "flv", "matroska"}
 # Codecs whose decoders give the same samples again soon after a seek.
 _EXACTLY_SEEKABLE = ("aac", "ac3", "alac", "eac3", "flac", "mp2", "opus", "pcm_")
-_PREROLL = 1.0  # seconds decoded before what is wanted, for decoders to settle
+_PREROLL = 1.0  # seconds decoded before the wanted part, so that decoders settle
 _FRAMES_AT_ONCE = 64
 
 
@@ -78,7 +78,7 @@ class FFmpegSound:
 
     @property
     def has_header(self):
-        """Whether the container is known by its header, and not by what may be chance."""
+        """Whether a header identifies the container, not bytes that may match by chance."""
         return bool({*self.container.split(",")} & (_EXACT_CONTAINERS | _ABOUT_RIGHT_CONTAINERS))
 
     @property
@@ -104,7 +104,7 @@ class FFmpegSound:
         return None, False
 
     def _length_in_itunes(self):
-        """Samples that iTunes notes beside the sound, without what the encoder added."""
+        """Number of samples without the encoder's padding, from the metadata that iTunes writes."""
         fields = self._container.metadata.get("iTunSMPB", "").split()
         try:
             return int(fields[3], 16) or math.inf
@@ -116,7 +116,7 @@ class FFmpegSound:
         return count_frames(self.blocks(0, None), self.sampling_rate)
 
     def blocks(self, start, stop):
-        """Samples of all channels, in blocks of shape (n, channels); `stop` None is the end."""
+        """Samples of all channels, in blocks of shape (n, channels); None as `stop` is the end."""
         position, frames = self._frames_from(start)
         stop = math.inf if stop is None else stop
         for block in _joined(frames):
@@ -128,7 +128,7 @@ class FFmpegSound:
                 return
 
     def _frames_from(self, start):
-        """Frames, and the number of the first sample in them: at `start`, or before it."""
+        """The position of the first sample, at or before `start`, and the frames from there."""
         import av
 
         stream = self._stream
@@ -142,14 +142,14 @@ class FFmpegSound:
                 first = next(frames, None)
                 if first is not None and first.pts is not None and 0 <= first.pts <= start * ticks:
                     return first.pts // int(ticks), self._checked(first, frames)
-        if self._frames is None:  # read before
+        if self._frames is None:  # already read once
             self._container.close()
             self._open()
         frames, self._frames = self._frames, None
         return 0, self._checked(self._first, frames)
 
     def _checked(self, first, frames):
-        """The frames, as long as they are at one rate."""
+        """The frames, as long as they have one sampling rate."""
         if first is None:
             return
         n_done = 0
@@ -164,7 +164,7 @@ class FFmpegSound:
             yield frame
 
     def _decode(self):
-        """Frames, from the first that can be decoded: who joins a stream gets half a one before."""
+        """Frames from the first that can be decoded: a recorded stream may begin within a frame."""
         import av
 
         n_done, failures, is_gap = 0, [], False
@@ -184,7 +184,7 @@ class FFmpegSound:
                 failures = []
         if failures and not n_done:
             raise ValueError("sound that can't be decoded")
-        # The last packet of a file that ends within it can't be decoded either.
+        # A cut-off file ends within a packet: one failure at the end is no damage.
         if is_gap or len(failures) > 1:
             seconds = n_done / max(1, self._stream.codec_context.sample_rate)
             raise DamagedError(seconds, message_of(failures[0])) from failures[0]
@@ -197,7 +197,7 @@ class FFmpegSound:
             try:
                 packet = next(packets)
             except (StopIteration, av.FFmpegError, OSError):
-                return  # at what can't be read any more, a recording ends
+                return  # a recording ends where it can't be read any more
             yield packet
 
 
@@ -227,6 +227,6 @@ def _as_block(arrays, channels):
 
 
 def message_of(error):
-    """What FFmpeg says of an error."""
+    """FFmpeg's message for an error."""
     message = getattr(error, "strerror", None) or first_line(error)
     return "the data make no sense" if message.startswith("Error number") else message

@@ -1,4 +1,4 @@
-"""Files: opened with a reason where that fails, and named by their content."""
+"""Open files, with a plain reason where that fails, and compute digests of their content."""
 
 import collections
 import hashlib
@@ -17,7 +17,7 @@ __all__ = []
 
 
 def open_source(source):
-    """A recording's bytes as a binary file: of a path, or of the content itself."""
+    """A binary file, from a path or from the content itself."""
     return io.BytesIO(source) if isinstance(source, bytes) else open_file(source)
 
 
@@ -30,7 +30,7 @@ def open_file(path):
 
 
 def file_status(path):
-    """The status of a regular file with something in it; to open a pipe would wait for a writer."""
+    """The status of a regular, non-empty file; opening a pipe would wait for a writer."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -47,7 +47,7 @@ def file_status(path):
 
 
 def _bare(error, path):
-    """An error of the operating system whose message is a reason, without errno and path."""
+    """An error of the operating system whose message is the reason only, without errno and path."""
     if isinstance(error, FileNotFoundError):
         if re.match("[A-Za-z0-9]{2,}://", os.fspath(path)):  # one letter is a drive
             return FileNotFoundError("is an address, not a file. Download it, and give its path.")
@@ -74,7 +74,7 @@ def digest_file(file):
 class FileKeys:
     """Digests of files' bytes, remembered while a file's size and times stay the same."""
 
-    # Within this many nanoseconds a file may be written twice and show the same time.
+    # Two writes to a file within this many nanoseconds may show the same time.
     _RACY = 2_000_000_000
 
     def __init__(self, max_files):

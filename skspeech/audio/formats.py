@@ -1,4 +1,4 @@
-"""Which files are recordings, by their names: one table for folders, the command and the guide."""
+"""File names of recordings: one table for folders, the command line and the guide."""
 
 import collections
 import os
@@ -9,8 +9,8 @@ from skspeech.audio.errors import printable
 
 __all__ = ["AUDIO_EXTENSIONS"]
 
-# What it is, how its files are called, and what decodes it. A file is opened by its content,
-# whatever its name; names only choose files of folders.
+# Format, suffixes and decoder. A file is opened by its content, whatever its name; names only
+# choose the files of a folder.
 FORMATS = (
     ("WAV, also Wave64, RF64 and Broadcast Wave", ".wav .wave .w64 .rf64 .bwf", "libsndfile"),
     ("FLAC", ".flac", "libsndfile"),
@@ -48,8 +48,8 @@ FORMATS = (
 AUDIO_EXTENSIONS = frozenset(suffix for _, suffixes, _ in FORMATS for suffix in suffixes.split())
 """Suffixes, in lower case, of the files that are taken from folders."""
 
-# Audio, or what people take for it, that can't be read: no header says what is in it, it is locked,
-# or holds notes or names in the place of sound.
+# Audio, or what people take for audio, that can't be read: it has no header that describes it, is
+# encrypted, or holds notes or file names instead of sound.
 _NOT_TAKEN = frozenset(
     (
         *(".raw", ".pcm", ".sln", ".ul", ".ulaw", ".al", ".alaw", ".g722", ".g726", ".g729"),
@@ -58,7 +58,7 @@ _NOT_TAKEN = frozenset(
         *(".aup", ".aup3", ".ptx", ".sesx"),
     )
 )
-# How recordings begin, for files whose names say nothing; and pictures that begin like them.
+# First bytes of recordings, for files whose names say nothing; and of pictures that begin alike.
 _SIGNATURES = (
     *((0, start) for start in (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b".snd")),
     *((0, start) for start in (b"caff", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"#!AMR")),
@@ -69,7 +69,7 @@ _PICTURES = tuple((8, kind) for kind in (b"WEBP", b"heic", b"heix", b"mif1", b"m
 
 
 def recordings_in(folder):
-    """Recordings below a folder, sorted, with a warning of what looks like one and is not taken.
+    """Recordings below a folder, sorted; warns of files that look like audio but are skipped.
 
     Parameters
     ----------
@@ -78,8 +78,8 @@ def recordings_in(folder):
     Returns
     -------
     list of pathlib.Path
-        Files whose suffix is in AUDIO_EXTENSIONS. Hidden ones and hidden folders are left out, and
-        links to a folder that holds them.
+        Files whose suffix is in AUDIO_EXTENSIONS. Hidden files and folders are left out, and links
+        to a folder that contains the link.
     """
     taken, left_out, errors = [], [], []
     for root, folders, names in os.walk(folder, followlinks=True, onerror=errors.append):
@@ -100,7 +100,7 @@ def recordings_in(folder):
 
 
 def loose_recordings(folder):
-    """What looks like a recording in a folder itself, and not in a folder below it, sorted.
+    """Files in a folder itself, not in its subfolders, that look like recordings, sorted.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def loose_recordings(folder):
 
 
 def _leads_back(root, name):
-    """Whether a folder is a link to one that it lies in, which would be walked again and again."""
+    """Whether a folder is a link to a folder that contains it: walking it would never end."""
     if not os.path.islink(os.path.join(root, name)):
         return False
     real = Path(root, name).resolve()
@@ -126,7 +126,7 @@ def _leads_back(root, name):
 
 
 def is_hidden(name):
-    """Whether a file or folder is hidden, or what macOS adds to an archive."""
+    """Whether a file or folder is hidden, or was added to an archive by macOS."""
     return name.startswith(".") or name == "__MACOSX"
 
 

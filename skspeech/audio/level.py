@@ -1,4 +1,4 @@
-"""One level for all clips: a network hears another sound where a recording is quieter."""
+"""Bring all clips to one level: a network gives other features for a quieter recording."""
 
 from numbers import Real
 
@@ -22,14 +22,14 @@ as they are.
 LEVELS = [Interval(Real, -60, 0, closed="both"), None]
 """What a parameter `level` may be."""
 
-# Samples of a period of 20 Hz: the mean of fewer is part of the sound.
+# Samples of one period at 20 Hz: the mean of a shorter waveform is part of the sound.
 _SHORTEST_PERIOD = 800
-# What is quieter than this below the level is raised no further: it is noise, if it is anything.
+# The largest gain. A clip that would need more holds noise at best.
 MAX_GAIN_DB = 60.0
 
 
 def at_level(waveform, level):
-    """Take a constant offset off a waveform, and bring what is left to a level.
+    """Remove a waveform's constant offset, and scale it to a level.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def at_level(waveform, level):
 
 
 def _gain(level, power, peak):
-    # What rounding leaves of a constant is no sound.
+    # What is left of a constant is rounding noise, not sound.
     if power <= (1e-6 * peak) ** 2:
         return 0.0
     return min(10 ** (level / 20) / np.sqrt(power), 10 ** (MAX_GAIN_DB / 20))

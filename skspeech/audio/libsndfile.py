@@ -1,4 +1,4 @@
-"""Decode with libsndfile: WAV, FLAC, OGG, MP3, AIFF, and much that is rare."""
+"""Decode with libsndfile: WAV, FLAC, OGG, MP3, AIFF, and rare formats."""
 
 import io
 import os
@@ -13,24 +13,25 @@ from skspeech.audio.waveforms import BLOCK_SIZE, count_frames
 __all__ = []
 
 _UNKNOWN_LENGTH = 2**62  # libsndfile announces about 2**63 frames where the header has no length
-# Where libsndfile finds any sample exactly; in MP3 and Vorbis it is off by up to thousands.
+# Subtypes in which libsndfile seeks exactly; in MP3 and Vorbis it is off by up to thousands of
+# samples.
 _EXACTLY_SEEKABLE = frozenset(
     ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "OPUS")
 )
-# What libsndfile's log says where the header announces more bytes than the file holds.
+# Line in libsndfile's log where the header announces more bytes than the file holds.
 _ANNOUNCED = re.compile(
     r"^ *(?:data|data size|ssnd) *: (\d+) \(should be (\d+)\)", re.IGNORECASE | re.MULTILINE
 )
-WORTH_A_NOTE = 0.9  # a recording with less than this share of what is announced is told of
-# After an error the samples before it are read again, so many frames at a time.
+WORTH_A_NOTE = 0.9  # a recording with less than this share of its announced length gets a note
+# After an error, the samples before it are read again in blocks of this many frames.
 _SMALL_BLOCK = 256
 
 
 class _FrontToBack(soundfile.SoundFile):
     """A sound file that is read from front to back.
 
-    soundfile seeks after each read where it can. That resets an MP3 decoder, which is heard at the
-    seam of two blocks, and fails at the end of FLAC whose header does not know the length.
+    soundfile seeks after each read where it can. That resets an MP3 decoder, which is audible where
+    two blocks meet, and fails at the end of FLAC whose header does not give the length.
     """
 
     def seekable(self):
@@ -45,22 +46,22 @@ class LibsndfileSound:
     file : binary file
         Open, at its start.
     path : str or None, default=None
-        Open this path instead: libsndfile knows some formats by their name only.
+        Open this path instead: libsndfile recognises some formats by their name only.
 
     Attributes
     ----------
     sampling_rate : int
         Samples per second (Hz).
     n_frames : int or None
-        Samples of a channel, from the header; None where that does not say.
+        Samples of a channel, from the header; None where the header does not give them.
     is_exact : bool
         Whether `n_frames` can be relied on.
     is_announced : bool
-        Whether `n_frames` stands in the header and is no estimate.
+        Whether `n_frames` comes from the header and is not an estimate.
     channels : int
-        Channels.
+        Number of channels.
     note : str or None
-        What a user should know of it; the name of the recording goes before.
+        What a user should know about it; the recording's name is put in front.
     """
 
     is_exact = True
@@ -78,7 +79,7 @@ class LibsndfileSound:
         if self._path is not None:
             return _FrontToBack(self._path)
         self._file.seek(0)
-        # A file descriptor means the same to libsndfile as to Python everywhere but on Windows.
+        # On Windows, libsndfile can't use Python's file descriptors.
         if os.name == "nt" or not isinstance(self._file, io.FileIO):
             return _FrontToBack(self._file)
         return _FrontToBack(self._file.fileno(), closefd=False)
@@ -102,7 +103,7 @@ class LibsndfileSound:
         if start and self._sound.subtype in _EXACTLY_SEEKABLE:
             self._sound.seek(start)
             n_unwanted = 0
-        # To read 16-bit samples as they are and scale them here is faster than libsndfile's own
+        # Reading 16-bit samples unchanged and scaling them here is faster than libsndfile's own
         # conversion.
         dtype = "int16" if self._sound.subtype == "PCM_16" else "float32"
         n_wanted = np.inf if stop is None else n_unwanted + stop - start
@@ -132,7 +133,7 @@ class LibsndfileSound:
             raise DamagedError((first + done) / self.sampling_rate, message_of(error)) from error
 
     def _read_again(self, start, dtype):
-        """Blocks after `start` up to the damage: libsndfile gives nothing of a failed read."""
+        """Blocks from `start` to the damage: libsndfile returns nothing from a failed read."""
         self._sound.close()
         self._sound = self._open()
         position = 0
@@ -158,6 +159,6 @@ def _note_on_length(log):
 
 
 def message_of(error):
-    """What libsndfile says of an error."""
+    """libsndfile's message for an error."""
     message = (getattr(error, "error_string", "") or "").strip().rstrip(".")
     return message or f"error {getattr(error, 'code', '?')}"

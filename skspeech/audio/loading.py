@@ -1,4 +1,4 @@
-"""Many clips: decoded when they are needed, in threads, in order, in bounded memory."""
+"""Load many clips: on demand, in threads, in order, in bounded memory."""
 
 import contextlib
 import functools
@@ -49,18 +49,18 @@ def iter_waveforms(
         Number of threads that decode. None is the number of processors, at most 4; 1 decodes when a
         waveform is asked for, without threads; -1 is the number of processors.
     errors : {"raise", "warn"}, default="raise"
-        What to do about bad clips. ``"raise"``: from the first bad clip on yield nothing more, look
-        at the rest, and raise one error that names all bad ones. ``"warn"``: yield a second of
-        silence in a bad clip's place, and name all in one warning just before the last clip.
+        What to do about bad clips. ``"raise"``: from the first bad clip on yield nothing more,
+        check the rest, and raise one error that names all bad ones. ``"warn"``: yield a second of
+        silence for each bad clip, and name all of them in one warning just before the last clip.
     prefetch_seconds : float, default=300.0
         Seconds of audio decoded and waiting, at most; a longer clip is let through alone.
     target_sampling_rate : float, default=16000
         Samples per second of the waveforms (Hz).
     remarks : Remarks or None, default=None
-        Where what there is to say of the clips is put, of each before it is yielded; who gives it
-        tells it. None tells it here.
+        Collects errors and notes about each clip before the clip is yielded; the caller then
+        raises or warns. With None, this function raises or warns.
     longest : float, default=inf
-        Seconds. A longer clip is only measured, and comes as a
+        Seconds. A longer clip is only measured, and yielded as a
         :class:`~skspeech.audio.long.LongWaveform`, which reads it in parts.
 
     Yields
@@ -105,25 +105,25 @@ def iter_waveforms(
 
 
 def _attempt(clip, *, max_duration, sampling_rate, longest, wait_turn):
-    """The waveform, or the error that says why there is none; and what there is to say of it."""
+    """The waveform, or the error that says why there is none; and notes about the clip."""
     notes = []
     try:
         how = (max_duration, 0.0, sampling_rate, wait_turn, notes.append, longest)
         outcome = clip._load(*how)
     except (OSError, ValueError) as error:
         outcome = error
-    if clip._speed != 1.0:  # its lengths are no one's; the recording itself is told of
+    if clip._speed != 1.0:  # the lengths in its notes are wrong; the original gets its own notes
         notes = []
-    return outcome, list(dict.fromkeys(notes))  # what is read twice tells them twice
+    return outcome, list(dict.fromkeys(notes))  # a clip that is read twice adds them twice
 
 
 class Remarks:
-    """What there is to say of some clips.
+    """Errors and notes about some clips.
 
     Attributes
     ----------
     failures, notes : list of (int, str, str)
-        Position, name, and why a clip can't be used, or what should be known of one that is.
+        Position, name, and why a clip can't be used, or what to know about a clip that is used.
     bad : set of int
         Indices of the clips that can't be used.
     """
@@ -132,12 +132,12 @@ class Remarks:
         self.failures, self.notes, self.bad = [], [], set()
 
     def add(self, other):
-        """Take over what there is to say of other clips."""
+        """Add the errors and notes of other clips."""
         self.failures = sorted(self.failures + other.failures)
         self.notes = sorted(self.notes + other.notes)
 
     def tell(self, errors, n_clips):
-        """Raise, or warn of, what there is to say; see :func:`iter_waveforms`."""
+        """Raise the errors, or warn of errors and notes; see :func:`iter_waveforms`."""
         if self.failures and errors == "raise":
             advice = "Repair or leave out these clips, or go on without them with errors='warn'."
             raise AudioError(self.failures, n_clips, advice)
@@ -166,7 +166,7 @@ def _deliver(clips, outcomes, errors, sampling_rate, told_elsewhere):
 
 
 def _instead(error, sampling_rate, errors):
-    """What to use of a clip that can't be loaded, and why it can't."""
+    """What to use in place of a clip that can't be loaded, and why it can't."""
     good = getattr(error, "waveform", None)
     if good is None:
         return np.zeros(round(sampling_rate), dtype=np.float32), str(error)
@@ -354,7 +354,7 @@ class AudioLoader(TransformerMixin, BaseEstimator):
             target_sampling_rate=self.target_sampling_rate,
         )
         result = np.empty(len(waveforms), dtype=object)
-        for index, waveform in enumerate(waveforms):  # at once, equal lengths would make it 2-D
+        for index, waveform in enumerate(waveforms):  # one by one: equal lengths would make it 2-D
             result[index] = waveform
         return result
 

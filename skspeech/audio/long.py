@@ -1,4 +1,4 @@
-"""Waveforms too long to be held: read again, some samples at a time, whenever they are needed."""
+"""Waveforms too long for memory: read again, a chunk at a time, whenever they are needed."""
 
 import contextlib
 import copy
@@ -12,7 +12,7 @@ __all__ = ["LongWaveform"]
 
 
 class LongWaveform:
-    """The waveform of a long clip, of which no more than a part is in memory.
+    """The waveform of a long clip; only a part of it is in memory at any time.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class LongWaveform:
     mean : float
         Of all samples.
     power : float
-        Mean square of what is left without `mean`.
+        Mean square of the samples after `mean` is subtracted.
     peak : float
         The largest absolute value.
     """
@@ -42,9 +42,9 @@ class LongWaveform:
         Parameters
         ----------
         read : callable
-            As of the class; takes `wait_turn` and `note`.
+            As for the class, but takes `wait_turn` and `note`.
         sampling_rate : float
-            Of what is read (Hz).
+            Sampling rate (Hz) of the samples read.
         wait_turn, note : callable
             See :func:`skspeech.audio.waveforms.decode`.
 
@@ -52,13 +52,13 @@ class LongWaveform:
         -------
         waveform : LongWaveform
         damage : DamagedError or None
-            What it ends with.
+            The damage that ends it, if any.
         """
         waveform, damage = cls(read), None
         wait_turn(BLOCK_SIZE / sampling_rate)
 
         def go_on(seconds):
-            if seconds == 0:  # the turn has come
+            if seconds == 0:  # the turn was taken above, for one block
                 wait_turn(0)
 
         try:
@@ -73,7 +73,7 @@ class LongWaveform:
         return self._n_samples
 
     def _count(self, chunk):
-        """Merge the moments of some more samples into those so far."""
+        """Merge the moments of another chunk into those so far."""
         if len(chunk) == 0:
             return
         mean = chunk.mean(dtype=np.float64)
@@ -86,25 +86,25 @@ class LongWaveform:
         self.peak = max(self.peak, float(chunk.max()), -float(chunk.min()))
 
     def scaled(self, offset, gain):
-        """The same without a constant offset, and then louder or quieter."""
+        """The same waveform with `offset` subtracted, then multiplied by `gain`."""
         scaled = copy.copy(self)
         scaled._offset, scaled._gain = np.float32(offset), np.float32(gain)
         return scaled
 
     def spans(self, bounds):
-        """Read some samples after the other.
+        """Read spans of samples, one after another.
 
         Parameters
         ----------
         bounds : iterable of (int, int)
-            Where each span begins and ends. They may overlap, but none begins before the one before
-            it. Beyond both ends of the waveform are zeros.
+            Where each span begins and ends. Spans may overlap, but none begins before the previous
+            one. Beyond both ends of the waveform are zeros.
 
         Yields
         ------
         ndarray of shape (n,), float32
         """
-        held, first = np.empty(0, dtype=np.float32), 0  # what was read last, and its place
+        held, first = np.empty(0, dtype=np.float32), 0  # samples read last, and their position
         with contextlib.closing(self._read()) as chunks:
             for begin, end in bounds:
                 inside, last = max(0, begin), min(end, len(self))

@@ -1,4 +1,4 @@
-"""Facts of clips: how long they are, and how well they were recorded."""
+"""Measure clips: duration and recording quality."""
 
 import contextlib
 
@@ -6,11 +6,11 @@ import numpy as np
 
 __all__ = ["CLIPPED_SHARE", "SILENT_DB", "about_durations", "measure"]
 
-SILENT_DB = -60.0  # a peak below this is no recording of anything
-CLIPPED_SHARE = 5e-4  # of the samples; a few clipped ones are not heard
+SILENT_DB = -60.0  # a clip whose peak is below this is silent
+CLIPPED_SHARE = 5e-4  # of the samples; a few clipped samples are inaudible
 
 _MEASURED_SECONDS = 60.0
-_PLATEAU = 3  # samples in a row at the very peak: a wave passes through its peak, clipping rests
+_PLATEAU = 3  # samples in a row at the peak mean clipping: a natural wave does not stay there
 
 
 def measure(clip):
@@ -43,14 +43,14 @@ def measure(clip):
 
 
 def about_durations(clips, n_opened=8):
-    """About how long many clips are: to open all files would take long.
+    """Estimate the durations of many clips without opening every file, which would be slow.
 
     Parameters
     ----------
     clips : Clips
         The clips.
     n_opened : int, default=8
-        Files whose headers tell how many seconds a byte stands for in the others.
+        Number of files to open; their headers give the seconds per byte for the others.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Arithmetic on samples: which to read, scale, mix down, check, resample, gather."""
+"""Arithmetic on samples: choose, scale, mix down, check, resample and gather them."""
 
 import collections
 import math
@@ -18,30 +18,30 @@ SAMPLING_RATE = 16_000
 MAX_CLIP_DURATION = 6 * 3600.0
 """A clip longer than this (seconds) is refused, unless `max_duration` says how much to read."""
 RATE_LIMITS = (100.0, 10_000_000.0)
-# Float samples lie in [-1, 1]. Some are louder, and some people divide by the standard deviation;
-# beyond this they are integers that nobody scaled.
+# Float samples should lie in [-1, 1]. Some are louder, and some people divide by the standard
+# deviation; values beyond this are integers that nobody scaled.
 _MAX_AMPLITUDE = 128.0
 # A small compressed file can hold hours of many channels at a high rate. Decoding is cut into
 # blocks, so this bounds time, not memory: 6 hours of 8 channels at 48 kHz just pass.
 MAX_DECODED_SIZE = 2**33
 BLOCK_SIZE = 2**19  # samples decoded at once, all channels together
-# Channels cancel each other where their mean has less than this share of their power; one channel
-# that sounds among 32 still has more. To see that, some frames of a block will do.
+# Channels cancel each other where their mean has less than this share of their power; a single
+# sounding channel among 32 still has more. A sample of a block's frames is enough to check that.
 _CANCELLED = 0.01
 _PROBED = 4096
 _RESAMPLING_MARGIN = 256  # samples at the lower rate; the filter's half length is below 100
 
 
 def no_waiting(seconds):
-    """The turn of a clip that nobody else competes with."""
+    """A `wait_turn` that never waits, for a clip that is loaded alone."""
 
 
 def ignored(note):
-    """What is to be said of a clip, where it was said before."""
+    """A `note` that drops its text, where it was already given."""
 
 
 def note_on_integers(samples):
-    """What a user should know of integers in memory, or None."""
+    """What a user should know about integers in memory, or None."""
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize != 4 or samples.size == 0:
         return None
     middle = 2**31 if samples.dtype.kind == "u" else 0
@@ -96,7 +96,7 @@ Span.__doc__ = """Frames to read, [start, stop), and which of the resampled samp
 def plan(n_frames, rate, target, offset, max_duration):
     """The span of a clip that `offset` and `max_duration` (seconds) ask for.
 
-    `n_frames` is None where the end shows only when it is reached.
+    `n_frames` is None if the length is unknown until the end is reached.
     """
     if n_frames == 0:
         raise ValueError("is empty: it has no samples.")
@@ -125,12 +125,12 @@ def plan(n_frames, rate, target, offset, max_duration):
 
 
 def length_at(target, n_frames, rate):
-    """Samples at `target` Hz that last as long as so many at `rate`, begun ones counted whole."""
+    """Samples at `target` Hz that last as long as `n_frames` at `rate` Hz, rounded up."""
     return int(-(-n_frames * target // rate))
 
 
 def _aligned_start(first, rate, target, margin):
-    """First frame to read, such that its time is that of a sample of the result too."""
+    """First frame to read, chosen so that its time is also that of a sample of the result."""
     if not (isinstance(rate, int) and float(target).is_integer()):
         return 0, first
     divisor = math.gcd(rate, int(target))
@@ -140,7 +140,7 @@ def _aligned_start(first, rate, target, margin):
 
 
 def count_frames(blocks, rate):
-    """Frames of some blocks; of what is too long anyway, no more than tells so."""
+    """Number of frames in the blocks; counting stops once they exceed the longest clip allowed."""
     n_most = int(MAX_CLIP_DURATION * rate) + 1
     n_frames = 0
     for block in blocks:
@@ -161,7 +161,7 @@ class Mixer:
     Parameters
     ----------
     note : callable
-        Told when channels cancel each other.
+        Called when channels cancel each other.
     """
 
     def __init__(self, note):
@@ -178,12 +178,12 @@ class Mixer:
         # A product with a vector is much faster than a mean over short rows.
         share = np.full(channels, 1 / channels, dtype=np.float32)
         some = block[:: max(1, len(block) // _PROBED)]
-        some = some - some.mean(axis=0)  # an offset is no sound
+        some = some - some.mean(axis=0)  # a constant offset is not sound
         mixed = some @ share
         if not np.dot(mixed, mixed) < _CANCELLED * np.vdot(some, some) / channels:
             return block @ share
         powers = np.square(some).sum(axis=0)
-        self._chosen = int(np.argmax(powers >= 0.9 * powers.max()))  # the first of equals
+        self._chosen = int(np.argmax(powers >= 0.9 * powers.max()))  # the first that is loud enough
         self._note(
             "has channels in opposite phase, which cancel each other when they are mixed: channel "
             f"{self._chosen + 1} of {channels} is used alone. Was a cable or a microphone turned "
@@ -195,13 +195,13 @@ class Mixer:
 def as_float(samples):
     """Float32 samples, integers scaled by the range of their type to [-1, 1).
 
-    ValueError where floats are no samples of audio.
+    ValueError if floats are not audio samples.
     """
     dtype = samples.dtype
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             samples = np.ascontiguousarray(samples, dtype=np.float32)
-        # A maximum is NaN where a sample is, so one comparison finds all that is wrong.
+        # The maximum is NaN if any sample is, so one comparison finds every problem.
         if samples.size and not max(samples.max(), -samples.min()) <= _MAX_AMPLITUDE:
             raise ValueError(_why_not_usable(samples))
         return samples
@@ -234,7 +234,7 @@ waveform will be, as far as that is known, and `announced` what a header promise
 
 
 class Overlong(Exception):
-    """A waveform would be longer than it may be."""
+    """A waveform would be longer than allowed."""
 
 
 def decode(part, target, wait_turn, longest=math.inf):
@@ -247,7 +247,7 @@ def decode(part, target, wait_turn, longest=math.inf):
     target : float
         Sampling rate (Hz) of the waveform.
     wait_turn : callable
-        Told once of the seconds that will be in memory, and of 0 after each block.
+        Called once with the seconds that will be in memory, and with 0 after each block.
     longest : float, default=inf
         Seconds that it may have.
 
@@ -256,7 +256,7 @@ def decode(part, target, wait_turn, longest=math.inf):
     waveform : ndarray of shape (n_samples,), float32
         Maybe empty.
     damage : DamagedError or None
-        What it ends with.
+        The damage that ends it, if any.
 
     Raises
     ------
@@ -271,7 +271,7 @@ def decode(part, target, wait_turn, longest=math.inf):
 
 
 def stream(part, target, wait_turn=no_waiting):
-    """Yield the waveform of a part of a recording, some samples after the other.
+    """Yield the waveform of a part of a recording, a chunk at a time.
 
     Raises
     ------
@@ -287,7 +287,7 @@ def stream(part, target, wait_turn=no_waiting):
             n_done += len(held)
         held = chunk
     if held is not None and span.n_samples is None:
-        # The last chunk may hold a sample more than the recording lasts.
+        # The last chunk may hold one sample too many.
         whole = length_at(target, span.start + ends.n_frames, part.rate)
         n_samples = whole - length_at(target, span.start, part.rate) - span.skip
         held = held[: max(0, n_samples - n_done)]
@@ -304,7 +304,7 @@ def why_nothing(span):
 
 
 class _Ends:
-    """How many frames came, and what ended them."""
+    """How many frames were read, and the damage that ended them."""
 
     def __init__(self):
         self.n_frames = 0
@@ -346,18 +346,18 @@ def _resample(blocks, rate, target):
         yield stream.resample_chunk(pending)
         pending = block
     if pending is not None:
-        # Flushing together with the last block, not after it, halves the work for short clips.
+        # Flushing with the last block, not after it, halves the work for short clips.
         last = (
             stream.resample_chunk(pending, last=True)
             if stream
             else soxr.resample(pending, rate, target, quality="HQ")
         )
-        # Less than half a sample of the result: one sample stays one sample.
+        # Resampling less than half an output sample gives nothing: keep one sample.
         yield last if len(last) else pending[:1]
 
 
 def follow(blocks, rate, target=SAMPLING_RATE):
-    """Mono samples at `target` Hz of sound that comes in blocks, without waiting for the next.
+    """Mono samples at `target` Hz of sound that arrives in blocks, without waiting for the next.
 
     Parameters
     ----------
@@ -390,7 +390,7 @@ def follow(blocks, rate, target=SAMPLING_RATE):
 
 
 def _within(chunks, span):
-    """What a span keeps of resampled chunks."""
+    """The part of resampled chunks that a span keeps."""
     n_unwanted, n_left = span.skip, span.n_samples
     for chunk in chunks:
         wanted = chunk[n_unwanted:]
@@ -402,7 +402,7 @@ def _within(chunks, span):
 
 
 def _gather(chunks, expected, target, longest):
-    """One array, shorter where the file ends before its header says; and the damage at its end."""
+    """One array, shorter if the file ends before its header says; and the damage at its end."""
     waveform = np.empty(expected, dtype=np.float32)
     n_filled, damage = 0, None
     try:

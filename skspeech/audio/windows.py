@@ -56,8 +56,8 @@ def window_starts(n_samples, window, hop):
     Returns
     -------
     ndarray of shape (n_windows,), int64
-        0, hop, 2 hop, …, and where these leave a tail uncovered, a last window that ends exactly at
-        the clip's end. A clip not longer than a window has one, at 0.
+        0, hop, 2 hop, …, and, if these leave a tail uncovered, a last window that ends exactly at
+        the clip's end. A clip that is no longer than a window has one window, at 0.
 
     Examples
     --------
@@ -73,14 +73,14 @@ def window_starts(n_samples, window, hop):
 
 
 def in_chunks(waveforms, seconds):
-    """Gather waveforms into lists of about as many seconds, so that memory stays bounded.
+    """Group waveforms into lists of about `seconds` each, so that memory stays bounded.
 
     Parameters
     ----------
     waveforms : iterable of ndarray of shape (n_samples,)
         At 16 kHz.
     seconds : float
-        A list ends with the waveform that fills it.
+        A list ends with the waveform that reaches this length.
 
     Yields
     ------

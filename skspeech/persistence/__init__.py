@@ -1,15 +1,15 @@
-"""Model files: one checked file a model, which can be loaded without trusting who made it.
+"""Model files: one checked file per model, which can be loaded without trusting its author.
 
-A model file is a zip archive of two members. ``metadata.json`` says what the model is, with which
-versions of the libraries it was made, and the checksum of the other member. ``model.skops`` holds
-the model in the format of skops [1]_: a description of objects by name, and arrays. Loading makes
-only objects of a fixed list of classes, scikit-learn's and skspeech's own; no pickle is read, no
-name from the file is imported before it was found in the list, and nothing is unpacked to disk.
+A model file is a zip archive of two members. ``metadata.json`` describes the model, the versions of
+the libraries that made it, and the checksum of the other member. ``model.skops`` holds the model in
+the format of skops [1]_: a description of objects by name, and arrays. Loading creates only objects
+of a fixed list of classes, scikit-learn's and skspeech's own; no pickle is read, no name from the
+file is imported unless it is in the list, and nothing is unpacked to disk.
 
-**An object says itself how it is stored**, by Python's own `__getstate__` and `__setstate__`: what
-the first returns is stored, where it is made of numbers, text, arrays, bytes, lists, dicts and
-other estimators. So an estimator with a trained network puts that network's arrays into its state,
-and makes the network anew when it is first asked to predict. The same serves pickle.
+**Each object defines how it is stored**, by Python's `__getstate__` and `__setstate__`: the result
+of the first is stored, if it consists of numbers, text, arrays, bytes, lists, dicts and other
+estimators. So an estimator with a trained network puts that network's arrays into its state, and
+rebuilds the network at its first prediction. Pickle uses the same methods.
 
 References
 ----------
@@ -29,7 +29,7 @@ _load, __dir__, __all__ = lazy_loader.attach(
 
 
 def __getattr__(name):
-    if name == "_Shared":  # model files name it by this place
+    if name == "_Shared":  # the name of this class in model files
         from skspeech.persistence.sharing import _Shared
 
         return _Shared

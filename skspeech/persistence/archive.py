@@ -1,4 +1,4 @@
-"""The zip archive that a model file is: opened, checked, read."""
+"""Open, check and read the zip archive of a model file."""
 
 import contextlib
 import hashlib
@@ -45,7 +45,7 @@ def _damaged(path, reason):
 
 
 def _check_archive(archive, size, path):
-    """Refuse archives that take more memory than disk, or that name files elsewhere."""
+    """Refuse archives that need more memory than disk space, or whose members have other names."""
     members = archive.infolist()
     names = [member.filename for member in members]
     if sorted(names) != [_METADATA, _MODEL]:
@@ -87,7 +87,7 @@ def _read_metadata(archive, path):
 
 
 def _check_metadata(metadata):
-    """Raise a TypeError, KeyError or AttributeError where something has not the form it should."""
+    """Raise a TypeError, KeyError or AttributeError if the metadata have the wrong form."""
     if not isinstance(metadata["format_version"], int) or not isinstance(metadata["model"], str):
         raise TypeError
     for name, version in metadata["versions"].items():

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Write files atomically: afterwards a file is complete, or unchanged."""
 
 import contextlib
 import os
@@ -10,12 +10,12 @@ __all__ = ["atomic_writer"]
 
 @contextlib.contextmanager
 def atomic_writer(path):
-    """Open a binary file that takes the place of `path` when all of it is on the disk.
+    """Open a binary file that replaces `path` once it is completely on disk.
 
     Parameters
     ----------
     path : path-like
-        The file that is to be; its folder has to exist.
+        The file to write; its folder has to exist.
 
     Yields
     ------

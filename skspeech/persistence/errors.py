@@ -1,11 +1,11 @@
-"""What may be wrong with a model file."""
+"""Errors and warnings about model files."""
 
 __all__ = ["ModelFileError", "ModelVersionWarning"]
 
 
 class ModelFileError(ValueError):
-    """A file is no model file, is damaged, is not safe to load, or a model can't be put in one."""
+    """A file is not a model file, is damaged or is unsafe to load, or a model can't be saved."""
 
 
 class ModelVersionWarning(UserWarning):
-    """A model was saved with other versions of the libraries than those that load it."""
+    """A model was saved with other versions of the libraries than the installed ones."""

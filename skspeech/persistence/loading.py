@@ -1,4 +1,4 @@
-"""From a file to a model, without running what is in it."""
+"""Load a model from a file, without running code from it."""
 
 import warnings
 
@@ -28,17 +28,17 @@ __all__ = ["load", "read_metadata"]
 def load(path, *, trusted=()):
     """Load a model that :func:`save` saved.
 
-    Nothing in the file is executed: only objects of scikit-learn's and skspeech's classes are made
-    from it. A network that was to run on a GPU which is not here runs where it can.
+    Nothing in the file is executed: loading creates only objects of scikit-learn's and skspeech's
+    classes. A network that was set to run on a missing GPU runs on an available device.
 
     Parameters
     ----------
     path : str or path-like
         The file.
     trusted : sequence of str, default=()
-        Further classes that may be made from the file, such as
-        ``"mypackage.models.MyClassifier"``, or ``"sklearn.tree._tree.Tree"`` for forests. The
-        error names them where they are missing. Only for files whose origin you know.
+        Further classes that the file may contain, such as ``"mypackage.models.MyClassifier"``, or
+        ``"sklearn.tree._tree.Tree"`` for forests. If they are missing here, the error names them.
+        Use it only for files whose origin you know.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def load(path, *, trusted=()):
 
 
 def read_metadata(path):
-    """Tell what a model file says about its model, without loading that.
+    """Read what a model file says about its model, without loading the model.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def _construct(content, trusted, metadata, path):
         untrusted = _untrusted_types(content) - set(trusted)
     except ModelFileError:
         raise
-    except Exception as error:  # forged descriptions fail in as many ways as there are
+    except Exception as error:  # a forged description may raise any exception
         raise ModelFileError(_damaged(path, _said(error))) from None
     if unwanted:
         raise ModelFileError(_damaged(path, f"it uses {', '.join(sorted(unwanted))}"))
@@ -135,7 +135,7 @@ def _construct(content, trusted, metadata, path):
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", InconsistentVersionWarning)  # it was told about
+            warnings.simplefilter("ignore", InconsistentVersionWarning)  # already warned about
             model = _unfold(skops.io.loads(content, trusted=sorted(_own_types()) + trusted))
     except Exception as error:
         raise ModelFileError(

@@ -1,4 +1,4 @@
-"""What ties a model to a machine: paths, devices, networks, versions of libraries."""
+"""Whatever ties a model to a machine: paths, devices, networks, versions of libraries."""
 
 import importlib.metadata
 import platform
@@ -11,12 +11,12 @@ from skspeech.persistence.errors import ModelFileError, ModelVersionWarning
 
 __all__ = []
 
-# Parameters that say where this process, or this machine, keeps or reports something.
+# Parameters that say where this process or machine stores, reports or runs something.
 _OF_THIS_MACHINE = {"callbacks", "executor", "log_file", "memory"}
 
 
 def _forget_this_machine(model):
-    """A file from elsewhere must not say where this machine reads and writes, either."""
+    """Reset these parameters; a file from elsewhere must not set where this machine writes."""
     for item in objects_in(model):
         if isinstance(item, BaseEstimator):
             for name in _OF_THIS_MACHINE & vars(item).keys():
@@ -41,7 +41,7 @@ def _network_id(extractor):
 
 
 def _check_networks(model, metadata, path):
-    """What a classifier learnt from one network's features says nothing of another's."""
+    """Refuse other networks: a classifier fits only the features that it was trained on."""
     saved, others = set(metadata["networks"]), set(_network_ids(model))
     others -= saved | {None}
     if others and None not in saved:
@@ -78,7 +78,7 @@ def _listed(names):
     return ", ".join(sorted(map(str, names)))
 
 
-# Other releases of these may predict otherwise; how many parts of the version are compared.
+# Other releases of these may predict differently. The number says how many version parts count.
 _COMPARED_VERSIONS = {"skspeech": 3, "scikit-learn": 3, "numpy": 2, "torch": 2}
 
 
@@ -116,5 +116,5 @@ def _warn_of_versions(metadata, path):
 
 
 def _release(version, n_parts):
-    """The first parts of a version, without what comes after a plus sign."""
+    """The first parts of a version, without any local part after a plus sign."""
     return None if version is None else version.partition("+")[0].split(".")[:n_parts]

@@ -1,4 +1,4 @@
-"""From a fitted model to a file."""
+"""Save a fitted model to a file."""
 
 import hashlib
 import io
@@ -26,12 +26,12 @@ __all__ = ["save"]
 def save(model, path, *, training_clips=None, training_groups=None):
     """Save a model to a file that anyone can load without running code from it.
 
-    The file is written beside its place and then moved there: a save that is interrupted leaves
-    what was there before.
+    The model is written to a temporary file, which then replaces the old one: an interrupted save
+    leaves the old file unchanged.
 
     Parameters that belong to this machine or process (`memory`, `log_file`, `callbacks`,
-    `executor`) stay out of the file. So do the frozen networks' weights, which are named by their
-    checksums.
+    `executor`) stay out of the file. So do the frozen networks' weights, which the file identifies
+    by their checksums.
 
     Parameters
     ----------
@@ -39,13 +39,14 @@ def save(model, path, *, training_clips=None, training_groups=None):
         A fitted :class:`~skspeech.TimeBudgetClassifier`, any other estimator of skspeech or
         scikit-learn, or a Pipeline of them.
     path : str or path-like
-        The file, such as ``"model.skspeech"``. One that exists is replaced.
+        The file, such as ``"model.skspeech"``. An existing file is replaced.
     training_clips : sequence of clips, default=None
-        What the model was trained on. The file keeps a number for the content of each, by which
-        reports and ``skspeech evaluate`` tell a score on these clips from one on new clips.
+        The clips that the model was trained on. The file keeps a number for the content of each, so
+        that reports and ``skspeech evaluate`` can tell a score on these clips from one on new
+        clips.
     training_groups : array-like, default=None
         The groups of these clips, such as speakers. The file keeps their names, so that a score on
-        other clips of them is told from one on new groups.
+        other clips of these groups can be told from one on new groups.
 
     Returns
     -------
@@ -61,7 +62,7 @@ def save(model, path, *, training_clips=None, training_groups=None):
 
     See Also
     --------
-    load : The way back.
+    load : Load the model again.
 
     Notes
     -----
@@ -100,7 +101,7 @@ def save(model, path, *, training_clips=None, training_groups=None):
         "versions": _versions(),
         "members": {_MODEL: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}},
     }
-    # Not compressed: weights hardly shrink, and what is not compressed can't be a bomb.
+    # Not compressed: weights hardly shrink, and an uncompressed archive can't be a zip bomb.
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
         file.writestr(_METADATA, json.dumps(metadata, indent=2))
@@ -112,7 +113,7 @@ def save(model, path, *, training_clips=None, training_groups=None):
 
 
 class _Copier(pickle.Pickler):
-    """Copies a model, with classifiers in the place of pickles of them, and text for paths."""
+    """Copies a model, and replaces pickled classifiers by classifiers and paths by text."""
 
     def reducer_override(self, item):
         if isinstance(item, PickledClassifier):
@@ -127,7 +128,7 @@ def _itself(item):
 
 
 def _storable_copy(model):
-    """A copy without what belongs to this machine. What is unpickled was pickled a line above."""
+    """A copy without what belongs to this machine. It unpickles only what it has just pickled."""
     buffer = io.BytesIO()
     try:
         _Copier(buffer, pickle.HIGHEST_PROTOCOL).dump(model)
@@ -143,12 +144,12 @@ def _dump(model):
 
     try:
         return _compacted(skops.io.dumps(model))
-    except Exception as error:  # skops raises whatever an object's state leads it to
+    except Exception as error:  # an object's state may make skops raise any exception
         raise ModelFileError(f"{_brief(model)} can't be saved: {error}\n{_ADVICE}") from error
 
 
 def _compacted(content):
-    """Describe a list of plain values, such as column numbers, as one value, in place of each."""
+    """Describe a list of plain values, such as column numbers, as one value, not one by one."""
     buffer = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(content)) as archive,
@@ -181,7 +182,7 @@ _ADVICE = (
 
 
 def _tell_untrusted(model, content):
-    """See before it is too late that the file can be loaded again."""
+    """Check at saving time that the file can be loaded again."""
     untrusted = sorted(_untrusted_types(content))
     networks = [name for name in untrusted if name.startswith(("torch.", "keras.", "skorch."))]
     if networks:

@@ -1,4 +1,4 @@
-"""Estimators that occur in several places of a model are described once."""
+"""Describe an estimator once, even if it occurs in several places of a model."""
 
 import pickle
 
@@ -8,21 +8,21 @@ from skspeech._objects import has_attributes, objects_in
 
 __all__ = []
 
-# skops describes an object as often as it occurs, and an ensemble names each member three times.
+# skops describes an object each time it occurs, and an ensemble names each member three times.
 _MARK = "_shared_as"
 
 
 class _Shared:
     """Stands for an estimator that is described elsewhere in the file, under a number."""
 
-    __module__ = "skspeech.persistence"  # under which files name it, wherever it lies
+    __module__ = "skspeech.persistence"  # its name in model files, wherever the class is defined
 
     def __init__(self, number):
         self.number = number
 
 
 def _fold(model):
-    """Put a `_Shared` wherever an estimator occurs again; the first one gets the number."""
+    """Replace repeated estimators by a `_Shared`; the first occurrence gets the number."""
     numbers = {}
 
     def replace(item, again):
@@ -38,7 +38,7 @@ def _fold(model):
 
 
 def _keeps_mark(item):
-    """Whether the mark is in the state that an estimator makes; if not, it is stored twice."""
+    """Whether an estimator's state contains the mark; if not, the estimator is stored twice."""
     own = [
         getattr(type(item), name) is not getattr(BaseEstimator, name)
         for name in ("__getstate__", "__setstate__")
@@ -58,9 +58,9 @@ def _unfold(model):
 
 
 def _replace_items(root, replace):
-    """Replace, in place, what attributes, lists, tuples and dicts lead to.
+    """Replace, in place, the objects in attributes, lists, tuples and dicts.
 
-    `replace` gets each object, and whether that has occurred before.
+    `replace` gets each object, and whether it has occurred before.
     """
     seen = {}
 

@@ -1,4 +1,4 @@
-"""Which descriptions of objects are loaded: a fixed list of classes, and nothing that runs."""
+"""Decide which object descriptions are loaded: a fixed list of classes, and nothing executable."""
 
 import functools
 import importlib.metadata
@@ -18,8 +18,8 @@ __all__ = []
 _MAX_SCHEMA = 1 << 28
 
 
-# What skops describes objects by. Those that name a function or a method to call, point elsewhere
-# in the file, or hold a file format of their own, are not needed.
+# The kinds of skops nodes that are accepted. Others name a function or method to call, point
+# elsewhere in the file, or hold their own file format; none of these is needed.
 _LOADERS = {
     *("BytesNode", "ConstructorFromReduceNode", "DTypeNode", "DefaultDictNode", "DictNode"),
     *("FunctionNode", "JsonNode", "ListNode", "LossNode", "MaskedArrayNode", "NdArrayNode"),
@@ -28,7 +28,7 @@ _LOADERS = {
 }
 
 
-_OLDEST_PROTOCOL = 2  # of skops; what it needs to read older files is never used
+_OLDEST_PROTOCOL = 2  # of skops; its code for older files is never used
 
 
 _SKOPS_MEMBER = re.compile(r"schema\.json|[\w-]+\.(npy|bin)")
@@ -63,7 +63,7 @@ _SKLEARN_PARTS = {
 
 
 def _check_content(content, path):
-    """Check the archive inside as the one outside, and what its arrays claim to be."""
+    """Check the inner archive like the outer one, and the headers of its arrays."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
         strange = [m.filename for m in members if not _SKOPS_MEMBER.fullmatch(m.filename)]
@@ -83,7 +83,7 @@ def _check_content(content, path):
 
 
 def _check_array(file, size, path):
-    """An array takes the memory that it takes in the file, whatever its header says."""
+    """Check that an array's header asks for as much memory as the array has in the file."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0
     if version != (1, 0):
@@ -98,7 +98,10 @@ def _check_array(file, size, path):
 
 
 def _check_references(schema, path):
-    """Objects that occur twice are described twice: a short reference could be nested for ever."""
+    """Refuse references: objects that occur twice must be described twice.
+
+    References could be nested for ever.
+    """
     sizes = {}
     for state, size in _sized_nodes(schema):
         if sizes.setdefault(state.get("__id__"), size) != size and "__id__" in state:
@@ -106,7 +109,7 @@ def _check_references(schema, path):
 
 
 def _sized_nodes(schema):
-    """Yield each node's description, and how many there are in it with itself."""
+    """Yield each node's description, and the number of nodes in it, itself included."""
 
     def visit(value):
         total = 0
@@ -136,7 +139,7 @@ def _unwanted_loaders(content):
 
 
 def _untrusted_types(content):
-    """Names of the classes in a description that are neither skops's, nor ours to trust."""
+    """Names of the classes in a description that neither skops nor skspeech trusts."""
     import skops.io
 
     return set(skops.io.get_untrusted_types(data=content)) - _own_types()
@@ -152,7 +155,10 @@ def _own_types():
 
 
 def _names_of(cls):
-    """Where a class is, and the packages above that have it too: it may have been there before."""
+    """Names of a class: where it is defined, and the parent packages that export it.
+
+    Older files may name it by one of these.
+    """
     names = [_type_name(cls)]
     package = cls.__module__.rpartition(".")[0]
     while package and package != "skspeech":

@@ -24,10 +24,10 @@ SHAPES = ("rms", "zero_crossing_rate", "centroid", "bandwidth", "rolloff", "flat
 
 _ROLL_PERCENT = 0.85
 _AMIN = 1e-10
-_ZERO = 1e-10  # samples nearer to zero have no sign
+_ZERO = 1e-10  # samples closer to zero have no sign
 _MIN_RMS = 1e-5
-# Pitch is looked for in frames of so many samples, at half the sampling rate, where it costs half
-# as much.
+# Pitch is searched for in frames of this many samples, at half the sampling rate, where it costs
+# half as much.
 _PITCH_LENGTH = 1024
 _PITCH_RATE = SAMPLING_RATE // 2
 _TROUGH = 0.1
@@ -45,14 +45,14 @@ def describe(waveforms, *, n_fft, hop_length, n_mels, fmin, fmax, device, loudes
         Lowest and highest pitch in Hz.
     device : torch.device
     loudest : float, default=None
-        Largest power of a mel band, where these waveforms are a part of one clip only.
+        Largest power of a mel band in the whole clip, if these waveforms are parts of one clip.
 
     Returns
     -------
     logmel : torch.Tensor of shape (n_frames_in_all, n_mels)
         In decibels.
     shapes : torch.Tensor of shape (n_frames_in_all, 6)
-        What ``SHAPES`` lists: decibels, crossings a sample, kHz (three) and decibels.
+        As listed in ``SHAPES``: decibels, crossings per sample, kHz (three) and decibels.
     pitch : torch.Tensor of shape (n_frames_in_all, 2)
         Fundamental frequency in Hz, and how periodic the frame is, from 0 to 1.
     counts : ndarray of shape (n_clips,)
@@ -66,7 +66,7 @@ def describe(waveforms, *, n_fft, hop_length, n_mels, fmin, fmax, device, loudes
     crossings = _crossings(flat, first_frames * hop_length + length // 2, waveforms)
     crossings = torch.from_numpy(crossings).to(device)
     flat = torch.from_numpy(flat).to(device)
-    # Frames of any length that are centred on the same samples.
+    # Frames of every length are centred on the same samples.
     skipped = (length - n_fft) // 2
     frames = flat[skipped:].unfold(0, n_fft, hop_length)
     halved = _halve(flat[(length - _PITCH_LENGTH) // 2 :])
@@ -88,12 +88,12 @@ def describe(waveforms, *, n_fft, hop_length, n_mels, fmin, fmax, device, loudes
 
 
 def margin(n_fft, hop_length):
-    """Frames next to a cut in a clip that are not those of the whole clip, with their slopes."""
+    """Number of frames beside a cut whose values or slopes differ from those of the whole clip."""
     return -(-max(n_fft, _PITCH_LENGTH) // (2 * hop_length)) + _HALF_SLOPE
 
 
 def _crossings(flat, begins, waveforms):
-    """Sign changes up to each sample; none between a clip and what surrounds it."""
+    """Sign changes up to each sample; none are counted at the edges of a clip."""
     negative = flat < -_ZERO
     changes = np.zeros(len(flat), dtype=np.int32)
     np.not_equal(negative[1:], negative[:-1], out=changes[1:], casting="unsafe")
@@ -111,7 +111,7 @@ def _halve(flat):
 
 
 def _shapes(frames, n_fft, n_mels):
-    """Mel power, and all of ``SHAPES`` but the crossings, which are left to fill in."""
+    """Mel power, and all of ``SHAPES`` except the crossings, which the caller fills in."""
     import torch
 
     window, filters, moments = _constants(n_fft, n_mels, frames.device)
@@ -142,7 +142,7 @@ def _constants(n_fft, n_mels, device):
 
 
 def yin(frames, sampling_rate, fmin, fmax):
-    """Pitch by the YIN method, and how periodic each frame is: one less the depth of its trough.
+    """Pitch by the YIN method, and how periodic each frame is: 1 minus the value at its trough.
 
     Returns a tensor of shape (n_frames, 2).
     """
@@ -150,7 +150,7 @@ def yin(frames, sampling_rate, fmin, fmax):
 
     shortest = int(sampling_rate / fmax)
     longest = min(math.ceil(sampling_rate / fmin), frames.shape[1] - 1)
-    n_fft = 128 * -(-(frames.shape[1] + longest) // 128)  # so long that nothing wraps around
+    n_fft = 128 * -(-(frames.shape[1] + longest) // 128)  # long enough that nothing wraps around
     autocorrelation = torch.fft.irfft(power_spectrum(frames, n_fft), n=n_fft)[:, : longest + 1]
     energy = frames[:, :longest].square().cumsum(1)
     difference = 2 * (autocorrelation[:, :1] - autocorrelation[:, 1:]) - energy
@@ -163,7 +163,7 @@ def yin(frames, sampling_rate, fmin, fmax):
     chosen = chosen[:, 0]
     inside = (chosen > 0) & (chosen < depth.shape[1] - 1)
     period = shortest + chosen + torch.where(inside, _vertex(*at), 0.0)
-    # A silent frame repeats itself at every lag.
+    # A silent frame would count as periodic at every lag.
     periodic = torch.where(autocorrelation[:, 0] > _AMIN, (1 - at[1]).clamp(0, 1), 0.0)
     return torch.stack([sampling_rate / period, periodic], dim=1)
 
@@ -207,7 +207,7 @@ def _dct(n, n_coefficients, device):
 
 
 def delta(values, counts, order):
-    """Slopes (order 1) or curvatures (order 2) over nine frames; clips' ends are repeated."""
+    """Slopes (order 1) or curvatures (order 2) over nine frames; end frames are repeated."""
     import torch
     from scipy.signal import savgol_coeffs
 

@@ -1,4 +1,4 @@
-"""Families of models that Hugging Face's transformers knows: what differs between them."""
+"""The model families of Hugging Face's transformers, and what differs between them."""
 
 import contextlib
 import functools
@@ -16,12 +16,12 @@ _SHORTEST_WINDOW = 0.1
 
 
 class _Family:
-    """What differs between models: input, length, which frames are the clip's own.
+    """What differs between models: input, length, and which frames are not padding.
 
     `widths` are those of the hidden states, `limit` the seconds that the network takes at once.
     """
 
-    part = ""  # of the model that holds the encoder
+    part = ""  # the part of the model that holds the encoder
     limit = None
 
     def __init__(self, config, extractor, commit):
@@ -37,7 +37,7 @@ class _Family:
         return piece if len(piece) >= n_samples else np.resize(piece, n_samples)
 
     def batches(self, lengths, batch_size):
-        """Indices of the pieces, those of like length together."""
+        """Indices of the pieces, in batches of similar length."""
         order = np.argsort(lengths, kind="stable")
         return np.array_split(order, -(-len(order) // batch_size))
 
@@ -50,7 +50,7 @@ class _Family:
             output_loading_info=True,
             **{**source.options, **({"revision": self.commit} if self.commit else {})},
         )
-        # Only needed to train.
+        # Only needed for training.
         missing = {key for key in report["missing_keys"] if not key.endswith("masked_spec_embed")}
         missing = sorted(key for key in missing if key.startswith(self.part))
         if missing:
@@ -68,7 +68,7 @@ class _Family:
 class _Waveforms(_Family):
     """Wav2vec 2.0 and its relatives: the waveform itself, of any length."""
 
-    # Where frames beyond the end are set to zero before every layer that looks at neighbours.
+    # Models that set padded frames to zero before every layer that looks at neighbours.
     _maskable = frozenset({"hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm"})
 
     @property
@@ -77,9 +77,9 @@ class _Waveforms(_Family):
 
     @property
     def takes_mask(self):
-        """Whether padding leaves the results as they are, given a mask.
+        """Whether, with a mask, padding does not change the results.
 
-        A first layer that is normalised over time ("group") sees the padding.
+        It does where the first layer is normalised over time ("group").
         """
         return self.name in self._maskable and self.config.feat_extract_norm == "layer"
 
@@ -126,7 +126,7 @@ class _Waveforms(_Family):
 
 
 class _Whisper(_Family):
-    """A log-mel spectrogram of 30 s, filled up with silence."""
+    """A log-mel spectrogram of 30 s, padded with silence."""
 
     part = "encoder"
 
@@ -149,7 +149,7 @@ class _Whisper(_Family):
 
 
 class _SpectrogramTransformer(_Family):
-    """AST: patches of a spectrogram of about 10 s, filled up with zeros."""
+    """AST: patches of a spectrogram of about 10 s, padded with zeros."""
 
     _frame_length, _hop_length = 400, 160  # samples; fixed in its feature extractor
 
@@ -170,7 +170,7 @@ class _SpectrogramTransformer(_Family):
         n_rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
         n_columns = (config.max_length - config.patch_size) // config.time_stride + 1
         n_frames = [1 + (len(piece) - self._frame_length) // self._hop_length for piece in pieces]
-        # Patches of which at least half is the clip's own; the first in any case.
+        # Patches of which at least half belongs to the clip; the first one in any case.
         middles = torch.arange(n_columns) * config.time_stride + config.patch_size // 2
         columns = middles <= torch.tensor(n_frames)[:, None]
         columns[:, 0] = True
@@ -181,7 +181,7 @@ class _SpectrogramTransformer(_Family):
 
 
 class _Clap(_Family):
-    """The audio side of CLAP: a spectrogram of 10 s, filled up with repetitions of the clip."""
+    """The audio side of CLAP: a spectrogram of 10 s; a shorter clip is repeated to fill it."""
 
     part = "audio_model"
 
@@ -198,18 +198,19 @@ class _Clap(_Family):
     def prepare(self, pieces):
         import torch
 
-        # It draws a random number, which changes nothing here, from the caller's generator.
+        # The extractor draws a random number from NumPy's global generator. That changes nothing
+        # here, but would change the caller's random numbers.
         state = np.random.get_state()  # noqa: NPY002
         try:
             inputs = self.extractor(pieces, sampling_rate=self.sampling_rate, return_tensors="pt")
         finally:
             np.random.set_state(state)  # noqa: NPY002
-        is_longer = torch.zeros(len(pieces), 1, dtype=torch.bool)  # than 10 s: never
+        is_longer = torch.zeros(len(pieces), 1, dtype=torch.bool)  # no piece is longer than 10 s
         features = {"input_features": inputs["input_features"], "is_longer": is_longer}
         return features, torch.ones(len(pieces), 1, dtype=torch.bool)
 
     def states(self, output):
-        # Time is folded into both axes of these maps, and all of it is the clip's own.
+        # Time is folded into both axes of these maps, and none of it is padding.
         return [states.flatten(2).mean(2)[:, None] for states in output.hidden_states]
 
 
@@ -277,10 +278,10 @@ def quiet(verbose=0):
 
 @contextlib.contextmanager
 def without_warnings():
-    """Leave out what transformers causes by itself and nobody who uses it can change."""
+    """Hide warnings that transformers itself causes and that users can't act on."""
     with warnings.catch_warnings():
         # AST's published bands are narrower than the bins of its spectrum.
         warnings.filterwarnings("ignore", "At least one mel filter has all zero values")
-        # WavLM hands torch masks of two types.
+        # WavLM passes masks of two types to torch.
         warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
         yield

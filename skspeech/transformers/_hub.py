@@ -33,7 +33,7 @@ _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 
 
 def choose_layers(layers, n_layers):
-    """The numbers of the chosen ones of `n_layers` layers; negative ones count from the last."""
+    """Numbers of the chosen layers out of `n_layers`; negative numbers count from the last."""
     if isinstance(layers, str):  # "all"
         return tuple(range(n_layers))
     chosen = np.atleast_1d(np.asarray(layers, dtype=object)).tolist()
@@ -46,7 +46,7 @@ def choose_layers(layers, n_layers):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model is to be had."""
+    """Where a model comes from."""
 
     model: str
     revision: str | None
@@ -62,7 +62,7 @@ class Source:
 
 
 def state_of(model):
-    """The files of a folder, with size and time of change; None for a name on the hub."""
+    """The files of a folder, with size and modification time; None for a name on the hub."""
     folder = Path(model)
     if not folder.is_dir():
         return None
@@ -80,7 +80,7 @@ def commit_of(source):
 
 
 def check_files(source, state):
-    """Name what a folder lacks; for what looks like a folder and is none, say so."""
+    """Raise an error that names the files a folder lacks, or says that a path is not a folder."""
     if state is None:
         if Path(source.model).is_absolute() or source.model.startswith((".", "~")):
             raise WeightsNotFoundError(
@@ -103,7 +103,7 @@ def check_files(source, state):
 
 
 def folder_of(source):
-    """The folder that holds a model, fetched from the hub where it has to be."""
+    """The folder that holds a model, fetched from the hub if necessary."""
     state = state_of(source.model)
     check_files(source, state)
     return Path(source.model) if state is not None else _snapshot(source)
@@ -129,7 +129,7 @@ def _snapshot(source):
 
 
 def read_json(folder, *names):
-    """What the first of these files that a folder has says."""
+    """Content of the first of these files that exists in a folder."""
     path = next(path for path in (folder / name for name in names) if path.is_file())
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -161,7 +161,7 @@ def read_tensors(source, prefixes, names):
 
 @contextlib.contextmanager
 def explained(source):
-    """Turn what transformers says of missing or damaged files into what to do."""
+    """Turn transformers' errors about missing or damaged files into advice."""
     from safetensors import SafetensorError
 
     try:
@@ -185,7 +185,7 @@ def explained(source):
 
 
 def _missing_in_cache(source):
-    """Which of the files that a model needs are not in the hub's local cache."""
+    """The files that a model needs and that are not in the hub's local cache."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -205,7 +205,7 @@ def _missing_in_cache(source):
 
 @functools.lru_cache(maxsize=64)
 def network_id(source, state, commit):
-    """Identifies weights by the commit on the hub, or by the content of a folder's files."""
+    """Identify weights by the commit on the hub, or by the content of a folder's files."""
     if state is None:
         return f"transformers-{source.model}@{commit}"
     digest = hashlib.blake2b(digest_size=12)

@@ -29,19 +29,22 @@ __all__ = [
 
 STATISTICS = ("mean", "std", "last", "max")
 
-# Seconds of audio that are turned into spectrograms at once, and windows that wait for the network.
+# Limits of a chunk: seconds of audio turned into spectrograms at once, and batches of windows.
 _CHUNK_SECONDS = 120.0
 _CHUNK_BATCHES = 4
 # A tail shorter than this share of a window is not worth a window of its own.
 _MIN_TAIL = 0.1
-# Longer clips are embedded in parts of so many seconds, so that memory does not grow with them.
+# Clips longer than this (seconds) are embedded in parts, so that memory does not grow with them.
 _LONGEST = 300.0
 PART_SECONDS = 30.0
 
 
 @dataclass
 class Windows:
-    """The windows of a chunk of clips: rows of `frames` where each begins, and whose they are."""
+    """The windows of a chunk of clips.
+
+    `starts` are the rows of `frames` where windows begin, `counts` the number of windows per clip.
+    """
 
     frames: object
     starts: np.ndarray
@@ -49,11 +52,11 @@ class Windows:
 
 
 class WindowedExtractor(Extractor):
-    """Turns clips into features with a frozen network; subclasses say which.
+    """Turns clips into features with a frozen network, which subclasses choose.
 
     A subclass defines `_network_id`, `_load_network`, `_spectrogram`, `_frames_per_window`,
     `_forward`, `_pool` and `_feature_names`; `_prepare` may change a waveform first. Here it brings
-    clips to one level; an extractor that was pickled before there was one leaves them as they are.
+    clips to one level; extractors pickled before `level` existed leave clips as they are.
     """
 
     _parameter_constraints: dict = {
@@ -67,7 +70,7 @@ class WindowedExtractor(Extractor):
 
     @abstractmethod
     def _network_id(self):
-        """Which weights: other weights, other id."""
+        """Identifies the weights: different weights have different ids."""
 
     def embed(self, X, return_timestamps=False):
         """Embed every window of every clip.
@@ -108,7 +111,7 @@ class WindowedExtractor(Extractor):
         super().__setstate__({"level": None, **state})
 
     def _window_and_hop(self):
-        """Both in seconds; where a subclass lets them be None, it says what None means."""
+        """Both in seconds; a subclass that allows None replaces it here."""
         return self.window, self.hop
 
     def _seconds_per_chunk(self):
@@ -161,7 +164,7 @@ class WindowedExtractor(Extractor):
         return [_stamped(*both) for both in zip(centres, per_clip, strict=True)]
 
     def _embed_long(self, waveform, network, device, pooled):
-        """The same of a clip that is too long to be held, some of its windows at a time."""
+        """The same for a clip too long for memory, some of its windows at a time."""
         import torch
 
         starts = self._starts(len(waveform))
@@ -182,14 +185,14 @@ class WindowedExtractor(Extractor):
         return _stamped(centres, np.concatenate(list(blocks)))
 
     def _starts(self, n_samples):
-        """Frames with which the windows of a clip of so many samples begin."""
+        """First frame of each window of a clip of `n_samples`."""
         _, hop = self._window_and_hop()
         hop_length = self._spectrogram.hop_length
         hop = max(1, round(hop * SAMPLING_RATE / hop_length))
         return frame_starts(n_samples // hop_length, self._frames_per_window(), hop)
 
     def _groups(self, starts, device):
-        """Windows of a long clip that go through the network together."""
+        """Groups of a long clip's windows that go through the network together."""
         window, hop = self._window_and_hop()
         size = max(1, 1 + int((PART_SECONDS - window) / hop))
         if device.type != "cpu":
@@ -197,9 +200,9 @@ class WindowedExtractor(Extractor):
         return np.array_split(starts, -(-len(starts) // size))
 
     def _spans(self, starts, n_samples, device):
-        """Samples of each group of windows, and the frames with which these begin in them.
+        """Span of samples for each group of windows, and the windows' first frames in it.
 
-        With enough on both sides that all frames are those of the whole clip.
+        Each span has enough context on both sides that its frames equal those of the whole clip.
         """
         hop_length, n_fft = self._spectrogram.hop_length, self._spectrogram.n_fft
         margin = -(-n_fft // (2 * hop_length))
@@ -212,30 +215,30 @@ class WindowedExtractor(Extractor):
         return spans, firsts
 
     def _cutter(self, waveform, spans, firsts, device):
-        """What cuts the spans of a long clip, as `_cut_at` does."""
+        """The function that cuts the spans of a long clip, as `_cut_at` does."""
         return self._cut_at
 
     def _cut(self, waveforms, device):
-        """Spectrograms of all clips, and where their windows begin in them."""
+        """Spectrograms of all clips, and where the windows begin in them."""
         shortest = self._frames_per_window() * self._spectrogram.hop_length
         tiled = [_tile(waveform, shortest) for waveform in waveforms]
         return self._cut_at(tiled, [self._starts(len(waveform)) for waveform in tiled], device)
 
     def _cut_at(self, waveforms, starts, device):
-        """The same, with the frames with which the windows of each clip begin."""
+        """The same, given the first frames of each clip's windows."""
         frames, firsts = self._spectrogram(waveforms, device)
         counts = np.array([len(s) for s in starts])
         return Windows(frames, np.concatenate(starts) + np.repeat(firsts[:-1], counts), counts)
 
     def _run(self, network, windows):
-        """Features of all windows, (n_windows, n_features), some windows of any clips at a time."""
+        """Features of all windows, (n_windows, n_features); a batch may mix windows of clips."""
         import torch
 
         frames = windows.frames
         offsets = torch.arange(self._frames_per_window(), device=frames.device)
         starts = torch.from_numpy(windows.starts).to(frames.device)
-        # Two batches in a thread each are quicker than one batch after another in two threads, and
-        # don't wait for each other in every layer where the cores are busy otherwise.
+        # Two batches with one thread each are faster than one batch after another with two threads,
+        # and they don't wait for each other in every layer when the cores are busy otherwise.
         n_threads = n_threads_for(frames.device)
         size = -(-min(self.batch_size, len(starts)) // n_threads)
         n_batches = -(-len(starts) // size) if len(starts) >= 4 * n_threads else 1
@@ -248,7 +251,7 @@ class WindowedExtractor(Extractor):
         return torch.cat(list(parts)).float().cpu().numpy()
 
     def _centres(self, waveforms, windows):
-        """Frame on which each window is centred; of a tiled clip, the middle of the clip itself."""
+        """Centre of each window, in frames; for a tiled clip, the middle of the clip itself."""
         size = self._frames_per_window()
         hop_length = self._spectrogram.hop_length
         firsts = np.concatenate([[0], np.cumsum(windows.counts)[:-1]])
@@ -264,9 +267,9 @@ class WindowedExtractor(Extractor):
 
 
 class PieceExtractor(WindowedExtractor):
-    """Cuts waveforms into pieces, which go through the network with nothing of their surroundings.
+    """Cuts waveforms into pieces, which go through the network without their context.
 
-    A subclass defines `_cut_at`, and `_run` of what that gives, in the place of `_spectrogram`,
+    A subclass defines `_cut_at`, and `_run` for its result, instead of `_spectrogram`,
     `_frames_per_window` and `_forward`.
     """
 
@@ -292,7 +295,7 @@ class PieceExtractor(WindowedExtractor):
         return [waveform[start : start + size] for waveform, own in pairs for start in own]
 
     def _centres(self, waveforms, windows):
-        """Seconds on which the windows are centred."""
+        """Centres of the windows, in seconds."""
         size, _ = self._size_and_hop()
         lengths = np.repeat([min(size, len(waveform)) for waveform in waveforms], windows.counts)
         centres = (windows.starts + lengths / 2) / self._target_sampling_rate()
@@ -303,12 +306,12 @@ class PieceExtractor(WindowedExtractor):
 
 
 def _stamped(centres, features):
-    """Features of windows, with their centres in front."""
+    """Features of windows, with the windows' centres as first column."""
     return np.column_stack([centres, features]).astype(np.float32)
 
 
 def _tile(waveform, n_samples):
-    """Repeat a clip that is shorter than a window: stretching it or adding zeros changes it."""
+    """Repeat a clip that is shorter than a window: stretching or zero padding would change it."""
     if len(waveform) >= n_samples:
         return waveform
     return np.resize(waveform, n_samples)
@@ -333,12 +336,12 @@ def pool_windows(windows, statistics):
 
 
 class WindowsInBlocks:
-    """The windows of a long clip, some at a time: as much of an array as pooling asks for.
+    """The windows of a long clip, a block at a time, with the array methods that pooling uses.
 
     Parameters
     ----------
     blocks : iterable of ndarray of shape (n_windows, n_features)
-        Each is let go when the next one comes.
+        Each is released when the next one arrives.
     """
 
     def __init__(self, blocks):
@@ -380,11 +383,11 @@ def _renew_locks():
 
 
 def shared_network(network_id, device, load):
-    """This process's one copy of a network on a device: no estimator or pickle carries it."""
+    """The only copy of a network on a device in this process; no estimator or pickle holds it."""
     key = (network_id, str(device))
     with _all_locks:
         lock = _locks.setdefault(key, threading.Lock())
-    with lock:  # its own: while one network's weights are fetched, others can be loaded
+    with lock:  # one for each network: others can load while this one's weights are fetched
         if key not in _networks:
             _networks[key] = load(device)
         return _networks[key]

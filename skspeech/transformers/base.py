@@ -1,4 +1,4 @@
-"""What every extractor is: clips in, features out, each clip computed once."""
+"""The base class of extractors: clips in, features out, each clip computed once."""
 
 import functools
 import hashlib
@@ -29,9 +29,9 @@ __all__ = ["Extractor"]
 
 # Seconds of audio that are decoded before they are turned into features together.
 _CHUNK_SECONDS = 120.0
-# Chunks that these seconds are cut into for each thread: some, so that none waits for the last one.
+# Chunks per thread that these seconds are cut into: several, so that threads finish together.
 _CHUNKS_A_THREAD = 2
-# Packages whose classes say by other means what they compute.
+# Packages whose classes need no source in the key: it names what they compute in other ways.
 _ESTABLISHED = ("abc", "builtins", "skspeech", "sklearn")
 
 
@@ -39,13 +39,14 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
     """Base of everything that turns clips into features and learns nothing.
 
     A subclass writes one method, ``_extract``, which takes a list of waveforms and returns a row of
-    features for each. The rest is here: clips in any form, decoded in threads, some at a time;
-    errors that name every bad clip; names of the features; and features that are remembered.
+    features for each. This class does the rest: it accepts clips in any form, decodes them in
+    threads, some at a time, names every bad clip in its errors, names the features, and caches
+    them.
 
-    They are remembered by the clip's content, the subclass (its source, where it is not part of
-    skspeech), its parameters (by content, where one names a file) and the arithmetic, if it has a
-    parameter ``dtype``. Parameters that only say how to compute (those below but `max_duration`,
-    `device` and `batch_size`) are not part of the key.
+    The cache key is made of the clip's content, the subclass (its source, if it is not part of
+    skspeech), its parameters (a file's content, where one names a file) and the arithmetic, if it
+    has a parameter ``dtype``. Parameters that only say how to compute (those below except
+    `max_duration`, and `device` and `batch_size`) are not part of the key.
 
     Parameters
     ----------
@@ -71,9 +72,8 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
 
     Notes
     -----
-    A subclass that has parameters of its own writes an ``__init__`` that sets them, as any
-    scikit-learn estimator does. Those of the parameters above that it leaves out keep their
-    defaults.
+    A subclass with its own parameters writes an ``__init__`` that sets them, like any scikit-learn
+    estimator. Parameters above that it leaves out keep their defaults.
 
     Examples
     --------
@@ -100,7 +100,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         {"batch_size", "device", "errors", "memory", "n_jobs", "sampling_rate", "verbose"}
     )
 
-    # What a subclass whose __init__ does not take these works with.
+    # Defaults for a subclass whose __init__ does not take these parameters.
     max_duration = None
     sampling_rate = SAMPLING_RATE
     memory = None
@@ -132,7 +132,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         Parameters
         ----------
         waveforms : list of ndarray of shape (n_samples,), dtype float32
-            Mono, at 16 000 Hz. Of silence stand in for clips that could not be read.
+            Mono, at 16 000 Hz. Silence replaces clips that could not be read.
 
         Returns
         -------
@@ -214,16 +214,16 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
     # -- What a subclass may change ----------------------------------------------------------------
 
     def _feature_names(self):
-        """Names of the features: here their numbers, as many as a second of silence has."""
+        """Names of the features: here numbered, as many as a second of silence gives."""
         (row,) = self._rows([np.zeros(SAMPLING_RATE, dtype=np.float32)])
         return [f"{type(self).__name__.lower()}{i}" for i in range(len(row))]
 
     def _device(self):
-        """Where to compute: what the parameter `device` says, if there is one."""
+        """Where to compute: the parameter `device`, if there is one, else the CPU."""
         return resolve_device(getattr(self, "device", "cpu"))
 
     def _precision(self):
-        """The arithmetic: what the parameter `dtype` says, if there is one."""
+        """The arithmetic: the parameter `dtype`, if there is one, else float32."""
         dtype = getattr(self, "dtype", "float32")
         return self._auto_precision(self._device()) if dtype == "auto" else str(dtype)
 
@@ -232,7 +232,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         return "float32"
 
     def _variant_id(self):
-        """What computes, and in what arithmetic: of another, features are others."""
+        """Identifies the class and its arithmetic: features of another one differ."""
         return f"{_definition(type(self))}-{self._precision()}"
 
     def _target_sampling_rate(self):
@@ -240,11 +240,11 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         return SAMPLING_RATE
 
     def _shortest(self):
-        """Seconds that even the shortest clip costs."""
+        """Seconds that the shortest clip counts as: it costs as much as a clip this long."""
         return 0.0
 
     def _longest(self):
-        """Seconds of the longest clip that is held at once; a longer one is a `LongWaveform`."""
+        """Seconds of the longest clip kept in memory; a longer one is a `LongWaveform`."""
         return math.inf
 
     def _seconds_per_chunk(self):
@@ -252,11 +252,11 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         return _CHUNK_SECONDS
 
     def _n_threads(self):
-        """Chunks that are embedded at once."""
+        """Number of chunks embedded at the same time."""
         return 1
 
     def _embedder(self, pooled):
-        """A function from a list of waveforms to an array a clip; what it needs is loaded here."""
+        """A function from a list of waveforms to one array per clip; loads what that needs."""
         return self._rows
 
     # -- How it is done ----------------------------------------------------------------------------
@@ -274,7 +274,10 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         return rows
 
     def _embed_clips(self, clips, results, *, pooled):
-        """Put one array a clip into `results`: features, or a row a window, its centre in front."""
+        """Put one array per clip into `results`.
+
+        Pooled, it holds the clip's features; else a row per window, with its centre in front.
+        """
         cache = open_cache(self.memory)
         keys = self._keys(clips, pooled) if cache.stores else [None] * len(clips)
         found = cache.get_many([key for key in keys if key is not None])
@@ -295,7 +298,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
                 )
 
     def _keys(self, clips, pooled):
-        """What each clip's array is remembered by; None for clips that can't be read."""
+        """The cache key of each clip's array; None for clips that can't be read."""
         fingerprint = self._fingerprint(pooled)
         keys = []
         for clip in clips:
@@ -345,17 +348,17 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         chunks = self._chunks(clips, todo, self._seconds_per_chunk() / n_chunks, remarks)
         first = list(itertools.islice(chunks, n_chunks))
         if first and len(first) < n_chunks:
-            # Few clips: all of them at once, with a thread for each batch.
+            # Few clips: all of them in one chunk, with a thread for each batch.
             first, n_threads = [[list(itertools.chain(*parts)) for parts in zip(*first)]], 1
-        # Many: a chunk in a thread, so that one's spectrograms are computed beside another's
-        # network.
+        # Many clips: a thread for each chunk, so that the spectrograms of one chunk are computed
+        # while another goes through the network.
         yield from map_in_threads(embed, itertools.chain(first, chunks), n_threads)
 
     def _chunks(self, clips, todo, max_seconds, remarks):
         """Group decoded clips: enough to fill some batches, few enough to bound the memory.
 
-        Yields (indices, waveforms, reusable). What took the place of a clip that can't be read, or
-        is all that is left of it, must not be found again as that clip's embedding.
+        Yields (indices, waveforms, reusable). Silence in place of a bad clip, or the good part of a
+        damaged one, must not be cached as that clip's embedding.
         """
         shortest = self._shortest()
         sampling_rate = self._target_sampling_rate()
@@ -382,7 +385,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
 
 
 class _Rows:
-    """A matrix that is filled row by row, and as wide as the first of them."""
+    """A matrix that is filled row by row; the first row sets its width."""
 
     def __init__(self, n_rows):
         self._n_rows = n_rows
@@ -395,7 +398,7 @@ class _Rows:
 
 
 def _by_content(value):
-    """What a parameter stands for in a key: a file for its content, a folder for what it lists."""
+    """How a parameter enters a key: a file by its content, a folder by what it lists."""
     if isinstance(value, (str, os.PathLike)):
         path = Path(value)
         if path.is_file():
@@ -409,11 +412,11 @@ def _by_content(value):
 
 @functools.lru_cache(maxsize=256)
 def _definition(cls):
-    """What a class does: its source and that of its parents, but for those of this package.
+    """Identify what a class does: by its source and its parents', except those of this package.
 
-    So a class that is written anew, in a notebook say, finds nothing that the old one computed.
-    Where the source is not known, or does not tell all, as of a class that a function makes,
-    features are found again in this process only.
+    A class that is redefined, for example in a notebook, then finds nothing that the old one
+    computed. If the source is unknown or incomplete, as for a class made by a function, features
+    are found again only in this process.
     """
     own = [c for c in cls.__mro__ if c.__module__.partition(".")[0] not in _ESTABLISHED]
     try:

@@ -18,9 +18,9 @@ from skspeech.transformers.speaker import choose, merge_windows
 
 __all__ = ["TransformersEmbedding"]
 
-# Attention costs the square of a window's length, where the network itself sets no limit.
+# For networks that set no limit: attention costs the square of a window's length.
 _LONGEST_WINDOW = 20.0
-# As many full batches are decoded at once, for clips of like length to find each other.
+# Full batches decoded at once, so that clips of similar length can share a batch.
 _CHUNK_BATCHES = 4
 
 
@@ -29,24 +29,24 @@ class TransformersEmbedding(PieceExtractor):
     """Embed clips with a speech encoder in the format of Hugging Face's transformers.
 
     The encoders are WavLM, HuBERT, wav2vec 2.0 and their relatives, Whisper's encoder, the Audio
-    Spectrogram Transformer (AST), and the audio side of CLAP. What a clip gives does not depend on
-    the clips it shares a batch with. The package is extra: ``pip install '.[transformers]'``.
+    Spectrogram Transformer (AST), and the audio side of CLAP. A clip's features do not depend on
+    the other clips in its batch. It needs an extra package: ``pip install '.[transformers]'``.
 
     Parameters
     ----------
     model : str or path-like, default="openai/whisper-base"
         A name on the Hugging Face hub, or a folder that ``save_pretrained`` wrote. Weights are read
-        from safetensors only, and no code that comes with a model is run.
+        from safetensors only, and code that comes with a model is never run.
     layers : "all", int or tuple of int, default="all"
-        What to read. 0 is what enters the first layer, 1 and on the layers, -1 the last one. The
-        middle layers often know more of emotion and speaker, the upper ones of words.
+        Layers to read. 0 is the input of the first layer, 1 and up are the layers' outputs, -1 is
+        the last one. Middle layers often hold more about emotion and speaker, upper ones about
+        words.
     pooling : {"mean", "std", "max"} or tuple of these, default="mean"
-        Statistics of each layer over the frames of a window, those of the clip itself only, not of
-        padding. Over the windows of a clip, all are averaged, except ``"max"``, of which the
-        largest is taken.
+        Statistics of each layer over the frames of a window, without padding. Over the windows of
+        a clip, they are averaged, except ``"max"``, where the largest value is taken.
     window : float or None, default=None
-        Seconds that the network sees at once; longer clips are cut. None is as much as the network
-        takes: 30 for Whisper, about 10 for AST and CLAP; 20 for the others, which set no limit.
+        Seconds that the network sees at once; longer clips are cut. None is the network's maximum:
+        30 for Whisper, about 10 for AST and CLAP; 20 for the others, which set no limit.
     hop : float or None, default=None
         Seconds between the starts of windows; None is `window`. The last window ends with the clip.
     level : float or None, default=-20.0
@@ -58,13 +58,13 @@ class TransformersEmbedding(PieceExtractor):
     revision : str or None, default=None
         Branch, tag or commit on the hub; None is the newest.
     local_files_only : bool, default=False
-        Look for a model of the hub in the local cache only, without asking the network.
+        Look for a hub model in the local cache only, without network access.
     sampling_rate : int, default=16000
         Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
         their own.
     batch_size : int, default=8
-        Windows that go through the network at once, of any clips. Networks whose results padding
-        would change get windows of equal length together.
+        Windows that go through the network at once, from any clips. If padding would change a
+        network's results, each batch holds windows of equal length.
     device : str or torch.device, default="auto"
         ``"auto"`` is a GPU where there is one, else the CPU.
     memory : None, False, str, path-like or joblib.Memory, default=None
@@ -167,7 +167,7 @@ class TransformersEmbedding(PieceExtractor):
         return Source(os.fspath(self.model), self.revision, bool(self.local_files_only))
 
     def _family(self):
-        """How the model takes audio and gives features; its weights are not read for that."""
+        """How the model takes audio and gives features; does not read its weights."""
         return open_model(self._source(), state_of(self.model))
 
     def _layers(self):
@@ -179,8 +179,8 @@ class TransformersEmbedding(PieceExtractor):
         super()._embed_clips(clips, results, pooled=pooled)
 
     def _compute_here(self, clips, todo, pooled, remarks):
-        # Here and not beside the network, which runs in several threads: the filters of warnings
-        # are the whole process's, and threads that set and restore them get in each other's way.
+        # Here and not around the network, which runs in several threads: warning filters belong to
+        # the whole process, and threads that set and restore them would interfere.
         with without_warnings():
             yield from super()._compute_here(clips, todo, pooled, remarks)
 

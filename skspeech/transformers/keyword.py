@@ -24,8 +24,8 @@ _WINDOW, _HOP = 76, 8  # frames
 _MARGIN = 6_000
 # The network was trained on samples between ±32767.
 _FULL_SCALE_DB = 20 * math.log10(32767)
-# Windows of one clip that are computed from one run of frames: long enough that few frames are
-# computed twice, short enough that the maps of an hour's recording fit into memory.
+# Windows of one clip computed from one run of frames: enough that few frames are computed twice,
+# few enough that the maps of an hour's recording fit into memory.
 _MAX_RUN = 64
 
 
@@ -34,11 +34,11 @@ class KeywordEmbedding(WindowedExtractor):
     """Embed clips with a network that was trained to tell spoken words apart.
 
     It is Google's speech embedding: 20 small convolutions over windows of 0.76 s, one every 0.08 s.
-    It knows which sounds follow which, whoever says them, and little of the voice: use it for
-    words, alone or beside :class:`SpeakerEmbedding`.
+    It represents the sequence of sounds, and little of the speaker's voice: use it for words, alone
+    or together with :class:`SpeakerEmbedding`.
 
-    Windows are centred on the clip's samples, the first on its beginning, so that even a short word
-    is seen at several positions; what lies outside the clip is silence.
+    Windows are centred on the clip's samples, the first on its beginning, so that the network sees
+    even a short word at several positions; the clip is padded with silence.
 
     Parameters
     ----------
@@ -81,9 +81,9 @@ class KeywordEmbedding(WindowedExtractor):
 
     Notes
     -----
-    Digits of speakers whose voices are not in the training set (Free Spoken Digit Dataset, 800
-    clips of four speakers against 400 of the other two), balanced accuracy of discriminant
-    analysis, by what surrounds a clip that is shorter than a window:
+    Balanced accuracy of discriminant analysis on digits of speakers who are not in the training
+    set (Free Spoken Digit Dataset, 800 clips of four speakers against 400 of the other two), for
+    different padding of clips that are shorter than a window:
 
     ==================================== =====
     the clip itself, repeated            0.845
@@ -162,7 +162,7 @@ class KeywordEmbedding(WindowedExtractor):
 
         network = SpeechEmbedding()
         network.load_state_dict(load_weights(_WEIGHTS))
-        # Nearly twice as fast on a CPU as the usual order of a tensor's axes.
+        # On a CPU, nearly twice as fast as the usual memory format.
         return network.to(device, memory_format=torch.channels_last).eval()
 
     def _window_and_hop(self):
@@ -170,7 +170,7 @@ class KeywordEmbedding(WindowedExtractor):
         return _WINDOW * frame, _HOP * frame
 
     def _starts(self, n_samples):
-        """Frames with which the windows begin in a clip that has a margin on each side."""
+        """First frame of each window, in a clip with a margin on each side."""
         n_frames = self._spectrogram.n_frames(n_samples + 2 * _MARGIN)
         return _HOP * np.arange(1 + (n_frames - _WINDOW) // _HOP)
 
@@ -194,7 +194,7 @@ class KeywordEmbedding(WindowedExtractor):
 
     def _cut_at(self, waveforms, starts, device, loudest=None):
         power, firsts = self._spectrogram(waveforms, device)
-        # As from samples between ±32767: amin is 1e-10 of their power.
+        # The network expects samples between ±32767, with an amin of 1e-10; scale that to [-1, 1].
         amin = 10 ** (-10 - _FULL_SCALE_DB / 10)
         frames = power_to_db(power, firsts, amin=amin, loudest=loudest)
         frames = frames.add_(_FULL_SCALE_DB).div_(10.0).add_(2.0)
@@ -202,7 +202,7 @@ class KeywordEmbedding(WindowedExtractor):
         return Windows(frames, np.concatenate(starts) + np.repeat(firsts[:-1], counts), counts)
 
     def _run(self, network, windows):
-        """Features of all windows; each clip's come from runs of frames that they share."""
+        """Features of all windows; neighbouring windows of a clip share one run of frames."""
         import torch
 
         firsts, counts = _runs(windows.counts)
@@ -211,7 +211,7 @@ class KeywordEmbedding(WindowedExtractor):
             longest = counts[batch].max()
             n_frames = _WINDOW + _HOP * (longest - 1)
             rows = windows.starts[firsts[batch], None] + np.arange(n_frames)
-            # Shorter runs go on into what follows them; the windows there are left out.
+            # Shorter runs continue into the frames after them; the extra windows are dropped.
             rows = torch.from_numpy(rows.clip(max=len(windows.frames) - 1))
             runs = network(windows.frames[rows.to(windows.frames.device)])
             inside = np.arange(longest) < counts[batch, None]
@@ -219,7 +219,7 @@ class KeywordEmbedding(WindowedExtractor):
         return features
 
     def _batches(self, counts):
-        """Indices of runs of like length, together about as many windows as a batch may hold."""
+        """Indices of runs of similar length, in batches of at most about `batch_size` windows."""
         order = np.argsort(-counts, kind="stable")
         while len(order):
             size = max(1, self.batch_size // counts[order[0]])
@@ -239,7 +239,7 @@ class KeywordEmbedding(WindowedExtractor):
 
 
 def _runs(counts):
-    """Cut clips of so many windows into runs: the first window and the number of each."""
+    """Cut clips of `counts` windows into runs: first window and number of windows of each run."""
     n_runs = -(-counts // _MAX_RUN)
     begins = ranges(np.zeros_like(counts), n_runs) * _MAX_RUN
     firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])

@@ -36,7 +36,7 @@ _N_FEATURES = {
 }
 _LAYERS = tuple(dict.fromkeys(layer for layers in _N_FEATURES.values() for layer in layers))
 _VGG_FRAMES = 187
-# Times 10,000 it is still a float32: louder clips than any recording must not end as infinity.
+# Times 10,000 it still fits float32: even absurdly loud clips must not become infinite.
 _MAX_POWER = 1e30
 
 
@@ -58,8 +58,8 @@ class MusicEmbedding(WindowedExtractor):
         Statistics over the windows of a clip. :meth:`embed` returns the windows themselves, without
         them.
     window : float, default=3.0
-        Seconds that the network sees at once. It was trained on 3; a VGG takes nothing else. Clips
-        that are shorter are repeated to fill it.
+        Seconds that the network sees at once. It was trained on 3; a VGG takes nothing else.
+        Shorter clips are repeated to fill it.
     hop : float, default=3.0
         Seconds between the starts of windows. The last window ends with the clip.
     level : float or None, default=-20.0

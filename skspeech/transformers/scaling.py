@@ -16,12 +16,12 @@ _MIN_SCALE = 1e-12
 
 
 class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Bring features to zero mean and unit variance, and cut what lies far out.
+    """Bring features to zero mean and unit variance, and clip outliers.
 
-    Some units of a network rest in all training clips, or in all but one. Their standard deviation
-    is tiny, so a clip that wakes them would get a value of thousands, which drowns the others or
-    overflows. Here a feature that hardly varies is only centred, and no value leaves
-    ``[-clip, clip]``.
+    Some units of a network are inactive in all training clips, or in all but one. Their standard
+    deviation is tiny, so a clip that activates them would get a value of thousands, which dominates
+    the others or overflows. Here a feature that hardly varies is only centred, and all values stay
+    within ``[-clip, clip]``.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     mean_ : ndarray of shape (n_features,)
         Mean of each feature.
     scale_ : ndarray of shape (n_features,)
-        What each feature is divided by: its standard deviation, or 1 where that is next to nothing.
+        Divisor of each feature: its standard deviation, or 1 where that is almost zero.
     n_features_in_ : int
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -111,15 +111,15 @@ class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
 class SignedSqrt(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Replace each feature by its signed square root, ``sign(x) * sqrt(abs(x))``.
 
-    It draws large values in and spreads small ones out, which helps a linear classifier where a
-    few features are far larger than the rest, as in pooled activations of a network. Each row is
-    scaled by itself; `fit` learns nothing.
+    It shrinks large values and spreads small ones, which helps a linear classifier where a few
+    features are far larger than the rest, as in pooled activations of a network. Each row is
+    scaled on its own; `fit` learns nothing.
 
     Parameters
     ----------
     norm : {"l1", "l2", "max"} or None, default=None
-        Norm that each row is then scaled to have as 1; a row of zeros stays as it is. None scales
-        no further. ``"l2"`` is the power normalisation of image retrieval [1]_.
+        Each row is then scaled so that this norm is 1; a row of zeros stays as it is. None does
+        not scale. ``"l2"`` is the power normalisation of image retrieval [1]_.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class SignedSqrt(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Take the signed square root of every value, then scale rows where `norm` says so.
+        """Take the signed square root of every value, then scale rows to unit `norm`, if given.
 
         Parameters
         ----------

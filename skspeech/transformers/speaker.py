@@ -18,8 +18,8 @@ from skspeech.weights import load_weights, read_weights, weights_file_key, weigh
 
 __all__ = ["SpeakerEmbedding"]
 
-# Without a level of their own, quieter clips are raised to this one, as in the training of GE2E;
-# louder ones stay as they are.
+# With level=None, quieter clips are amplified to this level, as in the training of GE2E; louder
+# ones stay as they are.
 _TARGET_DBFS = -30.0
 
 
@@ -64,8 +64,8 @@ _MODELS = {
 class SpeakerEmbedding(WindowedExtractor):
     """Embed clips with a network that was trained to tell speakers apart.
 
-    The output of such a network, ``layers="embedding"``, knows who speaks; the hidden layers below
-    know more of emotion, language and words.
+    The output of such a network, ``layers="embedding"``, identifies the speaker; its hidden layers
+    hold more about emotion, language and words.
 
     Parameters
     ----------
@@ -73,23 +73,23 @@ class SpeakerEmbedding(WindowedExtractor):
         The pretrained network. ``"ge2e"``: three LSTM layers, Resemblyzer's. ``"resnetse34l"``: a
         residual network of 34 layers in four stages, trained on VoxCeleb 2.
     layers : {"all", "embedding"}, int or tuple of these, default="all"
-        What to read: 1, 2 and 3 are the LSTM layers (256 features each) of ``"ge2e"``, 1 to 4 the
+        Layers to read: 1, 2 and 3 are the LSTM layers (256 features each) of ``"ge2e"``, 1 to 4 the
         stages (16, 32, 64 and 128 filters, averaged over frequency) of ``"resnetse34l"``,
-        ``"embedding"`` the network's output (256 and 512), ``"all"`` everything.
+        ``"embedding"`` is the network's output (256 and 512), ``"all"`` everything.
     pooling : {"mean", "std", "last", "max"} or tuple of these, default=("mean", "std")
-        Statistics of the layers over the frames of a window. Over the windows of a clip, all are
-        averaged, except ``"max"``, of which the largest is taken. The embedding is averaged and
-        brought to unit length.
+        Statistics of the layers over the frames of a window. Over the windows of a clip, they are
+        averaged, except ``"max"``, where the largest value is taken. The embedding is averaged and
+        scaled to unit length.
     weights : str, path-like or None, default=None
         A file of weights for ``"resnetse34l"`` in the layout of the published
-        ``baseline_lite_ap.model``, such as a copy of that or a network trained further. None is the
-        published file, which is downloaded once and has to have the right checksum.
+        ``baseline_lite_ap.model``, such as a copy of it or a fine-tuned network. None is the
+        published file, which is downloaded once and verified by its checksum.
     window : float or None, default=None
         Seconds that the network sees at once; None is about what it was trained on: 1.6 for
-        ``"ge2e"``, 3.0 for ``"resnetse34l"``. Clips that are shorter are repeated to fill it.
+        ``"ge2e"``, 3.0 for ``"resnetse34l"``. Shorter clips are repeated to fill it.
     hop : float or None, default=None
-        Seconds between the starts of windows; None is half of what `window` is when it is None. The
-        last window ends with the clip.
+        Seconds between the starts of windows; None is half the model's default `window`. The last
+        window ends with the clip.
     level : float or None, default=-20.0
         {level}
     max_duration : float or None, default=None
@@ -272,7 +272,7 @@ class SpeakerEmbedding(WindowedExtractor):
         return merge_windows(windows, self._blocks())
 
     def _blocks(self):
-        """Names and widths of the blocks of columns, a block a layer and statistic."""
+        """Names and widths of the blocks of columns, one block per layer and statistic."""
         model = _MODELS[self.model]
         blocks = []
         for layer in self._layers():

@@ -1,4 +1,4 @@
-"""Features without a network: statistics of what can be measured, and the spectrogram itself."""
+"""Features without a network: statistics of acoustic descriptors, and the spectrogram itself."""
 
 from numbers import Integral, Real
 
@@ -22,17 +22,16 @@ _VOICED = 0.7
 # Pitch is given in semitones from here, between men's and women's voices.
 _REFERENCE_HZ = 150.0
 _CHUNK_SECONDS = 60.0
-# Clips that are longer than this many frames, 54 minutes, are described by some of them.
+# Clips longer than this many frames (54 minutes) are described by a subset of their frames.
 _MOST_FRAMES = 2**18
-# Frames times descriptors that are ordered at once.
+# Values (frames times descriptors) that are sorted at once.
 _MOST_VALUES = 2**22
-# Stands where others have their weights in the keys of what is remembered: to be counted up when a
-# definition changes.
+# Takes the place of the weights in cache keys: increase the number when a definition changes.
 _DEFINITIONS = "descriptors-1"
 
 
 class _WithoutNetwork(WindowedExtractor):
-    """An extractor that computes with frames of the signal alone: no weights, no windows."""
+    """An extractor that works on frames of the signal only: no weights, no windows."""
 
     _parameter_constraints: dict = {
         **{
@@ -80,15 +79,15 @@ class _WithoutNetwork(WindowedExtractor):
 class SpectralStatistics(_WithoutNetwork):
     """Describe clips by statistics of their cepstrum, spectral shape, level and pitch over time.
 
-    No network and nothing learnt: what it measures is the same in any language, on any machine, at
-    about a thousand times real time. Beside a network's features it adds what those leave out,
-    above all for emotions.
+    There is no network and nothing is learnt: it measures the same in any language and on any
+    machine, about a thousand times faster than real time. Together with a network's features, it
+    adds what those leave out, above all for emotions.
 
-    Frame by frame it computes mel-frequency cepstral coefficients with their first and second
+    For each frame it computes mel-frequency cepstral coefficients with their first and second
     derivatives, level, zero-crossing rate, spectral centroid, bandwidth, rolloff and flatness,
-    periodicity (``voicing``) and pitch. Statistics over time are taken of the frames that `frames`
-    selects; those of the pitch over voiced frames only. Of clips of more than 54 minutes they are
-    of every second frame, or every third, and so on.
+    periodicity (``voicing``) and pitch. Statistics over time use the frames that `frames` selects;
+    those of the pitch use voiced frames only. For clips of more than 54 minutes they use every
+    second frame, or every third, and so on.
 
     Parameters
     ----------
@@ -101,19 +100,19 @@ class SpectralStatistics(_WithoutNetwork):
     hop_length : int, default=200
         Samples between the centres of frames; even.
     fmin : float, default=65.0
-        Lowest pitch that is looked for, in Hz.
+        Lowest pitch to search for, in Hz.
     fmax : float, default=500.0
-        Highest pitch that is looked for, in Hz.
+        Highest pitch to search for, in Hz.
     frames : {"all", "loud", "voiced", "unvoiced"} or tuple of these, \
             default=("loud", "voiced", "unvoiced")
-        Frames to take statistics of, each selection by itself. ``"loud"`` are those within 40 dB of
-        the loudest of the clip: the speech without its pauses. ``"voiced"`` are those among them
-        that are periodic, ``"unvoiced"`` are all others.
+        Frames to take statistics of, separately for each selection. ``"loud"`` frames are within
+        40 dB of the clip's loudest: the speech without its pauses. ``"voiced"`` frames are the
+        periodic ones among these, ``"unvoiced"`` frames are all others.
     pooling : str or tuple of str, \
             default=("mean", "std", "min", "p10", "p50", "p90", "max", "dct1", "dct2", "dct3")
         Statistics over time. ``"p10"``, ``"p50"`` and ``"p90"`` are percentiles; ``"dct1"`` to
-        ``"dct5"`` are the coefficients of a discrete cosine transform, the course of a value from
-        the first frame to the last, which tells words apart.
+        ``"dct5"`` are coefficients of a discrete cosine transform: they describe how a value
+        changes from the first frame to the last, which helps to tell words apart.
     level : float or None, default=-20.0
         {level}
     max_duration : float or None, default=None
@@ -153,13 +152,14 @@ class SpectralStatistics(_WithoutNetwork):
     decibels), ``zero_crossing_rate``, ``spectral_centroid``, ``spectral_bandwidth`` and
     ``spectral_rolloff`` (here in kHz), ``spectral_flatness`` (here in decibels). The pitch is that
     of ``yin`` over frames of 64 ms, at half the sampling rate, here in semitones above 150 Hz;
-    ``voicing`` is 1 less the depth of its trough, and a frame from 0.7 on is voiced. Where no frame
-    is, the pitch counts as 150 Hz. :meth:`embed` returns the descriptors frame by frame.
+    ``voicing`` is 1 minus the value at its trough, and a loud frame with at least 0.7 is voiced. If
+    a clip has no voiced frame, its pitch counts as 150 Hz. :meth:`embed` returns the descriptors
+    frame by frame.
 
-    Balanced accuracy of discriminant analysis on the frames that may be selected: emotions of
-    speakers who are not in the training set (Emo-DB, one speaker left out at a time), speakers
-    (Emo-DB, 70 % of the clips in the training set), and digits of unseen speakers (Free Spoken
-    Digit Dataset, 800 clips of four speakers against 400 of the other two).
+    Balanced accuracy of discriminant analysis by selected frames: emotions of speakers who are not
+    in the training set (Emo-DB, one speaker left out at a time), speakers (Emo-DB, 70 % of the
+    clips in the training set), and digits of unseen speakers (Free Spoken Digit Dataset, 800 clips
+    of four speakers against 400 of the other two).
 
     ==================================== ======= ======= =====
     `frames`, `pooling`                  emotion speaker digit
@@ -301,7 +301,7 @@ class SpectralStatistics(_WithoutNetwork):
         return self._summarise(values, np.array([len(values)]))[0] if pooled else _stamped(values)
 
     def _describe(self, waveforms, device, loudest=None):
-        """Descriptors of all frames, (n_frames_in_all, n_descriptors), and each clip's number."""
+        """Descriptors of all frames, (n_frames_in_all, n_descriptors), and frames per clip."""
         import torch
 
         from skspeech.transformers._descriptors import cepstrum, delta, describe
@@ -332,13 +332,13 @@ class SpectralStatistics(_WithoutNetwork):
         return np.concatenate(blocks, axis=1)
 
     def _over(self, values, mask, counts):
-        """Statistics over the frames in the mask; of a clip that has none, over its first frame."""
+        """Statistics over the frames in the mask; for a clip without any, over its first frame."""
         begins = np.cumsum(counts) - counts
         sizes = np.add.reduceat(mask, begins, dtype=np.intp)
         mask = mask.copy()
         mask[begins[sizes == 0]] = True
         sizes, statistics = np.maximum(sizes, 1), self._statistics()
-        # Some descriptors at a time: the frames of an hour are many.
+        # A few descriptors at a time, because an hour has many frames.
         n_parts = -(-mask.sum() * values.shape[1] // _MOST_VALUES)
         blocks = [
             frame_statistics(values[:, columns][mask], sizes, statistics)
@@ -361,7 +361,7 @@ class SpectralStatistics(_WithoutNetwork):
 
 
 def _masks(level, voicing, counts):
-    """Which frames each selection holds, by their level in decibels and their periodicity."""
+    """Masks of the frames in each selection, from their level in decibels and periodicity."""
     begins = np.cumsum(counts) - counts
     loudest = np.repeat(np.maximum.reduceat(level, begins), counts)
     loud = level > loudest - _LOUD_DB
@@ -373,8 +373,8 @@ def _masks(level, voicing, counts):
 class LogMelSpectrogram(_WithoutNetwork):
     """The log mel spectrogram of each clip's beginning as a row of features.
 
-    Every clip is brought to the same length: cut at its end, or repeated where it is shorter. The
-    spectrogram is librosa's, in decibels, held at 80 dB below the loudest of the clip.
+    Every clip is brought to the same length: cut at its end, or repeated if it is shorter. The
+    spectrogram is librosa's, in decibels, clipped at 80 dB below the clip's maximum.
 
     Parameters
     ----------
@@ -422,8 +422,8 @@ class LogMelSpectrogram(_WithoutNetwork):
     Notes
     -----
     A row holds the lowest band of all frames, then the next band: ``mel0_frame0``, ``mel0_frame1``
-    and so on. The pictures are ``features.reshape(len(features), n_mels, -1)``, with a band a row
-    as librosa has them. :meth:`embed` returns them the other way round, with a frame a row.
+    and so on. ``features.reshape(len(features), n_mels, -1)`` gives the spectrograms with one band
+    per row, as in librosa. :meth:`embed` returns them transposed, with one frame per row.
 
     Examples
     --------
@@ -475,7 +475,7 @@ class LogMelSpectrogram(_WithoutNetwork):
 
     @property
     def max_duration(self):
-        """Seconds that are decoded of each clip."""
+        """Seconds decoded of each clip."""
         return self.duration
 
     def _validate_params(self):
@@ -514,5 +514,5 @@ class LogMelSpectrogram(_WithoutNetwork):
 
 
 def _stamped(frames):
-    """Frames of a clip with their numbers in front."""
+    """Frames of a clip, with their numbers as first column."""
     return np.column_stack([np.arange(len(frames)), frames]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A few clips through several networks at once."""
+"""Send a few clips through several networks at once."""
 
 import contextlib
 
@@ -11,23 +11,23 @@ from skspeech.transformers.base import Extractor
 
 __all__ = ["embed_together"]
 
-_FEW_CLIPS = 4  # more of them keep all cores busy in one network after the other
+_FEW_CLIPS = 4  # more clips keep all cores busy in one network after another
 
 
 def embed_together(estimators, X):
-    """Compute what the extractors in front of some estimators make of a few clips, side by side.
+    """Run the extractors in front of some estimators on a few clips, in parallel.
 
-    A single clip does not keep two cores busy, because the layers of a network wait for one
-    another. So each extractor gets a thread of its own, and the estimators then find its features
-    where it remembers them. Extractors that remember nothing, run on a GPU, or go on without clips
-    that can't be read are left to the estimators, and so are errors.
+    A single clip does not keep two cores busy, because the layers of a network run one after
+    another. So each extractor gets its own thread, and the estimators then find its features in the
+    cache. Extractors that don't cache, run on a GPU, or continue without clips that can't be read
+    are left to the estimators, and so are errors.
 
     Parameters
     ----------
     estimators : list of estimators
-        Fitted. Pipelines that begin with extractors, or with unions of them, count.
+        Fitted; may include pipelines that begin with extractors or with unions of them.
     X : sequence of clips
-        What they are about to predict.
+        The clips that they are about to predict.
     """
     n_clips = X.shape[0] if hasattr(X, "shape") else len(X) if hasattr(X, "__len__") else np.inf
     if n_clips > _FEW_CLIPS:
@@ -42,7 +42,7 @@ def embed_together(estimators, X):
         return
 
     def embed(extractor):
-        with contextlib.suppress(Exception):  # who needs it meets the error again, and tells
+        with contextlib.suppress(Exception):  # the estimator meets the error again and raises it
             extractor.transform(X)
 
     for _ in map_in_threads(embed, extractors, n_threads_for(*devices)):
@@ -57,6 +57,6 @@ def _in_front_of(estimators):
             yield from _in_front_of([part for _, part in estimator.transformer_list])
         elif isinstance(estimator, Pipeline):
             yield from _in_front_of([estimator.steps[0][1]])
-        else:  # what is trained inside of a classifier for clips
+        else:  # the trained estimator inside a classifier for clips
             inner = (getattr(estimator, name, None) for name in ("pipeline_", "estimator_"))
             yield from _in_front_of([part for part in inner if part is not None])

@@ -1,4 +1,4 @@
-"""Keep the speech of clips and leave the rest out."""
+"""Detect speech in clips and cut out the rest."""
 
 import importlib.util
 from numbers import Integral, Real
@@ -19,37 +19,38 @@ __all__ = ["SpeechFollower", "VoiceActivityTrimmer"]
 
 # Seconds of audio that go through the network together.
 _CHUNK_SECONDS = 120.0
-# A follower hears sound at its level in about as many seconds before. In a long row of short words
-# the network remembers the pauses, and at the level of clips it misses every other word.
+# A follower normalises sound by its level in about the last 10 seconds. In a long series of short
+# words the network remembers the pauses: at the usual clip level it misses every other word, so
+# followed sound gets a higher one.
 _LEVEL_SECONDS = 10.0
 _FOLLOWED_LEVEL = -14.0
-# Speech that has begun goes on while its probability is no further than this below the threshold.
+# Speech that has begun continues while its probability is at most this far below the threshold.
 _HYSTERESIS = 0.15
 
 
 class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
-    """Cut what is not speech from clips, with a small network that detects voices.
+    """Cut everything but speech from clips, with a small network for voice activity detection.
 
-    It stands before an extractor in a Pipeline. Learns nothing: `fit` only checks its input. The
-    network is that of the package silero-vad: ``pip install '.[vad]'``.
+    Use it before an extractor in a Pipeline. It learns nothing: `fit` only checks its input. The
+    network comes from the package silero-vad: ``pip install '.[vad]'``.
 
     Parameters
     ----------
     mode : {"trim", "speech"}, default="trim"
-        ``"trim"`` cuts what comes before the first and after the last speech, ``"speech"`` pauses
-        in between too.
+        ``"trim"`` cuts everything before the first and after the last speech, ``"speech"`` also the
+        pauses in between.
     threshold : float, default=0.5
-        Probability from which on a frame is speech, between 0 and 1. Lower keeps more.
+        A frame is speech from this probability on, between 0 and 1. Lower values keep more.
     min_speech : float, default=0.1
-        Seconds that speech has to last; what is shorter is taken for noise.
+        Shortest speech in seconds; anything shorter is treated as noise.
     min_silence : float, default=0.3
-        Seconds that a pause has to last to end a piece of speech.
+        Shortest pause, in seconds, that ends a segment of speech.
     padding : float, default=0.1
-        Seconds to keep before and after each piece of speech: its onset is quiet.
+        Seconds to keep before and after each segment of speech: its onset is quiet.
     level : float or None, default=-20.0
-        Level in decibels of full scale (root mean square) at which the network hears each clip,
-        once a constant offset is taken off: speech is found in quiet recordings, too. None is the
-        level of the recording. What is returned is never changed in level.
+        Level in decibels of full scale (root mean square) to which each clip is brought for the
+        network, after its constant offset is removed, so that speech is found in quiet recordings
+        too. None keeps the level of the recording. The returned waveforms keep their own level.
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
@@ -76,7 +77,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    A clip in which no speech is found is returned whole: no clip becomes empty.
+    A clip without speech is returned whole, so no clip becomes empty.
 
     References
     ----------
@@ -158,7 +159,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Cut what is not speech.
+        """Cut everything but speech.
 
         Parameters
         ----------
@@ -181,7 +182,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         for waveform, segments in self._detect(X):
             result.append(self._cut(waveform, segments))
         waveforms = np.empty(len(result), dtype=object)
-        for index, waveform in enumerate(result):  # at once, equal lengths would make it 2-D
+        for index, waveform in enumerate(result):  # one by one: equal lengths would make it 2-D
             waveforms[index] = waveform
         return waveforms
 
@@ -196,8 +197,8 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         Returns
         -------
         list of ndarray of shape (n_segments, 2), dtype float64
-            One array a clip: where each piece of speech, with its padding, starts and ends, in
-            seconds. A clip without speech has none.
+            One array per clip: start and end of each speech segment with its padding, in seconds.
+            A clip without speech has no segments.
 
         Raises
         ------
@@ -219,7 +220,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         return True
 
     def __setstate__(self, state):
-        super().__setstate__({"level": None, **state})  # pickled before there was one
+        super().__setstate__({"level": None, **state})  # pickled before `level` existed
 
     def _detect(self, X):
         """Yield each clip's waveform and its segments, in samples."""
@@ -264,15 +265,15 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
 
 
 class SpeechFollower:
-    """How probable speech is, in sound that comes bit by bit: a microphone, or an hour of a file.
+    """Probability of speech in sound that arrives in blocks: from a microphone or a long file.
 
-    The answers are the same however the sound is cut into bits.
+    The result does not depend on how the sound is cut into blocks.
 
     Parameters
     ----------
     level : float or None, default=-14.0
-        Level in decibels of full scale (root mean square) at which the network hears the sound, by
-        its level in the ten seconds before. None is the level of the recording.
+        Level in decibels of full scale (root mean square) to which the sound is brought for the
+        network, measured over the last ten seconds. None keeps the level of the recording.
     device : str or torch.device, default="auto"
         ``"auto"`` is a GPU where there is one, else the CPU.
 
@@ -307,12 +308,12 @@ class SpeechFollower:
         self._n_frames, self._mean, self._power = 0, 0.0, 0.0
 
     def __call__(self, samples):
-        """Follow the sound further.
+        """Continue with the next block of sound.
 
         Parameters
         ----------
         samples : ndarray of shape (n_samples,), float32
-            Mono, at 16 kHz: those after what came before.
+            Mono, at 16 kHz, directly after the previous block.
 
         Returns
         -------
@@ -358,14 +359,14 @@ class SpeechFollower:
 
 
 def _speech_frames(probabilities, threshold, min_silence):
-    """First frame of each piece of speech and the one after its last, (n_segments, 2).
+    """First frame of each speech segment and the frame after its last, (n_segments, 2).
 
-    Speech starts at the threshold and ends where the probability stays below a lower one for
-    `min_silence` frames: hovering around one threshold would cut it into pieces.
+    Speech starts at the threshold and ends where the probability stays below a lower threshold for
+    `min_silence` frames. With one threshold, a probability close to it would split the speech.
     """
     is_loud = probabilities >= threshold
     is_quiet = probabilities < max(threshold - _HYSTERESIS, 0.01)
-    # Between the two thresholds, a frame is what the last frame outside of them was.
+    # Between the two thresholds, a frame is classified like the last frame outside of them.
     decided = np.where(is_loud | is_quiet, np.arange(len(probabilities)), -1)
     last_decided = np.maximum.accumulate(decided)
     is_speech = (last_decided >= 0) & is_loud[np.maximum(last_decided, 0)]
@@ -391,7 +392,7 @@ def _merge(segments):
 
 
 def _bounded(waveform):
-    """No level of recording is above 1; far above it, the network's spectrum would overflow."""
+    """Scale a waveform to a peak of at most 1: far above it, the network's spectrum overflows."""
     peak = np.abs(waveform).max()
     return waveform if peak <= 1 else waveform / peak
 
@@ -414,7 +415,7 @@ def _load_network(device):
 
 
 def _weights_file():
-    """The file inside the installed package. Importing that would set torch to one thread."""
+    """The file in the installed package, which is not imported: that sets torch to one thread."""
     spec = importlib.util.find_spec("silero_vad")
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder, "data", "silero_vad_16k_op15.onnx")

@@ -22,15 +22,15 @@ from skspeech.weights import load_weights, weights_key
 __all__ = ["WhisperEmbedding"]
 
 _HOP_LENGTH = 160
-# Samples that a position of the network stands for: two frames.
+# Samples per position of the network: two frames.
 _STRIDE = 2 * _HOP_LENGTH
-# Enough for the spectrum of a frame to be reflected at both ends.
+# Samples needed to reflect a frame at both ends of the waveform.
 _SHORTEST = 400
 
 
 @dataclass(frozen=True)
 class _Encoder:
-    """What differs between the encoders; `standardize` says how the waveform goes in."""
+    """What differs between the encoders; `standardize` normalises each window's waveform."""
 
     name: str
     n_mels: int
@@ -47,22 +47,22 @@ class _Encoder:
         return self.n_positions * _STRIDE / SAMPLING_RATE
 
 
-# Of the encoder's tensors, in a model that also writes and in one that does not.
+# Prefixes of the encoder's tensors: in a model with a decoder, and in one without.
 _PREFIXES = ("model.encoder.", "encoder.")
 _SMART_TURN = "smart-turn"
 _ENCODERS = {_SMART_TURN: _Encoder("smart-turn", 80, 384, 4, 6, 1536, 400, standardize=True)}
-# Those that are worth reading of the encoders that skspeech knows.
+# The layers worth reading of each encoder that skspeech knows.
 _LAYERS = {_SMART_TURN: (0, 1, 2)}
 
 
 @shared(level=LEVEL)
 class WhisperEmbedding(PieceExtractor):
-    """Embed clips with the encoder of Whisper, which was trained to write speech down.
+    """Embed clips with the encoder of Whisper, which was trained to transcribe speech.
 
-    It knows words and language, and, in its lower layers, much of how they are said: emotion and
-    voice. ``"smart-turn"`` is the smallest one, four layers, trained on to tell from the sound
-    where a speaker has finished. It takes some milliseconds a clip on a CPU. What a clip gives does
-    not depend on the clips it shares a batch with, nor is it filled up with silence.
+    It represents words and language and, in its lower layers, much of emotion and voice.
+    ``"smart-turn"`` is the smallest one, with four layers, fine-tuned to detect from the sound that
+    a speaker has finished. It takes some milliseconds a clip on a CPU. A clip's features do not
+    depend on the other clips in its batch, and clips are not padded with silence.
 
     Parameters
     ----------
@@ -72,17 +72,17 @@ class WhisperEmbedding(PieceExtractor):
         (which needs the package huggingface_hub), or a folder that ``save_pretrained`` wrote.
         Weights are read from safetensors only.
     layers : "all", int, tuple of int or None, default=None
-        What to read. 0 is what enters the first layer, 1 and on the layers, -1 the last one. None
-        is 0, 1 and 2 of ``"smart-turn"``, whose upper layers are not computed then, and all of a
-        published encoder.
+        Layers to read. 0 is the input of the first layer, 1 and up are the layers' outputs, -1 is
+        the last one. None is 0, 1 and 2 of ``"smart-turn"``, whose upper layers are then not
+        computed, and all layers of a published encoder.
     pooling : {"mean", "std", "max"} or tuple of these, default=("mean", "std")
-        Statistics of each layer over the positions of a window. Over the windows of a clip, all are
-        averaged, except ``"max"``, of which the largest is taken.
+        Statistics of each layer over the positions of a window. Over the windows of a clip, they
+        are averaged, except ``"max"``, where the largest value is taken.
     position : {"first", "last"}, default="first"
-        Where in the network's span a window lies that is shorter: at its beginning, or at its end.
+        Place of a shorter window in the network's span: at its beginning, or at its end.
     window : float or None, default=None
-        Seconds that the network sees at once; longer clips are cut. None is as much as it takes: 8
-        for ``"smart-turn"``, 30 for the published ones.
+        Seconds that the network sees at once; longer clips are cut. None is the network's maximum:
+        8 for ``"smart-turn"``, 30 for the published ones.
     hop : float or None, default=None
         Seconds between the starts of windows; None is `window`. The last window ends with the clip.
     level : float or None, default=-20.0
@@ -90,18 +90,18 @@ class WhisperEmbedding(PieceExtractor):
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
-        Precision of products of matrices. ``"auto"`` is bfloat16 on a CPU that has instructions for
-        it, else float32. Features differ by 0.2 % of their size, and answers do not.
+        Precision of matrix products. ``"auto"`` is bfloat16 on a CPU that has instructions for it,
+        else float32. Features differ by 0.2 % of their size; predictions do not.
     revision : str or None, default=None
         Branch, tag or commit on the hub; None is the newest.
     local_files_only : bool, default=False
-        Look for a model of the hub in the local cache only, without asking the network.
+        Look for a hub model in the local cache only, without network access.
     sampling_rate : int, default=16000
         Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
         their own.
     batch_size : int, default=4
-        Windows of full length that go through the network at once, of any clips; of shorter ones,
-        as many as are as long together.
+        Windows of full length that go through the network at once, from any clips; of shorter
+        windows, as many as have the same total length.
     device : str or torch.device, default="auto"
         ``"auto"`` is a GPU where there is one, else the CPU.
     memory : None, False, str, path-like or joblib.Memory, default=None
@@ -272,7 +272,7 @@ class WhisperEmbedding(PieceExtractor):
         return MelSpectrogram(n_fft=400, hop_length=_HOP_LENGTH, n_mels=n_mels, pad_mode="reflect")
 
     def _fill(self, piece):
-        """A window's samples, repeated where they are too few, standardised if need be."""
+        """A window's samples, repeated if too few, standardised if the encoder needs it."""
         if len(piece) < _SHORTEST:
             piece = np.resize(piece, _SHORTEST)
         return _standardised(piece) if self._encoder().standardize else piece
@@ -284,7 +284,7 @@ class WhisperEmbedding(PieceExtractor):
         return Windows(frames, np.concatenate(starts), np.array([len(s) for s in starts]))
 
     def _run(self, network, windows):
-        """Features of all windows, (n_windows, n_features), those of like length together."""
+        """Features of all windows, (n_windows, n_features), in batches of similar length."""
         import torch
 
         frames, begins = windows.frames
@@ -309,7 +309,7 @@ class WhisperEmbedding(PieceExtractor):
         return features
 
     def _batches(self, counts, n_threads):
-        """Indices of windows of like length, together as many frames as some full windows have."""
+        """Indices of windows of similar length, in batches of a bounded number of frames."""
         order = np.argsort(-counts, kind="stable")
         limit = self.batch_size * round(self._window_and_hop()[0] * SAMPLING_RATE / _HOP_LENGTH)
         if n_threads > 1 and len(counts) >= 2 * n_threads:
@@ -322,7 +322,7 @@ class WhisperEmbedding(PieceExtractor):
         return batches
 
     def _states(self, network, frames, begins, counts):
-        """Hidden states of a batch, and how many positions of each row are the window's own."""
+        """Hidden states of a batch, and the number of positions per row that are not padding."""
         import torch
 
         n_frames = torch.from_numpy(counts).to(frames.device)
@@ -361,20 +361,21 @@ class WhisperEmbedding(PieceExtractor):
 
 
 def _standardised(piece):
-    """Of zero mean and unit variance."""
+    """The piece scaled to zero mean and unit variance."""
     piece = piece.astype(np.float64)
     return ((piece - piece.mean()) / np.sqrt(piece.var() + 1e-7)).astype(np.float32)
 
 
 def _logmel(pieces, spectrogram, device):
-    """Frames of all pieces, one piece after another, and where each begins; as Whisper scales them.
+    """Frames of all pieces, one piece after another, scaled as for Whisper; and where each begins.
 
-    The decimal logarithm of the power, held at 8 below the loudest of the piece, plus 4, by 4.
+    The decimal logarithm of the power, clipped at 8 below the piece's maximum, plus 4, divided by
+    4.
     """
     import torch
 
     power, firsts = spectrogram(pieces, device)
-    counts = np.diff(firsts) - 1  # the last frame, which looks beyond the end, is left out
+    counts = np.diff(firsts) - 1  # without the last frame, which extends beyond the end
     kept = torch.from_numpy(ranges(firsts[:-1], counts)).to(power.device)
     begins = np.concatenate([[0], np.cumsum(counts)])
     return power_to_db(power[kept], begins).div_(40.0).add_(1.0), begins

@@ -1,7 +1,7 @@
-"""Clips that are embedded in other processes, on this machine or others, through joblib.
+"""Embed clips in other processes, on this machine or others, through joblib.
 
-Clips travel there, as paths where they are paths, and rows of features come back. Networks are
-loaded once in each worker, which keeps nothing else.
+Clips are sent to the workers (files as paths), and rows of features come back. Each worker loads
+the networks once, and keeps nothing else.
 """
 
 import contextlib
@@ -29,12 +29,11 @@ from skspeech.audio.measuring import about_durations
 
 __all__ = ["Workers", "WorkersDiedError", "chosen_workers", "side_by_side"]
 
-# Seconds of audio that a worker embeds in one go: at most so many, and fewer where each worker
-# would not get some of them, but not less than a way there and back is worth.
+# Largest and smallest shard: seconds of audio that a worker embeds in one task. Shards are smaller
+# where each worker would not get several, but still large enough to be worth the transfer.
 _SHARD_SECONDS, _SMALLEST_SHARD = 60.0, 2.0
 _SHARDS_A_WORKER = 4
-# Workers that may die before what they did is given up. Where a cluster tries again by itself, it
-# has done so before.
+# Give up after this many deaths of workers. A cluster that retries by itself has already done so.
 _MOST_DEATHS = 3
 _DEATHS = {
     "CommClosedError",
@@ -49,18 +48,18 @@ _chosen = contextvars.ContextVar("skspeech_workers", default=None)
 
 
 class WorkersDiedError(RuntimeError):
-    """Workers died, again and again, over some clips."""
+    """Workers died repeatedly while they embedded some clips."""
 
 
 class ExecutorBackend(ParallelBackendBase):
-    """A joblib backend that runs what it is given in somebody's executor.
+    """A joblib backend that runs tasks in a given executor.
 
     Parameters
     ----------
     executor : concurrent.futures.Executor
-        Whose.
+        Runs the tasks.
     n_workers : int
-        How many tasks it runs at once.
+        Number of tasks it runs at once.
     """
 
     supports_retrieve_callback = True
@@ -71,7 +70,7 @@ class ExecutorBackend(ParallelBackendBase):
         self._futures = set()
 
     def effective_n_jobs(self, n_jobs):
-        return max(2, self.n_workers)  # for one job, joblib would compute in this process
+        return max(2, self.n_workers)  # with one job, joblib would compute in this process
 
     def submit(self, func, callback=None):
         future = self.executor.submit(func)
@@ -96,21 +95,21 @@ class Workers:
     Parameters
     ----------
     backend : ParallelBackendBase
-        Which.
+        The backend.
     n_jobs : int or None
-        How many of them; None is all.
+        Number of workers to use; None is all.
 
     Attributes
     ----------
     executor : concurrent.futures.Executor or None
-        What they are behind, where it is one.
+        The executor that runs the workers, if there is one.
     are_awake : bool
-        Whether they have done their imports, once they were told to :meth:`wake`.
+        Whether they have finished the imports that :meth:`wake` started.
     """
 
     def __init__(self, backend, n_jobs=None):
         if hasattr(backend, "client"):
-            # Joblib's own backend for Dask waits forever for a task that Dask has given up.
+            # Joblib's own Dask backend waits forever for a task that Dask has given up.
             backend = _backend_of_client(backend.client, getattr(backend, "submit_kwargs", {}))
         self.backend, self.n_jobs = backend, n_jobs or -1
         self.executor = getattr(backend, "executor", None)
@@ -118,7 +117,7 @@ class Workers:
 
     @classmethod
     def of_executor(cls, executor, n_workers):
-        """Those of an executor; None where it computes in this process."""
+        """The workers of an executor; None if it computes in this process."""
         if isinstance(executor, ThreadPoolExecutor):
             return None
         if hasattr(executor, "_client"):  # Dask's
@@ -127,14 +126,14 @@ class Workers:
 
     @property
     def n_workers(self):
-        """How many there are now."""
+        """Current number of workers."""
         return getattr(self.backend, "n_workers", None) or self.backend.effective_n_jobs(
             self.n_jobs
         )
 
     @contextlib.contextmanager
     def chosen(self):
-        """A context in which extractors of this thread use them, and nothing else does."""
+        """A context in which extractors in this thread use these workers, and nothing else does."""
         token = _chosen.set(self)
         try:
             yield
@@ -142,9 +141,9 @@ class Workers:
             _chosen.reset(token)
 
     def wake(self):
-        """Have them do their imports, which may take long, while this process does something else.
+        """Start the workers' imports, which may take long, while this process does something else.
 
-        A thread waits for them, as long as the work that calls this is wanted.
+        A thread waits for them until they finish or the caller's work is stopped.
         """
 
         def wait():
@@ -159,7 +158,7 @@ class Workers:
         ).start()
 
     def compute(self, extractor):
-        """What an extractor embeds clips with; as its `_compute_here`."""
+        """A function that embeds clips in the workers; replaces an extractor's `_compute_here`."""
 
         def compute(clips, todo, pooled, remarks):
             shards = self._shards(clips, todo, extractor.max_duration)
@@ -176,7 +175,7 @@ class Workers:
         return compute
 
     def _shards(self, clips, todo, max_duration):
-        """Cut clips, in order, into shards of bounded seconds; arrays of indices."""
+        """Cut clips, in order, into shards of bounded duration; returns arrays of indices."""
         seconds = np.minimum(about_durations(clips[todo]), max_duration or np.inf)
         size = seconds.sum() / (_SHARDS_A_WORKER * max(self.n_workers, 1))
         size = min(max(size, _SMALLEST_SHARD), _SHARD_SECONDS)
@@ -184,12 +183,12 @@ class Workers:
         return np.split(todo, np.flatnonzero(np.diff(numbers)) + 1)
 
     def _results(self, function, tasks):
-        """Yield (number, result) of each task as it comes; what its worker took along is redone."""
+        """Yield (number, result) of tasks as they finish; tasks lost with a worker are repeated."""
         todo, n_deaths, check = dict(enumerate(tasks)), 0, stop_check()
         backend = self.backend
         while todo:
             check()
-            if self.executor is not None:  # each call has futures of its own to cancel
+            if self.executor is not None:  # each call has its own futures to cancel
                 backend = ExecutorBackend(self.executor, self.n_workers)
             parallel = joblib.Parallel(
                 self.n_jobs,
@@ -213,12 +212,12 @@ class Workers:
 
 
 def chosen_workers():
-    """Those that the caller has chosen, as by a joblib backend, where they are other processes.
+    """The workers that the caller has chosen, for example by a joblib backend.
 
     Returns
     -------
     Workers or None
-        None stands for threads of this process, also inside of a worker.
+        None means threads of this process; always None inside a worker.
     """
     if (workers := _chosen.get()) is not None:
         return workers
@@ -229,9 +228,9 @@ def chosen_workers():
 
 
 def side_by_side(extractors):
-    """A union of (name, extractor) pairs, which leaves a joblib context to the extractors.
+    """A union of (name, extractor) pairs that leaves a joblib context to the extractors.
 
-    For scikit-learn's default of `n_jobs` the context would spread the extractors, not the clips.
+    With scikit-learn's default `n_jobs`, the context would distribute extractors, not clips.
     """
     return FeatureUnion(extractors, n_jobs=1)
 
@@ -246,7 +245,7 @@ def _backend_of_client(client, options):
 def _is_death(error):
     if isinstance(error, (BrokenExecutor, CancelledError)):
         return True
-    # Joblib's processes are shared: another thread that gives up waiting for its own ends them all.
+    # Joblib's processes are shared: another thread that stops waiting for its tasks ends them all.
     names = {type(error).__name__, type(error.__context__).__name__}
     return bool(names & _DEATHS)
 
@@ -262,7 +261,7 @@ def _who_died(shards):
 
 @contextlib.contextmanager
 def _ended_when_stopped(parallel, check):
-    """Have a `joblib.Parallel` end when nobody wants its results any more."""
+    """End a `joblib.Parallel` when its results are no longer wanted."""
     over = threading.Event()
 
     def watch():
@@ -281,7 +280,7 @@ def _ended_when_stopped(parallel, check):
 
 
 def _dump(extractor):
-    """An extractor as bytes; in the arithmetic of here, whatever the workers' processors could."""
+    """An extractor as bytes, with this machine's arithmetic, whatever the workers' processors."""
     import cloudpickle
 
     copied = clone(extractor)
@@ -291,22 +290,22 @@ def _dump(extractor):
 
 
 def _threads_in(executor, n_workers):
-    """How many threads a worker computes in; None is as many as its process was given."""
+    """Number of threads a worker computes in; None keeps its process's setting."""
     if not isinstance(executor, ProcessPoolExecutor):
         return None
     context = getattr(executor, "_mp_context", None) or multiprocessing.get_context()
     if context.get_start_method() == "fork":
-        return 1  # OpenMP's threads are not there any more, and would be waited for
+        return 1  # after a fork, OpenMP would wait for threads that no longer exist
     return max(1, joblib.cpu_count() // n_workers)
 
 
 def _numbered(number, function, *task):
-    """Run in a worker: say which task it is that has this result."""
+    """Run in a worker: return a task's result together with its number."""
     return number, function(*task)
 
 
 def _do_imports():
-    """Run in a worker: what takes long before it can embed its first clip."""
+    """Run in a worker: the slow imports needed before it can embed its first clip."""
     import torch  # noqa: F401
 
 

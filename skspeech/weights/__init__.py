@@ -1,12 +1,12 @@
 """Pretrained weights: where they come from, and how they are fetched, verified, converted, cached.
 
-Weights are fetched when an estimator first needs them. A machine that will have no network can have
+Weights are fetched when an estimator first needs them. For a machine without network access, fetch
 them ahead of time::
 
     python -m skspeech.weights fetch
 
 They are kept in the folder named by the environment variable ``SKSPEECH_CACHE``, by default the
-platform's folder for caches.
+platform's cache folder.
 """
 
 from skspeech.weights._command import main as main

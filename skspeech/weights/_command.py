@@ -106,7 +106,7 @@ def _verify(names):
             status = 1
             print(f"{name}: damaged; the command fetch {name} replaces it")
         else:
-            status = max(status, bool(names))  # what was not asked for by name may be missing
+            status = max(status, bool(names))  # only weights asked for by name must be there
             print(f"{name}: not cached")
     return int(status)
 

@@ -9,7 +9,7 @@ _TIMEOUT = 900  # seconds, of a subprocess that downloads or converts
 
 
 class WeightsError(RuntimeError):
-    """Pretrained weights cannot be had, or are not what they should be."""
+    """Pretrained weights are unavailable, or are not what they should be."""
 
 
 class WeightsNotFoundError(WeightsError):
@@ -18,9 +18,9 @@ class WeightsNotFoundError(WeightsError):
     Parameters
     ----------
     message : str
-        What is missing, why, and how it can be had.
+        What is missing, why, and how to get it.
     reason : str, default=""
-        Why, alone.
+        Only why.
     """
 
     def __init__(self, message, reason=""):
@@ -39,11 +39,11 @@ def readable(path):
 
 
 class CommandError(Exception):
-    """A command failed; the message holds the end of what it said."""
+    """A command failed; the message holds the end of its output."""
 
 
 def run(command, *, show=False, **options):
-    """Run a command quietly, or with `show` let it print; an error where it fails."""
+    """Run a command quietly, or with its output if `show`; raise an error if it fails."""
     try:
         done = subprocess.run(
             command,
@@ -63,6 +63,6 @@ def run(command, *, show=False, **options):
 
 
 def say(progress, text):
-    """Say on standard error what is being done, where that is wanted."""
+    """Print a message to standard error, if `progress`."""
     if progress:
         print(f"skspeech: {text}", file=sys.stderr, flush=True)

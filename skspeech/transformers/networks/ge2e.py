@@ -37,7 +37,7 @@ class GE2E(nn.Module):
         Returns
         -------
         tensor of shape (n, 256)
-            Not negative, of unit length (all zeros where the network answers nothing).
+            Not negative, of unit length (all zeros where all outputs of the ReLU are 0).
         """
         return self.project(self.hidden_states(mel)[-1][:, -1])
 

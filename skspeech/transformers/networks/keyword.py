@@ -5,7 +5,7 @@ from torch.nn import functional
 
 __all__ = ["SpeechEmbedding"]
 
-# Filters of each block, and the (frames, bands) that its maximum is taken over at the end.
+# Filters of each block, and the (frames, bands) of the max-pooling at its end.
 _BLOCKS = [(24, (2, 2)), (48, (1, 2)), (72, (2, 2)), (96, (1, 2)), (96, (2, 2))]
 _LOWEST = -0.4
 
@@ -13,8 +13,8 @@ _LOWEST = -0.4
 class SpeechEmbedding(nn.Module):
     """Twenty convolutions over 76 frames of 32 log mel bands; an embedding every 8 frames.
 
-    Nothing is padded in time, so the embeddings of a long spectrogram are those of its windows,
-    each alone: what overlapping windows share is computed once.
+    Nothing is padded in time, so the embeddings of a long spectrogram equal those of its windows
+    computed one by one, and frames shared by overlapping windows are computed once.
 
     References
     ----------
@@ -60,12 +60,12 @@ class SpeechEmbedding(nn.Module):
         maps = logmel[:, None]
         for convs, (_, pool) in zip(self.blocks, _BLOCKS):
             for conv in convs:
-                # Sloped below 0, and flat from where the slope has come to -0.4.
+                # Slope 0.2 below 0, constant at -0.4 and below.
                 maps = functional.leaky_relu(conv(maps), 0.2, inplace=True).clamp_(min=_LOWEST)
             maps = functional.max_pool2d(maps, pool)
         return self.output(maps)[..., 0].transpose(1, 2)
 
 
 def _conv(n_inputs, n_filters, kernel):
-    """A convolution that keeps the number of bands, and pads nothing in time."""
+    """A convolution that keeps the number of bands and does not pad in time."""
     return nn.Conv2d(n_inputs, n_filters, kernel, padding=(0, kernel[1] // 2))

@@ -27,8 +27,8 @@ MSD_TAGS = (
 )  # fmt: skip
 """Labels of the networks trained on the Million Song Dataset, in the order of their output."""
 
-# Size and stride, each in (frames, bands), of the pooling in a VGG's five blocks. The two networks
-# were trained with different ones, as their graphs say.
+# Size and stride, each in (frames, bands), of the pooling in a VGG's five blocks. The graphs of the
+# two networks show that they were trained with different ones.
 MTT_POOLS = (
     ((4, 1), (2, 2)),
     ((2, 2), (2, 2)),
@@ -73,7 +73,7 @@ class _ConvPool(nn.Module):
         self._folded = None
 
     def fold(self, dtype):
-        """Keep the weights as :meth:`forward` needs them: they must not change any more."""
+        """Keep the weights in the form that :meth:`forward` needs; they must not change later."""
         self._folded = self._fold(dtype)
 
     def forward(self, x, pool):
@@ -99,7 +99,7 @@ class _ConvPool(nn.Module):
 class _TimbralConvPool(_ConvPool):
     """The same, for one input channel and filters over many bands.
 
-    The bands that a filter covers are made channels: there are fast convolutions for many channels.
+    The bands under a filter become channels, because convolutions with many channels are fast.
     """
 
     def _laid_out(self, weight):
@@ -115,7 +115,7 @@ def _max_over_bands(x):
 
 
 class _MusicNetwork(nn.Module):
-    """Takes windows of log-mel spectrogram, and gives a dict of layers."""
+    """Takes windows of log-mel spectrograms and returns a dict of layers."""
 
     n_mels = 96
     n_frames = 187
@@ -124,7 +124,7 @@ class _MusicNetwork(nn.Module):
     _windows_at_once = 2
 
     def fold(self, dtype=torch.float32):
-        """Get ready for prediction: the weights must not change any more.
+        """Prepare for prediction; the weights must not change afterwards.
 
         Parameters
         ----------
@@ -211,7 +211,7 @@ class MusicNN(_MusicNetwork):
         maps = [block(padded, _max_over_bands) for block in self.timbral]
         for block in self.temporal:
             n = block.conv.kernel_size[0]
-            # TensorFlow's "same": of an odd number of zeros, the extra one is at the end.
+            # TensorFlow's "same" padding: with an odd number of zeros, the extra one is at the end.
             padded = functional.pad(x, (0, 0, (n - 1) // 2, n // 2))
             maps.append(block(padded, _max_over_bands))
         return torch.cat(maps, dim=1).squeeze(3)
@@ -231,7 +231,7 @@ class VGG(_MusicNetwork):
     Called with log-mel spectrograms (n, 187, 96), it gives a dict: ``"pool1"`` to ``"pool5"``, and
     ``"tags"`` (n, n_tags) probabilities. A pool is the mean over time of the block's map, one
     channel's bands after the other: (n, 128 * n_bands), where 96 (48 with ``MTT_POOLS``), 24, 12, 6
-    and 1 bands are left. With the bands averaged too, they hardly tell speakers apart.
+    and 1 bands are left. If bands were averaged too, the features would hardly separate speakers.
 
     Parameters
     ----------

@@ -106,7 +106,7 @@ class _Block(nn.Module):
 
 
 class _SqueezeExcitation(nn.Module):
-    """Weights each filter by what all of them see on average."""
+    """Weights each filter by a function of the averages of all filters."""
 
     def __init__(self, n_filters, reduction=8):
         super().__init__()

@@ -13,8 +13,8 @@ _BLOCK_FRAMES = 4096
 class SileroVAD(nn.Module):
     """Spectrum, four convolutions, an LSTM, and the probability that a frame holds speech.
 
-    The state of the LSTM is all that a frame knows of those before it: the convolutions see all
-    frames of all clips in one batch, and the LSTM all clips side by side.
+    Frames depend on earlier ones only through the LSTM's state. So the convolutions take all frames
+    of all clips in one batch, and the LSTM takes all clips in parallel.
 
     References
     ----------
@@ -40,7 +40,7 @@ class SileroVAD(nn.Module):
 
     @classmethod
     def published_names(cls):
-        """What each of the parameters is called in the published ONNX graph."""
+        """The name of each parameter in the published ONNX graph."""
         names = {"spectrum.weight": "model.stft.forward_basis_buffer"}
         for kind in ("weight", "bias"):
             names |= {
@@ -69,14 +69,14 @@ class SileroVAD(nn.Module):
         return [self._classify(x) for x in unpack_sequence(states)]
 
     def follow(self, frames, state=None):
-        """The same of frames that go on where those before them ended.
+        """The same for frames that continue where the previous call ended.
 
         Parameters
         ----------
         frames : tensor of shape (n_frames, 64 + 512)
-            Each with the end of the one before.
+            Each with the end of the previous one in front.
         state : tuple of tensors or None, default=None
-            What the call before returned; None at the start.
+            The state that the previous call returned; None at the start.
 
         Returns
         -------
@@ -88,13 +88,13 @@ class SileroVAD(nn.Module):
         return self._classify(states[0]), state
 
     def frames(self, waveform):
-        """Frames of a clip, each with the end of the one before: (n_frames, 64 + 512)."""
+        """Frames of a clip, each with the end of the previous one: (n_frames, 64 + 512)."""
         missing = -len(waveform) % self.frame_length
         padded = nn.functional.pad(waveform, (self.context_length, missing))
         return padded.unfold(0, self.context_length + self.frame_length, self.frame_length)
 
     def _encode(self, frames):
-        # The end of a frame is mirrored, as many samples as there are of context before it.
+        # Mirror the end of a frame by as many samples as there is context before the frame.
         padded = nn.functional.pad(frames[:, None], (0, self.context_length), mode="reflect")
         real, imaginary = self.spectrum(padded).chunk(2, dim=1)
         x = torch.sqrt(real**2 + imaginary**2)

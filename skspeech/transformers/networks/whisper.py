@@ -8,11 +8,11 @@ __all__ = ["WhisperEncoder", "scale_power"]
 
 
 class WhisperEncoder(nn.Module):
-    """Two convolutions over log mel frames, and layers of attention over every second of them.
+    """Two convolutions over log mel frames, then attention layers at half the frame rate.
 
-    Names of parameters are those of Hugging Face's transformers. Frames beyond the end of a row,
-    where a batch holds rows of other lengths, change nothing: neither the convolutions nor the
-    attention see them.
+    Names of parameters are those of Hugging Face's transformers. Padding after a row that is
+    shorter than others in its batch changes nothing: neither the convolutions nor the attention
+    see it.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class WhisperEncoder(nn.Module):
     n_units : int, default=384
         Width of the layers.
     n_layers : int, default=4
-        How many there are.
+        Number of layers.
     n_heads : int, default=6
         Heads of attention in each.
     n_hidden : int or None, default=None
@@ -41,7 +41,7 @@ class WhisperEncoder(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv1d(n_mels, n_units, 3, padding=1)
         self.conv2 = nn.Conv1d(n_units, n_units, 3, stride=2, padding=1)
-        # Not filled with random numbers first: on a meta device that imports torch.compile, in 2 s.
+        # No random initialisation: on a meta device it would import torch.compile, which takes 2 s.
         self.embed_positions = nn.Embedding.from_pretrained(
             torch.empty(n_positions, n_units), freeze=False
         )
@@ -63,7 +63,7 @@ class WhisperEncoder(nn.Module):
         Parameters
         ----------
         logmel : tensor of shape (n, n_frames, n_mels)
-            As Whisper scales it. The number of frames is even.
+            Scaled as for Whisper. The number of frames is even.
         n_frames : tensor of int of shape (n,) or None, default=None
             Frames of each row; None is all.
         first : tensor of int of shape (n,) or None, default=None
@@ -74,8 +74,8 @@ class WhisperEncoder(nn.Module):
         Returns
         -------
         list of tensors of shape (n, n_frames / 2, n_units)
-            What enters the first layer, and what each layer gives; of the last one, normalised, as
-            in transformers.
+            The input of the first layer and the output of each layer; the last one is normalised,
+            as in transformers.
         """
         dtype = self.conv1.weight.dtype
         inside = mask = None
@@ -112,8 +112,8 @@ def scale_power(power, n_frames):
     Returns
     -------
     tensor of shape (n, n_frames, n_mels)
-        The decimal logarithm, held at 8 below the loudest of the row, plus 4, divided by 4; with a
-        frame more where their number is odd.
+        The decimal logarithm, clipped at 8 below the row's maximum, plus 4, divided by 4; with one
+        more frame where their number is odd.
 
     Examples
     --------
