@@ -1,4 +1,4 @@
-"""What is worth knowing of labelled clips before a model is trained on them."""
+"""What is worth knowing about labelled clips before a model is trained on them."""
 
 from sklearn.utils import check_consistent_length
 
@@ -10,27 +10,27 @@ __all__ = ["Finding", "audit"]
 
 
 def audit(X, y, groups=None, *, max_listened=300, max_seconds=1.0, n_jobs=None):
-    """Look at labelled clips before training: what is wrong with them, and what will be misread.
+    """Check labelled clips before training: what is wrong with them, and what may mislead.
 
-    It is quick: labels and groups are compared, files of equal size by their content, and only some
-    clips are decoded, to find silent and clipped ones. The command ``skspeech fit`` shows what is
-    found before it trains.
+    It is quick: it compares labels and groups, and the content of files of equal size, and decodes
+    only some clips, to find silent and clipped ones. The command ``skspeech fit`` shows the
+    findings before it trains.
 
     Parameters
     ----------
     X : sequence of n_clips clips, or None
-        Paths, waveforms or ``(waveform, sampling_rate)`` pairs. None looks at labels and groups
-        only.
+        Paths, waveforms or ``(waveform, sampling_rate)`` pairs. None checks only labels and
+        groups.
     y : array-like of shape (n_clips,)
         Their labels.
     groups : array-like of shape (n_clips,), default=None
-        Who speaks, or what else must not be on both sides of a split.
+        Speakers, or whatever else must not be on both sides of a split.
     max_listened : int, default=300
         How many clips are decoded at most, chosen at random.
     max_seconds : float, default=1.0
-        How long the sounds are looked at, about. What there is no time for is left out.
+        About how long to examine the sound. What there is no time for is skipped.
     n_jobs : int or None, default=None
-        Threads that read and decode; None is the number of processors, at most 4.
+        Number of threads that read and decode; None is the number of processors, at most 4.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def audit(X, y, groups=None, *, max_listened=300, max_seconds=1.0, n_jobs=None):
 
     See Also
     --------
-    skspeech.report.write_report : The same and more of a test part and a fitted model.
+    skspeech.report.write_report : The same and more, for a test part and a fitted model.
 
     Examples
     --------

@@ -1,9 +1,8 @@
-"""Embeddings remembered per clip.
+"""A cache of embeddings, one for each clip.
 
-Extractors learn nothing, so the embedding of a clip depends on its content, the extractor's
-parameters and the weights alone. It is computed once and then found again, whatever the folds, the
-members of an ensemble and the number of predictions: in memory by default, and on disk too where an
-extractor's ``memory`` names a folder.
+Extractors learn nothing, so the embedding of a clip depends only on its content, the extractor's
+parameters and the weights. It is computed once and then reused for all folds, members and
+predictions: from memory by default, and also from disk if an extractor's ``memory`` names a folder.
 """
 
 import contextlib
@@ -27,10 +26,9 @@ __all__ = ["DiskStore", "EmbeddingCache", "MemoryStore", "clear", "memory_store"
 
 _DEFAULT_MAX_BYTES = 256 * 2**20
 _DATABASE = "embeddings-v2.sqlite"
-# SQLite takes 999 placeholders in its smallest configuration.
+# SQLite accepts 999 placeholders in its smallest configuration.
 _KEYS_PER_QUERY = 500
-# Seconds to wait for a file that other processes hold, and where they were waited for in vain
-# before.
+# Seconds to wait for a file that other processes lock, and if an earlier wait was in vain.
 _PATIENCE, _LITTLE_PATIENCE = 60.0, 1.0
 
 
@@ -40,7 +38,7 @@ class MemoryStore:
     Parameters
     ----------
     max_bytes : int, default=268435456
-        Bytes of embeddings to keep; the least recently used ones are dropped first.
+        Bytes of embeddings to keep; the least recently used ones are removed first.
 
     Examples
     --------
@@ -117,13 +115,12 @@ class DiskStore:
     """Embeddings in one SQLite file, shared by processes; each with a checksum.
 
     Processes wait for each other, up to a minute. A folder that can't be written, or a full disk,
-    costs a warning and nothing else: what is there is still read, and what is not there is
-    computed.
+    only causes a warning: what is in the file is still read, and the rest is computed.
 
     Parameters
     ----------
     folder : str or path-like
-        Made when missing.
+        Made if it is missing.
 
     Examples
     --------
@@ -177,9 +174,9 @@ class DiskStore:
             self._local.connection = None
 
     def _patiently(self, action):
-        """Do it again while other processes hold the file.
+        """Repeat an action while other processes lock the file.
 
-        SQLite itself waits where they write, but not where they make the file.
+        SQLite itself waits while they write, but not while they create the file.
         """
         patience = _LITTLE_PATIENCE if self._warned else _PATIENCE
         deadline = time.monotonic() + patience
@@ -205,7 +202,7 @@ class DiskStore:
                 yield key, value
 
     def _connection(self, create=False):
-        """This thread's connection: SQLite's may neither be shared nor survive a fork."""
+        """This thread's connection: SQLite connections must not be shared, nor survive a fork."""
         local = self._local
         if getattr(local, "connection", None) is None or local.pid != os.getpid():
             writable = create or os.access(self.folder, os.W_OK)
@@ -228,7 +225,7 @@ class DiskStore:
 
     @contextlib.contextmanager
     def _guarded(self, action):
-        """A cache may fail to help, but must never stop the work."""
+        """Turn errors into warnings: a cache may fail, but must never stop the work."""
         try:
             yield
         except (OSError, sqlite3.Error) as error:
@@ -264,7 +261,7 @@ def _is_held(error):
 
 
 def _advice(error):
-    """What to do about it."""
+    """What the user can do about an error."""
     if _is_held(error):
         return (
             "The file was held by other processes all the time. A folder on this machine's own "
@@ -288,7 +285,7 @@ def _encode(key, value):
 
 
 def _decode(key, shape, checksum, data):
-    """The array, or None where its checksum says that it is not what was written."""
+    """The array, or None if its checksum differs from what was written."""
     try:
         if _checksum(key, shape, data) != checksum:
             return None
@@ -298,12 +295,12 @@ def _decode(key, shape, checksum, data):
 
 
 class EmbeddingCache:
-    """Several stores, looked through from the fastest to the slowest.
+    """Several stores, searched from the fastest to the slowest.
 
     Parameters
     ----------
     stores : list of MemoryStore or DiskStore
-        What is found in a later store is written to the earlier ones.
+        Embeddings that are found in a later store are copied to the earlier ones.
 
     Examples
     --------
@@ -343,7 +340,7 @@ _memory_store = MemoryStore()
 
 @in_each_fork
 def _renew_memory_store():
-    """Another thread may have been in the middle of it."""
+    """After a fork: another thread may have been changing the store."""
     _memory_store.__init__(_memory_store.max_bytes)
 
 
@@ -383,15 +380,14 @@ def _disk_store(folder):
 
 
 def open_cache(memory=None):
-    """Open what an extractor's ``memory`` parameter asks for.
+    """Open the cache that an extractor's ``memory`` parameter names.
 
     Parameters
     ----------
     memory : None, False, str, path-like or joblib.Memory, default=None
-        None remembers embeddings in this process's memory, the 256 MB used last; see
-        :func:`memory_store`. A folder, or a :class:`joblib.Memory` (whose folder is used), keeps
-        them on disk as well, where other processes and later sessions find them. False remembers
-        nothing.
+        None keeps the most recently used 256 MB of embeddings in this process's memory; see
+        :func:`memory_store`. A folder, or a :class:`joblib.Memory` (whose folder is used), also
+        keeps them on disk, where other processes and later sessions find them. False keeps nothing.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Why a classifier says what it says of a clip."""
+"""Explain a classifier's answer for a clip."""
 
 import itertools
 from numbers import Integral
@@ -14,8 +14,8 @@ from skspeech.plotting import import_pyplot
 __all__ = ["OcclusionDisplay", "occlusion"]
 
 _N_FFT, _HOP = 512, 128  # of the spectrogram in which tiles are muted: 32 and 8 ms
-_SECONDS_TOGETHER = 240.0  # of muted clips that the model is asked about at once
-_SUREST = 1e-6  # from 0 and 1: log-odds stay finite
+_SECONDS_TOGETHER = 240.0  # of muted clips that the model classifies at once
+_SUREST = 1e-6  # the least distance from 0 and 1, so that log-odds are finite
 _SHOWN_DB = 70.0  # of the spectrogram, below its loudest point
 
 
@@ -30,10 +30,10 @@ _SHOWN_DB = 70.0  # of the spectrogram, below its loudest point
     prefer_skip_nested_validation=True,
 )
 def occlusion(model, clip, *, label=None, n_times=20, n_bands=1):
-    """Mute one part of a clip after the other, and see how the answer changes.
+    """Mute one part of a clip after another, and measure how the answer changes.
 
-    Where muting lowers the odds of a label, that part spoke for it; where it raises them, that part
-    spoke against it. A part that does not matter alone may still matter together with others.
+    If muting lowers the odds of a label, that part spoke for it; if it raises them, that part spoke
+    against it. A part that does not matter alone may still matter together with others.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ def occlusion(model, clip, *, label=None, n_times=20, n_bands=1):
     clip : clip
         A path, a waveform at 16 kHz, a ``(waveform, sampling_rate)`` pair.
     label : object, default=None
-        The label that is asked about, as in training; None is the one that the model gives.
+        The label to explain, as in training; None is the predicted one.
     n_times : int, default=20
-        Stretches of time, all as long, that the clip is divided into.
+        Number of equally long stretches of time.
     n_bands : int, default=1
-        Bands of frequency, as wide as each other on the mel scale, up to 8 kHz.
+        Number of frequency bands, equally wide on the mel scale, up to 8 kHz.
 
     Returns
     -------
@@ -54,13 +54,13 @@ def occlusion(model, clip, *, label=None, n_times=20, n_bands=1):
         With
 
         label : object
-            The label that is asked about.
+            The label that is explained.
         probability : float
-            What the model gives it for the whole clip.
+            Its probability for the whole clip.
         effect : ndarray of shape (n_bands, n_times)
             How much the log-odds of the label fall when that part is muted.
         probabilities : ndarray of shape (n_bands, n_times)
-            What the model gives the label when that part is muted.
+            The label's probability when that part is muted.
         times : ndarray of shape (n_times + 1,)
             Edges of the stretches, in seconds.
         frequencies : ndarray of shape (n_bands + 1,)
@@ -75,7 +75,7 @@ def occlusion(model, clip, *, label=None, n_times=20, n_bands=1):
 
     See Also
     --------
-    OcclusionDisplay : A picture of it over the spectrogram.
+    OcclusionDisplay : Draws the effects over the spectrogram.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def _log_odds(proba):
 def _muted(waveform, times, frequencies):
     """Yield the waveform without one tile, for each band and in it each stretch of time.
 
-    The window of the transform fades what is muted out and in.
+    The transform's window makes the muted part fade out and in.
     """
     spectrum, bins, frames = _spectrum(waveform)
     edges = frequencies.copy()
@@ -214,7 +214,7 @@ class OcclusionDisplay:
         clip : clip
             A path, a waveform at 16 kHz, a ``(waveform, sampling_rate)`` pair.
         label : object, default=None
-            The label that is asked about; None is the one that the model gives.
+            The label to explain; None is the predicted one.
         n_times, n_bands : int, default=20 and 1
             As for :func:`occlusion`.
         ax : matplotlib Axes, default=None
@@ -229,7 +229,7 @@ class OcclusionDisplay:
         return cls(result).plot(ax)
 
     def plot(self, ax=None, *, cmap="RdBu_r", alpha=0.6):
-        """Draw the spectrogram in grey, and over it what spoke for the label and what against it.
+        """Draw the spectrogram in grey, and over it which parts spoke for the label or against it.
 
         Parameters
         ----------
@@ -238,7 +238,7 @@ class OcclusionDisplay:
         cmap : str, default="RdBu_r"
             Colours from against the label to for it.
         alpha : float, default=0.6
-            How much the colours cover, from 0 to 1.
+            Opacity of the colours, from 0 to 1.
 
         Returns
         -------
