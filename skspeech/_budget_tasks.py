@@ -1,4 +1,4 @@
-"""Where pickles of version 0.1.0 look for what worker processes trained."""
+"""The module in which pickles of version 0.1.0 look for models from worker processes."""
 
 from skspeech._pickled import PickledClassifier
 

@@ -1,6 +1,6 @@
-"""What can be wrong with labelled clips: the measurements, and what follows from them.
+"""Problems of labelled clips: measurements, and findings made from them.
 
-The audit before a training and the report after it say the same of the same clips.
+The audit before a training and the report after it use the same checks.
 """
 
 import collections
@@ -24,10 +24,10 @@ SHORT_SECONDS = 0.1
 
 _FEW_CLIPS, _FEW_TEST_CLIPS = 5, 10
 _UNEVEN = 5.0  # times as many clips in the largest class as in the smallest one
-_SHORT_WORD = 4  # letters; a letter makes another word of a shorter one: no, go
+_SHORT_WORD = 4  # letters; in shorter words one letter makes another word: no, go
 _MAX_COMPARED_NAMES = 500
 
-# What can be found, the most serious first.
+# Kinds of findings, the most serious first.
 SEVERITY = {
     **dict.fromkeys(("unreadable", "contradiction", "trained-on", "near-copies"), "serious"),
     **dict.fromkeys(("trained-groups", "unknown-labels"), "serious"),
@@ -39,7 +39,7 @@ SEVERITY = {
 
 @dataclass
 class Finding:
-    """One thing that is worth knowing of the clips.
+    """One thing that is worth knowing about the clips.
 
     Parameters
     ----------
@@ -48,13 +48,13 @@ class Finding:
         labels), ``"similar-names"``, ``"one-class-groups"``, ``"few-clips"``, ``"copies"``,
         ``"silent"``, ``"clipped"``, ``"uneven"``, ``"no-groups"`` or ``"short"``.
     title : str
-        What is the case.
+        The problem.
     advice : str
         What follows from it, and what can be done.
     clips : list of int
-        Positions of the clips that it is about; empty where it is about all of them.
+        Positions of the clips that it is about; empty if it is about all of them.
     names : list of str
-        What these clips are called, where that helps.
+        Names of these clips, if that helps.
 
     Attributes
     ----------
@@ -93,22 +93,22 @@ def sorted_findings(findings):
 
 
 class Part:
-    """Labelled clips, with what is known and measured of them.
+    """Labelled clips, with measurements.
 
     Parameters
     ----------
     name : str
-        "test", "training", or nothing where there is only one part.
+        "test", "training", or empty if there is only one part.
     clips : Clips or None
-        None where only labels and groups are to be looked at.
+        None if only labels and groups are checked.
     labels : ndarray of shape (n_clips,)
     groups : ndarray of shape (n_clips,), default=None
     max_measured : int, default=2000
         How many clips are decoded at most, chosen at random.
     seconds : float, default=inf
-        How long clips are decoded, about.
+        About how long decoding may take.
     n_jobs : int or None, default=None
-        Threads that read and decode.
+        Number of threads that read and decode.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ class Part:
         return self.facts["problem"] == ""
 
     def name_of(self, index):
-        """Name of a clip; of a named part, without the folder that all of its clips are in."""
+        """Name of a clip; in a named part, without the folder that contains all of its clips."""
         return self.clips[int(index)].name.removeprefix(self._folder)
 
     def finding(self, kind, title, advice, rows):
@@ -155,15 +155,15 @@ class Part:
         return Finding(kind, title, advice, rows, [self.name_of(i) for i in rows])
 
     def counted(self, n):
-        """So many clips of the part, in words."""
+        """A number of clips of the part, in words."""
         return f"{n:,} {self.name} clip{'' if n == 1 else 's'}".replace("  ", " ")
 
 
 def _common_folder(clips):
-    """The folder with its last slash, or nothing where there is none."""
+    """The common folder with a final slash, or empty if there is none."""
     try:
         folder = os.path.commonpath({os.path.dirname(clip.name) for clip in clips})
-    except ValueError:  # absolute and relative paths
+    except ValueError:  # a mix of absolute and relative paths
         return ""
     return os.path.join(folder, "") if folder else ""
 
@@ -175,7 +175,7 @@ def check_part(part, seconds=np.inf):
     ----------
     part : Part
     seconds : float, default=inf
-        How long copies are looked for, about.
+        About how long the search for copies may take.
 
     Returns
     -------
@@ -245,7 +245,7 @@ def _similar_names(part):
         findings.append(Finding("similar-names", title, advice, rows))
     known = _plain_names(groups)
     for one, other in itertools.combinations(known, 2):
-        if known[one] == known[other]:  # names of people are often a letter apart
+        if known[one] == known[other]:  # names of people often differ in one letter
             title = f"The names of the groups {one!r} and {other!r} differ only in capitals, "
             title += "spaces or hyphens"
             advice = "If they are one speaker, give them one name, or splits will have this voice "
@@ -256,7 +256,7 @@ def _similar_names(part):
 
 
 def _plain_names(values):
-    """The different names among labels or groups, each with its plain form."""
+    """The distinct names among labels or groups, each with its plain form."""
     if values is None or values.dtype.kind not in "OU":
         return {}
     names = sorted({str(v) for v in values if isinstance(v, str) and any(map(str.isalpha, v))})
@@ -266,14 +266,14 @@ def _plain_names(values):
 
 
 def _plain(name):
-    """A name without capitals and hyphens; numbers stay apart: 1-12 is not 11-2."""
+    """A name without capitals and hyphens; numbers stay separate: 1-12 is not 11-2."""
     text = unicodedata.normalize("NFKC", name).casefold()
     between = " " if any(map(str.isdigit, text)) else ""
     return re.sub(r"[\s_-]+", between, text).strip()
 
 
 def _are_a_letter_apart(one, other):
-    """Whether a letter more or another one, or two that changed places, make one of the other."""
+    """Whether two names differ by one inserted or replaced letter, or by two swapped letters."""
     if abs(len(one) - len(other)) > 1:
         return False
     shorter, longer = sorted([one, other], key=len)

@@ -1,4 +1,4 @@
-"""How many cores there are to use."""
+"""How many cores to use."""
 
 import os
 
@@ -14,7 +14,7 @@ def effective_cores(n_jobs):
     Parameters
     ----------
     n_jobs : int or None
-        None is all cores; inside of a joblib worker its share, and in a
+        None is all cores; inside a joblib worker it is the worker's share, and in a
         :class:`joblib.parallel_config` context what that says. Negative numbers count from all
         cores down, as in joblib.
 
@@ -37,12 +37,12 @@ def effective_cores(n_jobs):
 
 
 def reading_threads(n_jobs, n_clips):
-    """Number of threads that read so many clips: for None at most 4, more of them gain little.
+    """Number of threads to read `n_clips` clips: for None at most 4, as more gain little.
 
     Parameters
     ----------
     n_jobs : int or None
-        As for :func:`effective_cores`, but for None.
+        As for :func:`effective_cores`, except for None.
     n_clips : int
 
     Returns
@@ -50,6 +50,6 @@ def reading_threads(n_jobs, n_clips):
     int
         At least 1.
     """
-    # joblib's own count of jobs warns where processes can't be had.
+    # Not joblib's own count of jobs, which warns if processes can't be started.
     n_threads = min(4, joblib.cpu_count()) if n_jobs is None else effective_cores(n_jobs)
     return max(1, min(n_threads, n_clips))

@@ -16,7 +16,7 @@ def resolve_device(device="auto"):
     Parameters
     ----------
     device : str or torch.device, default="auto"
-        ``"auto"`` is the first CUDA device where there is one, else the CPU. Anything else is
+        ``"auto"`` is the first CUDA device if there is one, else the CPU. Anything else is
         given to :class:`torch.device`: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
 
     Returns
@@ -26,7 +26,7 @@ def resolve_device(device="auto"):
     Raises
     ------
     ValueError
-        If the device is not known to torch, or this machine does not have it.
+        If torch does not know the device, or this machine does not have it.
     """
     import torch
 
@@ -99,7 +99,7 @@ def n_threads_for(device):
 
 
 def map_in_threads(function, items, n_threads):
-    """Apply a function that computes with torch, each item in a single thread of its own.
+    """Apply a function that computes with torch to items in parallel, one thread for each.
 
     Parameters
     ----------
@@ -114,13 +114,13 @@ def map_in_threads(function, items, n_threads):
     Yields
     ------
     object
-        The results, in the order of `items`. Where `items` raises an error, those of the items
+        The results, in the order of `items`. If `items` raises an error, the results of the items
         before it come first.
 
     Raises
     ------
     Stopped
-        Before an item, if the work that this is part of is not wanted any more.
+        Before an item, if the surrounding work is no longer needed.
     """
     import torch
 
@@ -141,7 +141,7 @@ def map_in_threads(function, items, n_threads):
         yield from _in_order(pool, unless_stopped, iter(items), n_threads)
     finally:
         pool.shutdown(cancel_futures=True)
-        # The threads' setting was theirs alone, but for the linear algebra library's.
+        # The setting was local to the threads, except in the linear algebra library.
         torch.set_num_threads(n_before)
 
 

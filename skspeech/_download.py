@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-_MAX_MEMBER = 1 << 28  # bytes of a file inside of an archive; recordings are far smaller
+_MAX_MEMBER = 1 << 28  # bytes of a file inside an archive; recordings are far smaller
 
 
 def some(names, n=3):
@@ -21,8 +21,8 @@ def some(names, n=3):
 class Manifest:
     """Names and checksums of a data set's files, kept as ``manifests/{name}.txt``.
 
-    The file lists a short digest of each file, to tell which one differs, and a whole one of all
-    of them, to trust.
+    The manifest lists a short digest of each file, to find the one that differs, and a full digest
+    of all of them, for security.
     """
 
     def __init__(self, name):
@@ -49,7 +49,7 @@ class Manifest:
 
 
 def verified_files(name, *, folder, url, download, progress):
-    """Paths of the data set's files in `folder`, downloaded where that does not exist."""
+    """Paths of the data set's files in `folder`, downloaded if that does not exist."""
     manifest = Manifest(name)
     if not folder.is_dir():
         if not download:
@@ -68,7 +68,7 @@ def verified_files(name, *, folder, url, download, progress):
 
 
 def _download_files(name, manifest, folder, url, progress):
-    """Download an archive, take the listed files out of it, check them, move them into place."""
+    """Download an archive, extract the listed files, check them, move them into place."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as scratch:
         archive, unpacked = Path(scratch, PurePosixPath(url).name), Path(scratch, "files")
         try:
@@ -92,19 +92,19 @@ def _download_files(name, manifest, folder, url, progress):
 
 
 def fetch(url, path, progress):
-    """Write what is at `url` to `path`, with a bar on standard error where `progress` is true."""
+    """Download `url` to `path`, with a bar on standard error if `progress` is true."""
     import pooch
 
     try:
         pooch.HTTPDownloader(progressbar=progress, timeout=(15, 60))(url, str(path), None)
     except OSError as error:
         if getattr(error, "response", None) is not None:
-            error.response.close()  # pooch leaves the connection of a refusal open
+            error.response.close()  # pooch leaves the connection of a refused request open
         raise
 
 
 def cause(error):
-    """What an error of the download is about, without the layers around it."""
+    """The cause of a download error, without the layers around it."""
     inner = getattr(error, "reason", None) or next(iter(error.args), None)
     return cause(inner) if isinstance(inner, Exception) else error
 
@@ -112,8 +112,8 @@ def cause(error):
 def _unpack(archive, wanted, folder):
     """Write the files of a tar or zip archive whose names are `wanted` into `folder`, flat.
 
-    Only the last part of a member's path is used, so no member can be written elsewhere; one that
-    tries makes the whole archive suspect.
+    Only the last part of a member's path is used, so no member can be written elsewhere; if one
+    tries, the whole archive is rejected.
     """
     try:
         if zipfile.is_zipfile(archive):
@@ -143,7 +143,7 @@ def _copy_members(members, open_member, wanted, folder):
 
 
 def _copy(source, sink, name):
-    """Copy a member of a sensible size: a small archive can unpack to more than a disk holds."""
+    """Copy a member up to a maximum size: a small archive can unpack to more than a disk holds."""
     left = _MAX_MEMBER
     while content := source.read(min(1 << 20, left + 1)):
         left -= len(content)
@@ -164,7 +164,7 @@ def not_there(name, paths):
 
 
 def locked(folder):
-    """A lock that one process at a time holds, on a folder that can be written to."""
+    """A lock on a writable folder that one process at a time holds."""
     import filelock
 
     try:
@@ -180,9 +180,9 @@ def locked(folder):
 
 
 class Apt:
-    """Downloads Debian packages without installing them, for which no root is needed.
+    """Downloads Debian packages without installing them, which needs no root.
 
-    Where the system's package lists do not do, such as on a new machine that has none, private
+    If the system's package lists are not enough, for example on a new machine without any, private
     ones are fetched into the scratch folder.
     """
 
@@ -215,7 +215,7 @@ class Apt:
 
 
 def run(command, cwd=None):
-    """Run a command quietly; what it said becomes the error where it fails."""
+    """Run a command quietly; if it fails, its output becomes the error."""
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip() or done.stdout.strip()

@@ -1,4 +1,4 @@
-"""How to get what not everybody needs."""
+"""How to install optional dependencies."""
 
 __all__ = ["how_to_install"]
 

@@ -5,27 +5,27 @@ from sklearn.utils import check_random_state
 
 __all__ = ["hold_out", "stratified_folds", "why_no_fold"]
 
-N_DRAWS = 400  # random orders of the groups that are tried for one part to hold out
+N_DRAWS = 400  # random orders of the groups to try, for one part to hold out
 _MAX_CELLS = 2e8  # draws times groups times classes: about two seconds
 
 
 def stratified_folds(codes, n_splits, *, groups=None, random_state=None):
     """Split rows into folds, each of which is held out once.
 
-    No group is split. What a fold holds out is of classes that its training rows have too: where
-    the last rows of a class would be held out, whole groups go back to the training rows. A class
-    of one clip, or of one group, is therefore never held out; a class of two is.
+    No group is split. A fold holds out only classes that its training rows have too: if all rows of
+    a class would be held out, whole groups go back to the training rows. A class of one clip, or of
+    one group, is therefore never held out; a class of two is.
 
     Parameters
     ----------
     codes : array-like of shape (n_samples,)
         Class of each row, as a number.
     n_splits : int
-        Folds, at least 2. There may be fewer: empty ones are left out.
+        Number of folds, at least 2. The result may have fewer: empty ones are left out.
     groups : array-like of shape (n_samples,), default=None
         Rows with the same value stay on one side. None: each row is a group of its own.
     random_state : int, RandomState or None, default=None
-        Where the order of the rows comes from.
+        Seed of the order of the rows.
 
     Returns
     -------
@@ -62,12 +62,12 @@ def stratified_folds(codes, n_splits, *, groups=None, random_state=None):
 
 
 def hold_out(codes, size, *, groups=None, random_state=None):
-    """Choose one part to hold out, which is as much like the whole as can be.
+    """Choose one part to hold out that is as similar to the whole as possible.
 
-    No group is split, and every class stays in training. Of many random choices of groups, the one
-    counts that holds most classes out, and whose shares of each class, and of all rows, are nearest
-    to `size`. Where groups are few or large, the part may be larger or smaller than that. A class
-    of one row, or of one group, is never held out.
+    No group is split, and every class stays in training. Of many random choices of groups, it takes
+    the one that holds out the most classes, and whose shares of each class, and of all rows, are
+    nearest to `size`. If groups are few or large, the part may be larger or smaller than that. A
+    class of one row, or of one group, is never held out.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def hold_out(codes, size, *, groups=None, random_state=None):
     groups : array-like of shape (n_samples,), default=None
         Rows with the same value stay on one side. None: each row is a group of its own.
     random_state : int, RandomState or None, default=None
-        Where the choices come from.
+        Seed of the choices.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def why_no_fold(codes, groups=None):
     Returns
     -------
     str
-        A sentence without its full stop; empty where a row can be held out.
+        A sentence without its full stop; empty if a row can be held out.
 
     Examples
     --------
@@ -145,14 +145,14 @@ def why_no_fold(codes, groups=None):
 
 
 def _spread_rows(codes, n_splits, rng):
-    """Fold of each row, -1 for classes of one row: classes, and folds, as even as can be."""
+    """Fold of each row, -1 for classes of one row; classes and folds are as even as possible."""
     rows = rng.permutation(len(codes))
     rows = rows[np.argsort(codes[rows], kind="stable")]
     counts = np.bincount(codes)
     place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     first = place % n_splits == 0
     folds = np.zeros(len(rows), dtype=int)
-    # The other folds take turns across all classes, so that none gets the rest of each class.
+    # Rows go to the other folds in turn, across classes: no fold gets all remainders.
     folds[~first] = 1 + np.arange(np.count_nonzero(~first)) % (n_splits - 1)
     fold_of = np.empty(len(rows), dtype=int)
     fold_of[rows] = folds
@@ -161,9 +161,9 @@ def _spread_rows(codes, n_splits, rng):
 
 
 def _spread_groups(codes, groups, n_splits, rng):
-    """Fold of each row, the same in a group; -1 where a group has all rows of some class.
+    """Fold of each row, the same in a group; -1 if a group has all rows of some class.
 
-    Each group goes where least is of its classes, large groups first.
+    Each group, the largest first, goes to the fold that has least of its classes.
     """
     pairs, tied = _pairs_and_tied(codes, groups)
     group, code, share = pairs[:, 0], pairs[:, 1], _shares(codes, groups, pairs)
@@ -188,14 +188,14 @@ def _spread_groups(codes, groups, n_splits, rng):
 
 
 def _draw_groups(codes, groups, size, rng):
-    """Which groups to hold out: the best of many draws, each of which takes what brings it nearer.
+    """Which groups to hold out: the best of many draws, which add groups that bring them nearer.
 
-    All draws go on at once, a group each in each step.
+    All draws run at once; each step considers one group in each draw.
     """
     n_groups, n_classes = groups.max() + 1, codes.max() + 1
     counts = np.zeros((n_groups, n_classes))
     np.add.at(counts, (groups, codes), 1)
-    # Shares of each class that a group has, and of all rows, which count as much as one class.
+    # A group's share of each class, and of all rows, which counts as much as one class.
     shares = np.column_stack([counts / counts.sum(axis=0), counts.sum(axis=1) / len(codes)])
     has, groups_of_class = counts > 0, (counts > 0).sum(axis=0)
 
@@ -229,7 +229,7 @@ def _pairs_and_tied(codes, groups):
 
 
 def _shares(codes, groups, pairs):
-    """What part of its class each (group, class) pair has."""
+    """The share of its class that each (group, class) pair has."""
     n_classes = codes.max() + 1
     _, counts = np.unique(groups * n_classes + codes, return_counts=True)
     return counts / np.bincount(codes)[pairs[:, 1]]
@@ -239,7 +239,7 @@ def _keep_all_classes(codes, groups, train, test):
     """Give whole groups back to training until it has every class that is held out."""
     while lost := set(codes[test]) - set(codes[train]):
         held_out = np.unique(groups[test])
-        # The group that brings most of the lost classes back; of equals, the smallest.
+        # The group that brings back most of the lost classes; if equal, the smallest.
         rows_of = [test[groups[test] == group] for group in held_out]
         back = max(rows_of, key=lambda rows: (len(lost & set(codes[rows])), -len(rows)))
         train, test = np.union1d(train, back), np.setdiff1d(test, back)

@@ -8,9 +8,9 @@ __all__ = ["in_each_fork"]
 def in_each_fork(function):
     """Run a function in each process that is forked from this one, before anything else.
 
-    Only the thread that forks lives on in the fork, so a lock that another one held at that moment
-    is never let go of there: whoever keeps a lock for the whole process renews it. Executors and
-    libraries of others fork, too.
+    Only the thread that forks exists in the fork, so a lock that another thread held at that moment
+    is never released there: code that keeps a lock for the whole process has to make a new one.
+    Executors and other libraries fork, too.
 
     Parameters
     ----------

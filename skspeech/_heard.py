@@ -1,4 +1,4 @@
-"""What a model was trained on: clips are known again by their content, groups by their names."""
+"""What a model was trained on: clips are recognised by content, groups by name."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +13,7 @@ _CLIPS, _GROUPS = "training_keys_", "training_groups_"  # attributes of the mode
 
 
 def remember(model, clips, groups=None):
-    """Note in a model what it was trained on.
+    """Record in a model what it was trained on.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def remember(model, clips, groups=None):
 
 
 def forget(model):
-    """Take such notes out of a model that is trained anew."""
+    """Remove these records from a model that is trained again."""
     for name in (_CLIPS, _GROUPS):
         model.__dict__.pop(name, None)
 
@@ -37,7 +37,7 @@ def knows_its_clips(model):
 
 
 def known_groups(model):
-    """Names of the groups that a model was trained on; None where nobody knows."""
+    """Names of the groups that a model was trained on; None if they are not recorded."""
     return getattr(model, _GROUPS, None)
 
 
@@ -47,17 +47,17 @@ def heard(model, clips, groups=None, *, train_clips=None, train_groups=None):
     Parameters
     ----------
     model : estimator
-        What was noted in it counts.
+        Its own records are used.
     clips : sequence of n_clips clips
         Paths, waveforms or pairs.
     groups : array-like of shape (n_clips,), default=None
     train_clips, train_groups : sequence, default=None
-        What else it is known to be trained on.
+        Further clips and groups that it was trained on.
 
     Returns
     -------
     by_clip, by_group : ndarray of bool of shape (n_clips,)
-        No clip is in both. All False where nobody knows.
+        No clip is in both. All False if nothing is recorded.
     """
     clips = as_clips(clips)
     by_clip = by_group = np.zeros(len(clips), dtype=bool)

@@ -1,4 +1,4 @@
-"""What a fitted classifier looks like in a notebook, below scikit-learn's diagram."""
+"""The leaderboard of a fitted classifier in a notebook, below scikit-learn's diagram."""
 
 from html import escape
 
@@ -14,7 +14,7 @@ _HEAD = ("Candidate", "Score", "Weight", "Fit time", "Status")
 
 
 def leaderboard_html(results, headline, *, max_rows=12):
-    """Draw up the leaderboard as a table that needs no style sheet.
+    """Make the leaderboard as a table that needs no style sheet.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def leaderboard_html(results, headline, *, max_rows=12):
     headline : str
         Text above the table.
     max_rows : int, default=12
-        Candidates to show, the best first, and all that vote; the rest is counted.
+        Candidates to show, the best first, and all members; the rest is counted.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def leaderboard_html(results, headline, *, max_rows=12):
 
 
 def _row(tag, cells, weight):
-    """A row; what does not vote in the ensemble is paler."""
+    """A row; candidates that are not members are paler."""
     opacity = 1.0 if weight > 0 else 0.6
     drawn = "".join(
         f'<{tag} style="text-align: {"right" if 1 <= i <= 3 else "left"}; padding: 0.15em 0.8em">'

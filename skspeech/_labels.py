@@ -1,4 +1,4 @@
-"""Labels, groups and weights of clips, checked before minutes of work and not after."""
+"""Check labels, groups and weights before minutes of work, not after."""
 
 import sys
 
@@ -9,14 +9,14 @@ __all__ = ["check_groups", "check_labels", "check_sample_weight"]
 
 
 def check_labels(y, name="y"):
-    """See that there is a label for each row, and none is missing.
+    """Check that there is a label for each row, and none is missing.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,)
         Labels: a list, an array, or a column of pandas'.
     name : str, default="y"
-        What errors call it.
+        Its name in errors.
 
     Returns
     -------
@@ -48,12 +48,12 @@ clips out, or fill it in.
 
 
 def check_groups(groups, n_samples):
-    """See that there is a group for each row, and none is missing.
+    """Check that there is a group for each row, and none is missing.
 
     Parameters
     ----------
     groups : array-like of shape (n_samples,) or None
-        Group of each row. Values of several types are told apart too.
+        Group of each row. Values may be of several types.
     n_samples : int
         Number of rows.
 
@@ -65,7 +65,7 @@ def check_groups(groups, n_samples):
     Raises
     ------
     ValueError
-        If a group is missing (None, NaN or pandas' NA), or their number or shape is another.
+        If a group is missing (None, NaN or pandas' NA), or their number or shape is wrong.
     """
     if groups is None:
         return None
@@ -86,7 +86,7 @@ def check_groups(groups, n_samples):
 
 
 def check_sample_weight(sample_weight, n_samples):
-    """See that there is a weight for each row, and that weights are weights.
+    """Check that there is a valid weight for each row.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def check_sample_weight(sample_weight, n_samples):
     ------
     ValueError
         If a weight is missing, infinite or negative, all are 0, or their number or shape is
-        another.
+        wrong.
     """
     if sample_weight is None:
         return None
@@ -130,11 +130,11 @@ def check_sample_weight(sample_weight, n_samples):
 
 
 def _missing(values):
-    """Which values are missing: (n_samples,), or empty where `values` is no column."""
+    """Which values are missing: (n_samples,), or empty if `values` is not a column."""
     if _is_pandas(values):
         missing = np.asarray(values.isna())
     else:
-        # Not np.asarray alone, which makes the text "nan" of a NaN in a list of text.
+        # Not np.asarray alone, which turns a NaN in a list of text into the text "nan".
         dtype = object if isinstance(values, list | tuple) else None
         missing = _missing_in_array(np.asarray(values, dtype=dtype))
     return missing.any(axis=1) if missing.ndim == 2 else missing
@@ -149,7 +149,7 @@ def _missing_in_array(values):
         return np.isnat(values)
     if values.dtype != object:
         return np.zeros(len(values), dtype=bool)
-    pandas = sys.modules.get("pandas")  # without it there is no NA
+    pandas = sys.modules.get("pandas")  # if it is not imported, there is no NA
     nothing = [None, *(getattr(pandas, name, None) for name in ("NA", "NaT"))]
     missing = [
         any(value is none for none in nothing) or (_is_number(value) and value != value)
@@ -169,5 +169,5 @@ def _is_pandas(values):
 def _without_pandas(values):
     if not _is_pandas(values) or not hasattr(values, "dtype"):
         return values
-    # Nullable numbers know the plain type that they have without missing values.
+    # Nullable dtypes name the plain dtype that they have without missing values.
     return np.asarray(values, dtype=getattr(values.dtype, "numpy_dtype", None))

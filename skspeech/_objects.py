@@ -1,4 +1,4 @@
-"""What a model is made of."""
+"""Find the objects inside a model."""
 
 from types import FunctionType, ModuleType
 
@@ -18,7 +18,7 @@ def objects_in(root):
     Yields
     ------
     object
-        `root`, and whatever its attributes, lists, dicts and object arrays lead to.
+        `root`, and everything reachable by attributes, lists, dicts and object arrays.
     """
     seen, todo = {}, [root]
     while todo:

@@ -1,4 +1,4 @@
-"""The method by which classifiers answer for one clip."""
+"""The method `predict_one` of classifiers."""
 
 __all__ = ["OneClipMixin"]
 
@@ -12,8 +12,8 @@ class OneClipMixin:
         Parameters
         ----------
         clip : clip
-            A path, a waveform, a ``(waveform, sampling_rate)`` pair, or whatever else may be an
-            item of the sequence that `fit` takes.
+            A path, a waveform, a ``(waveform, sampling_rate)`` pair, or anything else that may be
+            an item of the sequence that `fit` takes.
 
         Returns
         -------

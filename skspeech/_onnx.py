@@ -1,7 +1,7 @@
 """Read the weights in an ONNX file, without onnx.
 
-A file is a protocol buffer: messages whose fields each carry a number. Only the fields that lead
-to the weights are looked at (https://onnx.ai/onnx/api/classes.html#tensorproto).
+A file is a protocol buffer: messages whose fields each have a number. Only the fields that lead
+to the weights are read (https://onnx.ai/onnx/api/classes.html#tensorproto).
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ __all__ = ["fields", "read_initializers"]
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _MODEL_GRAPH, _GRAPH_INITIALIZER = 7, 5
 _DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9  # fields of a tensor
-# What the numbers of a tensor are, and the field that holds them where they are not raw bytes.
+# The dtype of a tensor, and the field that holds its numbers if they are not raw bytes.
 _TYPES = {1: ("<f4", 4), 2: ("u1", 5), 3: ("i1", 5), 6: ("<i4", 5), 7: ("<i8", 7)}
 
 
@@ -25,7 +25,7 @@ def read_initializers(path):
     Returns
     -------
     dict of str to ndarray
-        Those of float32, uint8, int8, int32 and int64.
+        The tensors of float32, uint8, int8, int32 and int64.
 
     Raises
     ------
@@ -50,13 +50,13 @@ def _numbers(message, dtype, field):
         numbers = np.frombuffer(raw[0], dtype)
     elif dtype == "<f4":
         numbers = np.frombuffer(b"".join(_values(message, field)), dtype)
-    else:  # negative ones are written as what they are modulo 2 ** 64
+    else:  # negative ones are stored modulo 2 ** 64
         numbers = np.array(_integers(message, field), dtype=np.uint64).astype(dtype)
     return numbers.reshape(_integers(message, _DIMS))
 
 
 def _integers(message, wanted):
-    """The integers of a field that may be given one by one, or several together."""
+    """The integers of a field, which may be stored one by one or packed."""
     integers = []
     for value in _values(message, wanted):
         if isinstance(value, int):
@@ -97,7 +97,7 @@ def fields(message):
 
 
 def _varint(message, position):
-    """An integer of seven bits a byte, and where it ends."""
+    """An integer stored in seven bits a byte, and the position after it."""
     value = shift = 0
     while position < len(message):
         byte = message[position]

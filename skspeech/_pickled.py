@@ -1,4 +1,4 @@
-"""What a worker process trained, kept as its pickle until somebody asks it."""
+"""A model from a worker process, kept as a pickle until its first use."""
 
 import pickle
 import threading
@@ -10,9 +10,9 @@ __all__ = ["PickledClassifier"]
 
 
 class PickledClassifier(ClassifierMixin, BaseEstimator):
-    """A fitted classifier from another process, unpickled when it is first asked.
+    """A fitted classifier from another process, unpickled on its first prediction.
 
-    So the process that holds the ensemble imports a deep learning library only where it is used.
+    So the process that holds the ensemble imports a deep learning library only if it is used.
 
     Attributes
     ----------

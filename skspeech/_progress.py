@@ -6,7 +6,7 @@ __all__ = ["progress_bar"]
 
 
 def progress_bar(*args, disable=False, **kwargs):
-    """Make a `tqdm` bar of the kind that suits where it is shown.
+    """Make the kind of `tqdm` bar that suits the environment.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def progress_bar(*args, disable=False, **kwargs):
         from tqdm import TqdmWarning
 
         with warnings.catch_warnings():
-            # In a notebook without ipywidgets it is text, which is as good: no reason to warn.
+            # In a notebook without ipywidgets the bar is text, which is as good: no need to warn.
             warnings.simplefilter("ignore", TqdmWarning)
             from tqdm.auto import tqdm
     return tqdm(*args, disable=disable, **kwargs)

@@ -1,4 +1,4 @@
-"""The method by which ensembles write their report."""
+"""The method `report` of classifiers."""
 
 __all__ = ["ReportMixin"]
 

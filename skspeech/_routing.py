@@ -1,4 +1,4 @@
-"""Who takes groups and weights: the one place that knows how an estimator's `fit` gets them."""
+"""How to pass groups and weights to an estimator's `fit`: the only place that decides it."""
 
 from inspect import Parameter, signature
 
@@ -13,16 +13,16 @@ __all__ = ["fit_params_for"]
 
 
 def fit_params_for(estimator, *, groups=None, sample_weight=None):
-    """Give the keyword arguments by which an estimator's `fit` gets groups and weights.
+    """Make the keyword arguments that pass groups and weights to an estimator's `fit`.
 
     With scikit-learn's metadata routing they go where they are requested. Without it, they go to
-    every step of a pipeline, also of pipelines inside, that has such a parameter. The splitter of a
+    every step of a pipeline, also of nested pipelines, that has such a parameter. The splitter of a
     search gets groups if it keeps them whole.
 
     Parameters
     ----------
     estimator : estimator
-        Whose `fit` will be called.
+        The estimator whose `fit` will be called.
     groups : array-like of shape (n_samples,), default=None
         Group of each row.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -31,7 +31,7 @@ def fit_params_for(estimator, *, groups=None, sample_weight=None):
     Returns
     -------
     dict
-        For ``estimator.fit(X, y, **params)``. What nobody takes is not in it.
+        For ``estimator.fit(X, y, **params)``. Without what nothing takes.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def _by_signature(estimator, given):
             if step is estimator.steps[-1][1] or _passes_on(step, key)
         }
     if isinstance(estimator, BaseSearchCV):
-        # What is called groups goes to the splitter alone; a pipeline's step has another key.
+        # The key "groups" goes only to the splitter; a pipeline's step has another key.
         params = {
             key: value
             for key, value in _by_signature(estimator.estimator, given).items()
@@ -76,7 +76,7 @@ def _by_signature(estimator, given):
 
 
 def _passes_on(transformer, key):
-    """Whether `fit_transform`, which a pipeline calls in place of `fit`, takes it too."""
+    """Whether `fit_transform`, which a pipeline calls instead of `fit`, takes `key` too."""
     if not hasattr(transformer, "fit_transform"):
         return True
     parameters = signature(transformer.fit_transform).parameters

@@ -1,7 +1,7 @@
 """The one place where private scikit-learn API is imported.
 
-Everything else imports these names from here, so that a change inside scikit-learn is met in one
-file.
+All other modules import these names from here, so that a change in scikit-learn affects only
+one file.
 """
 
 from sklearn.base import _fit_context

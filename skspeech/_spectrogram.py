@@ -1,8 +1,8 @@
 """Mel spectrograms of many clips at once, with torch.
 
 The definitions are librosa's (``center=True``, zero padding at the ends, periodic Hann window); the
-tests compare with librosa. All clips of a call lie one after another in one flat signal, each
-starting on a multiple of the hop, so that one batched FFT serves them all.
+tests compare with librosa. All clips of a call are put one after another into one flat signal, each
+starting on a multiple of the hop, so that one batched FFT computes them all.
 """
 
 import functools
@@ -21,8 +21,7 @@ __all__ = [
     "ranges",
 ]
 
-# Frames that go through one FFT call: large enough to keep the cores busy, small enough to stay in
-# their cache.
+# Frames in one FFT call: enough to keep the cores busy, few enough to stay in their cache.
 BLOCK_FRAMES = 1024
 
 
@@ -53,7 +52,7 @@ def mel_frequencies(n_mels, fmin, fmax, htk=False):
 def mel_filter_bank(sampling_rate, n_fft, n_mels, *, fmin=0.0, fmax=None, htk=False, norm="slaney"):
     """Triangular mel filters, equal to :func:`librosa.filters.mel`.
 
-    Written again because importing librosa takes longer than embedding a hundred clips.
+    Reimplemented because importing librosa takes longer than embedding a hundred clips.
 
     Parameters
     ----------
@@ -105,7 +104,7 @@ class MelSpectrogram:
     fmin, fmax, htk, norm
         As in :func:`mel_filter_bank`.
     pad_mode : {"constant", "reflect"}, default="constant"
-        What lies before the first and after the last sample of a clip.
+        How a clip is padded before its first and after its last sample.
     """
 
     def __init__(
@@ -176,14 +175,14 @@ def power_spectrum(frames, n_fft=None):
     import torch
 
     spectrum = torch.view_as_real(torch.fft.rfft(frames, n=n_fft)).square_()
-    return spectrum[..., 0] + spectrum[..., 1]  # several times as fast as a sum over two
+    return spectrum[..., 0] + spectrum[..., 1]  # several times as fast as sum() over an axis of two
 
 
 def lay_out(waveforms, frame_length, hop_length, pad_mode="constant"):
-    """One flat signal that holds every clip, padded so that its frames are centred.
+    """One flat signal that contains every clip, padded so that its frames are centred.
 
-    Returns the signal, the frame (a multiple of the hop) with which each clip begins in it, and
-    each clip's number of frames.
+    Returns the signal, the index of each clip's first frame in it (in hops), and each clip's number
+    of frames.
     """
     pad = frame_length // 2
     counts = np.array([1 + len(w) // hop_length for w in waveforms])
@@ -225,7 +224,7 @@ def _torch_constants(n_fft, win_length, filters, device):
 
 
 def power_to_db(power, starts, *, amin=1e-10, top_db=80.0, loudest=None):
-    """Turn power into decibels, as :func:`librosa.power_to_db` does, each clip by itself.
+    """Convert power to decibels, as :func:`librosa.power_to_db` does, for each clip by itself.
 
     Parameters
     ----------
@@ -234,11 +233,11 @@ def power_to_db(power, starts, *, amin=1e-10, top_db=80.0, loudest=None):
     starts : ndarray of shape (n_clips + 1,)
         Clip `i` owns the rows ``starts[i]:starts[i + 1]``.
     amin : float, default=1e-10
-        Power below this counts as this.
+        Smaller powers are raised to this.
     top_db : float, default=80.0
-        Decibels below the loudest of a clip at which everything quieter is held.
+        Lower limit, in decibels below the loudest value of a clip.
     loudest : float, default=None
-        Power of the loudest, where these frames are a part of one clip only.
+        The clip's largest power, if these frames are only a part of one clip.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Work that may stop being wanted while it runs.
+"""Cancel work while it runs.
 
-A thread cannot be killed. So who computes in pieces asks between two of them whether anybody still
-waits for the result, and ends by :class:`Stopped` if not.
+A thread cannot be killed. So code that works in pieces checks between two of them whether the
+result is still needed, and raises :class:`Stopped` if not.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ _is_stopped = contextvars.ContextVar("skspeech_is_stopped", default=None)
 
 
 class Stopped(BaseException):
-    """Nobody waits for this work any more. No `except Exception` should take it for an error."""
+    """This work was cancelled. A BaseException, so that no `except Exception` catches it."""
 
 
 @contextlib.contextmanager
@@ -23,8 +23,8 @@ def stoppable(is_stopped):
     Parameters
     ----------
     is_stopped : callable
-        Without arguments; returns whether the work of the block is not wanted any more. It is
-        called from other threads, too.
+        Without arguments; returns whether the work of the block is cancelled. It is called from
+        other threads, too.
     """
     token = _is_stopped.set(is_stopped)
     try:
@@ -39,7 +39,7 @@ def stop_check():
     Returns
     -------
     callable
-        Raises :class:`Stopped` if the work that called `stop_check` is not wanted any more.
+        Raises :class:`Stopped` if the work that called `stop_check` is cancelled.
     """
     is_stopped = _is_stopped.get()
 

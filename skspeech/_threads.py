@@ -1,4 +1,4 @@
-"""Threads of the numerical libraries: set for a piece of work, and set back in the same thread."""
+"""Limit the threads of numerical libraries for a block, and restore them in the same thread."""
 
 import contextlib
 import sys
@@ -11,9 +11,9 @@ __all__ = ["forget_limits", "limited_threads", "loaded", "set_threads"]
 
 
 def loaded(name):
-    """Return a module that is imported completely, or None.
+    """Return a module that is completely imported, or None.
 
-    While another thread imports a module, it stands half-made in `sys.modules`.
+    While another thread imports a module, it is in `sys.modules` but incomplete.
     """
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None)
@@ -22,8 +22,8 @@ def loaded(name):
 
 _lock = threading.Lock()
 _limits = []  # (thread, its limit) of each open block
-_left = weakref.WeakSet()  # threads that nobody waits for any more: they limit nothing
-_before = {}  # by path: each library of linear algebra, and its threads before these blocks
+_left = weakref.WeakSet()  # abandoned threads: they limit nothing
+_before = {}  # by path: each linear algebra library, and its number of threads before these blocks
 
 
 @in_each_fork
@@ -36,26 +36,27 @@ def _forget_other_threads():
 
 @contextlib.contextmanager
 def limited_threads(n_threads=None, n_blas=None):
-    """Let numerical libraries use `n_threads` inside the block, and as before after it.
+    """Let numerical libraries use `n_threads` inside the block, and restore that after it.
 
-    OpenMP and torch have a limit for each thread. Linear algebra has one for the whole process: of
-    blocks that are open in several threads the last one's holds, and after the last of them it is
-    as it was before the first. A limit that the caller has set by threadpoolctl stands.
+    OpenMP and torch have a limit for each thread. Linear algebra has one for the whole process: if
+    blocks are open in several threads, the latest one's limit holds, and after the last block ends,
+    the limit from before the first one is restored. A limit that the caller has set by
+    threadpoolctl is kept.
 
     Parameters
     ----------
     n_threads : int, default=None
         For OpenMP, and for torch in this thread. None leaves them as they are.
     n_blas : int, default=None
-        For linear algebra; None is the same. One is best where calls of NumPy and of SciPy take
-        turns: each has a library of its own, whose idle threads wait busily for the next call, so
-        that on two cores a logistic regression takes ten times as long with two threads.
+        For linear algebra; None is `n_threads`. 1 is best if calls of NumPy and of SciPy alternate:
+        each has a library of its own, whose idle threads busy-wait for the next call, so on two
+        cores a logistic regression takes ten times as long with two threads.
     """
     from threadpoolctl import ThreadpoolController
 
     this = threading.current_thread()
     if n_threads is None and _limits[-1:] == [(this, n_blas)]:
-        yield  # it is so already, and looking for libraries takes some milliseconds
+        yield  # the limits hold already, and the search for libraries takes some milliseconds
         return
     torch = loaded("torch") if n_threads is not None else None
     before = torch.get_num_threads() if torch is not None else None
@@ -79,7 +80,7 @@ def limited_threads(n_threads=None, n_blas=None):
 
 
 def forget_limits(thread, n_blocks=None):
-    """End the last blocks of a thread, or for good all of one that is left behind."""
+    """End the last blocks of a thread, or all blocks of an abandoned thread, for good."""
     with _lock:
         if n_blocks is None:
             _left.add(thread)
@@ -92,14 +93,14 @@ def forget_limits(thread, n_blocks=None):
 def _limit_blas():
     for library, before in _before.values():
         library.set_num_threads(_limits[-1][1] if _limits else before)
-        # Otherwise no other thread could change it before this one is over.
+        # Otherwise no other thread could change it before this one ends.
         getattr(library, "clear_controlling_thread", lambda: None)()
     if not _limits:
         _before.clear()
 
 
 def set_threads(n_threads):
-    """Let numerical libraries use `n_threads` from now on: for a process that only works."""
+    """Let numerical libraries use `n_threads` from now on: for worker processes."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(limits={"openmp": n_threads, "blas": n_threads})

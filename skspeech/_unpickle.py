@@ -1,10 +1,9 @@
 """Read pickled arrays without trusting them.
 
-A pickle is a program: it may call whatever it can import. Here it can import nothing. The few
-names that pickled arrays need are answered by stand-ins, which note down what the pickle says of an
-array. Once it has been read to its end, that description is checked and NumPy builds the array from
-the raw bytes. NumPy's own unpickling, which believes what it is told of types and sizes, never
-runs.
+A pickle is a program: it may call whatever it can import. Here it can import nothing. Stand-ins
+replace the few names that pickled arrays need, and record the pickle's description of an array.
+After the whole pickle is read, that description is checked and NumPy builds the array from the raw
+bytes. NumPy's own unpickling, which trusts the types and sizes in the file, never runs.
 """
 
 import math
@@ -29,13 +28,13 @@ def load_arrays(path):
     Returns
     -------
     content : object
-        What was pickled: lists, tuples and dicts, nested as they like; numbers, text and bytes;
+        What was pickled: lists, tuples and dicts, nested in any way; numbers, text and bytes;
         arrays of numbers or booleans, and arrays of such arrays.
 
     Raises
     ------
     pickle.UnpicklingError
-        If the file holds anything else, or is damaged. Nothing of it has been executed then.
+        If the file holds anything else, or is damaged. Nothing of it is executed.
     """
     with open(path, "rb") as file:
         try:
@@ -51,7 +50,7 @@ def load_arrays(path):
 
 
 class _ArrayUnpickler(pickle._Unpickler):
-    """The unpickler in Python: with that in C, a file of ten bytes can fill gigabytes of memory."""
+    """The unpickler in Python: in the C one, a file of ten bytes can fill gigabytes of memory."""
 
     def find_class(self, module, name):
         stand_in = _STAND_INS.get((module, name))
@@ -66,9 +65,9 @@ class _ArrayUnpickler(pickle._Unpickler):
 
 
 class _Name:
-    """Stands for a name that a pickle mentions; calling it is all that a pickle can do with it.
+    """Stand-in for a name in a pickle; the pickle can only call it.
 
-    A pickle can also set attributes of any object it gets hold of. There are none here.
+    A pickle can also set attributes of any object that it reaches. There are none here.
     """
 
     __slots__ = ("_call",)
@@ -125,7 +124,7 @@ class _Array:
         self._describe(content, dtype, shape, order)
 
     def __setstate__(self, state):
-        # A version number comes first, except in pickles from another age.
+        # A version number comes first, except in very old pickles.
         shape, dtype, is_fortran, content = state[-4:]
         self._describe(content, dtype, shape, "F" if is_fortran else "C")
 
@@ -201,7 +200,7 @@ def _set(items):
 
 
 def _resolve(value, memo, depth):
-    """Replace the descriptions in what was unpickled by what they describe."""
+    """Replace the descriptions in unpickled data by the arrays and numbers that they describe."""
     if depth > _MAX_DEPTH:
         raise pickle.UnpicklingError(f"it is nested more than {_MAX_DEPTH} deep.")
     if id(value) in memo:

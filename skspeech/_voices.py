@@ -1,10 +1,9 @@
-"""Whose voice is it? Groups for clips of which nobody said who speaks.
+"""Group clips by voice when the speakers are not known.
 
-Where the same voices are on both sides of a split, a score says nothing about new ones. Clusters
-of a speaker embedding tell the voices apart well enough to keep them together: on Emo-DB and the
-Free Spoken Digit Dataset, they agree with the true speakers to 0.8 and 0.8 (adjusted mutual
-information). What the classes have in common is taken out before, or else clusters would be
-emotions and words as much as voices.
+If the same voices are on both sides of a split, a score says nothing about new ones. Clusters of a
+speaker embedding separate the voices well enough to keep each on one side: on Emo-DB and the Free
+Spoken Digit Dataset, their adjusted mutual information with the true speakers is 0.8 and 0.8. The
+class means are removed first; otherwise clusters would be emotions and words as much as voices.
 """
 
 from typing import NamedTuple
@@ -14,14 +13,14 @@ from sklearn.cluster import AgglomerativeClustering
 
 __all__ = ["Voices", "find_voices", "warn_of_voices"]
 
-# Clips that a voice ought to have on average; with fewer, it is noise that is clustered.
+# Clips that a voice should have on average; with fewer, clusters are noise.
 _CLIPS_PER_VOICE = 5
-# What the held-out score of new voices has to fall by before it is worth a word.
+# A smaller fall of the held-out score for new voices is not reported.
 _NOTABLE = 0.05
 
 
 class Voices(NamedTuple):
-    """What :func:`find_voices` found: `groups` is None where there is a `reason` in words."""
+    """What :func:`find_voices` found: `groups` is None if there is a `reason`, in words."""
 
     groups: np.ndarray | None
     reason: str
@@ -37,16 +36,16 @@ def find_voices(X, y, *, n_voices=8):
     y : array-like of shape (n_clips,)
         The clips' labels.
     n_voices : int, default=8
-        Groups at most; fewer where there are fewer than five clips for each. If there are fewer
-        voices than that, some are in several groups, and if there are more, groups hold several.
+        Maximum number of groups; fewer if there are fewer than five clips for each. If there are
+        fewer voices, some are in several groups; if there are more, groups contain several.
 
     Returns
     -------
     groups : ndarray of int of shape (n_clips,), or None
-        The group of each clip, from 0 on. None where the classes are voices, so that no voice
-        could be held out, where one person speaks in all clips, or where nothing can be told.
+        The group of each clip, from 0. None if the classes are voices, so that no voice could be
+        held out, if one person speaks in all clips, or if voices can't be told apart.
     reason : str
-        Why there are none; empty if there are.
+        Why there are no groups; empty if there are.
 
     Examples
     --------
@@ -87,7 +86,7 @@ def _means(X, groups):
 
 
 def _explained(X, groups):
-    """Share of the variance that is between the groups, less what chance would give."""
+    """Share of the variance between the groups, minus what chance would give."""
     n, k = len(X), groups.max() + 1
     if k >= n:
         return 1.0
@@ -97,7 +96,7 @@ def _explained(X, groups):
 
 
 def warn_of_voices(random_proba, voice_proba, y, voices, *, score):
-    """Say whether a score by random folds flatters, by comparing it with one by voices.
+    """Say whether a score by random folds is too good, by comparing it with one by voices.
 
     Parameters
     ----------
@@ -109,13 +108,13 @@ def warn_of_voices(random_proba, voice_proba, y, voices, *, score):
     voices : ndarray of shape (n_clips,)
         The voice of each clip.
     score : callable
-        ``score(proba, y)``, higher is better, of which 1 is the best.
+        ``score(proba, y)``: higher is better, 1 is the best.
 
     Returns
     -------
     str or None
-        What to tell the user: where the score falls by more than 0.05, more than half of what is
-        missing to 1 comes from new voices, and more than two standard errors over voices.
+        A message for the user, if the score falls by more than 0.05, by more than half of the error
+        on new voices (1 minus the score), and by more than two standard errors over voices.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Scores: how good answers are, how early they come, and what a score says of new clips."""
+"""Scores: how good answers are, how early they come, and what new clips will score."""
 
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -13,9 +13,9 @@ __all__ = [
     "scores_by_group",
 ]
 
-# Figures that are printed are confirmed by new groups 9 times of 10: benchmarks/confidence.py.
+# Printed limits hold for new groups 9 times of 10: benchmarks/confidence.py.
 CONFIDENCE = 0.9
-MIN_GROUPS = 5  # fewer say too little of how much groups differ
+MIN_GROUPS = 5  # fewer say too little about how much groups differ
 
 
 def area_under_learning_curve(times, scores, time_budget, t0=60.0):
@@ -42,7 +42,7 @@ def area_under_learning_curve(times, scores, time_budget, t0=60.0):
     Returns
     -------
     alc : float
-        The area. Between 0 and 1 for scores between 0 and 1; 0.0 where no answer came in time.
+        The area. Between 0 and 1 for scores between 0 and 1; 0.0 if no answer came in time.
 
     Raises
     ------
@@ -78,10 +78,10 @@ def area_under_learning_curve(times, scores, time_budget, t0=60.0):
 
 
 def balanced_accuracy_over_time(y_true, predictions, *, classes=None):
-    """Balanced accuracy of each of a sequence of predictions of the same clips.
+    """Balanced accuracy of each of a sequence of predictions for the same clips.
 
     Balanced accuracy is the mean, over the classes that occur in `y_true`, of the share of a
-    class's clips that were recognised.
+    class's clips that are recognised (its recall).
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def balanced_accuracy_over_time(y_true, predictions, *, classes=None):
         One prediction per answer: labels of shape (n_clips,), or scores per class of shape
         (n_clips, n_classes), of which the largest counts.
     classes : array-like of shape (n_classes,), default=None
-        Labels of the columns, in order, where predictions are scores per class.
+        Labels of the columns, in order, if predictions are scores per class.
         None means that the labels are the column indices.
 
     Returns
@@ -106,7 +106,7 @@ def balanced_accuracy_over_time(y_true, predictions, *, classes=None):
 
     See Also
     --------
-    area_under_learning_curve : Sums such scores up in one number.
+    area_under_learning_curve : Summarises such scores in one number.
 
     Examples
     --------
@@ -124,8 +124,8 @@ def balanced_accuracy_over_time(y_true, predictions, *, classes=None):
         raise ValueError(
             f"y_true must be a 1-D array with a label for each clip; got shape {y_true.shape}."
         )
-    # Not balanced_accuracy_score: it warns of predicted classes that y_true lacks, which are
-    # plain mistakes here.
+    # Not balanced_accuracy_score: it warns if predicted classes are missing in y_true, which are
+    # simply mistakes here.
     present = np.unique(y_true)
     return np.array(
         [
@@ -141,12 +141,12 @@ def balanced_accuracy_over_time(y_true, predictions, *, classes=None):
 
 
 class ScoreInterval(NamedTuple):
-    """What a score is between, and in what sense.
+    """The limits of a score, and what they mean.
 
     Attributes
     ----------
     low, high : float
-        Limits of the balanced accuracy; NaN where there can be none.
+        Limits of the balanced accuracy; NaN if there can be none.
     meaning : str
         What the limits are for, or why there are none, in a few words.
     """
@@ -160,11 +160,11 @@ class ScoreInterval(NamedTuple):
 
 
 def expected_calibration_error(y_true, proba, *, labels=None, n_bins=15):
-    """How far probabilities are from what they say: 0 where of clips at 0.9 nine in ten are right.
+    """Calibration error of probabilities: 0 if, of the clips at 0.9, nine in ten are right.
 
-    Clips are sorted into bins by the probability of their likeliest class. In each bin, the mean of
-    these probabilities is compared with the share of clips that are right; the error is the mean
-    difference, each bin counting by its clips [1]_.
+    Clips are sorted into bins by the probability of their most probable class. In each bin, the
+    mean of these probabilities is compared with the share of clips that are right; the error is the
+    mean difference, with each bin weighted by its number of clips [1]_.
 
     Parameters
     ----------
@@ -181,16 +181,16 @@ def expected_calibration_error(y_true, proba, *, labels=None, n_bins=15):
     Returns
     -------
     float
-        Between 0 and 1. It is above 0 by chance where there are few clips: of 300, by about 0.02.
+        Between 0 and 1. With few clips it is above 0 by chance: with 300, by about 0.02.
 
     Raises
     ------
     ValueError
-        If shapes don't match, a label is not among `labels`, or rows are no probabilities.
+        If shapes don't match, a label is not among `labels`, or rows are not probabilities.
 
     See Also
     --------
-    sklearn.metrics.brier_score_loss : Of how sure and how right answers are together.
+    sklearn.metrics.brier_score_loss : Scores calibration and accuracy together.
     sklearn.calibration.CalibrationDisplay : Draws the bins, for two classes.
 
     References
@@ -260,7 +260,7 @@ def scores_by_group(y_true, y_pred, groups):
 
 
 def by_group(y_true, y_pred, groups):
-    """Count clips, and those that were recognised, by group and class, and score the groups.
+    """Count clips, and recognised clips, by group and class, and score the groups.
 
     Returns
     -------
@@ -283,13 +283,13 @@ def by_group(y_true, y_pred, groups):
 def score_interval(y_true, y_pred, groups=None, *, n_new=1, confidence=CONFIDENCE):
     r"""Limits between which the balanced accuracy of new clips will be.
 
-    With groups, such as speakers, the limits are for groups that nobody has heard yet: groups
-    differ far more than chance among their clips explains. If :math:`m` and :math:`s` are mean and
-    standard deviation of the scores of :math:`n` groups, new ones are in
+    With groups, such as speakers, the limits are for new groups: groups differ far more than chance
+    among their clips explains. If :math:`m` and :math:`s` are the mean and the standard deviation
+    of the scores of :math:`n` groups, the scores of new ones are in
     :math:`m \pm t_{n - 1} \, s \sqrt{1 / n + 1 / n_\mathrm{new}}` [1]_. Fewer than five groups say
-    too little, and there are no limits. Without groups, clips are taken as independent of one
-    another, and Wilson's limits of each class's recall are put together [2]_; limits for groups are
-    never closer than these.
+    too little, and there are no limits. Without groups, clips are taken to be independent, and
+    Wilson's limits of each class's recall are combined [2]_; limits for groups are never narrower
+    than these.
 
     Parameters
     ----------
@@ -300,23 +300,23 @@ def score_interval(y_true, y_pred, groups=None, *, n_new=1, confidence=CONFIDENC
     groups : array-like of shape (n_clips,), default=None
         Group of each clip, none of which the model was trained on. None: clips are independent.
     n_new : int or numpy.inf, default=1
-        For the mean score of so many new groups; infinity is for the mean of all that there are.
+        The limits are for the mean score of this many new groups; infinity is for all groups.
     confidence : float, default=0.9
         How often the limits should hold.
 
     Returns
     -------
     ScoreInterval
-        The named tuple (low, high, meaning); it is false where there are no limits.
+        The named tuple (low, high, meaning); it is false if there are no limits.
 
     See Also
     --------
-    scores_by_group : The scores that this is made of.
+    scores_by_group : The scores that the limits are made from.
 
     Notes
     -----
-    A percentile bootstrap over groups is for their mean, and too narrow even for that with few
-    groups: with 8 speakers, most new ones are outside (``benchmarks/results/confidence.md``).
+    A percentile bootstrap over groups is for their mean, and with few groups too narrow even for
+    that: with 8 speakers, most new ones are outside (``benchmarks/results/confidence.md``).
 
     References
     ----------
@@ -353,14 +353,14 @@ def score_interval(y_true, y_pred, groups=None, *, n_new=1, confidence=CONFIDENC
     from scipy.stats import t
 
     half = t.ppf((1 + confidence) / 2, n - 1) * np.std(scores, ddof=1) * np.sqrt(1 / n + 1 / n_new)
-    low = max(0.0, min(np.mean(scores) - half, limits[0]))  # groups may be equal by chance
+    low = max(0.0, min(np.mean(scores) - half, limits[0]))  # group scores may be equal by chance
     high = min(1.0, max(np.mean(scores) + half, limits[1]))
     new = {1: "a new group", np.inf: "the mean of all groups"}.get(n_new, f"{n_new} new groups")
     return ScoreInterval(float(low), float(high), f"for {new}, from {n} of them")
 
 
 def wilson_limits(k, n, confidence=CONFIDENCE):
-    """Limits of a share, of which `k` out of `n` were seen."""
+    """Wilson's limits of a share, observed as `k` out of `n`."""
     from scipy.stats import binomtest
 
     interval = binomtest(int(k), int(n)).proportion_ci(confidence, method="wilson")
@@ -368,7 +368,7 @@ def wilson_limits(k, n, confidence=CONFIDENCE):
 
 
 def _limits_of_clips(y_true, y_pred, confidence):
-    """Limits of a mean of recalls, from Wilson's limits of each: squared distances add up."""
+    """Limits of a mean of recalls, from Wilson's limits of each: squared distances are added."""
     hits = [y_pred[y_true == label] == label for label in np.unique(y_true)]
     recalls = np.array([hit.mean() for hit in hits])
     low, high = np.array([wilson_limits(hit.sum(), len(hit), confidence) for hit in hits]).T
@@ -412,7 +412,7 @@ def check_curve(times, scores):
 
 
 def check_positive(name, value):
-    """Raise where a parameter is not a positive, finite number."""
+    """Raise if a parameter is not a positive, finite number."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not 0 < value < float("inf"):
         raise ValueError(f"{name}={value!r} must be a positive number of seconds.")

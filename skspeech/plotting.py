@@ -1,6 +1,6 @@
 """Pictures of anytime learning, in scikit-learn's Display convention.
 
-A display is made by a ``from_*`` method, keeps what it draws, and draws on ``plot``. matplotlib is
+A ``from_*`` method makes a display, which keeps its data and draws it on ``plot``. matplotlib is
 imported when something is drawn.
 """
 
@@ -21,7 +21,7 @@ class LearningCurveDisplay:
     :math:`\\log(1 + t / t_0)`, so that the area one sees under a curve is its
     :func:`~skspeech.metrics.area_under_learning_curve`.
 
-    It is best made with :meth:`from_estimator` or :meth:`from_curves`.
+    Make it with :meth:`from_estimator` or :meth:`from_curves`.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class LearningCurveDisplay:
     alc : dict of str to float
         Area under each curve.
     line_ : matplotlib Line2D, or list of them
-        The curve; a list where there are several. Set by :meth:`plot`.
+        The curve; a list if there are several. Set by :meth:`plot`.
     fill_ : matplotlib artist or None
         The shaded area. Set by :meth:`plot`.
     ax_ : matplotlib Axes
@@ -97,7 +97,7 @@ class LearningCurveDisplay:
         fill=None,
         line_kwargs=None,
     ):
-        """Draw how a fitted :class:`~skspeech.TimeBudgetClassifier` got better.
+        """Draw the learning curve of a fitted :class:`~skspeech.TimeBudgetClassifier`.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ class LearningCurveDisplay:
         ax : matplotlib Axes, default=None
             Where to draw; None makes a new figure.
         fill : bool, default=None
-            Whether to shade the area; None shades it where there is a single curve.
+            Whether to shade the area; None shades it if there is a single curve.
         line_kwargs : dict, default=None
             Keyword arguments of every curve's ``ax.plot``, such as ``{"color": "k"}``.
 
@@ -232,7 +232,7 @@ class LearningCurveDisplay:
         ax.set_xscale(
             "function",
             functions=(
-                # matplotlib probes a little below 0, where the logarithm still has to exist.
+                # matplotlib evaluates slightly below 0, where the logarithm must still exist.
                 lambda t: np.log1p(np.maximum(np.asarray(t, float) / t0, -0.999)),
                 lambda u: t0 * np.expm1(u),
             ),
@@ -243,7 +243,7 @@ class LearningCurveDisplay:
         ax.set_xticks([], minor=True)
 
     def _fit_score_axis(self, ax):
-        """Show the whole of 0 to 1, and whatever lies outside."""
+        """Show all of 0 to 1, and any scores outside."""
         scores = np.concatenate([scores for _, scores in self.curves.values()])
         low, high = min(0.0, scores.min(initial=0)), max(1.0, scores.max(initial=1))
         ax.set_ylim(low if low == 0 else low - 0.02, high if high == 1 else high + 0.02)
@@ -253,7 +253,7 @@ class LeaderboardDisplay:
     """What each candidate scored, how much it weighs in the ensemble, and what it cost.
 
     Horizontal bars, a candidate per row and a column per quantity, the best on top. Candidates
-    that vote in the ensemble stand out. It is best made with :meth:`from_estimator`.
+    that vote in the ensemble are highlighted. Make it with :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ class LeaderboardDisplay:
     columns : sequence of str, default=("score", "weight", "fit_time")
         The quantities to draw. Times are in seconds.
     max_rows : int, default=20
-        The number of candidates to draw; the rest is left out, which the picture says.
+        The number of candidates to draw; the picture says how many are left out.
 
     Attributes
     ----------
@@ -341,7 +341,7 @@ class LeaderboardDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, or array of them, default=None
-            One axes, whose place is divided among the columns; or one axes per column. None makes
+            One axes, whose space is divided among the columns; or one axes per column. None makes
             a new figure.
 
         Returns
@@ -429,7 +429,7 @@ def _score_name(scoring):
 
 
 def _time_ticks(time_budget, t0, n_max=9):
-    """Round times that are far enough apart on the axis, with its two ends."""
+    """Round times that are far enough apart on the axis, including its two ends."""
     units = (1, 60, 3600, 86400)
     round_times = [m * unit for unit in units for m in (1, 2, 5, 10, 20, 30) if m * unit < 3e6]
     if time_budget < 2:
@@ -439,7 +439,7 @@ def _time_ticks(time_budget, t0, n_max=9):
     def position(t):
         return np.log1p(t / t0) / np.log1p(time_budget / t0)
 
-    # From the end to the start: the roundest of late times is seldom lost to an early one.
+    # From the end to the start, so that an early time seldom displaces a rounder late one.
     for t in sorted(set(round_times), reverse=True):
         if t < time_budget and min(abs(position(t) - position(s)) for s in ticks) >= 1 / n_max:
             ticks.append(float(t))

@@ -1,4 +1,4 @@
-"""Which candidates vote, and with what weight: decided on held-out probabilities."""
+"""Select the members and their weights from held-out probabilities."""
 
 from skspeech.ensemble.blending import blend_log_probas, log_probas
 from skspeech.ensemble.scoring import ProbabilityScore, cross_fitted_score, is_better

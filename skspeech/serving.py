@@ -1,6 +1,6 @@
-"""A web service that answers what a model hears in sound files.
+"""A web service that classifies sound files with a model.
 
-The command ``skspeech serve`` runs it; :func:`create_app` is for those who have a server already.
+The command ``skspeech serve`` runs it; :func:`create_app` is for your own server.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from skspeech.audio import SAMPLING_RATE, as_clips
 
 __all__ = ["create_app"]
 
-SHORTEST = 0.1  # seconds, below which there is a remark
+SHORTEST = 0.1  # seconds; shorter clips get a remark
 SILENCE = 1e-4  # the largest sample: 80 dB below full scale
 
 
@@ -25,20 +25,20 @@ def create_app(model, *, max_bytes=20_000_000, max_seconds=60.0, max_waiting=64,
     ``POST /predict``             A sound file of any kind that skspeech reads, as the body or as
                                   the only file of a form. The answer has ``label``,
                                   ``probability``, ``probabilities`` of all classes, ``seconds``
-                                  that were listened to, and ``remarks``, such as on silence.
+                                  that were used, and ``remarks``, such as on silence.
     ``GET /health``               ``{"status": "ok"}``, also while clips are classified.
-    ``GET /model``                What answers: kind of model, classes, version of skspeech,
+    ``GET /model``                About the model: its kind and classes, the version of skspeech,
                                   limits.
-    ``GET /openapi.json``         A description that programs can read.
+    ``GET /openapi.json``         A machine-readable description.
     ============================  ================================================================
 
-    Whatever goes wrong has a status of 400 and above, and a reason in ``detail``: 400 for a
-    recording that can't be read, 408 for a body that does not arrive, 413 for one that is too
-    large, 422 for a form without one file, 503 where too many wait.
+    An error has a status of 400 or above, and a reason in ``detail``: 400 for a recording that
+    can't be read, 408 for a body that does not arrive, 413 for one that is too large, 422 for a
+    form without exactly one file, 503 if too many requests are waiting.
 
     One clip is classified at a time, on all cores, by the only copy of the model; the others wait.
-    So the memory does not grow with the number of those who ask. What this process remembers of
-    clips is bounded, too: see :func:`skspeech.cache.memory_store`.
+    So the memory does not grow with the number of clients. The cache of embeddings is bounded, too:
+    see :func:`skspeech.cache.memory_store`.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ def create_app(model, *, max_bytes=20_000_000, max_seconds=60.0, max_waiting=64,
     max_bytes : int, default=20_000_000
         The largest file that is accepted.
     max_seconds : float, default=60.0
-        Of longer recordings, the beginning is listened to, which the answer remarks.
+        Of longer recordings, only the beginning is used, and a remark says so.
     max_waiting : int, default=64
-        So many may wait for their answer.
+        How many requests may wait for their answer.
     timeout : float, default=30.0
         Seconds within which a file has to arrive.
 
@@ -62,7 +62,7 @@ def create_app(model, *, max_bytes=20_000_000, max_seconds=60.0, max_waiting=64,
     ImportError
         If FastAPI is not installed.
     ValueError
-        If `model` is no fitted classifier of clips.
+        If `model` is not a fitted classifier of clips.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def create_app(model, *, max_bytes=20_000_000, max_seconds=60.0, max_waiting=64,
     waiting = 0
 
     async def receive(request):
-        """The file in a request, as bytes that are never taken for a path."""
+        """The file in a request, as bytes, which are never taken for a path."""
         content, n_bytes = bytearray(), 0
 
         async def read():
@@ -96,7 +96,7 @@ def create_app(model, *, max_bytes=20_000_000, max_seconds=60.0, max_waiting=64,
                 n_bytes += len(part)
                 if n_bytes <= max_bytes:
                     content.extend(part)
-                else:  # read on, since who still sends would not see the answer; keep nothing
+                else:  # read on: a client that still sends would miss the answer
                     content.clear()
 
         try:
@@ -166,7 +166,7 @@ async def _only_file(request, body):
 
 
 def _answer(model, classes, content, max_seconds):
-    # Warnings are caught for all threads at once; one clip is heard at a time.
+    # Warnings are caught for all threads at once; only one clip is classified at a time.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         waveform = as_clips([content])[0].load(max_duration=max_seconds)
@@ -195,7 +195,7 @@ def _classify(model, classes, waveform):
 
 
 def _warm_up(model):
-    """Load the networks now, and see that the model takes clips."""
+    """Load the networks now, and check that the model takes clips."""
     noise = 0.1 * np.random.RandomState(0).randn(SAMPLING_RATE).astype(np.float32)
     try:
         model.predict([noise])

@@ -1,4 +1,4 @@
-"""Discovery of what the package offers."""
+"""Find the estimators and functions of the package."""
 
 import inspect
 import pkgutil
@@ -20,8 +20,8 @@ _TYPES = {
 def all_estimators(type_filter=None):
     """List every estimator of the package, as :func:`sklearn.utils.discovery.all_estimators` does.
 
-    A class is found when it is a concrete scikit-learn estimator in the ``__all__`` of the package
-    or of one of its modules or sub-packages. These are imported to look at them.
+    A class is found if it is a concrete scikit-learn estimator in the ``__all__`` of the package or
+    of one of its modules or sub-packages. All of these are imported.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def all_estimators(type_filter=None):
 def all_functions():
     """List every public function of the package.
 
-    A function is found when it is in the ``__all__`` of one of the package's modules or
-    sub-packages. These are imported to look at them.
+    A function is found if it is in the ``__all__`` of one of the package's modules or sub-packages.
+    All of these are imported.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def _public_items():
 
 
 def _public_modules(package):
-    """Modules without an underscore. What is public in a package, the package itself says."""
+    """Modules without an underscore. A package itself says which of its names are public."""
     for info in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."):
         if not info.name.rpartition(".")[2].startswith("_"):
             yield import_module(info.name)

@@ -89,7 +89,7 @@ def check_duration(seconds):
 Span = collections.namedtuple("Span", "start stop skip n_samples")
 Span.__doc__ = """Frames to read, [start, stop), and which of the resampled samples to keep.
 
-`stop` and `n_samples` are None where all up to an end that is not known is wanted.
+`stop` and `n_samples` are None if everything up to an unknown end is wanted.
 """
 
 
@@ -226,7 +226,7 @@ def _check_16_bit(samples):
 
 
 Part = collections.namedtuple("Part", "blocks span rate seconds announced", defaults=[None])
-Part.__doc__ = """What is to be decoded: mono blocks of a recording, and what is wanted of them.
+Part.__doc__ = """The mono blocks of a recording, and which of their samples to decode.
 
 `blocks` are float32 arrays at `rate` (Hz), from ``span.start`` on; `seconds` says how long the
 waveform will be, as far as that is known, and `announced` what a header promises, or None.

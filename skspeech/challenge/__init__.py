@@ -1,9 +1,9 @@
 """The AutoSpeech challenge: its interface, its data folders, and a local test with its protocol.
 
-The challenge gives a program labelled clips, asks it again and again for predictions of a test part
-while a clock runs, and scores the area under the learning curve. :class:`Model` is what the
-challenge's program calls, a thin shell around :class:`~skspeech.TimeBudgetClassifier`;
-:func:`run_local_test` plays the challenge's part on your own machine, also for other models::
+The challenge gives a program labelled clips, asks it repeatedly for predictions of a test part
+while a clock runs, and scores the area under the learning curve. The challenge's program calls
+:class:`Model`, a thin wrapper of :class:`~skspeech.TimeBudgetClassifier`. :func:`run_local_test`
+runs the challenge's protocol on your own machine, also for other models::
 
     python -m skspeech.challenge -dataset_dir=sample_data/DEMO -code_dir=examples/autospeech
 """

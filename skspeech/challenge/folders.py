@@ -16,17 +16,17 @@ __all__ = [
     "save_autospeech",
 ]
 
-TIME_BUDGET = 1800.0  # seconds, where a data set does not say
+TIME_BUDGET = 1800.0  # seconds, if a data set does not say
 
 
 def load_autospeech(path):
     """Read a data set in the challenge's layout.
 
     The layout is a folder `<name>.data` with `train.pkl`, `test.pkl` (lists of 1-D arrays at
-    16 kHz), `train.solution` (one-hot text, a clip per line) and `meta.json`; beside it lies
-    `test.solution`, or another file that ends so, where the true test labels are known.
+    16 kHz), `train.solution` (one-hot text, a clip per line) and `meta.json`. Beside the folder is
+    `test.solution`, or another file with that ending, if the true test labels are known.
 
-    The pickles are read with an unpickler that admits plain containers and arrays of numbers only,
+    The pickles are read with an unpickler that accepts only plain containers and arrays of numbers,
     so that a data set from elsewhere can run no code.
 
     Parameters
@@ -41,7 +41,7 @@ def load_autospeech(path):
 
         - X_train, X_test : list of 1-D ndarray, waveforms at 16 kHz
         - y_train : ndarray of shape (train_num,), class numbers from 0
-        - y_test : ndarray of shape (test_num,), or None where there is no solution
+        - y_test : ndarray of shape (test_num,), or None if there is no solution
         - metadata : dict with at least `class_num`, `train_num`, `test_num` and `time_budget`
         - target_names : list of str, the names of the classes, or their numbers
         - name : str
@@ -51,7 +51,7 @@ def load_autospeech(path):
     FileNotFoundError
         If a file is missing.
     pickle.UnpicklingError
-        If a pickle holds something else than arrays; nothing of it has been executed then.
+        If a pickle holds anything but arrays; nothing of it is executed.
     ValueError
         If the files do not fit together.
 
@@ -114,11 +114,11 @@ def save_autospeech(
     Parameters
     ----------
     path : path-like
-        The folder to write `train.data` and `test.solution` to; it is made where it is missing.
+        The folder to write `train.data` and `test.solution` to; made if it is missing.
     X_train : sequence of clips
         Paths, or waveforms; see :func:`skspeech.audio.as_clips`.
     y_train : array-like of shape (n_train,)
-        Labels of any kind; the sorted ones of the training part become the class numbers.
+        Labels of any kind; their positions in sorted order become the class numbers.
     X_test : sequence of clips
         The same for the test part.
     y_test : array-like of shape (n_test,), default=None
@@ -130,7 +130,7 @@ def save_autospeech(
     n_jobs : int, default=None
         Number of threads that decode.
     overwrite : bool, default=False
-        Whether to replace a data set that is there.
+        Whether to replace an existing data set.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def save_autospeech(
 
 
 def one_hot(y, n_classes):
-    """Write class numbers as the challenge does.
+    """Encode class numbers as one-hot rows, as the challenge does.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def one_hot(y, n_classes):
     Returns
     -------
     ndarray of int of shape (n_clips, n_classes)
-        1 where the class is, else 0.
+        1 in the column of the class, else 0.
 
     Examples
     --------
@@ -261,7 +261,7 @@ def _read_solution(file, metadata):
 
 
 def read_test_solution(folder, metadata):
-    # As the official scoring program does: the one solution that lies beside the data.
+    # As in the official scoring program: the only solution beside the data.
     files = sorted(folder.parent.glob("*.solution"))
     if len(files) > 1:
         names = [file.name for file in files]

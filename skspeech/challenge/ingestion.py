@@ -1,8 +1,8 @@
 """The process in which a local test of the challenge runs a participant's code.
 
-It plays the part of the challenge's ingestion program: make the model, then train and test it in
-turns while the clock runs, and write each answer down as it comes. What it writes is what
-:func:`skspeech.challenge.run_local_test` reads, after it is over or has been killed.
+It replaces the challenge's ingestion program: it makes the model, trains and tests it in turns
+while the clock runs, and writes each answer at once. :func:`skspeech.challenge.run_local_test`
+reads the answers after this process has ended or was killed.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ END_FILE = "end.txt"
 
 
 class OutOfTime(Exception):
-    """What a participant's code sees where its time is over, as under the official program."""
+    """Raised in a participant's code when its time is over, as by the official program."""
 
 
 class Clock:
-    """A budget of seconds that is spent only while the model is at work."""
+    """A budget of seconds that runs only while the model works."""
 
     def __init__(self, budget):
         self.budget = budget
@@ -107,7 +107,7 @@ def answers(model, train, X_test, shape, clock):
 
 
 class Log:
-    """The text files that tell what happened and when, in the official program's form."""
+    """The text files that record what happened and when, in the official format."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -130,7 +130,7 @@ class Log:
         self._note(START_FILE, init_duration=time.time() - self.start_time)
 
     def answer(self, labels, seconds):
-        # The answer first, then its time: a time that is noted down has its answer.
+        # The answer first, then its time, so that each recorded time has its answer.
         path = self.folder / f"{self.name}.predict_{self.n_answers}"
         path.write_text("".join(f"{label}\n" for label in labels))
         self._note(START_FILE, **{str(self.n_answers): seconds})
@@ -152,9 +152,9 @@ class Log:
 
 @contextlib.contextmanager
 def _alarm(seconds):
-    """Raise `OutOfTime` after some seconds, on systems that know alarms.
+    """Raise `OutOfTime` after some seconds, on systems that have alarms.
 
-    On others, and inside native code that does not return, the parent process ends this one.
+    On others, and in native code that does not return, the parent process kills this one.
     """
     if not hasattr(signal, "setitimer"):
         yield
@@ -176,6 +176,6 @@ if __name__ == "__main__":
     status = main(**json.loads(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
-    # A model may leave threads behind, in native code even. Python would wait for them, or abort
-    # on their account, and turn a success into a failure.
+    # A model may leave threads behind, even in native code. Python would wait for them, or abort
+    # because of them, and turn a success into a failure.
     os._exit(status)

@@ -1,4 +1,4 @@
-"""The challenge's part, played on one's own machine."""
+"""Run the challenge's protocol on one's own machine."""
 
 import argparse
 import contextlib
@@ -21,7 +21,7 @@ __all__ = ["main", "run_local_test"]
 
 INIT_TIME_BUDGET = 1200.0
 
-# What a killed process may take, beyond its budget, to write its last answer down and to end.
+# Seconds beyond the budget to write the last answer and to end, before the process is killed.
 _GRACE = 20.0
 
 
@@ -36,10 +36,10 @@ def run_local_test(
 ):
     """Run a model by the challenge's protocol and score it.
 
-    The model runs in a process of its own. While the time budget lasts, which only its own calls
-    spend, it trains and tests in turns until it says that it is done; a call that is still running
-    at the end is interrupted, then killed. Each answer is scored by its balanced accuracy, and all
-    of them by the area under the learning curve.
+    The model runs in a process of its own. It trains and tests in turns until it says that it is
+    done or the time budget, of which only its own calls count, is spent. A call that is still
+    running at the end is interrupted, then killed. Each answer is scored by its balanced accuracy,
+    and all of them by the area under the learning curve.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def run_local_test(
         The folder of the participant's `model.py`; None runs :class:`Model`.
     output_dir : path-like, default="ingestion_output"
         For the answers (`<name>.predict_<i>`, a class number per line), their times (`start.txt`)
-        and the outcome (`end.txt`). Such files of an earlier run are removed, others left alone.
+        and the outcome (`end.txt`). Such files of an earlier run are removed, others are kept.
     score_dir : path-like, default="scoring_output"
         For `scores.txt`, `learning-curve-<name>.json` and `learning-curve-<name>.png`.
     time_budget : float, default=None
@@ -61,7 +61,7 @@ def run_local_test(
     -------
     result : :class:`~sklearn.utils.Bunch`
         A dict with attributes `alc`, `times` (seconds) and `scores` of the answers, `time_budget`,
-        `init_duration` (seconds, or None where the model was never made), `success` (bool),
+        `init_duration` (seconds, or None if the model was never made), `success` (bool),
         `name`, and `figure`, the path of the picture, or None without matplotlib.
 
     Raises
@@ -121,7 +121,7 @@ def main(argv=None):
     Returns
     -------
     int
-        The exit status: 0, 1 where the model failed, or 2 where nothing could be run.
+        The exit status: 0, 1 if the model failed, or 2 if nothing could be run.
     """
     args = _parse_args(argv)
     try:
@@ -182,7 +182,7 @@ def _ingest(folder, code_dir, output_dir, time_budget, init_time_budget):
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "skspeech.challenge.ingestion", json.dumps(arguments)],
-        start_new_session=True,  # so that all that it starts can be ended with it
+        start_new_session=True,  # so that all processes that it starts can be ended with it
     )
     try:
         return _wait(process, output_dir, time_budget, init_time_budget)
@@ -191,14 +191,14 @@ def _ingest(folder, code_dir, output_dir, time_budget, init_time_budget):
 
 
 def _wait(process, output_dir, time_budget, init_time_budget):
-    """Wait for the process to end; give up where it overstays the budget by far."""
+    """Wait for the process to end; give up if it exceeds the budget by far."""
     start, phase = time.monotonic(), None
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(timeout=0.1)
         notes = _read_notes(output_dir)
         limit = time_budget if "init_duration" in notes else init_time_budget
-        # Each phase has a clock of its own; reading the data is not on either.
+        # Each phase has a clock of its own; reading the data counts on neither.
         reached = len({"start_time", "init_duration"} & notes.keys())
         if reached != phase:
             start, phase = time.monotonic(), reached
@@ -226,7 +226,7 @@ def _read_notes(output_dir):
     file = output_dir / "start.txt"
     if not file.exists():
         return {}
-    # The last line may still be in the writing.
+    # The last line may be incomplete.
     lines = file.read_text().split("\n")[:-1]
     notes = dict(line.split(": ", 1) for line in lines if ": " in line)
     return {key: value if key == "task_name" else float(value) for key, value in notes.items()}

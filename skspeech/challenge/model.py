@@ -1,4 +1,4 @@
-"""What the challenge's program calls: skspeech behind its interface."""
+"""skspeech with the interface that the challenge's program calls."""
 
 import contextlib
 import logging
@@ -17,16 +17,15 @@ logger = logging.getLogger(__name__)
 class Model:
     """skspeech as the AutoSpeech challenge's program calls it.
 
-    The first call of :meth:`train` starts a fit that goes on in the background, whatever the caller
-    does, and returns as soon as a first ensemble can predict. Each further call waits for a better
-    one. :meth:`test` predicts with the best ensemble so far. Neither raises because of what happens
-    in the fit or in a prediction: the last good answer, or else the classes' frequencies, take its
-    place, and a warning is logged.
+    The first call of :meth:`train` starts a fit in the background, and returns as soon as a first
+    ensemble can predict. Each further call waits for a better one. :meth:`test` predicts with the
+    best ensemble so far. Neither raises if the fit or a prediction fails: the last good answer, or
+    else the classes' frequencies, is returned instead, and a warning is logged.
 
     Parameters
     ----------
     metadata : dict
-        The data set's metadata, of which `class_num` and `time_budget` (seconds, 1800 where it is
+        The data set's metadata, of which `class_num` and `time_budget` (seconds, 1800 if it is
         missing) are used.
     classifier : estimator, default=None
         An unfitted classifier with ``iter_fit`` and ``time_budget``; None is a
@@ -35,7 +34,7 @@ class Model:
     Attributes
     ----------
     done_training : bool
-        True where another call of :meth:`train` would change nothing: the fit is over, or the time.
+        True if another call of :meth:`train` would change nothing: the fit or the time is over.
 
     See Also
     --------
@@ -83,8 +82,8 @@ class Model:
             (train_num, class_num), or class numbers of shape (train_num,). Only the first call
             reads it.
         remaining_time_budget : float, default=None
-            Seconds left, all calls of :meth:`train` and :meth:`test` to come included. None is
-            what is left of the metadata's `time_budget` since the first call.
+            Seconds left for all further calls of :meth:`train` and :meth:`test`. None is what is
+            left of the metadata's `time_budget` since the first call.
         """
         if self.done_training:
             return
@@ -106,7 +105,7 @@ class Model:
         X_test : list of 1-D arrays
             The test clips at 16 kHz. Clips that were seen before are not embedded again.
         remaining_time_budget : float, default=None
-            Seconds left. Where predicting takes longer, the last answer is returned again.
+            Seconds left. If predicting takes longer, the last answer is returned again.
 
         Returns
         -------
@@ -136,13 +135,13 @@ class Model:
         try:
             scores = _run_in_thread(lambda: self._predict(snapshot, clips), timeout)
         except _CallFailed as failure:
-            # Only what predicting raised: an alarm of the caller's own has to get through.
+            # Only errors of the prediction: the caller's own alarm has to get through.
             logger.warning("Predicting failed; the last good answer is repeated: %s", failure)
             return self._fallback(clips, len(clips))
         end = time.monotonic()
         self._last = snapshot, clips, scores
         self._longest_test = max(self._longest_test or 0.0, end - start)
-        # Half of the time at least goes into getting better.
+        # At least half of the time goes into training.
         self._next_test_not_before = end + (end - start)
         return scores.copy()
 
@@ -152,7 +151,7 @@ class Model:
         X, y = dataset
         y = _class_numbers(y, self._n_classes)
         self._prior = np.bincount(y, minlength=self._n_classes) / len(y)
-        # What a test takes is not known before the first one.
+        # How long a test takes is not known before the first one.
         self._first_guess = min(max(1.0, 0.05 * seconds_left), 60.0, 0.5 * seconds_left)
         classifier = clone(self._classifier).set_params(
             time_budget=max(seconds_left - self._first_guess, 1e-3)
@@ -184,9 +183,9 @@ class Model:
 
 
 class _BackgroundFit:
-    """A fit that goes on in a thread of its own and keeps its latest snapshot.
+    """A fit in a thread of its own that keeps its latest snapshot.
 
-    It asks for a second snapshot only when the first one was tested: until then, the fit leaves
+    It asks for a second snapshot only after the first one was tested: until then, the fit leaves
     the cores to the test.
     """
 
@@ -215,7 +214,7 @@ class _BackgroundFit:
                 self._changed.notify_all()
 
     def _publish(self, snapshot):
-        """Show a snapshot to who waits for it; return whether the fit is to go on."""
+        """Give a snapshot to a waiting caller; return whether the fit should continue."""
         with self._changed:
             self.snapshot = snapshot
             self._changed.notify_all()
@@ -224,30 +223,30 @@ class _BackgroundFit:
             return not self._is_stopped
 
     def go_on(self):
-        """The snapshot was tested."""
+        """Continue the fit: the snapshot was tested."""
         with self._changed:
             self._is_tested = True
             self._changed.notify_all()
 
     def wait(self, known, not_before, until):
-        """Wait for a snapshot other than the known one; return whether more may come after it."""
+        """Wait for a snapshot other than `known`; return whether more may come after it."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._is_over or self.snapshot is not known, until - time.monotonic()
             )
-            # Snapshots that follow closely on one another are tested as one.
+            # Of snapshots in quick succession only the last one is tested.
             self._changed.wait_for(lambda: self._is_over, min(not_before, until) - time.monotonic())
             return not self._is_over and time.monotonic() < until
 
     def stop(self):
-        """End the work with the next snapshot."""
+        """End the fit at the next snapshot."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
 
 
 class _RememberedClips:
-    """The clips of the last list that was seen, so that their keys are computed once."""
+    """The clips of the latest list, kept so that their keys are computed once."""
 
     def __init__(self):
         self._waveforms = None
@@ -271,7 +270,7 @@ class _CallFailed(Exception):
 
 
 def _run_in_thread(call, timeout):
-    """Return what a function returns; raise _CallFailed where it raises or takes too long."""
+    """Return what a function returns; raise _CallFailed if it raises or takes too long."""
     outcome = {}
 
     def run():
@@ -291,7 +290,7 @@ def _run_in_thread(call, timeout):
 
 
 def _ready_classifier():
-    """A TimeBudgetClassifier; what its extractors import and load is loaded already."""
+    """A TimeBudgetClassifier whose extractors have already imported and loaded what they need."""
     from skspeech.audio import as_clips
     from skspeech.time_budget import TimeBudgetClassifier, default_candidates
     from skspeech.time_budget.features import stateless_steps
@@ -308,7 +307,7 @@ def _ready_classifier():
 
 
 def _as_clips(X):
-    """Take the challenge's waveforms as clips, mending what no extractor can use."""
+    """Turn the challenge's waveforms into clips, and repair those that no extractor can use."""
     from skspeech.audio import as_clips
 
     return as_clips([_mended(waveform, i) for i, waveform in enumerate(X)])

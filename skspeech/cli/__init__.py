@@ -1,4 +1,4 @@
-"""The command ``skspeech``, and what it does with mistakes.
+"""The command ``skspeech``, and how it handles errors.
 
 Results go to standard output, everything else to standard error. The exit status is
 
@@ -41,9 +41,9 @@ __all__ = ["main"]
 
 
 def run():
-    """Be the process of the command: it ends when all is said, whatever still computes then.
+    """Run the command and end the process when its output is written, whatever still computes.
 
-    The interpreter would wait for threads that were left behind in a library, or fall over them.
+    The interpreter would wait for threads that a library left behind, or crash on them.
     """
     status = main()
     session = sys.modules.get("skspeech.time_budget.session")
@@ -86,9 +86,9 @@ def main(argv=None):
         except click.ClickException as error:
             error.show()
             return error.exit_code
-        except SystemExit as end:  # click's way when the output has no reader any more
+        except SystemExit as end:  # click does so when nothing reads the output any more
             return end.code
-        except BrokenPipeError:  # the same, seen by us
+        except BrokenPipeError:  # the same, outside click
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return PARTIAL
         except Exception as error:
@@ -113,7 +113,7 @@ def _is_for_want_of_weights(error):
 
 @contextlib.contextmanager
 def _plain_warnings():
-    """Warnings without the line of source that they come from, each of them once."""
+    """Show warnings without the source line that they come from, and each of them once."""
     told = set()
 
     def show(message, category, filename, lineno, file=None, line=None):
@@ -128,7 +128,7 @@ def _plain_warnings():
 
 @contextlib.contextmanager
 def _any_file_names():
-    """Read and write names of files as they are, even where they are not in the encoding."""
+    """Read and write file names as they are, even if they are not valid in the encoding."""
     streams = [s for s in (sys.stdin, sys.stdout) if isinstance(s, io.TextIOWrapper)]
     former = [stream.errors for stream in streams]
     for stream in streams:

@@ -24,7 +24,7 @@ from skspeech.cli.shown import to_json
 __all__ = []
 
 _LISTED = 20
-# For the audit as `fit` does it, and the weights that it fetches beforehand.
+# The same audit as in `fit`, and the same weights fetched beforehand.
 _AS_FIT = {"preset": "fast", "time_budget": 60.0, "strict": False}
 
 
@@ -79,7 +79,7 @@ def _audit(data, output, share, unlabelled, n_next, seed, **options):
         from skspeech.report.writing import template
 
         check_output(output, options["overwrite"])
-        template("labels.html")  # tells before the work what is not installed
+        template("labels.html")  # fails before the work if something is not installed
     others = [] if unlabelled is None else list(iter_paths([unlabelled]))
     labelled, bad, findings = training_clips(data, {**_AS_FIT, **options})
     computing = {"device": options["device"] or "auto", "n_jobs": options["n_jobs"]}
@@ -132,7 +132,7 @@ def _absolute(path):
 
 
 def _readable(paths, bad):
-    """Those of some unlabelled clips that can be read; tells of the others, and notes them."""
+    """The unlabelled clips that can be read; reports the others, and adds them to `bad`."""
     from skspeech.cli.inputs import Labelled
     from skspeech.cli.readable import leave_out_bad
 
@@ -144,7 +144,7 @@ def _readable(paths, bad):
 
 
 def _counts(labelled, n_shown, n_doubtful, n_unjudged):
-    """How many clips are in doubt, shown and not judged, in sentences."""
+    """How many clips are doubtful, shown and not judged, in sentences."""
     of_all, sound = f"of {len(labelled)} clips", "sounds" if n_doubtful == 1 else "sound"
     if not n_doubtful:
         lines = [f"None {of_all} sounds more like another class than like its label."]

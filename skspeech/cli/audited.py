@@ -1,4 +1,4 @@
-"""What is doubtful in labelled data, told before a model is trained on them."""
+"""Problems in labelled data, reported before a model is trained on them."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from skspeech.cli.readable import leave_out_bad
 
 __all__ = ["audited", "training_clips"]
 
-_MAX_SECONDS = 6.0  # a busy machine needs them; others are done long before
+_MAX_SECONDS = 6.0  # enough for a busy machine; others finish long before
 
 _ADVICE = {
     "no-groups": " Put each speaker's clips into a folder inside of the class, or name a table's "
@@ -18,7 +18,7 @@ _ADVICE = {
 
 
 def training_clips(data, options):
-    """Read labelled clips to train on, and tell what is missing, bad or doubtful before that.
+    """Read labelled clips to train on, and first report what is missing, bad or doubtful.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def training_clips(data, options):
     labelled : Labelled
         Without the clips that can't be read.
     bad : list of (str, str)
-        Paths and reasons of these.
+        Paths of these clips, and reasons.
     findings : list of Finding
     """
     columns = {name: options[name] for name in ("path_column", "label_column", "groups")}
@@ -50,27 +50,27 @@ def training_clips(data, options):
     fetch_what_is_missing(labelled, options)
     labelled, bad = leave_out_bad(labelled, n_jobs=options["n_jobs"])
     findings = audited(labelled, options, bad)
-    if any(finding.kind == "unreadable" for finding in findings):  # as only decoding tells
+    if any(finding.kind == "unreadable" for finding in findings):  # only decoding shows which
         labelled, more = leave_out_bad(labelled, thorough=True, n_jobs=options["n_jobs"])
         bad += more
     return labelled, bad, findings
 
 
 def audited(labelled, options, bad):
-    """Tell what is doubtful in labelled clips, some of which were left out already.
+    """Report what is doubtful in labelled clips, some of which were left out already.
 
-    Returns a list of Finding; ValueError where there are some and they were asked to be errors.
+    Returns a list of Finding; raises ValueError if there are any and ``--strict`` was given.
     """
     from skspeech.audit import audit
 
     limits = {"max_seconds": _MAX_SECONDS, "n_jobs": options["n_jobs"]}
     findings = audit(labelled.paths, labelled.labels, labelled.groups, **limits)
-    if options["groups"] == "none":  # it is known that there are none
+    if options["groups"] == "none":  # the user knows that there are none
         findings = [finding for finding in findings if finding.kind != "no-groups"]
     lines = [f"  - {f.message}{_ADVICE.get(f.kind, '')}" for f in findings]
     if options["strict"] and (findings or bad):
         told = ["Before training:", *lines] if findings else []
         raise ValueError("\n".join([*told, "Nothing was trained, because of --strict."]))
-    if findings:  # --quiet is about progress
+    if findings:  # shown even with --quiet, which only hides progress
         say("\n".join(["Before training:", *lines]))
     return findings

@@ -24,7 +24,7 @@ __all__ = [
     "skspeech",
 ]
 
-_TRIED_BYTES = 1 << 20  # a megabyte, as small models have it
+_TRIED_BYTES = 1 << 20  # a megabyte, the size of a small model
 PARTIAL, MISTAKE, INTERRUPTED = 1, 2, 130
 EXIT_STATUS = (
     "The exit status is 0 if all went well, 1 if only a part could be done, 2 after a mistake in "
@@ -53,7 +53,7 @@ def _check_device(context, parameter, device):
     if device is not None:
         from skspeech._device import resolve_device
 
-        resolve_device(device)  # raises an error that says which there are
+        resolve_device(device)  # its error says which devices there are
     return device
 
 
@@ -78,7 +78,7 @@ n_jobs_option = click.option(
     callback=_check_n_jobs,
     help="Processor cores to use; -1 is all of them.",
 )
-# Those of all commands that work with labelled clips.
+# Options of all commands that work with labelled clips.
 labelled_options = options_of(
     click.option(
         "--groups",
@@ -100,7 +100,7 @@ overwrite_option = click.option(
 
 
 class Commands(click.Group):
-    """Commands in the order in which one needs them."""
+    """Commands, listed in the order in which a user needs them."""
 
     order = (
         "audit",
@@ -132,13 +132,13 @@ def skspeech():
 
 
 def check_output(output, overwrite):
-    """Find out before the work, not after it."""
+    """Check that the output can be written, before the work and not after it."""
     if output.exists() and not overwrite:
         raise click.UsageError(f"{output} exists. Name another file, or add --overwrite.")
     folder = output.parent
     if not folder.is_dir():
         raise click.UsageError(f"There is no folder {folder} to write {output.name} to.")
-    try:  # rights say little of a disk that is full, or can only be read
+    try:  # permissions don't show that a disk is full or read-only
         name = {"prefix": f".{output.name}.", "suffix": ".unfinished"}
         with tempfile.NamedTemporaryFile(dir=folder, **name) as file:
             file.write(bytes(_TRIED_BYTES))

@@ -30,7 +30,7 @@ _MAX_LEFT_OUT, _N_FOLDS = 10, 5
 
 
 def _as_fit_does(*names):
-    """Options of `fit`, which each of the trainings takes."""
+    """Options of `fit`, which apply to the training on each fold."""
 
     def decorate(command):
         command.params += [option for option in _fit.params if option.name in names]
@@ -133,7 +133,7 @@ def _announce(labelled, parts, seconds):
 
 
 class _Answers:
-    """What models said of clips that they were not trained on."""
+    """Predictions of models for held-out clips."""
 
     def __init__(self, labelled, names, bad):
         self.labelled, self.names = labelled, names
@@ -143,7 +143,7 @@ class _Answers:
         self._classifier = None
 
     def add(self, classifier, test):
-        """Take in what a model says of a fold; gives its score in words."""
+        """Add the predictions of a model for a fold; return its score in words."""
         part = self.labelled.take(test)
         labels, proba, reasons = classify(classifier, part.paths)
         good = [i for i, reason in enumerate(reasons) if reason is None]
@@ -162,7 +162,7 @@ class _Answers:
         return f"balanced accuracy {own.balanced_accuracy:.3f} of {len(good)} clips{groups}."
 
     def scores(self):
-        """Scores of all folds together; None where there are none."""
+        """Scores of all folds together; None if there are none."""
         if not self._rows:
             return None
         part = self.labelled.take(self._rows)

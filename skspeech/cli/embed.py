@@ -90,7 +90,7 @@ def _embed(extractor, files, output, parameters, device, n_jobs, overwrite, quie
 
 
 def _embed_all(transformer, paths, quiet):
-    """Paths of the good clips, and their rows; bad ones are told about."""
+    """Paths of the good clips, and their rows; bad ones are reported."""
     good, rows = [], []
     with progress("Embedding", len(paths), quiet) as advance:
         for begin in range(0, len(paths), CHUNK):
@@ -139,7 +139,7 @@ def _parameter(text):
     name, equals, value = text.partition("=")
     if not equals:
         raise click.UsageError(f"--param {text!r} is not of the form name=value.")
-    with contextlib.suppress(ValueError):  # what is no JSON is text
+    with contextlib.suppress(ValueError):  # anything that is not JSON is text
         value = json.loads(value)
     return name.strip(), value
 

@@ -96,7 +96,7 @@ __all__ = []
     help="Folder that keeps embeddings for later runs.",
 )
 @click.option("--log-file", type=click.Path(dir_okay=False), help="Append each event as JSON.")
-@click.option("--skip-bad", is_flag=True, hidden=True)  # what is done now without it
+@click.option("--skip-bad", is_flag=True, hidden=True)  # the default behaviour now
 @click.option(
     "--strict", is_flag=True, help="Do not train where something is wrong or doubtful in the data."
 )
@@ -217,7 +217,7 @@ def _described(train, test):
 
 
 def _never_held_out(train, test):
-    """Of which classes nothing is held out, in words; empty where there is none."""
+    """Say which classes have no held-out clips; empty if there is no such class."""
     never = np.setdiff1d(train.labels, test.labels)
     if not len(never):
         return ""
@@ -226,7 +226,7 @@ def _never_held_out(train, test):
 
 
 def _refit(labelled, saved, options, interrupts):
-    """Train on all clips, and save that in the place of what was scored; whether it was done."""
+    """Train on all clips and replace the scored model; return whether that was done."""
     if not options["quiet"]:
         say(f"Training again, on all {len(labelled)} clips.")
     try:

@@ -35,7 +35,7 @@ def _info(model, as_json):
 
 
 def _of_machine(facts):
-    """The facts as people read them, with what fetches the weights that are missing."""
+    """The facts as text, with the command that fetches missing weights."""
     from skspeech.weights import REGISTRY
 
     missing = facts["not cached"]
@@ -44,7 +44,7 @@ def _of_machine(facts):
 
 
 def _of_model(facts):
-    """The facts as people read them: sizes with units, no checksums, networks by name."""
+    """The facts as text: sizes with units, no checksums, networks by name."""
     from skspeech.weights import REGISTRY, weights_key
     from skspeech.weights.store import missing_weights
 

@@ -1,4 +1,4 @@
-"""What the command line is given: labelled data, and clips named one way or another."""
+"""Input of the command line: labelled data, and clips named by paths, folders or stdin."""
 
 import codecs
 import csv
@@ -42,7 +42,7 @@ _TABLES = {".csv", ".tsv", ".parquet", ".pq"}
 
 @dataclass
 class Labelled:
-    """Paths of clips, their labels, and their groups where there are some."""
+    """Paths of clips, their labels, and their groups if there are any."""
 
     paths: list
     labels: np.ndarray
@@ -61,17 +61,17 @@ class Labelled:
 
 
 def read_labelled(data, *, path_column=None, label_column=None, groups="auto"):
-    """Read a folder with a sub-folder a class, or a table with a clip a row.
+    """Read a folder with one sub-folder for each class, or a table with one clip a row.
 
     Parameters
     ----------
     data : str or path-like
-        The folder, or a CSV, TSV or Parquet file whose paths are relative to where it lies.
+        The folder, or a CSV, TSV or Parquet file whose paths are relative to its folder.
     path_column, label_column : str or None, default=None
         Columns of the table; None finds them by their usual names.
     groups : str, default="auto"
         Column of the groups; ``"auto"`` takes a second level of folders, or a column with a usual
-        name, where there is one; ``"none"`` takes none.
+        name, if there is one; ``"none"`` takes none.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def read_labelled(data, *, path_column=None, label_column=None, groups="auto"):
 
 
 def read_to_score(data, options):
-    """Read labelled clips that nobody will split: folders of mixed depth have just no groups.
+    """Read labelled clips that will not be split: folders of mixed depth simply have no groups.
 
     Parameters
     ----------
@@ -151,12 +151,12 @@ def _read_folder(folder, path_column, label_column, groups):
 
 
 def _holds_a_file(folder):
-    """Whether there is any file in a folder, which is known before anything is imported."""
+    """Whether there is any file in a folder; quick, because nothing is imported for it."""
     return any(files for _, _, files in os.walk(folder))
 
 
 def _read_table(path):
-    """Columns by name, as lists of text, and the number of each row's line."""
+    """Columns by name, as lists of text, and the line number of each row."""
     if path.suffix.lower() in (".parquet", ".pq"):
         columns = _read_parquet(path)
         n_rows = len(next(iter(columns.values()), []))
@@ -218,7 +218,7 @@ def _read_parquet(path):
         raise ImportError(
             f"Reading Parquet needs pandas and pyarrow: {how_to_install('parquet')}. ({error})"
         ) from None
-    except Exception as error:  # pyarrow's own kinds
+    except Exception as error:  # pyarrow has error classes of its own
         raise ValueError(f"{str(path)!r} can't be read as Parquet: {error}") from None
     return {
         str(name): ["" if pd.isna(value) else str(value) for value in table[name]]
@@ -261,9 +261,9 @@ def _check_complete(found, chosen, lines, path):
 
 
 def split(data, test_size, seed):
-    """Hold clips out: shares of all classes as wanted, and no group on both sides.
+    """Hold clips out: about `test_size` of each class, and no group on both sides.
 
-    Classes of which there is only one clip, or one group, stay in the training part.
+    Classes with only one clip, or one group, stay in the training part.
 
     Returns
     -------
@@ -283,7 +283,7 @@ def split(data, test_size, seed):
 
 
 def check_split_folder(folder, overwrite):
-    """Find out before the work whether the tables of a split can be written there."""
+    """Check before the work that the tables of a split can be written there."""
     if not folder.parent.is_dir():
         raise click.UsageError(f"There is no folder {folder.parent} to make {folder.name} in.")
     is_new = not folder.exists()
@@ -292,7 +292,7 @@ def check_split_folder(folder, overwrite):
         for part in ("train", "test"):
             check_output(folder / f"{part}.csv", overwrite)
     finally:
-        if is_new:  # until there is something to write
+        if is_new:  # remove it again until there is something to write
             folder.rmdir()
 
 
@@ -313,7 +313,7 @@ def save_split(folder, **parts):
 
 
 def check_named(names):
-    """Find out at once, before a model is loaded, that a folder among arguments is empty."""
+    """Check for empty folders among the arguments, before a model is loaded."""
     for name in names:
         if Path(name).is_dir() and not _holds_a_file(name):
             raise ValueError(_NO_AUDIO.format(name))
@@ -323,7 +323,7 @@ _NO_AUDIO = "There are no audio files in the folder {!r}."
 
 
 def iter_paths(names):
-    """Paths of the clips that arguments name: files, what is in folders, and lines of stdin for -.
+    """Paths of the clips that arguments name: files, files in folders, and lines of stdin for -.
 
     Yields
     ------
@@ -358,7 +358,7 @@ _PATIENCE = 0.05  # seconds that a chunk waits for another clip
 
 
 def chunks(items, size):
-    """Group items as they come: up to `size`, fewer where the next one lets wait for it.
+    """Group items as they come: up to `size`, fewer if the next one does not come soon.
 
     Yields
     ------
@@ -386,7 +386,7 @@ def chunks(items, size):
 
 
 def _next_chunk(arrivals, size):
-    """Some items, and what ended them: None, `_END`, or an exception."""
+    """Up to `size` items, and what ended them: None, `_END`, or an exception."""
     chunk, timeout = [], None
     for _ in itertools.repeat(None, size):
         try:
@@ -401,12 +401,12 @@ def _next_chunk(arrivals, size):
 
 
 def salvage(function, paths):
-    """Call a function of clips on those that can be read.
+    """Apply a function to those clips that can be read.
 
     Parameters
     ----------
     function : callable
-        Takes a list of paths, returns a row for each; tells of bad clips by an AudioError.
+        Takes a list of paths, returns a row for each; raises an AudioError for bad clips.
     paths : list of str
 
     Returns

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first one ends the training and saves, the second one gives up."""
+"""Ctrl-C: the first one ends the training and saves the model, the second one gives up."""
 
 import contextlib
 import signal
@@ -14,13 +14,13 @@ SAVING = "Saving the best model so far; press Ctrl-C again to give up."
 class Interrupts:
     """Counts requests to end, by Ctrl-C or by a batch system, while its block runs.
 
-    Each raises KeyboardInterrupt. Only the first one does not within `saving`: a model that is
-    being saved is saved.
+    Each raises KeyboardInterrupt, except the first one within `saving`, so that saving a model
+    is finished.
 
     Attributes
     ----------
     count : int
-        How often it was asked for.
+        Number of requests so far.
     """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -33,7 +33,7 @@ class Interrupts:
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
             for number in self._SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background job
+                if signal.getsignal(number) is not signal.SIG_IGN:  # a background job ignores it
                     self._former[number] = signal.signal(number, self._take)
         return self
 
@@ -49,7 +49,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def saving(self):
-        """Go on to the end of this block, unless asked twice."""
+        """Finish this block, unless a second request comes."""
         self._is_saving = True
         try:
             yield

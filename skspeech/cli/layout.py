@@ -1,4 +1,4 @@
-"""A folder that may be one class of a data set, so that its speakers are taken for classes."""
+"""Detect a folder that is one class of a data set, whose speakers were taken for classes."""
 
 import contextlib
 import os
@@ -15,20 +15,20 @@ _SPEAKER = re.compile(
     r"[\s_-]?\d+",
     re.IGNORECASE,
 )
-# Parts of a data set have the same classes, and are no classes themselves.
+# Parts of a data set have the same sub-folders, but are not classes themselves.
 _PART = re.compile(r"(train|test|valid|val|dev|eval|fold|split|part|set|data)", re.IGNORECASE)
-_MAX_BESIDE = 100  # folders that are looked into
+_MAX_BESIDE = 100  # folders to look into
 
 
 def doubtful_classes(folder, names):
-    """Say what was taken for classes, where they look like speakers of a class.
+    """Say what was taken for classes, if they look like speakers of one class.
 
-    Nobody can know: who speaks may be just what is to be told apart.
+    It is only a remark: the speakers may be the classes that the user wants.
 
     Parameters
     ----------
     folder : str or path-like
-        What was given.
+        The folder that the user gave.
     names : set of str
         Its sub-folders, which were taken for classes.
 
@@ -51,7 +51,7 @@ def doubtful_classes(folder, names):
 
 
 def _alike(folder, names):
-    """Folders beside one that hold at least half of the same names; none where parts are there."""
+    """Sibling folders with at least half of the same names; none if they are parts of a set."""
     found = []
     with contextlib.suppress(OSError):
         for other in sorted(_folders_in(folder.parent) - {folder.name})[:_MAX_BESIDE]:

@@ -16,7 +16,7 @@ CHUNK = 64  # clips that are predicted or embedded together
 
 
 def load_classifier(path, device=None, n_jobs=None, quiet=False):
-    """A classifier from its file, set up for a command; its pretrained weights are there."""
+    """Load a classifier, set it up for a command, and fetch its missing pretrained weights."""
     from skspeech._objects import objects_in
     from skspeech.persistence import load
 
@@ -38,7 +38,7 @@ def class_names(classifier):
 
 
 def classify(classifier, paths):
-    """Labels as text, probabilities (None where there are none), and reasons of bad clips."""
+    """Labels as text, probabilities (None if there are none), and why clips are bad."""
     if not hasattr(classifier, "predict_proba"):
         labels, reasons = salvage(classifier.predict, paths)
         labels = [None if label is None else str(label) for label in labels]
@@ -50,16 +50,16 @@ def classify(classifier, paths):
 
 
 class Known(NamedTuple):
-    """What of some clips is not new to a model."""
+    """Which clips are not new to a model."""
 
     by_clip: np.ndarray  # whether it was trained on a clip
     by_group: np.ndarray  # or on others of its group
-    n_trained_on: int | None  # None where nobody knows
+    n_trained_on: int | None  # None if it is not recorded
     text: str
 
 
 def what_it_knows(classifier, labelled):
-    """Which labelled clips, and which of their groups, a model was trained on, and in words.
+    """Which labelled clips, and which of their groups, a model was trained on, also as text.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def what_it_knows(classifier, labelled):
 
 
 def score(classifier, labelled, quiet):
-    """Scores, or None where no clip can be read; and the bad clips, which are told about."""
+    """Scores, or None if no clip can be read; and the bad clips, which are reported."""
     names = class_names(classifier)
     labels, predicted, proba, groups, failures = [], [], [], [], []
     with progress("Scoring", len(labelled), quiet) as advance:

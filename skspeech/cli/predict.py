@@ -63,7 +63,7 @@ def _predict(model, files, form, as_json, probabilities, device, n_jobs, quiet):
 
 
 class _TableWriter:
-    """Columns for reading; bad clips go to standard error."""
+    """Aligned columns; bad clips go to standard error."""
 
     def __init__(self, names, probabilities):
         self._names = names
@@ -85,7 +85,7 @@ class _TableWriter:
 
 
 class _JsonWriter:
-    """An object a line."""
+    """One JSON object a line."""
 
     def __init__(self, names, probabilities):
         self._names = names
@@ -105,7 +105,7 @@ class _JsonWriter:
 
 
 class _CsvWriter:
-    """A table with a header; bad clips have an error in place of a label."""
+    """CSV with a header; bad clips have an error in place of a label."""
 
     def __init__(self, names, probabilities):
         self._all = probabilities

@@ -1,4 +1,4 @@
-"""Weights that a command needs are fetched before its work begins, or missed before it begins."""
+"""Fetch the weights that a command needs before its work begins, or fail before it begins."""
 
 __all__ = ["fetch_weights_of", "fetch_what_is_missing"]
 
@@ -15,7 +15,7 @@ def fetch_what_is_missing(labelled, options):
     Raises
     ------
     WeightsError
-        If some can't be had.
+        If some can't be fetched.
     """
     from skspeech.time_budget.line_ups import default_candidates
 
@@ -39,7 +39,7 @@ def fetch_weights_of(estimators, quiet):
     Raises
     ------
     WeightsError
-        If some can't be had; the message tells of all of them.
+        If some can't be fetched; the message names all of them.
     """
     from skspeech.time_budget.pretrained import needed_weights
     from skspeech.weights.store import fetch_missing_weights

@@ -11,7 +11,7 @@ _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _PARTS = re.compile(
     rf"(?:{_NUMBER}\s*h)?\s*(?:{_NUMBER}\s*m(?:in)?)?\s*(?:{_NUMBER}\s*s(?:ec)?)?", re.IGNORECASE
 )
-_LONGEST = 365 * 24 * 3600.0  # nobody means more, and waits have their limits
+_LONGEST = 365 * 24 * 3600.0  # more is a mistake, and timeouts of the system have a maximum
 
 
 class _Seconds(click.ParamType):
@@ -33,7 +33,7 @@ class _Seconds(click.ParamType):
                 )
             hours, minutes, rest = (float(part or 0) for part in parts.groups())
             seconds = 3600 * hours + 60 * minutes + rest
-        if not 0 < seconds <= _LONGEST:  # NaN is neither
+        if not 0 < seconds <= _LONGEST:  # false for NaN, too
             self.fail(
                 f"{value!r} is not a time of more than 0 s and up to a year.", parameter, context
             )
@@ -41,7 +41,7 @@ class _Seconds(click.ParamType):
 
 
 class _Share(click.ParamType):
-    """A part of a whole: more than nothing, and less than all."""
+    """A share of a whole: more than 0, and less than 1."""
 
     name = "share"
 

@@ -1,7 +1,7 @@
 """Clips that can't be read: one rule for all commands.
 
-A command goes on without them, says which and why, and ends with status 1. Where no clip can be
-read, there is nothing to go on with, and the status is 2.
+A command continues without them, says which and why, and ends with status 1. If no clip can be
+read, there is nothing to work on, and the status is 2.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +16,13 @@ _LISTED = 20
 
 
 def leave_out_bad(labelled, *, thorough=False, n_jobs=None):
-    """Keep the clips that can be read, and tell of the others.
+    """Keep the clips that can be read, and report the others.
 
     Parameters
     ----------
     labelled : Labelled
     thorough : bool, default=False
-        Decode every clip; otherwise headers are read, which takes next to no time.
+        Decode every clip; otherwise only headers are read, which takes hardly any time.
     n_jobs : int or None, default=None
         Threads that read.
 
@@ -30,7 +30,7 @@ def leave_out_bad(labelled, *, thorough=False, n_jobs=None):
     -------
     good : Labelled
     bad : list of (str, str)
-        Paths and reasons of the others.
+        Paths of the others, and reasons.
 
     Raises
     ------
@@ -66,14 +66,14 @@ def leave_out_bad(labelled, *, thorough=False, n_jobs=None):
 
 
 def status_of(n_bad, n_clips):
-    """The exit status where so many of the clips can't be read."""
+    """The exit status when `n_bad` of the clips can't be read."""
     if not n_bad:
         return 0
     return PARTIAL if n_bad < n_clips else MISTAKE
 
 
 def none_is_readable(n_clips):
-    """The error where no clip can be read, each of which was told about."""
+    """The error if no clip can be read; each of them was reported before."""
     return ValueError(tally(n_clips, n_clips))
 
 

@@ -1,4 +1,4 @@
-"""A trained model is not lost because the place that was named for it fails at the end."""
+"""Save a trained model elsewhere if its output file can't be written at the end."""
 
 import tempfile
 from pathlib import Path
@@ -9,21 +9,21 @@ __all__ = ["save_somewhere"]
 
 
 def save_somewhere(model, output, train):
-    """Save a model, in the folder for temporary files where the place that was named fails.
+    """Save a model; in the folder for temporary files if `output` can't be written.
 
     Parameters
     ----------
     model : estimator
         Fitted.
     output : pathlib.Path
-        The file that was asked for.
+        The file that the user named.
     train : Labelled
         What it was trained on.
 
     Returns
     -------
     pathlib.Path or None
-        Where the model is; None if it could be saved nowhere.
+        Where the model is; None if it could not be saved anywhere.
     """
     from skspeech.persistence import save
 

@@ -66,7 +66,7 @@ def _serve(model, host, port, max_bytes, max_seconds, device, n_jobs, quiet):
     from skspeech.serving import create_app
 
     try:
-        # Taken before the model is loaded: another program may have it.
+        # Before the model is loaded: another program may use the port already.
         listener = socket.create_server((host, port), backlog=128)
     except OSError as error:
         raise click.UsageError(f"Can't listen at {host}, port {port}: {error.strerror}.") from None

@@ -1,4 +1,4 @@
-"""What the command line shows: how a fit goes on, and what came out."""
+"""What the command line shows: the progress of a fit, and its results."""
 
 import contextlib
 import json
@@ -27,11 +27,11 @@ __all__ = [
 _MAX_LISTED = 12  # candidates, or classes of a confusion matrix
 _MAX_MATRIX = 16
 _MAX_GROUPS, _MAX_GROUP_CLASSES = 40, 8  # of a table of groups and classes
-_GAP = 0.1  # between validation and test that is worth a remark where there are no limits
+_GAP = 0.1  # between validation and test: worth a remark if there are no limits
 
 
 def console(stderr=False):
-    """A console that does not cut lines off where they do not go to a terminal."""
+    """A console that does not truncate lines if the output is not a terminal."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -48,7 +48,7 @@ def console(stderr=False):
 
 @contextlib.contextmanager
 def progress(title, total, quiet):
-    """A bar on standard error, where that is a terminal; gives a function that moves it on."""
+    """A bar on standard error, if that is a terminal; yields a function that advances it."""
     out = console(stderr=True)
     if quiet or not out.is_terminal:
         yield lambda n: None
@@ -61,7 +61,7 @@ def progress(title, total, quiet):
 
 
 def to_json(value):
-    """Spell values as JSON; what is not a finite number is null.
+    """Write values as JSON; a number that is not finite becomes null.
 
     Returns
     -------
@@ -93,7 +93,7 @@ class FitProgress:
     time_budget : float
         Seconds.
     quiet : bool
-        Show nothing but what an interrupt does.
+        Show nothing except what an interrupt does.
     """
 
     def __init__(self, time_budget, quiet):
@@ -121,7 +121,7 @@ class FitProgress:
     def __call__(self, event):
         kind, name = event["event"], event.get("candidate")
         if kind == "interrupted":
-            self.__exit__()  # what is shown in place would write over it
+            self.__exit__()  # otherwise the live display would overwrite the message
             say(SAVING)
         elif kind == "task":
             self._running[name] = "last training" if event["fold"] is None else "training"
@@ -148,7 +148,7 @@ class FitProgress:
         else:
             return
         if kind == "snapshot":
-            if news == self._standing:  # one of its members was trained on all clips
+            if news == self._standing:  # only a refit of one of its members
                 return
             self._standing = news
         if self._live is None and not self.quiet:
@@ -270,13 +270,13 @@ class Scores:
     classes : list of str
         Labels that the model knows.
     labels, predicted : list of str
-        What is right, and what was said.
+        True labels, and predicted ones.
     proba : ndarray of shape (n_clips, n_classes) or None
-        Probabilities, where the model has them.
+        Probabilities, if the model has them.
     groups : list or None
-        Group of each clip, where there are some.
+        Group of each clip, if there are any.
     unknown : str or None
-        The label of clips that are of no class, where the model knows one.
+        The label of clips that are of no class, if the model has one.
     """
 
     def __init__(self, classes, labels, predicted, proba=None, groups=None, unknown=None):
@@ -350,7 +350,7 @@ def _nan(like):
 
 
 def print_scores(scores, title, brief=False):
-    """Print scores by class and group, and who is taken for whom; or a single line."""
+    """Print scores by class and group, and the confusions; or a single line."""
     from rich.table import Table
 
     out = console()
@@ -405,19 +405,19 @@ def _print_groups(scores, out):
 
 
 def remark_on_validation(validated, scores):
-    """Say which of two scores to believe, where they differ.
+    """Say which of two scores to believe, if they differ.
 
     Parameters
     ----------
     validated : float
-        Score in validation; NaN where there was none.
+        Score in validation; NaN if there was none.
     scores : Scores
         On held-out clips.
 
     Returns
     -------
     str
-        Empty where they agree.
+        Empty if they agree.
     """
     gap, interval = scores.balanced_accuracy - validated, scores.interval
     if math.isnan(gap) or (

@@ -143,7 +143,7 @@ def _timeline(
 
 
 def _table(found):
-    """Columns for reading."""
+    """Aligned columns."""
     width = max((len(str(label)) for label in found["label"]), default=0)
     return "".join(
         f"{s.start:9.2f} {s.end:9.2f}  {str(s.label).ljust(width)}  {s.probability:.3f}  "

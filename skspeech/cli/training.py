@@ -1,4 +1,4 @@
-"""Training a model for a command, with clips that can't be read left out on the way."""
+"""Train a model for a command, and leave out clips that turn out to be unreadable."""
 
 import time
 
@@ -10,12 +10,12 @@ __all__ = ["is_prior", "train_model", "why_no_model"]
 
 
 def is_prior(classifier):
-    """Whether no candidate was ready, so that only the classes' frequencies are predicted."""
+    """Whether no candidate was trained in time, so that only class frequencies are predicted."""
     return [name for name, _ in classifier.ensemble_.estimators] == ["prior"]
 
 
 def why_no_model(classifier, time_budget):
-    """Why no candidate was ready, each reason once."""
+    """Why no candidate was trained in time, each reason once."""
     from skspeech.time_budget.results import in_words
 
     reasons = {reason for _, reason, _ in classifier.failures_ if in_words(reason) == reason}
@@ -55,16 +55,16 @@ def train_model(train, options, interrupts):
                 pass
         train, bad = leave_out_bad(train, thorough=True, n_jobs=options["n_jobs"])
         n_bad += len(bad)
-        watch.wanted = False  # once is enough: what is bad now, only some candidates can't take
+        watch.wanted = False  # one restart is enough: what is bad now fails only some candidates
         budget = max(start + budget - time.monotonic(), budget / 10)
 
 
 class _BadClips(Exception):
-    """A candidate met clips that can't be read, which only decoding could tell."""
+    """A candidate met clips that can't be read, which only decoding could show."""
 
 
 class _BadClipsWatch:
-    """A callback that ends a training which has to begin anew without some clips."""
+    """A callback that ends a training that has to start again without some clips."""
 
     wanted = True
 

@@ -19,12 +19,12 @@ LABEL = "unknown"  # of a folder, or in a table
 
 
 def known_part(labelled):
-    """The clips that are of a class, without those that are examples of none."""
+    """The clips of known classes, without examples of "unknown"."""
     return labelled.take(np.flatnonzero(np.asarray(labelled.labels) != LABEL))
 
 
 def call_unknown(labelled, names, model):
-    """Give clips of classes that a model does not know the label that it should answer."""
+    """Label clips of classes that a model does not know as unknown."""
     label = str(model.unknown_label)
     say(f"Not known to the model, so {label!r} is right for their clips: {', '.join(names)}.")
     labels = np.where(np.isin(labelled.labels, names), label, labelled.labels)
@@ -32,7 +32,7 @@ def call_unknown(labelled, names, model):
 
 
 def reject_unknown(classifier, labelled, options):
-    """Put "unknown" beside the classes of a trained classifier; clips may turn out to be bad."""
+    """Add the answer "unknown" to a trained classifier; clips may turn out to be bad."""
     from sklearn.frozen import FrozenEstimator
 
     from skspeech.audio import AudioError
@@ -46,7 +46,7 @@ def reject_unknown(classifier, labelled, options):
     )
     try:
         return rejector.fit(labelled.paths, labelled.labels, groups=labelled.groups)
-    except AudioError as error:  # some candidates could do without these
+    except AudioError as error:  # some candidates could train without these
         bad = {position for position, _, _ in error.failures}
         labelled = labelled.take([i for i in range(len(labelled)) if i not in bad])
         return rejector.fit(labelled.paths, labelled.labels, groups=labelled.groups)
@@ -56,7 +56,7 @@ def reject_unknown(classifier, labelled, options):
 
 
 def unknown_results(model):
-    """What a rejector found out on held-out clips, as plain values; None for other models."""
+    """Error rates of a rejector on held-out clips, as plain values; None for other models."""
     if not hasattr(model, "false_rejects_"):
         return None
     results = {"target": model.target, "learnt_from": model.method_}

@@ -41,7 +41,7 @@ def _weights_list(names, as_json):
 
 
 def fetch_command(names):
-    """What to type to have weights fetched."""
+    """The command line that fetches weights."""
     return f"skspeech weights fetch {' '.join(names)}"
 
 

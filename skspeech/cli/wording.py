@@ -1,4 +1,4 @@
-"""What the library says to people who program, in the words of those who use the command."""
+"""Rewrite messages for Python users in the words of the command line."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ _PHRASES = (
 
 
 def in_our_words(message):
-    """An error or a warning of the library, with nothing in it that only Python users can do.
+    """An error or a warning of the library, without advice that only Python users can follow.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ def in_our_words(message):
     return _PARAMETER.sub(lambda m: f"--{m[1].replace('_', '-')} {m[2]}", text)
 
 
-# A clip in a list of clips, with its position among those that were just read.
+# A clip in a list of clips, with its position among those that were read last.
 _LISTED = re.compile(r"^  \[\d+\] ", re.MULTILINE)
 
 
 def news(text, told):
-    """What of a warning was not told before; what is, is added to `told`.
+    """The part of a warning that was not shown before; that part is added to `told`.
 
-    The same clip is read again by each network, among others each time: of a list of clips, the
-    lines that are new are told, and no numbers that mean nothing to anybody.
+    Each network reads the same clip again, in another batch. So of a list of clips only the new
+    lines are returned, without positions, which mean nothing to the user.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def news(text, told):
     Returns
     -------
     str
-        Empty where there is nothing new.
+        Empty if there is nothing new.
     """
     heading, *lines = _LISTED.split(text)
     new = [line.rstrip("\n") for line in lines if line.rstrip("\n") not in told]
@@ -68,6 +68,6 @@ def news(text, told):
 
 
 def is_of(error, module, name):
-    """Whether an error is of a class whose module was loaded, which would take seconds else."""
+    """Whether an error is of a class, without importing its module, which would take seconds."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(error, getattr(loaded, name, ()))

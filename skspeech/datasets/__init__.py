@@ -1,4 +1,4 @@
-"""Data sets: folders of your own clips, public recordings, and clips made from nothing.
+"""Data sets: folders of your own clips, public recordings, and synthetic clips.
 
 ``load_*`` reads what is on disk, ``fetch_*`` may download, ``make_*`` computes. All return a
 :class:`sklearn.utils.Bunch` with ``data``, ``target``, ``target_names``, ``groups`` and ``DESCR``.

@@ -25,7 +25,7 @@ __all__ = ["load_audio_folder", "second_level"]
     prefer_skip_nested_validation=True,
 )
 def load_audio_folder(path, *, categories=None, target="index", description=None, return_X_y=False):
-    """List the clips of a folder that has one sub-folder a class.
+    """List the clips of a folder that has one sub-folder for each class.
 
     The layout is that of :func:`sklearn.datasets.load_files`, with an optional second level that
     says which clips belong together, such as the speaker or the recording session::
@@ -40,14 +40,14 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
                                        speaker_1/
                                            c.wav
 
-    Nothing is decoded. Hidden files and folders, ``__MACOSX`` and files that are not audio by their
-    extension are left out; of those that look like audio all the same, of recordings beside the
-    sub-folders, and of sub-folders without any clip, a warning tells.
+    Nothing is decoded. Hidden files and folders, ``__MACOSX`` and files without an audio extension
+    are left out. A warning names left-out files that look like audio all the same, recordings
+    beside the sub-folders, and sub-folders without any clip.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The folder that holds one sub-folder a class.
+        The folder that holds one sub-folder for each class.
     categories : array-like of str or None, default=None
         Names of the sub-folders to read; None reads all of them.
     target : {"index", "name"}, default="index"
@@ -70,17 +70,17 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
         target_names : list of str
             Names of the classes: the sub-folders, sorted.
         groups : ndarray of shape (n_clips,), dtype str, or None
-            Name of the second-level folder of each clip, where there is one. A name that occurs
-            in several classes is one group. Give it to splitters such as
-            :class:`~sklearn.model_selection.StratifiedGroupKFold`, so that no speaker is in both
-            halves.
+            Name of the second-level folder of each clip, if there is one. A name that occurs in
+            several classes is one group. Give the groups to splitters such as
+            :class:`~sklearn.model_selection.StratifiedGroupKFold`, so that no speaker is on both
+            sides of a split.
         DESCR : str
             The description.
 
     Raises
     ------
     NotADirectoryError
-        If `path` is no folder.
+        If `path` is not a folder.
     ValueError
         If there are no sub-folders, no class or one of `categories` has no clips, or only some
         clips are in a second level; with ``return_X_y=True`` the levels don't matter.
@@ -141,7 +141,7 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
 
 
 def _one_level_up(path):
-    """What to do where recordings lie in a folder itself, as in the folder of one class."""
+    """Advice if recordings are directly in the folder, as in the folder of one class."""
     if not loose_recordings(path):
         return ""
     return (
@@ -169,13 +169,13 @@ def _class_folders(path, categories):
 
 
 def second_level(path, data):
-    """The folder below the class of each clip, or None where clips lie in the class itself."""
+    """The folder below the class of each clip, or None if clips are directly in the class."""
     parts = [Path(clip).relative_to(path).parts for clip in data]
     grouped = [len(p) > 2 for p in parts]
     if not any(grouped):
         return None
     if not all(grouped):
-        # Whichever are fewer are named: they are the odd ones.
+        # Name the minority: those are the exceptions.
         is_odd = sum(grouped) < len(grouped) / 2
         odd = [clip for clip, g in zip(data, grouped) if g == is_odd]
         are, their = ("is", "its") if len(odd) == 1 else ("are", "their")

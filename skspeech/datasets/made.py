@@ -1,4 +1,4 @@
-"""Clips made from nothing, for tests and examples."""
+"""Synthetic clips, for tests and examples."""
 
 from numbers import Integral, Real
 
@@ -33,22 +33,22 @@ def make_tones(
     random_state=None,
     return_X_y=False,
 ):
-    """Make clips of tones, one pitch a class: easy, quick and offline.
+    """Make clips of tones, one pitch for each class: easy, quick and offline.
 
-    Each class is a note with four harmonics, the next class four semitones higher from 110 Hz on,
-    wrapped into five octaves. Phase, loudness and tuning (up to a quarter of a semitone) are drawn
-    for each clip, and white noise is added.
+    Each class is a note with four harmonics. The first is 110 Hz, each next class four semitones
+    higher, wrapped into five octaves. Phase, loudness and tuning (up to a quarter of a semitone)
+    are random for each clip, and white noise is added.
 
     Parameters
     ----------
     n_samples : int, default=60
-        Number of clips, dealt to the classes in turn and then shuffled.
+        Number of clips, assigned to the classes in turn and then shuffled.
     n_classes : int, default=3
         Number of classes, at most 40.
     duration : float, default=1.0
         Length of each clip in seconds.
     noise : float, default=0.1
-        Standard deviation of the noise, where the tone's amplitude is between 0.2 and 0.5.
+        Standard deviation of the noise; the tone's amplitude is between 0.2 and 0.5.
     sampling_rate : int, default=16000
         Samples a second, in Hz.
     random_state : int, RandomState instance or None, default=None
@@ -68,7 +68,7 @@ def make_tones(
         target_names : list of str
             The pitches, such as "110 Hz".
         groups : None
-            Clips do not belong together.
+            There are no groups.
         DESCR : str
             The description.
 
@@ -126,25 +126,25 @@ def make_speech_like(
     random_state=None,
     return_X_y=False,
 ):
-    """Make clips that are to speech what a mannequin is to a person, offline.
+    """Make synthetic clips that resemble speech, offline.
 
-    Source and filter: a pulse train with a pitch contour (or noise, for "s" and "sh") excites
-    resonances at the formants of each sound. Each class is a word of three sounds, said by all
-    speakers. A speaker has a vocal-tract length, a pitch, a breathiness and a pace of their own;
-    pitch, pace, loudness and background noise also vary from clip to clip.
+    It is a source-filter model: a pulse train with a pitch contour (or noise, for "s" and "sh")
+    excites resonances at the formants of each sound. Each class is a word of three sounds, said by
+    all speakers. Each speaker has a vocal-tract length, a pitch, a breathiness and a pace; pitch,
+    pace, loudness and background noise also vary from clip to clip.
 
     Parameters
     ----------
     n_samples : int, default=100
-        Number of clips, dealt to all pairs of a word and a speaker in turn and then shuffled.
+        Number of clips, assigned to all pairs of word and speaker in turn and then shuffled.
     n_classes : int, default=4
         Number of words.
     n_speakers : int, default=6
         Number of speakers.
     duration : float, default=0.7
-        Average length of a clip in seconds; a clip's is at most a third more or less.
+        Average length of a clip in seconds; clips are at most a third longer or shorter.
     sampling_rate : int, default=16000
-        Samples a second, in Hz; at 8000 the fricatives lose most of what makes them.
+        Samples a second, in Hz; at 8000 the fricatives lose most of their energy.
     random_state : int, RandomState instance or None, default=None
         Seeds the draws; an int gives the same clips each time.
     return_X_y : bool, default=False

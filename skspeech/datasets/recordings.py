@@ -25,8 +25,8 @@ def get_data_home(data_home=None):
     Parameters
     ----------
     data_home : str or os.PathLike or None, default=None
-        None means the environment variable ``SKSPEECH_DATA`` where it is set, else the
-        platform's folder for the data of applications.
+        None means the environment variable ``SKSPEECH_DATA`` if it is set, else the platform's
+        folder for application data.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def get_data_home(data_home=None):
     return Path(data_home).expanduser()
 
 
-# What the parameters of all `fetch_*` are.
+# The parameters that all `fetch_*` share.
 _FETCHING = """
 data_home : str or os.PathLike or None, default=None
     Folder of data sets; see :func:`get_data_home`.
@@ -104,8 +104,8 @@ def fetch_fsdd(
 ):
     """Spoken digits: 3,000 clips of 6 speakers (Free Spoken Digit Dataset).
 
-    The recordings are looked for in ``data_home/fsdd/recordings``, and downloaded from a pinned
-    commit of their GitHub repository where they are not there (16 MB). Either way every file is
+    The recordings are read from ``data_home/fsdd/recordings``. If they are not there, they are
+    downloaded from a pinned commit of their GitHub repository (16 MB). Either way every file is
     checked against its sha256.
 
     Parameters
@@ -126,8 +126,8 @@ def fetch_fsdd(
         target_names : list of str
             Names of the classes.
         groups : ndarray of shape (3000,), dtype str
-            The speakers for ``task="digit"``, the digits for ``task="speaker"``: what a split
-            must not share between its halves.
+            The speakers for ``task="digit"``, the digits for ``task="speaker"``: no group may be on
+            both sides of a split.
         digit, speaker : ndarray of shape (3000,), dtype str
             Both labels, whatever the task.
         take : ndarray of shape (3000,), dtype int
@@ -138,7 +138,7 @@ def fetch_fsdd(
     Raises
     ------
     OSError
-        If the data are neither there nor to be had, or differ from the published ones.
+        If the data are neither there nor available, or differ from the published ones.
 
     References
     ----------
@@ -219,8 +219,9 @@ def fetch_emodb(
 ):
     """Acted emotions: 535 German clips of 10 speakers (Emo-DB).
 
-    The recordings are looked for in ``data_home/emodb/wav``, and downloaded from their public
-    archive where they are not there (40 MB). Either way every file is checked against its sha256.
+    The recordings are read from ``data_home/emodb/wav``. If they are not there, they are
+    downloaded from their public archive (40 MB). Either way every file is checked against its
+    sha256.
 
     Parameters
     ----------
@@ -249,7 +250,7 @@ def fetch_emodb(
     Raises
     ------
     OSError
-        If the data are neither there nor to be had, or differ from the published ones.
+        If the data are neither there nor available, or differ from the published ones.
 
     References
     ----------
@@ -330,9 +331,9 @@ def fetch_voice_prompts(
     progress=True,
     return_X_y=False,
 ):
-    """Languages of telephone prompts: about 2,800 clips in five languages.
+    """Telephone prompts by language: about 2,800 clips in five languages.
 
-    The recordings are looked for in ``data_home/voice_prompts``. Where they are not there, the
+    The recordings are read from ``data_home/voice_prompts``. If they are not there, the
     Debian packages ``asterisk-core-sounds-{en,es,fr,it,ru}-wav`` are downloaded with ``apt-get``
     (20 MB each) and unpacked; they are not installed and no root is needed. APT checks their
     signatures.
@@ -362,7 +363,7 @@ def fetch_voice_prompts(
     Raises
     ------
     OSError
-        If the data are neither there nor to be had.
+        If the data are neither there nor available for download.
 
     References
     ----------
@@ -415,7 +416,7 @@ def _check_languages(languages):
 
 
 def _fetch_voice_prompts(languages, home, progress):
-    """Download, unpack and move into place one language after the other."""
+    """Download, unpack and move into place one language after another."""
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise OSError(
@@ -446,7 +447,7 @@ def _fetch_voice_prompts(languages, home, progress):
 
 
 def _keep_speech(unpacked):
-    """Folder of the voice in an unpacked package, with nothing but speech left in it."""
+    """Folder of the voice in an unpacked package, after removing what is not speech."""
     (voice,) = (unpacked / "usr" / "share" / "asterisk" / "sounds").iterdir()
     for path in recordings_in(voice):
         header_only = path.stat().st_size <= 44
@@ -460,7 +461,7 @@ def _prompt(path, folder):
 
 
 def _labelled(paths, labels, *, task, groups, return_X_y, **more):
-    """Bunch of `paths` whose target is the label named `task`."""
+    """Make a Bunch of `paths` whose target is the label named `task`."""
     target_names, target = np.unique(labels[task], return_inverse=True)
     data = [str(path) for path in paths]
     if return_X_y:

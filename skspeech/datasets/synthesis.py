@@ -1,4 +1,4 @@
-"""Speech-like sounds by source and filter, for :func:`skspeech.datasets.make_speech_like`."""
+"""Speech-like sounds by a source-filter model, for :func:`skspeech.datasets.make_speech_like`."""
 
 from itertools import pairwise, product
 
@@ -35,7 +35,7 @@ def draw_speaker(rng):
 
 
 def say(word, speaker, duration, sampling_rate, rng):
-    """One clip: `word` as `speaker` says it this time."""
+    """One clip: `word` said by `speaker`, with random variation."""
     n = round(duration * speaker["pace"] * rng.uniform(0.85, 1.15) * sampling_rate)
     voice = _voice(n, speaker, sampling_rate, rng)
     hiss = rng.standard_normal(n)
@@ -51,7 +51,7 @@ def say(word, speaker, duration, sampling_rate, rng):
 
 
 def _voice(n, speaker, sampling_rate, rng):
-    """Pulses of the vocal folds, falling in pitch over the clip, with breath."""
+    """Pulses of the vocal folds, with falling pitch and breath noise."""
     position = np.linspace(0, 1, n)
     octaves = rng.normal(0.1, 0.1) - rng.uniform(0.1, 0.5) * position
     octaves = octaves + 0.05 * np.sin(2 * np.pi * (position * rng.uniform(0.5, 2) + rng.uniform()))
@@ -73,7 +73,7 @@ def _crossfades(n_phones, n, sampling_rate, rng):
 
 
 def _resonate(source, formants, sampling_rate):
-    """Filter `source` by a chain of resonators, after the fall of the voice towards the treble."""
+    """Filter `source` by a chain of resonators, after damping its high frequencies."""
     from scipy.signal import sosfilt
 
     formants = formants[formants < 0.47 * sampling_rate]

@@ -1,8 +1,8 @@
 """Pages on a classifier and on labelled clips.
 
-A report says how good a classifier is, and what to know of the data; a page of labels lets one
-listen to clips whose labels are in doubt, and mark what is right. Each page holds all it shows,
-pictures and sounds too: it can be mailed, put on a server, or opened without a network.
+A report says how good a classifier is, and what to know about the data. On a page of labels, one
+can listen to clips with doubtful labels, and mark the right ones. Each page contains everything it
+shows, also pictures and sounds: it can be mailed, put on a server, or opened without a network.
 """
 
 from skspeech.report.label_page import write_label_page

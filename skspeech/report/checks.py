@@ -1,4 +1,4 @@
-"""What a report says of a test part beside a model and its training part."""
+"""Checks of a test part against a model and its training part, for a report."""
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler, normalize
@@ -16,13 +16,13 @@ __all__ = [
 ]
 
 _LEVEL_GAP_DB = 10.0
-# Clips whose nearest neighbour in the other part is looked at sample by sample, and how well two
-# waveforms must agree: recordings of the same word by the same person stay far below.
+# How many clips are compared with their nearest neighbour sample by sample, and the correlation
+# that makes two waveforms copies: recordings of the same word by the same person stay far below.
 _MAX_COMPARED = 200
 SAME_SOUND = 0.8
 _COMPARED_SECONDS = 10.0
-# Share of test clips whose nearest neighbour is a training clip, parts being thinned to one size:
-# about 0.5 where the same people speak in both, 0 to 0.15 where nobody does.
+# Share of test clips whose nearest neighbour is a training clip, with parts of equal size: about
+# 0.5 if the same people speak in both, 0 to 0.15 if nobody does.
 _VOICES_MIX = 0.35
 _MIN_FOR_VOICES = 30
 
@@ -95,7 +95,7 @@ def near_duplicates(test, train, E_test, E_train, skip):
     ----------
     test, train : Part
     E_test, E_train : ndarray of shape (n_measured, n_features)
-        What brings likely pairs together.
+        Embeddings, to find likely pairs.
     skip : ndarray of bool of shape (n_measured_test,)
         Test clips that need not be looked at.
 
@@ -130,7 +130,7 @@ def _nearest(E, others):
 
 
 def best_correlation(one, other):
-    """Correlation of two clips where they overlap best; 1 for equal ones, louder or shifted."""
+    """Correlation of two clips at the best lag; 1 for equal clips, even if louder or shifted."""
     from scipy.signal import correlate
 
     a, b = (np.asarray(clip.load(_COMPARED_SECONDS), dtype=np.float64) for clip in (one, other))
@@ -140,8 +140,8 @@ def best_correlation(one, other):
     if not all(norms):
         return 0.0
     products = np.abs(correlate(a, b, mode="full", method="fft"))
-    # Where `b` lies wholly on `a`, what counts is the part that it lies on; not where that is
-    # silent, though. Where `b` sticks out, all of both counts: two quiet ends are no match.
+    # Where `b` lies within `a`, normalise by the part of `a` under it, unless that is silent. Where
+    # `b` sticks out, normalise by all of both: two quiet ends are no match.
     energy = _moving_sum(a**2, len(b))
     energy = np.maximum(energy, 1e-3 * energy.max())
     wholly = products[len(b) - 1 : len(a)] / (norms[1] * np.sqrt(energy))
@@ -178,12 +178,12 @@ def voices_in_common(E_test, E_train, n_repeats=5):
     E_test, E_train : ndarray of shape (n_clips, n_features)
         Speaker embeddings.
     n_repeats : int, default=5
-        Times that the larger part is thinned at random to the size of the smaller one.
+        How often the larger part is reduced at random to the size of the smaller one.
 
     Returns
     -------
     float or None
-        None where there are too few clips to tell.
+        None if there are too few clips to tell.
     """
     n = min(len(E_test), len(E_train))
     if n < _MIN_FOR_VOICES:

@@ -1,4 +1,4 @@
-"""What clips of a test part sound like, and where they lie among one another."""
+"""Clips of a test part: their sounds, and a map of their features."""
 
 import warnings
 
@@ -22,7 +22,7 @@ _MIN_MAPPED = 10
 
 
 def worst_mistakes(proba, true, predicted, classes, test):
-    """The clips that the model is most sure of and wrong about, to be heard and seen."""
+    """Wrong answers, the most confident first, with sounds and spectrograms."""
     rows = np.arange(len(true))
     excess = proba[rows, predicted] - proba[rows, true]
     wrong = np.flatnonzero(predicted != true)
@@ -56,7 +56,7 @@ def playable(clip, seconds):
     Returns
     -------
     dict
-        ``problem``, empty where all is well; then also ``duration``, ``sound`` and ``spectrogram``.
+        ``problem``, empty if there is none; then also ``duration``, ``sound`` and ``spectrogram``.
     """
     from skspeech.report.drawings import sound_uri, spectrogram_uri
 
@@ -80,7 +80,7 @@ def embed(model, test, train):
     embeddings : (ndarray, ndarray or None)
         Of the test part and of the training part.
     name : str
-        What made them.
+        Name of their extractor.
     """
     from sklearn.pipeline import Pipeline
 
@@ -120,7 +120,7 @@ def _transform_parts(extractor, test, train):
 
 
 def voice_embeddings(model, test, train):
-    """Speaker embeddings of both parts, where the model uses them and has their weights."""
+    """Speaker embeddings of both parts, if the model uses them and their weights are there."""
     from sklearn.base import clone
 
     from skspeech.transformers.speaker import SpeakerEmbedding
@@ -135,7 +135,7 @@ def voice_embeddings(model, test, train):
 
 
 def draw_clips(embeddings, embedding_name, classes, true, predicted, test, train):
-    """Where clips lie among one another, in two dimensions."""
+    """Draw a map of the clips in two dimensions."""
     from skspeech.report.drawings import class_colors, draw_map
 
     if embeddings is None:
@@ -193,7 +193,7 @@ def _flatten(features):
         return points, "principal components"
     perplexity = min(30.0, (len(features) - 1) / 3)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numerical ones, where many clips are the same
+        warnings.simplefilter("ignore")  # numerical warnings, if many clips are the same
         points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(components)
     return points, "t-SNE"
 

@@ -1,7 +1,7 @@
-"""Pictures and sounds of a report, as text that stands inside of the page.
+"""Pictures and sounds of a report, as text inside the page.
 
-matplotlib draws them as SVG. Their colours are then made the page's, so they suit a light and a
-dark screen alike.
+matplotlib draws the pictures as SVG. Their colours are then replaced by the page's, so they suit a
+light and a dark screen.
 """
 
 import base64
@@ -26,8 +26,8 @@ __all__ = [
 
 # Okabe and Ito's colours, which most colour-blind people can tell apart, on white and on black.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b59f00", "#8a6fdf")
-_CLIPS_A_POINT = 20  # of the calibration, at least
-# What is drawn in these colours gets the page's, which differ on a dark screen.
+_CLIPS_A_POINT = 20  # at least, for each point of the calibration
+# Placeholders for the page's colours, which differ on a dark screen.
 _QUIET, _LINE, _CARD, _INK, _ACCENT = "#010101", "#020202", "#030303", "#040404", "#050505"
 _OF_PAGE = {
     _QUIET: "var(--quiet)",
@@ -71,9 +71,9 @@ def class_colors(n_classes):
 
 
 def _draw(draw, label, size=(5.0, 3.0)):
-    """Let `draw` draw on new axes, and give the SVG element; `size` is in inches.
+    """Call `draw` on new axes, and return the SVG element; `size` is in inches.
 
-    A page as narrow as a phone shows five inches at about nine tenths of the size of its text.
+    On a phone, the text of a picture of five inches is about nine tenths as large as the page's.
     """
     from matplotlib import style
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ def _draw(draw, label, size=(5.0, 3.0)):
     svg = re.sub(
         r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL
     )
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # names that all drawings share
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # ids that all drawings would share
     view = re.search(r'viewBox="[^"]*"', svg)[0]
     opening = Markup('<svg class="plot" {} role="img" aria-label="{}">').format(Markup(view), label)
     svg = re.sub(r"<svg.*?>", lambda _: opening, svg, count=1, flags=re.DOTALL)
@@ -103,9 +103,9 @@ def draw_learning_curve(times, scores, time_budget, score_name):
     Parameters
     ----------
     times, scores : ndarray of shape (n_answers,)
-        Seconds, and scores; those that are NaN are left out.
+        Seconds, and scores; NaN are left out.
     time_budget : float
-        Where the axis ends, if no answer is later.
+        End of the axis, unless an answer is later.
     score_name : str
 
     Returns
@@ -127,13 +127,13 @@ def draw_learning_curve(times, scores, time_budget, score_name):
 
 
 def draw_calibration(right, sure):
-    """Share of answers that are right against the probability that they were given.
+    """Share of right answers against their predicted probability.
 
     Parameters
     ----------
     right : ndarray of bool of shape (n_clips,)
     sure : ndarray of shape (n_clips,)
-        Probability of the likeliest class.
+        Probability of the most probable class.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def draw_calibration(right, sure):
             right.astype(int),
             np.clip(sure, 0, 1),
             n_bins=int(np.clip(len(sure) // _CLIPS_A_POINT, 2, 10)),
-            strategy="quantile",  # points of about equally many clips
+            strategy="quantile",  # points with about the same number of clips
             pos_label=1,
             name="the model",
             ax=ax,
@@ -163,7 +163,7 @@ def draw_calibration(right, sure):
 
 
 def draw_histogram(parts, name, *, log=False, n_bins=30):
-    """Shares of clips by some quantity, an outline for each part.
+    """Histogram of a quantity over the clips, an outline for each part.
 
     Parameters
     ----------
@@ -172,12 +172,12 @@ def draw_histogram(parts, name, *, log=False, n_bins=30):
     name : str
         The quantity, with its unit.
     log : bool, default=False
-        Whether the axis is logarithmic; values are above 0 then.
+        Whether the axis is logarithmic; then all values must be above 0.
     n_bins : int, default=30
 
     Returns
     -------
-    Markup, or None where there is no value.
+    Markup, or None if there is no value.
     """
     parts = {part: values[np.isfinite(values)] for part, values in parts.items()}
     parts = {part: values for part, values in parts.items() if len(values)}
@@ -191,7 +191,7 @@ def draw_histogram(parts, name, *, log=False, n_bins=30):
     elif high - low < 1:
         low, high = low - 1, high + 1
     edges = (np.geomspace if log else np.linspace)(low, high, n_bins + 1)
-    edges[[0, -1]] = low, high  # as rounding may have it otherwise
+    edges[[0, -1]] = low, high  # not the rounded ones
 
     def draw(ax):
         from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
@@ -218,15 +218,15 @@ def draw_histogram(parts, name, *, log=False, n_bins=30):
 
 
 def draw_map(points, codes, colors, is_test, is_wrong, titles):
-    """A point a clip: its colour is the class; training clips are faint, mistakes have a ring.
+    """One point for each clip: colour shows the class; training clips are faint, mistakes ringed.
 
     Parameters
     ----------
     points : ndarray of shape (n, 2)
     codes : ndarray of int of shape (n,)
-        Class, which chooses the colour.
+        Index of the class, and so of the colour.
     colors : list of str
-        Of the classes.
+        One for each class.
     is_test, is_wrong : ndarray of bool of shape (n,)
     titles : list of str
         What is shown when the pointer rests on a point.

@@ -10,15 +10,15 @@ __all__ = ["Known", "left_out_finding"]
 
 
 class Known:
-    """Which test clips are not new to the model, so that they are scored apart.
+    """Which test clips are not new to the model, so that they are scored separately.
 
     Attributes
     ----------
     shown : ndarray of bool
-        What the page is about: new clips; where there are none, other clips of groups that the
-        model was trained on; and where there are none, clips that it was trained on.
+        The clips that the page is about: new clips; if there are none, other clips of groups that
+        the model was trained on; if there are none either, clips that it was trained on.
     apart : list of dict
-        The rest: what it is, how many clips, and the balanced accuracy.
+        The other clips: their kind, their number, and the balanced accuracy.
     findings : list of Finding
     """
 
@@ -28,7 +28,7 @@ class Known:
 
     @classmethod
     def by(cls, model, clips, groups, train):
-        """As the model's file and the training part tell."""
+        """Find them by the model's file and the training part."""
         known, of_train = cls(len(clips)), {}
         if train is not None:
             of_train = {"train_clips": train.clips, "train_groups": train.groups}
@@ -57,7 +57,7 @@ class Known:
         return _KINDS[self._case]
 
     def score(self, true, predicted, groups):
-        """Score what is not shown, and say why."""
+        """Score the clips that are not shown, and say why."""
         by_group, by_clip = self._masks[1:]
         if by_clip.any():
             n, score = self._part(2, true, predicted)
@@ -88,7 +88,7 @@ class Known:
             self.findings.append(Finding("trained-groups", title, advice))
 
     def _part(self, case, true, predicted):
-        """Number of clips and score, which are noted if the page leaves them out."""
+        """Number of clips and score; also added to `apart` if the page leaves them out."""
         true, predicted = true[self._masks[case]], predicted[self._masks[case]]
         recalls = [np.mean(predicted[true == label] == label) for label in np.unique(true)]
         score = float(np.mean(recalls))
@@ -105,7 +105,7 @@ _KINDS = (
 
 
 def left_out_finding(clips):
-    """A finding on clips that could not be read, where there are some."""
+    """A finding on clips that could not be read, if there are any."""
     if not clips:
         return []
     ends = ("", "is") if len(clips) == 1 else ("s", "are")

@@ -1,4 +1,4 @@
-"""A page to listen to clips whose labels are in doubt, and to say what is right."""
+"""A page to listen to clips with doubtful labels, and to mark the right ones."""
 
 import hashlib
 import json
@@ -30,29 +30,28 @@ def write_label_page(
 ):
     """Write one self-contained HTML page on which to listen to clips and to mark their labels.
 
-    What is marked stays in the browser until it is saved: the page makes a table of all clips, with
-    the labels as they were marked, and without clips that are to be left out. The command
-    ``skspeech fit`` takes it. It has the columns ``path`` (absolute), ``label`` and, with `groups`,
-    ``group``.
+    The marks stay in the browser until they are saved: the page makes a table of all clips with the
+    marked labels, without clips that are to be left out. The command ``skspeech fit`` takes it. It
+    has the columns ``path`` (absolute), ``label`` and, with `groups`, ``group``.
 
     Parameters
     ----------
     path : str or path-like
-        The HTML file. One that exists is replaced.
+        The HTML file. An existing one is replaced.
     X : sequence of n_clips paths
-        All labelled clips. Paths that are not absolute are taken from the current folder.
+        All labelled clips. Relative paths are relative to the current folder.
     y : array-like of shape (n_clips,)
         Their labels.
     doubtful : pandas.DataFrame
-        Those to be listened to: rows of what :func:`doubtful_labels` returns.
+        The clips to listen to: rows of what :func:`doubtful_labels` returns.
     groups : array-like of shape (n_clips,), default=None
         Groups of the clips, for the table.
     copies : list of (int, int, float), default=()
-        Clips that sound the same and have different labels, as of :func:`contradicting_copies`.
+        Clips that sound the same and have different labels, see :func:`contradicting_copies`.
     unlabelled : sequence of paths, default=()
-        Clips without labels that are worth labelling, as of :func:`most_different`.
+        Clips without labels that are worth labelling, see :func:`most_different`.
     remarks : sequence of str, default=()
-        What else is to be known of the clips; the page shows it.
+        Other remarks on the clips; the page shows them.
     title : str, default="Labels worth a look"
         Heading of the page.
 
@@ -141,7 +140,7 @@ def write_label_page(
 
 
 def _for_script(data):
-    """JSON that can stand in a page's script, whatever names of files hold."""
+    """JSON that is safe inside a page's script, whatever the file names contain."""
     from markupsafe import Markup
 
     text = json.dumps(data)

@@ -1,4 +1,4 @@
-"""Labels that are worth a second look, and clips that are worth a first one."""
+"""Find doubtful labels, and clips without labels that are worth labelling."""
 
 import numpy as np
 from sklearn.base import clone
@@ -30,8 +30,8 @@ def doubtful_labels(
 ):
     """Rank labelled clips by how doubtful their labels are.
 
-    Each clip is judged by a classifier that was not trained on it. Where another class is far more
-    probable than the label, either the clip is a hard one, or the label is wrong: listen to it.
+    Each clip is judged by a classifier that was not trained on it. If another class is far more
+    probable than the label, either the clip is hard, or the label is wrong: listen to it.
 
     Parameters
     ----------
@@ -42,16 +42,16 @@ def doubtful_labels(
     groups : array-like of shape (n_clips,), default=None
         Clips of one group, such as a speaker's, are held out together.
     classifier : classifier, default=None
-        Not fitted, with `predict_proba`. None is the geometric mean of discriminant analyses of the
-        "fast" line-up's features, each clip of which is computed once.
+        Not fitted, with `predict_proba`. None is the geometric mean of discriminant analyses on the
+        features of the "fast" line-up, which are computed once for each clip.
     n_folds : int, default=5
-        Parts that are held out one after another.
+        Number of folds.
     device : str or torch.device, default="auto"
         Where the networks of the default classifier run.
     memory : None, False, str, path-like or joblib.Memory, default=None
         Where its features are remembered.
     n_jobs : int or None, default=None
-        Threads in which it decodes audio.
+        Number of threads that decode audio.
     random_state : int, RandomState instance or None, default=0
         Seed of the folds.
 
@@ -60,26 +60,26 @@ def doubtful_labels(
     pandas.DataFrame of n_clips rows
         The most doubtful first: ``clip`` (its position in `X`), ``label``, ``suggested`` (the most
         probable class), ``p_label`` and ``p_suggested`` (their probabilities), and ``doubt``, the
-        probability of the likeliest other class less that of the label: above 0, another class is
-        more probable. The only clip, or group, of a class can't be held out, and has NaN.
+        probability of the most probable other class minus that of the label: above 0, another class
+        is more probable. The only clip, or group, of a class can't be held out, and has NaN.
 
     Raises
     ------
     AudioError
         If clips can't be read.
     ValueError
-        If there is one class only, labels or groups are missing, their number is not that of the
+        If there is only one class, labels or groups are missing, their number is not that of the
         clips, or nothing can be held out.
 
     See Also
     --------
-    skspeech.audit.audit : What can be told without a model.
+    skspeech.audit.audit : Problems that can be found without a model.
     write_label_page : A page to listen to these clips, and to mark what is right.
 
     Notes
     -----
-    This is the ranking of confident learning [1]_ by the margin, with classes that are equally
-    probable beforehand, as discriminant analysis gives them here.
+    This is the ranking of confident learning [1]_ by the margin, with equal class priors, which the
+    discriminant analysis uses here.
 
     References
     ----------
@@ -137,7 +137,7 @@ def doubtful_labels(
 
 
 def _quick_classifier(X, y, **settings):
-    """One vote for each kind of features in the quick line-up."""
+    """One member for each kind of features in the quick line-up."""
     from skspeech.ensemble import GeometricMeanVotingClassifier
     from skspeech.time_budget.line_ups import default_candidates
 
@@ -148,8 +148,8 @@ def _quick_classifier(X, y, **settings):
 def contradicting_copies(X, y, *, features=None):
     """Find clips that sound the same, sample by sample, but have different labels.
 
-    They are copies in another format or at another level, or cut a bit differently: equal files are
-    found by :func:`skspeech.audit.audit` already.
+    They are copies in another format, at another level, or cut slightly differently;
+    :func:`skspeech.audit.audit` finds equal files.
 
     Parameters
     ----------
@@ -158,13 +158,13 @@ def contradicting_copies(X, y, *, features=None):
     y : array-like of shape (n_clips,)
         Their labels.
     features : ndarray of shape (n_clips, n_features), default=None
-        What brings likely pairs together. None computes :class:`~skspeech.SpectralStatistics`.
+        Features to find likely pairs by. None computes :class:`~skspeech.SpectralStatistics`.
 
     Returns
     -------
     list of (int, int, float)
-        Positions of two clips, and the correlation of their waveforms where they overlap best; the
-        most similar first.
+        Positions of two clips, and the correlation of their waveforms at the best lag; the most
+        similar first.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def contradicting_copies(X, y, *, features=None):
 
 
 def most_different(X, X_labelled, n_clips=10, *, extractor=None):
-    """Choose the clips that are worth labelling next: unlike those that have labels.
+    """Choose the clips to label next: the ones most unlike the labelled clips.
 
     Each choice is the clip that is farthest from all labelled and all chosen ones [1]_.
 
@@ -202,9 +202,9 @@ def most_different(X, X_labelled, n_clips=10, *, extractor=None):
     X_labelled : sequence of clips
         Those with labels; may be empty.
     n_clips : int, default=10
-        How many to choose; fewer where there are fewer.
+        How many to choose, at most.
     extractor : transformer, default=None
-        What clips are compared by. None is :class:`~skspeech.SpectralStatistics`.
+        Its features are compared. None is :class:`~skspeech.SpectralStatistics`.
 
     Returns
     -------

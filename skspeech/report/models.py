@@ -1,4 +1,4 @@
-"""What a report looks for inside of a model."""
+"""What a report needs to know about a model."""
 
 from sklearn.frozen import FrozenEstimator
 
@@ -10,12 +10,12 @@ __all__ = ["extractors_in", "members_of", "sampling_rate_of", "trained"]
 
 
 def sampling_rate_of(model):
-    """That of bare waveforms, in Hz, as the model's extractors take them."""
+    """The sampling rate, in Hz, at which the model's extractors take bare waveforms."""
     return next((x.sampling_rate for x in extractors_in(model)), SAMPLING_RATE)
 
 
 def trained(model):
-    """What was trained: inside of a rejector, the classifier of the known classes."""
+    """The trained classifier; of a rejector, its classifier of the known classes."""
     while isinstance(model, UnknownRejector | FrozenEstimator):
         model = model.estimator_ if isinstance(model, UnknownRejector) else model.estimator
     return model
@@ -29,7 +29,7 @@ def extractors_in(model):
 
 
 def members_of(model):
-    """Weights and classifiers that vote; the model itself where it is not an ensemble."""
+    """Weights and classifiers of the members; the model itself if it is not an ensemble."""
     ensemble = getattr(model, "ensemble_", model)
     if not isinstance(ensemble, GeometricMeanVotingClassifier):
         return [(1.0, model)]

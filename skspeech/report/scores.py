@@ -1,4 +1,4 @@
-"""How good a model is, and what its run tells of how it came to be."""
+"""Scores of a model, and the history of the run that trained it."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ __all__ = [
 _MAX_MATRIX = 990  # pixels that a confusion matrix may be wide
 _MAX_CONFUSIONS = 15
 _MAX_GROUP_CLASSES = 12  # of a table of groups and classes
-_MIN_SURE = 20  # clips, to say what probabilities are worth
+_MIN_SURE = 20  # clips, to judge the probabilities
 _WANTED = (0.8, 0.9, 0.95, 0.99)  # accuracies
 
 
@@ -59,7 +59,7 @@ def summarize(run, confusion, true, predicted, test, train, known):
 
 
 def rows_by_group(test, predicted):
-    """A row for each group: clips, score, and the recall of each class where these are few."""
+    """A row for each group: clips, score, and, if classes are few, the recall of each."""
     if test.groups is None:
         return None
     names, labels, counts, hits, scores = by_group(test.labels, predicted, test.groups)
@@ -79,7 +79,7 @@ def rows_by_group(test, predicted):
 
 
 def unknown_rates(model, test, predicted):
-    """Shares of false rejects and accepts, where the model may answer that a clip is unknown."""
+    """Shares of false rejects and accepts, if the model may answer that a clip is unknown."""
     if not hasattr(model, "unknown_label"):
         return None
     rates = error_rates(test.labels, predicted, model.unknown_label, test.groups)
@@ -109,7 +109,7 @@ def rows_by_class(confusion, classes, train):
 
 
 def _share(k, n):
-    """A share with Wilson's interval; None where there is nothing to take a share of."""
+    """The share k / n with Wilson's interval; None if n is 0."""
     if n == 0:
         return None
     low, high = wilson_limits(k, n)
@@ -117,7 +117,7 @@ def _share(k, n):
 
 
 def confusions(confusion, classes):
-    """The matrix where it fits on a page, and the most frequent confusions."""
+    """The confusion matrix if it fits on a page, and the most frequent confusions."""
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
     pairs = [
@@ -137,12 +137,12 @@ def confusions(confusion, classes):
 
 
 def certainty(proba, true, predicted):
-    """What probabilities are worth: drawn against the share that is right, and as a filter.
+    """How reliable the probabilities are: calibration, and accuracy when unsure clips are left out.
 
     Returns
     -------
     dict or None
-        None where there are too few clips to tell, or the rows do not sum to 1.
+        None if there are too few clips to tell, or the rows do not sum to 1.
     """
     from skspeech.report.drawings import draw_calibration
 
@@ -157,12 +157,12 @@ def certainty(proba, true, predicted):
 
 
 def answered(right, sure, wanted=_WANTED):
-    """How many clips can be answered at an accuracy, where the least sure ones are left open.
+    """How many clips can be answered at a given accuracy, if the least sure ones are not.
 
     Parameters
     ----------
     right : ndarray of bool of shape (n_clips,)
-        Whether the likeliest class is the true one.
+        Whether the most probable class is the true one.
     sure : ndarray of shape (n_clips,)
         Its probability.
     wanted : sequence of float
@@ -171,11 +171,11 @@ def answered(right, sure, wanted=_WANTED):
     -------
     list of dict
         For each wanted accuracy: ``wanted``, ``threshold`` (the least probability that is answered,
-        None where no clip is), ``coverage`` (share of clips) and ``accuracy`` (with its limits).
+        None if no clip is), ``coverage`` (share of clips) and ``accuracy`` (with its limits).
     """
     order = np.argsort(-sure, kind="stable")
     n_right, n = np.cumsum(right[order]), np.arange(1, len(right) + 1)
-    is_last = np.r_[np.diff(sure[order]) < 0, True]  # equally sure ones are answered together
+    is_last = np.r_[np.diff(sure[order]) < 0, True]  # equal probabilities are answered together
     rows = []
     for accuracy in wanted:
         fits = np.flatnonzero(is_last & (n_right >= accuracy * n))

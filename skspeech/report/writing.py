@@ -30,7 +30,7 @@ from skspeech.report.scores import (
 
 __all__ = ["template", "write_page", "write_report"]
 
-_LONG_NAME = 24  # letters; more would not fit on a phone beside the figures
+_LONG_NAME = 24  # letters; more would not fit beside the figures on a phone
 _LIBRARIES = ("skspeech", "scikit-learn", "numpy", "torch")
 
 
@@ -52,10 +52,10 @@ def write_report(
 
     It shows the score, what new clips will score, and the score of each group; the learning curve
     and the leaderboard of a :class:`~skspeech.TimeBudgetClassifier`; the confusion matrix, scores
-    per class, what the probabilities are worth and how many clips can be answered at a wanted
+    per class, the calibration of the probabilities and how many clips can be answered at a wanted
     accuracy, the worst mistakes to listen to, a map of the clips, their lengths and levels. It
-    warns of what makes a score untrustworthy: clips that are in both parts, speakers that are,
-    silent and clipped recordings, unequal classes.
+    warns of what makes a score untrustworthy: clips or speakers that are in both parts, silent and
+    clipped recordings, unequal classes.
 
     Parameters
     ----------
@@ -64,10 +64,11 @@ def write_report(
     X_test : sequence of n_test clips
         Paths, waveforms or ``(waveform, sampling_rate)`` pairs that the model was not trained on.
     y_test : array-like of shape (n_test,)
-        Their true labels. To a :class:`~skspeech.UnknownRejector`, those that it does not know are
-        unknown, and the page says how many such clips were accepted, and how many others rejected.
+        Their true labels. For a :class:`~skspeech.UnknownRejector`, labels that it does not know
+        are unknown, and the page says how many such clips were accepted, and how many others
+        rejected.
     path : str or path-like
-        The HTML file. One that exists is replaced.
+        The HTML file. An existing one is replaced.
     X_train : sequence of n_train clips, default=None
         What the model was trained on. With it, the parts are compared.
     y_train : array-like of shape (n_train,), default=None
@@ -75,13 +76,13 @@ def write_report(
     groups_train : array-like of shape (n_train,), default=None
         Speakers, or whatever else must not be in both parts.
     groups_test : array-like of shape (n_test,), default=None
-        The same of the test clips. They are scored one by one, and with five or more of them the
-        page says what a new group will score.
+        The same for the test clips. Each group is scored, and with five or more groups the page
+        says what a new group will score.
     title : str, default=None
         Heading of the page; None is the name of the model's class.
     proba : array-like of shape (n_test, n_classes), default=None
-        What was predicted for the test clips, by models like this one that were not trained on
-        them, as in cross-validation. None asks the model itself.
+        Predictions for the test clips by models like this one that were not trained on them, as in
+        cross-validation. None lets the model predict.
     left_out : list of (str, str), default=()
         Clips that could not be read, and why. The page names them.
 
@@ -106,14 +107,14 @@ def write_report(
     Intervals hold 9 times of 10. That of the score is :func:`skspeech.metrics.score_interval`;
     those of a class's recall and precision are Wilson's [1]_.
 
-    Test clips that the model was trained on, as `X_train` or the model's file tell, are scored
-    apart, and so are other clips of groups that it was trained on: the score of the rest is the one
-    to believe. Where there is no rest, the page says so.
+    Test clips that the model was trained on, according to `X_train` or the model's file, are scored
+    separately, and so are other clips of groups that it was trained on: the score of the rest is
+    the one to believe. If there is no rest, the page says so.
 
-    Which clips occur in both parts is found by content, and, for copies in another format or at
-    another level, by correlating the waveforms of clips with similar embeddings. Where no groups
-    are given, speaker embeddings tell whether the same voices seem to speak in both parts.
-    Of very many clips, 2,000 of each part are looked at, chosen at random.
+    Clips that occur in both parts are found by content; copies in another format or at another
+    level are found by correlating the waveforms of clips with similar embeddings. If no groups are
+    given, speaker embeddings tell whether the same voices seem to speak in both parts. At most
+    2,000 clips of each part are examined, chosen at random.
 
     References
     ----------
@@ -183,7 +184,7 @@ def _describe(model, classes, proba, test, train, known, left_out, is_cross_vali
     np.add.at(confusion, (true, predicted), 1)
     inner = trained(model)
     embeddings, embedding_name = embed(inner, test, train)
-    # What is known of one of the models says nothing of the others that predicted in its place.
+    # In cross-validation other models predicted, so the run of this one is not shown.
     run = None if is_cross_validated else inner
     findings = find_problems(
         test,
@@ -217,7 +218,7 @@ def _describe(model, classes, proba, test, train, known, left_out, is_cross_vali
 
 
 def template(name):
-    """A page that is to be filled in.
+    """A template of a page.
 
     Parameters
     ----------
@@ -250,7 +251,7 @@ def template(name):
 
 
 def _breakable(text):
-    """A name that a narrow page may break where a reader would, or where it is very long."""
+    """A name with places where a narrow page may break the line."""
     from markupsafe import Markup, escape
 
     text = re.sub(r"[-_/+@](?=\w)|[.,](?=[^\W\d])", "\\g<0>\u200b", str(text))
@@ -259,7 +260,7 @@ def _breakable(text):
 
 
 def _short(text):
-    """The name of a candidate, which stays on one line unless it is very long."""
+    """The name of a candidate, kept on one line unless it is very long."""
     from markupsafe import Markup
 
     if len(str(text)) > _LONG_NAME:

@@ -1,8 +1,8 @@
-"""What is heard when: long recordings, and sound as it comes, with any classifier of clips.
+"""Say what is heard when, in long recordings and live sound, with any classifier of clips.
 
-Three steps, each a generator of cells, which are stretches of as long as a hop:
-:mod:`~skspeech.timelines.listening` asks the model about windows,
-:mod:`~skspeech.timelines.smoothing` decides, :mod:`~skspeech.timelines.segments` joins.
+There are three steps; they exchange cells, stretches of time as long as a hop:
+:mod:`~skspeech.timelines.listening` classifies windows, :mod:`~skspeech.timelines.smoothing`
+chooses the labels, and :mod:`~skspeech.timelines.segments` joins neighbours.
 """
 
 from skspeech.timelines.formats import FORMATS, export

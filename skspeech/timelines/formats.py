@@ -1,4 +1,4 @@
-"""Timelines for other programs: one function a format, and a table of them."""
+"""Timelines for other programs: one function for each format, and a table of them."""
 
 import csv
 import html
@@ -12,7 +12,7 @@ __all__ = ["FORMATS", "export"]
 
 
 def export(segments, file=None, *, format=None):
-    """Spell a timeline for another program, and write it to a file.
+    """Convert a timeline to the format of another program, and write it to a file.
 
     ===========  ==============  ================================================================
     Format       File ends in    Read by
@@ -32,8 +32,8 @@ def export(segments, file=None, *, format=None):
     file : str, path-like or None, default=None
         Where to write it; None writes nothing.
     format : str or None, default=None
-        ``"audacity"``, ``"csv"``, ``"rttm"``, ``"textgrid"`` or ``"vtt"``; None takes the one in
-        whose ending `file` ends.
+        ``"audacity"``, ``"csv"``, ``"rttm"``, ``"textgrid"`` or ``"vtt"``; None
+        takes the one that belongs to the ending of `file`.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def _csv(segments, attributes):
 
 
 def _rttm(segments, attributes):
-    """Fields are divided by blanks, so names have none."""
+    """Fields are separated by blanks, so names must have none."""
     recording = _no_blanks(Path(attributes.get("recording", "recording")).stem)
     return "".join(
         f"SPEAKER {recording} 1 {s.start:.3f} {s.end - s.start:.3f} <NA> <NA> "
@@ -101,7 +101,7 @@ def _rttm(segments, attributes):
 
 
 def _textgrid(segments, attributes):
-    """One tier of intervals, which has to be without gaps: silence is an interval without text."""
+    """One tier of intervals without gaps: silence is an interval without text."""
     end = max([attributes.get("duration", 0.0), *(s.end for s in segments)])
     intervals, done = [], 0.0
     for s in segments:
@@ -161,7 +161,7 @@ def _no_blanks(name):
 
 
 class _Format(NamedTuple):
-    """How files of a format end, and what spells their text from segments and attributes."""
+    """The file ending of a format, and the function that makes the text."""
 
     suffix: str
     write: Callable

@@ -1,4 +1,4 @@
-"""From sound that comes in blocks to what the model says of each cell of time."""
+"""From blocks of sound to the model's probabilities for each cell of time."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from skspeech.audio import SAMPLING_RATE
 
 __all__ = ["Cell", "Listener"]
 
-# A window of which less than this share is speech says nothing, and the model is not asked.
+# A window with a smaller share of speech says nothing, so the model does not classify it.
 _MIN_SPEECH = 0.1
-# A cell is silent where less than this share of it and of some frames around it is speech.
+# A cell is silent if less than this share of it, and of some frames around it, is speech.
 _MIN_SPEECH_OF_CELL = 0.25
 _MARGIN_FRAMES = 3
-_SPEECH = 0.5  # probability from which on a frame is speech
-# The least probability that counts: no window alone is as sure as an overconfident model says.
+_SPEECH = 0.5  # a frame with at least this probability is speech
+# Smaller probabilities are raised to this: an overconfident model is not that sure of one window.
 _FLOOR = 1e-3
 
 
@@ -27,7 +27,7 @@ class Cell:
     start, end : int
         Samples, [start, end).
     evidence : ndarray of shape (n_classes,)
-        Log-probabilities, of all windows over the cell, that count as much as the new sound in it.
+        Log-probabilities of all windows over the cell, weighted by how much new sound it has.
     proba : ndarray of shape (n_classes,)
         Mean probabilities of these windows.
     is_silent : bool
@@ -42,7 +42,7 @@ class Cell:
 
 
 class Listener:
-    """Cuts windows, and asks a model about many of them at once.
+    """Cuts windows, and lets a model classify many of them at once.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ class Listener:
     window, hop : int
         Samples of a window, and between the starts of windows; a hop is no longer than a window.
     follower : SpeechFollower or None
-        Finds speech; None takes all sound for worth a label.
+        Finds speech; None labels all sound.
     n_together : int
-        Windows that the model is asked about at once.
+        Windows that the model classifies at once.
     """
 
     def __init__(self, model, window, hop, follower, n_together):
@@ -77,7 +77,7 @@ class Listener:
         return round(self._window / self._hop)
 
     def __call__(self, blocks):
-        """Yield each cell once all windows over it are heard.
+        """Yield each cell once all windows over it are classified.
 
         Parameters
         ----------
@@ -110,14 +110,14 @@ class Listener:
             self._is_speech = np.concatenate([self._is_speech, found])
 
     def _last_starts(self):
-        """Those of the windows that are left, and of one that ends exactly at the end."""
+        """Starts of the remaining windows, and of one that ends exactly at the end."""
         last = max(0, self.n_samples - self._window)
         starts = np.arange(self._n_windows * self._hop, last + 1, self._hop)
         covered = starts[-1] if len(starts) else (self._n_windows - 1) * self._hop
         return starts if covered == last else np.r_[starts, last]
 
     def _hear(self, starts):
-        """Add up what the model says of windows."""
+        """Classify windows, and add up the answers."""
         self._sound = np.concatenate([self._sound, *self._blocks])
         self._blocks = []
         stops = np.minimum(starts + self._window, self.n_samples)
@@ -128,7 +128,7 @@ class Listener:
             self._add(starts[i], stops[i], shares[i], proba)
 
     def _ask(self, windows):
-        """Probabilities of the classes; of a model that has none, 1 for its answer."""
+        """Probabilities of the classes; if the model has none, 1 for its answer."""
         if not windows:
             return []
         if hasattr(self.model, "predict_proba"):
@@ -137,7 +137,7 @@ class Listener:
         return (answers[:, None] == self.model.classes_).astype(np.float64)
 
     def _add(self, start, stop, share, proba):
-        """Give a window's answer to the cells under it, most to those in its middle."""
+        """Add a window's answer to the cells under it, with most weight in its middle."""
         log_proba = np.log(np.maximum(proba, _FLOOR))
         for number in range(start // self._hop, -(-stop // self._hop)):
             first = max(start, number * self._hop)
@@ -166,7 +166,7 @@ class Listener:
         return Cell(start, end, evidence, proba, share < _MIN_SPEECH_OF_CELL)
 
     def _speech_share(self, start, end, known):
-        """Share of frames that are speech, of those that end at `known` at the latest."""
+        """Share of speech among the frames that end at `known` or before."""
         if self._follower is None:
             return 1.0
         length = self._follower.frame_length
@@ -175,7 +175,7 @@ class Listener:
         return float(frames.mean()) if len(frames) else 0.0
 
     def _forget(self):
-        """Drop the sound and the frames that no later window and cell needs."""
+        """Drop the sound and the frames that no later window or cell needs."""
         needed = (self._n_windows - 1) * self._hop  # a window that ends at the end may start here
         self._sound = self._sound[max(0, needed - self._origin) :].copy()
         self._origin = max(self._origin, needed)

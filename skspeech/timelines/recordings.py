@@ -1,4 +1,4 @@
-"""The timeline of a recording, and of sound as it comes."""
+"""The timeline of a recording, and of live sound."""
 
 import warnings
 from numbers import Real
@@ -20,8 +20,8 @@ __all__ = ["iter_timeline", "timeline"]
 _USUAL_WINDOW = 3.0  # seconds, for models that don't know how long their clips were
 _SHORTEST_WINDOW = 0.2
 _HOPS_A_WINDOW = 2
-_SECONDS_TOGETHER = 240.0  # of windows that the model is asked about at once
-_LITTLE_SPEECH = 0.05  # share of a recording that makes one doubt whether it is one of speech
+_SECONDS_TOGETHER = 240.0  # of windows that the model classifies at once
+_LITTLE_SPEECH = 0.05  # a smaller share makes it doubtful that the recording is of speech
 
 _CONSTRAINTS = {
     "window": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
@@ -56,9 +56,9 @@ def timeline(
 ):
     """Say what is heard when in a long recording, with a classifier of clips.
 
-    The recording is decoded a part at a time, so hours of it need no more memory than minutes. The
-    model is asked about overlapping windows, many at once. What it says of a moment is the
-    geometric mean over the windows around it. Then neighbours are brought to agree, and joined.
+    The recording is decoded in parts, so hours of it need no more memory than minutes. The model
+    classifies overlapping windows, many at once. Its answer for a moment is the geometric mean over
+    the windows around it. Then the labels are smoothed, and equal neighbours are joined.
 
     Parameters
     ----------
@@ -67,22 +67,20 @@ def timeline(
     recording : clip
         A path, a waveform at 16 kHz, a ``(waveform, sampling_rate)`` pair.
     window : float or "auto", default="auto"
-        Seconds that the model hears at once. ``"auto"`` is as long as the clips that it was trained
-        on, where it knows (``clip_duration_`` of :class:`~skspeech.TimeBudgetClassifier`), and
-        otherwise 3 seconds.
+        Seconds of a window. ``"auto"`` is the length of the model's training clips if it knows that
+        (``clip_duration_`` of :class:`~skspeech.TimeBudgetClassifier`), and otherwise 3 seconds.
     hop : float or "auto", default="auto"
-        Seconds between the starts of windows, which is also how fine borders are. ``"auto"`` is
-        half a window.
+        Seconds between the starts of windows, which is also the resolution of segment borders.
+        ``"auto"`` is half a window.
     smoothing : {"viterbi", "median"} or None, default="viterbi"
-        How neighbours are brought to agree: by the most probable sequence of labels where each
-        change costs something, by the median over as long as a window before and after, or not.
+        How labels are smoothed: by the most probable sequence of labels if each change has a cost,
+        by the median over a window's length before and after, or not at all.
     switching_cost : float, default=2.0
-        For ``"viterbi"``: how much more probable, as a logarithm, what is heard has to be with
-        another label before it changes. 0 lets it change at any time; more gives fewer and longer
-        segments.
+        For ``"viterbi"``: how much larger the log-probability of another label has to be before
+        the label changes. With 0 it may change at any time; more gives fewer and longer segments.
     speech_only : bool or "auto", default="auto"
         Leave out what a small network does not take for speech. ``"auto"`` does so if the package
-        silero-vad is there. Say False where the labels are not about speech.
+        silero-vad is installed. Use False if the labels are not about speech.
     max_pause : float, default=0.5
         Seconds of silence that a segment bridges.
     device : str or torch.device, default="auto"
@@ -95,8 +93,8 @@ def timeline(
     -------
     DataFrame
         A row for each segment, in order, with the columns ``start`` and ``end`` (seconds),
-        ``label``, and ``probability`` (what the model gives the label, on average). Its ``attrs``
-        have the name of the ``recording``, and ``duration``, ``window`` and ``hop`` in seconds.
+        ``label``, and ``probability`` (the label's mean probability). Its ``attrs`` have the name
+        of the ``recording``, and ``duration``, ``window`` and ``hop`` in seconds.
 
     Raises
     ------
@@ -107,7 +105,7 @@ def timeline(
 
     See Also
     --------
-    skspeech.timelines.iter_timeline : The same of sound as it comes.
+    skspeech.timelines.iter_timeline : The same for live sound.
     skspeech.timelines.export : Labels for Audacity, RTTM, TextGrid, WebVTT, CSV.
 
     Examples
@@ -171,35 +169,34 @@ def iter_timeline(
     speech_only="auto",
     device="auto",
 ):
-    """Say what is heard while it sounds, in blocks from a microphone or over a network.
+    """Say what is heard in live sound, in blocks from a microphone or over a network.
 
-    A moment is decided once so much of what follows is known: **at most `window` + `lag` seconds of
-    further sound**, and a tenth of a second where `sampling_rate` is not 16 kHz. To that comes the
-    time that the model takes for a window. The answers are the same however the sound is cut into
-    blocks, and do not change any more.
+    A moment is decided after **at most `window` + `lag` seconds of further sound**, and a tenth of
+    a second more if `sampling_rate` is not 16 kHz, plus the time that the model takes for a window.
+    The answers do not depend on how the sound is cut into blocks, and do not change later.
 
     Parameters
     ----------
     model : fitted classifier
         Any that takes clips.
     blocks : iterable of ndarray of shape (n_samples,) or (n_samples, n_channels)
-        The sound, one block after the other: floats in [-1, 1], or integers of their full range.
+        The sound, one block after another: floats in [-1, 1], or integers of their full range.
     sampling_rate : float, default=16000
         Samples per second (Hz).
     window : float or "auto", default="auto"
-        Seconds that the model hears at once; as for :func:`skspeech.timeline`.
+        Seconds of a window; as for :func:`skspeech.timeline`.
     hop : float or "auto", default="auto"
-        Seconds between the starts of windows; as for :func:`skspeech.timeline`. The model has to
-        answer for a window in less.
+        Seconds between the starts of windows; as for :func:`skspeech.timeline`. The model must
+        take less time than that for a window.
     lag : float or "auto", default="auto"
-        Seconds that smoothing waits for what comes after. ``"auto"`` is a window. Without smoothing
+        Seconds of later sound that smoothing waits for. ``"auto"`` is a window. Without smoothing
         there is no lag.
     smoothing : {"viterbi", "median"} or None, default="viterbi"
-        As for :func:`skspeech.timeline`; the median is that over `lag` before and after.
+        As for :func:`skspeech.timeline`; the median is over `lag` before and after.
     switching_cost : float, default=2.0
         As for :func:`skspeech.timeline`.
     speech_only : bool or "auto", default="auto"
-        Give what is not taken for speech the label None. As for :func:`skspeech.timeline`.
+        Give sound that is not speech the label None. As for :func:`skspeech.timeline`.
     device : str or torch.device, default="auto"
         Where the network that finds speech runs.
 
@@ -211,7 +208,7 @@ def iter_timeline(
 
     See Also
     --------
-    skspeech.timeline : The same of a recording, joined to segments.
+    skspeech.timeline : The same for a recording, joined to segments.
 
     Examples
     --------
@@ -238,7 +235,7 @@ def iter_timeline(
 
 
 def _check_lengths(model, window, hop):
-    """Seconds of a window and of a hop; a model that can't be asked is told about first."""
+    """Seconds of a window and of a hop; raises first if the model can't classify clips."""
     if not hasattr(model, "predict") or not hasattr(model, "classes_"):
         raise ValueError(
             f"model is a {type(model).__name__} that is not fitted, or no classifier: it has no "

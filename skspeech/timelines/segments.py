@@ -15,7 +15,7 @@ class Segment(NamedTuple):
     label : str, int or another plain Python object
         As in training; None where there is no speech.
     probability : float
-        What the model gives this label on average; NaN where there is no speech.
+        The label's mean probability; NaN where there is no speech.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def join(cells, max_pause):
             continue
         duration = cell.end - cell.start
         last = joined[-1] if joined else None
-        # Ends are rounded to samples: what is a hair longer than the pause still is that pause.
+        # Ends are rounded to samples, so a pause may come out slightly longer than it is.
         if last and last.label == cell.label and cell.start - last.end <= max_pause + 1e-6:
             total = last.probability * sounding + cell.probability * duration
             sounding += duration

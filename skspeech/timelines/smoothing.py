@@ -1,4 +1,4 @@
-"""From what the model says of each cell to what holds: a label doesn't change for a moment."""
+"""Choose the label of each cell, without changes that last only a moment."""
 
 import collections
 import itertools
@@ -9,16 +9,16 @@ __all__ = ["median", "most_probable", "viterbi"]
 
 
 def viterbi(cells, cost, lag=None):
-    """Find the most probable sequence of labels where each change costs something.
+    """Find the most probable sequence of labels if each change has a cost.
 
     Parameters
     ----------
     cells : iterable of Cell
         In order.
     cost : float
-        What a change costs, in the unit of the evidence: nats.
+        The cost of a change, in the unit of the evidence: nats.
     lag : int or None
-        Cells after a cell that are heard before it is decided; None waits for the end.
+        Number of later cells that are awaited before a cell is decided; None waits for the end.
 
     Yields
     ------
@@ -35,7 +35,7 @@ def viterbi(cells, cost, lag=None):
             stays = scores >= scores[best] - cost
             origin = np.where(stays, np.arange(len(scores)), best)
             scores = np.where(stays, scores, scores[best] - cost) + cell.evidence
-        scores = scores - scores.max()  # of an endless recording they would lose their digits
+        scores = scores - scores.max()  # in an endless recording they would lose precision
         waiting.append(cell)
         origins.append(origin)
         if lag is not None and len(waiting) > lag:

@@ -1,4 +1,4 @@
-"""An answer for clips of classes that a model was not trained on."""
+"""Let a model answer "unknown" to clips of classes that it was not trained on."""
 
 from skspeech.unknown.rejector import UnknownRejector
 

@@ -1,4 +1,4 @@
-"""What a fitted classifier hears of its clips: the features by which it knows them."""
+"""The features that a fitted classifier computes from clips."""
 
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
@@ -13,7 +13,7 @@ __all__ = ["extractor_of"]
 
 
 def extractor_of(classifier):
-    """Put together what the members of a classifier make of clips before they learn.
+    """Join the extractors of all members of a classifier.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def extractor_of(classifier):
     Returns
     -------
     sklearn.pipeline.FeatureUnion or None
-        Not fitted; each extractor occurs once in it. None for a classifier of tables.
+        Not fitted; each extractor occurs once in it. None for a classifier of feature tables.
     """
     members = list(_members(classifier))
     blocks = {}
@@ -38,7 +38,7 @@ def extractor_of(classifier):
 
 
 def _members(classifier):
-    """Those that vote, also inside of what wraps them: extractors are the same fitted or not."""
+    """The members, also inside wrappers; unfitted ones too, as extractors learn nothing."""
     if isinstance(classifier, PickledClassifier):
         classifier = classifier.load()
     if isinstance(classifier, Pipeline) or hasattr(classifier, "to_pipeline"):
@@ -54,7 +54,7 @@ def _members(classifier):
 
 
 def _blocks(steps):
-    """The transformers that stand side by side in the first steps of a pipeline."""
+    """The transformers that work side by side in the first steps of a pipeline."""
     steps = [(name, step) for name, step in steps if step is not None and step != "passthrough"]
     if len(steps) == 1 and isinstance(steps[0][1], FeatureUnion):
         return [block for _, block in steps[0][1].transformer_list if block != "drop"]

@@ -1,7 +1,7 @@
-"""What is learnt from clips that are held out: which of them to reject, and how often it is wrong.
+"""Learn from held-out clips which clips to reject, and estimate how often that is wrong.
 
-Two kinds of models are made of the training rows of each fold. One knows all classes: what it makes
-of the fold's held-out rows sets the threshold. The others know all classes but some: to these, the
+Two kinds of models are trained on the training rows of each fold. One knows all classes: its scores
+of the fold's held-out rows set the threshold. The others lack some classes: for these models, the
 held-out rows of the missing classes are unknown.
 """
 
@@ -19,13 +19,13 @@ from skspeech.unknown.novelty import learn_classes, measure
 __all__ = ["MIN_CLASSES", "HeldOut", "Learnt", "combined", "hold_out_rows", "learn"]
 
 _N_FOLDS = 5
-_MAX_PARTS = 10  # of the classes, each of which is left out once
-MIN_CLASSES = 3  # with fewer, no plane of classes is left where one is left out
+_MAX_PARTS = 10  # groups of classes, each of which is left out once
+MIN_CLASSES = 3  # with fewer, no plane of classes remains when one is left out
 
 
 @dataclass
 class HeldOut:
-    """Held-out rows as models see them that did not learn from them.
+    """Held-out rows, measured by models that were not trained on them.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class HeldOut:
     unknown : ndarray of bool of shape (n,)
         Whether the row is of no class that the model knows.
     part : ndarray of int of shape (n,)
-        Number of the fold; or, where classes were left out, of the classes.
+        Number of the fold; or, if classes were left out, of the left-out classes.
     row : ndarray of int of shape (n,)
     """
 
@@ -54,12 +54,12 @@ class HeldOut:
 
 @dataclass
 class Learnt:
-    """A score, its threshold, and what came of it for rows that it was not learnt from.
+    """A score, its threshold, and the scores of rows that it was not learnt from.
 
     Attributes
     ----------
     combiner : Pipeline or None
-        Gives the score of measures; None where there is no unknown row to learn from, so that the
+        Turns measures into a score; None if there is no unknown row to learn from, so that the
         first measure is the score.
     threshold : float
     scores : ndarray of shape (n,)
@@ -76,12 +76,12 @@ class Learnt:
 
 
 def hold_out_rows(rows, codes, groups, n_features, *, leave_out, random_state):
-    """Measure rows by models that did not learn from them.
+    """Measure rows by models that were not trained on them.
 
     Parameters
     ----------
     rows : ndarray of shape (n_rows, n_components)
-        Principal components of features, all that there are.
+        All principal components of the features.
     codes : ndarray of int of shape (n_rows,)
         Class of each row; -1 for examples of none.
     groups : ndarray of shape (n_rows,) or None
@@ -93,11 +93,11 @@ def hold_out_rows(rows, codes, groups, n_features, *, leave_out, random_state):
     Returns
     -------
     whole, parts : HeldOut
-        By models that know all classes, and by models that know all but some; None where there
-        are none.
+        Measured by models that know all classes, and by models that lack some; None if there are
+        none.
     models : list of dict
-        Those that know all classes. A model of all rows would measure new rows otherwise than
-        these measure held-out ones, and a threshold of the ones would not hold for the others.
+        The models that know all classes. They also measure new rows: a model of all rows would
+        measure differently, and the threshold from held-out rows would not fit.
     """
     n_classes = codes.max() + 1
     classes = np.random.RandomState(random_state).permutation(n_classes)
@@ -158,7 +158,7 @@ def learn(whole, parts, target):
     combiner = _combiner(pool)
     of_known = combined(combiner, known.measures)
     threshold = _threshold(of_known, target)
-    # What is said of the errors: each row is judged by a score and a threshold from other rows.
+    # Error rates: each row is judged by a score and a threshold from other rows.
     found = []
     for fold in np.unique(known.part):
         own, scores, limit = known.part == fold, of_known, threshold
@@ -178,7 +178,7 @@ def learn(whole, parts, target):
 
 
 def combined(combiner, measures):
-    """The score of measures."""
+    """The score of each row of measures."""
     return measures[:, 0] if combiner is None else combiner.decision_function(measures)
 
 
@@ -190,9 +190,9 @@ def _combiner(pool):
 
 
 def _threshold(scores, target):
-    """Exceeded by a share of `target` of new rows at most, on average, if they are like these.
+    """A threshold that on average at most a share `target` of similar new rows exceed.
 
-    It is the threshold of conformal prediction: a little above the quantile of few rows.
+    It is the threshold of conformal prediction: with few rows, slightly above the quantile.
     """
     scores = np.sort(scores)
     if not len(scores):

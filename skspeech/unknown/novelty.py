@@ -1,4 +1,4 @@
-"""How far a clip falls from the classes that are known: a few numbers for each row of features."""
+"""How far a clip is from the known classes: a few measures for each row of features."""
 
 import numpy as np
 from scipy.linalg import eigh
@@ -8,30 +8,30 @@ from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
 __all__ = ["learn_classes", "measure", "principal_axes"]
 
 _TINY = 1e-12
-_NOISE = 1e-6  # of the largest variance: rounding, in features of single precision
+_NOISE = 1e-6  # of the largest variance: rounding errors of single-precision features
 
 
 def learn_classes(rows, codes, n_features):
-    """Learn the plane in which classes differ, in units of how much the rows of a class differ.
+    """Learn the plane in which classes differ, in units of the spread within classes.
 
     Parameters
     ----------
     rows : ndarray of shape (n_rows, n_components)
-        Principal components of features, all that there are.
+        All principal components of the features.
     codes : ndarray of int of shape (n_rows,)
-        Class of each row, of two at least; -1 for examples of none.
+        Class of each row, at least two classes; -1 for examples of none.
     n_features : int
         How many features the components stand for.
 
     Returns
     -------
     dict of str to ndarray
-        What `measure` needs. ``weights`` and ``offset`` bring components to the plane, where
-        ``means`` are those of the classes, examples last.
+        What `measure` needs. ``weights`` and ``offset`` project components onto the plane, in
+        which ``means`` are the class means, that of the examples last.
     """
     has_others = (codes == -1).any()
     codes = np.unique(np.where(codes == -1, codes.max() + 1, codes), return_inverse=True)[1]
-    # Halfway to the identity, of which the components are a part.
+    # Halfway to the identity, which the components are a part of.
     n_components = rows.shape[1]
     shrinkage = n_components / (n_components + n_features)
     head = ShrinkageDiscriminantAnalysis(shrinkage=shrinkage, calibrate=False).fit(rows, codes)
@@ -61,9 +61,9 @@ def measure(known, rows):
     Returns
     -------
     ndarray of shape (n_rows, n_measures)
-        In the plane of the classes: the distance from the nearest class's mean; and how little
-        nearer that is than the second class, as a part of the distance from the middle of all. With
-        examples, also how much nearer than the nearest class their mean is.
+        In the plane of the classes: the distance to the nearest class mean; and how little nearer
+        that is than the second nearest, relative to the distance from the middle of all. With
+        examples, also how much nearer their mean is than the nearest class.
     """
     points = rows @ known["weights"] - known["offset"]
     means, metric = known["means"], known["metric"]

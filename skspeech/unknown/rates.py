@@ -1,4 +1,4 @@
-"""How often "unknown" is answered, or not, by mistake."""
+"""Error rates of the answer "unknown"."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def error_rates(labels, predicted, unknown_label, groups=None):
     Parameters
     ----------
     labels, predicted : array-like of shape (n_clips,)
-        What is right, and what was said.
+        True and predicted labels.
     unknown_label : str or int
     groups : array-like of shape (n_clips,), default=None
         Group of each clip, such as its speaker.
@@ -22,7 +22,7 @@ def error_rates(labels, predicted, unknown_label, groups=None):
     -------
     dict of str to dict
         ``false_rejects``, of the clips of known classes, and ``false_accepts``, of the others: each
-        with ``n_clips``, ``share``, and ``low``, ``high`` and ``meaning`` of what it will be.
+        with ``n_clips``, ``share``, and ``low``, ``high`` and ``meaning`` of its interval.
     """
     unknown = np.asarray(labels) == unknown_label
     rejected = np.asarray(predicted) == unknown_label
@@ -39,7 +39,7 @@ def error_rates(labels, predicted, unknown_label, groups=None):
 
 
 def share_of_errors(wrong, groups=None, of_classes=False):
-    """A share of errors, and between what it will be.
+    """A share of errors, and its interval for new clips.
 
     Parameters
     ----------

@@ -30,40 +30,41 @@ from skspeech.unknown.rates import share_of_errors
 
 __all__ = ["UnknownRejector"]
 
-_MIN_EXAMPLES = 10  # fewer say less of what is unknown than known classes do
-_MAX_ROWS = 1500  # more take long, and tell little more
-_FARTHEST = 30.0  # as a logarithm of odds
+_MIN_EXAMPLES = 10  # fewer say less about unknown clips than known classes do
+_MAX_ROWS = 1500  # more take long, and add little
+_FARTHEST = 30.0  # log-odds
 
 
 class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator):
     """Let a classifier answer "unknown" to clips of classes that it was not trained on.
 
-    A classifier knows its own classes only, and is often sure of itself where it hears another one.
-    Here, it is asked only about clips that lie near enough to one of its classes. What is near
-    enough is learnt from clips that are held out, never taken from a constant: as many clips of the
-    known classes are rejected as `target` says.
+    A classifier knows only its own classes, and is often confident on clips of other classes. Here,
+    it answers only for clips that are near enough to one of its classes. What is near enough is
+    learnt from held-out clips, not a constant: a share `target` of the clips of known classes is
+    rejected.
 
-    Nearness is measured in the features that the classifier itself works on, in the plane in which
-    its classes differ most for how much their clips do: the distance from the nearest class's mean
-    [1]_, and how much farther the second class is. In many features, a clip of another class lies
-    between the means there, where no clip of a known class does [2]_. A logistic regression that
-    puts both together learns from examples of "unknown", where `y` has such a class. Without, it
-    learns from known classes: each is left out once, and its clips are then unknown ones.
+    Nearness is measured in the classifier's own features, in the discriminant plane, where classes
+    differ most relative to the spread within them: the distance to the nearest class mean [1]_, and
+    how much farther the second class is. With many features, a clip of another class is between
+    the means in that plane, where no clip of a known class is [2]_. A logistic regression combines
+    both measures. It learns from examples of "unknown", if `y` has such a class. Otherwise it
+    learns from known classes: each is left out once, and its clips are then unknown.
 
     Parameters
     ----------
     estimator : classifier
-        Tells the known classes apart; with `predict_proba` for probabilities. One that is fitted
-        already, on these classes, is given as ``FrozenEstimator(classifier)``.
+        The classifier of the known classes; with `predict_proba` for probabilities. Give one that
+        is already fitted on these classes as ``FrozenEstimator(classifier)``.
     method : {"auto", "examples", "leave-class-out"}, default="auto"
         What it learns from. ``"examples"``: the clips whose label is `unknown_label`, which may be
-        anything that is none of the classes, such as background. ``"leave-class-out"``: known
-        classes that are left out; such clips are then not used. ``"auto"`` takes examples where
+        anything that is of no class, such as background. ``"leave-class-out"``: known classes that
+        are left out; clips labelled `unknown_label` are then not used. ``"auto"`` takes examples if
         some can be held out.
     target : float, default=0.05
         Share of the clips of known classes that may be rejected.
     unknown_label : str or int, default="unknown"
-        What is answered. Where labels are numbers, this has to be one that is no class, such as -1.
+        The answer for unknown clips. If labels are numbers, it must be one that is no class, such
+        as -1.
     random_state : int, RandomState instance or None, default=None
         Seed of the folds.
 
@@ -74,27 +75,27 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
     classes_ : ndarray of shape (n_classes,)
         The known labels, and `unknown_label`.
     threshold_ : float
-        What the score of a clip has to exceed to be rejected.
+        A clip is rejected if its score is above this.
     method_ : {"examples", "leave-class-out"}
         What was learnt from.
     false_rejects_ : float
         Share of held-out clips of known classes that were rejected, by thresholds from others.
     false_rejects_interval_ : tuple (low, high, meaning)
-        Between what it will be for clips of a new group, or for new clips where there are no
-        groups: 9 times of 10, as in :func:`skspeech.metrics.score_interval`.
+        Its interval for clips of a new group, or for new clips if there are no groups: it holds 9
+        times of 10, as in :func:`skspeech.metrics.score_interval`.
     false_accepts_ : float
-        Share of clips of unknown classes that were not rejected: of those left out, each judged by
-        what was learnt from the others; or of the held-out examples.
+        Share of clips of unknown classes that were not rejected: of the left-out classes, each
+        judged by what was learnt from the others; or of the held-out examples.
     false_accepts_interval_ : tuple (low, high, meaning)
-        Between what it will be for another unknown class, or for examples of a new group.
+        Its interval for another unknown class, or for examples of a new group.
     held_out_scores_ : ndarray of shape (n_held_out,)
         Scores of these clips, above 0 for those that were rejected.
     held_out_unknown_ : ndarray of bool of shape (n_held_out,)
         Which of them were of unknown classes.
     n_features_in_ : int
-        Number of features, where `X` is a table.
+        Number of features, if `X` is a table.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` is a table that has them.
+        Names of the features, if `X` is a table that has them.
 
     See Also
     --------
@@ -104,9 +105,9 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
 
     Notes
     -----
-    A class that is left out is the best guess at what a new one will be like, not a promise: clips
-    of music among words are told apart sooner than a tenth word among nine. A few examples of what
-    will really come help most.
+    A left-out class is the best estimate of what a new one will be like, but no guarantee: music is
+    easier to tell from nine words than a tenth word is. A few examples of what will really occur
+    help most.
 
     References
     ----------
@@ -161,7 +162,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, groups=None):
-        """Train the classifier on the known classes, and learn what is none of them.
+        """Train the classifier on the known classes, and learn which clips are of none of them.
 
         Parameters
         ----------
@@ -170,8 +171,8 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         y : array-like of shape (n_samples,)
             The labels; `unknown_label` for clips that are of no class.
         groups : array-like of shape (n_samples,), default=None
-            What must not be both in rows that train and in rows held out, such as speakers. The
-            classifier gets them, too, if it takes them.
+            Groups, such as speakers, that must not be both in training rows and in held-out rows.
+            They are also passed to the classifier, if it takes them.
 
         Returns
         -------
@@ -188,7 +189,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         Warns
         -----
         UserWarning
-            If no clip can be held out, so that nothing is rejected, or only by parting groups.
+            If no clip can be held out, so that nothing is rejected, or only by splitting groups.
         """
         X = check_rows(self, X, reset=True)
         y, groups, *_ = check_targets(self, X, y, groups, None)
@@ -250,7 +251,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
 
     @available_if(lambda self: hasattr(self.estimator, "predict_proba"))
     def predict_proba(self, X):
-        """Predict the probability of each class, and that a clip is of none.
+        """Predict the probability of each class, and of "unknown".
 
         Parameters
         ----------
@@ -273,7 +274,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         return proba
 
     def unknown_score(self, X):
-        """Tell how unlike the known classes clips are.
+        """Score how unlike the known classes clips are.
 
         Parameters
         ----------
@@ -283,8 +284,8 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         Returns
         -------
         ndarray of shape (n_samples,)
-            Above 0 for clips that are rejected. Infinite for clips that can't be read, where the
-            estimator goes on without them (``errors="warn"``).
+            Above 0 for clips that are rejected. Infinite for clips that can't be read, if the
+            estimator continues without them (``errors="warn"``).
         """
         check_is_fitted(self)
         X = check_rows(self, X, reset=False)
@@ -294,7 +295,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         return predict_without_unreadable(self._score, X, np.inf, advice)
 
     def _check_label(self, y):
-        """See that answers can be written beside the labels."""
+        """Check that `unknown_label` is of the same kind as the labels."""
         is_text = y.dtype.kind in "OSU"
         if is_text != isinstance(self.unknown_label, str) or y.dtype.kind == "b":
             needed = "text" if is_text else "a number that is no class, such as -1, or text in y"
@@ -321,7 +322,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
     # ---------------------------------------------------------------- learning
 
     def _learn(self, features, codes, groups):
-        """Find out what is unlike the known classes, and how often that will be wrong."""
+        """Learn which rows to reject, and how often that will be wrong."""
         known = codes != -1
         self._scaler = ClippedStandardScaler().fit(features[known])
         features = self._scaler.transform(features)
@@ -351,7 +352,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             )
         if not models:
             models = [learn_classes(rows[known], codes[known], features.shape[1])]
-        # From the features straight to the plane of the classes.
+        # Straight from the features to the plane of the classes.
         self._models = [
             {
                 **model,
@@ -374,14 +375,14 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         )
 
     def _drawn(self, codes):
-        """Rows to learn from: all, or of very many as many of each class as its share allows."""
+        """Rows to learn from: all, or if there are very many, a stratified sample."""
         if len(codes) <= _MAX_ROWS:
             return np.arange(len(codes))
         share = _MAX_ROWS / len(codes)
         return hold_out(codes, share, random_state=self._seed)[1]
 
     def _methods(self, known):
-        """What to learn from, by preference."""
+        """Methods to try, in order of preference."""
         if self.method != "auto":
             return [self.method]
         enough = np.count_nonzero(~known) >= _MIN_EXAMPLES
