@@ -128,6 +128,7 @@ def test_help_names_every_command(run):
         "cross-validate",
         "predict",
         "timeline",
+        "serve",
         "evaluate",
         "report",
         "embed",
