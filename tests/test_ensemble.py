@@ -538,3 +538,11 @@ def test_a_clone_of_it_starts_afresh(table, members):
     assert not hasattr(again, "estimators_")
     assert not hasattr(again.estimators[0][1], "classes_")
     assert again.fit(X, y).score(X, y) > 0.6
+
+
+def test_a_prediction_writes_no_member_out(monkeypatch):
+    """The text of a pipeline takes longer than its prediction of one clip."""
+    X, y = make_blobs(random_state=0)
+    ensemble = GeometricMeanVotingClassifier([("bayes", GaussianNB())]).fit(X, y)
+    monkeypatch.setattr(GaussianNB, "__repr__", lambda self: pytest.fail("its text was asked for"))
+    ensemble.predict_proba(X[:1])

@@ -46,29 +46,34 @@ def prune_to_time(ensemble, X, max_seconds):
     probas, weights = ensemble._collect_probas(X), ensemble._active_weights()
     whole = geometric_mean(probas, weights, floor=ensemble.floor)
     own = [_seconds_for_one(member, X) for member in ensemble.estimators_]
-    kept = [i for i in range(len(names)) if weights[i] > 0 and own[i] <= max_seconds]
-    if not kept:
+    quick = [i for i in range(len(names)) if weights[i] > 0 and own[i] <= max_seconds]
+    if not quick:
         raise ValueError(
             f"predict_time_budget={max_seconds:g} is less than the {min(own):.2g} seconds that the "
             "quickest member takes for one."
         )
 
-    def change_without(member):
-        rest = [i for i in kept if i != member]
-        part = geometric_mean(probas[rest], weights[rest], floor=ensemble.floor)
-        return _divergence(whole, part) / own[member]
-
-    while True:
-        part = type(ensemble).from_fitted(
-            [(names[i], ensemble.estimators_[i]) for i in kept],
-            weights=weights[kept],
+    def part_of(members):
+        return type(ensemble).from_fitted(
+            [(names[i], ensemble.estimators_[i]) for i in members],
+            weights=weights[members],
             classes=ensemble.classes_,
             floor=ensemble.floor,
             temperature=ensemble.temperature_,
         )
-        if len(kept) == 1 or _seconds_for_one(part, X) <= max_seconds:
-            return part
-        kept.remove(min(kept, key=change_without))
+
+    def change(members):
+        return _divergence(
+            whole, geometric_mean(probas[members], weights[members], floor=ensemble.floor)
+        )
+
+    kept, pool = [], quick
+    while pool:
+        best = min(pool, key=lambda i: change([*kept, i]))
+        pool.remove(best)
+        if not kept or _seconds_for_one(part_of([*kept, best]), X) <= max_seconds:
+            kept.append(best)
+    return part_of(sorted(kept))
 
 
 def _seconds_for_one(classifier, X):

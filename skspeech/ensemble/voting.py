@@ -418,7 +418,9 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         probas = []
         for name, member, columns in zip(names, self.estimators_, self._columns, strict=True):
             proba = np.asarray(member.predict_proba(X), dtype=np.float64)
-            check_probabilities(proba, f"predict_proba of the member {name!r} ({member!r})")
+            # Not the repr of the member, which would take longer than its prediction.
+            kind = type(member).__name__
+            check_probabilities(proba, f"predict_proba of the member {name!r} ({kind})")
             aligned = np.zeros((len(proba), len(self.classes_)))
             aligned[:, columns] = proba
             probas.append(aligned)

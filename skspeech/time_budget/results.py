@@ -117,8 +117,9 @@ class ResultsMixin:
             members. If you know the limit before training, give it to the constructor: then members
             are chosen for it.
         X : sequence of clips, or array-like of shape (n_samples, n_features), default=None
-            Needed with `predict_time_budget`: a few dozen clips, without labels. Members are left
-            out whose absence changes the predictions on them least for the time that they take.
+            Needed with `predict_time_budget`: some dozens of clips that the classifier was not
+            trained on, without labels. The members are kept whose answers on them are together
+            closest to those of the whole.
 
         Returns
         -------
