@@ -9,12 +9,12 @@ import warnings
 import numpy as np
 
 from skspeech import __version__
+from skspeech._clip_checks import SHORT_SECONDS
 from skspeech._extras import how_to_install
 from skspeech.audio import SAMPLING_RATE, as_clips
 
 __all__ = ["create_app"]
 
-SHORTEST = 0.1  # seconds; shorter clips get a remark
 SILENCE = 1e-4  # the largest sample: 80 dB below full scale
 
 
@@ -135,13 +135,14 @@ def create_app(model, *, max_bytes=20_000_000, max_seconds=60.0, max_waiting=64,
 
     @app.get("/model")
     async def about() -> dict:
-        limits = {"max_bytes": max_bytes, "max_seconds": max_seconds}
+        unknown = getattr(model, "unknown_label", None)
         return {
             "model": type(model).__name__,
             "classes": classes,
-            "unknown": _text(getattr(model, "unknown_label", None)),
+            "unknown": None if unknown is None else str(unknown),
             "skspeech": __version__,
-            **limits,
+            "max_bytes": max_bytes,
+            "max_seconds": max_seconds,
         }
 
     return app
@@ -173,7 +174,7 @@ def _answer(model, classes, content, max_seconds):
         answer = _classify(model, classes, waveform)
     remarks = list(dict.fromkeys(str(warning.message) for warning in caught))
     seconds = len(waveform) / SAMPLING_RATE
-    if seconds < SHORTEST:
+    if seconds < SHORT_SECONDS:
         remarks.append(f"The recording lasts {1000 * seconds:.2g} ms: too short to say anything.")
     if seconds >= max_seconds:
         remarks.append(f"Only the first {max_seconds:g} s were listened to.")
@@ -201,7 +202,3 @@ def _warm_up(model):
         model.predict([noise])
     except (TypeError, ValueError) as error:
         raise ValueError(f"The {type(model).__name__} can't classify a clip: {error}") from error
-
-
-def _text(label):
-    return None if label is None else str(label)

@@ -1,4 +1,4 @@
-"""Make an ensemble faster: leave members out, and keep its predictions as they are."""
+"""Make an ensemble faster: keep the members that together predict most like all of them."""
 
 import itertools
 import time
@@ -16,26 +16,26 @@ _turns = itertools.count(1)
 
 
 def prune_to_time(ensemble, X, max_seconds):
-    """Leave members out until one row is predicted in time.
+    """Keep the members that together predict one row in time, and most like all of them.
 
-    Each step removes the member whose absence changes the predictions least for the time it
-    takes. No labels are needed. The time of the whole ensemble is measured, since networks run side
-    by side.
+    The first is the member whose predictions are closest to those of the whole ensemble. Each step
+    adds the one that brings them closest, if there is time for it. No labels are needed. The time
+    of the members together is measured, since networks run side by side.
 
     Parameters
     ----------
     ensemble : GeometricMeanVotingClassifier
         Fitted.
     X : sequence of clips, or array-like of shape (n_samples, n_features)
-        Rows on which the predictions should change little. The first few are predicted one by one,
-        to measure how long that takes on this machine.
+        Rows that the ensemble was not trained on: on its training rows, all members agree. The
+        first few are predicted one by one, to measure how long that takes on this machine.
     max_seconds : float
         Limit for predicting one row.
 
     Returns
     -------
     GeometricMeanVotingClassifier
-        The remaining members, with their weights.
+        The members that are kept, with their weights.
 
     Raises
     ------

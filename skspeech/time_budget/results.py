@@ -107,8 +107,8 @@ class ResultsMixin:
         """Drop everything that predicting does not need.
 
         It drops the reports (`results_`, `learning_curve_`, `failures_`, `timing_`, `remarks_`) and
-        the state that `warm_start` continues from. With `predict_time_budget`, it also leaves
-        members out until one clip is predicted in time.
+        the state that `warm_start` continues from. With `predict_time_budget`, it also keeps only
+        members that together predict one clip in time.
 
         Parameters
         ----------
@@ -118,8 +118,8 @@ class ResultsMixin:
             are chosen for it.
         X : sequence of clips, or array-like of shape (n_samples, n_features), default=None
             Needed with `predict_time_budget`: some dozens of clips that the classifier was not
-            trained on, without labels. The members are kept whose answers on them are together
-            closest to those of the whole.
+            trained on, without labels. The members are kept that together predict most like the
+            whole ensemble on them.
 
         Returns
         -------
