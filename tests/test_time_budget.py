@@ -569,6 +569,22 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     process.communicate(timeout=10)
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+    assert not list(tmp_path.glob("skspeech-*"))
+
+
+def test_there_are_no_files_before_there_is_a_worker_to_remove_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    found, start = [], WorkerProcess.__init__
+
+    def note(self, *arguments):
+        found.append(list(tmp_path.glob("skspeech-*")))
+        start(self, *arguments)
+
+    monkeypatch.setattr(WorkerProcess, "__init__", note)
+    candidates = [("bayes", GaussianNB()), ("logistic", fake.Logistic())]
+    TimeBudgetClassifier(candidates, time_budget=5).fit(*load_iris(return_X_y=True))
+    assert found[0] == []
+    assert not list(tmp_path.glob("skspeech-*"))
 
 
 # -------------------------------------------------------------------------- embeddings

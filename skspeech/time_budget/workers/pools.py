@@ -74,7 +74,7 @@ class LocalPool:
         """
         import cloudpickle
 
-        # Set before anything is written: if this process is killed, its workers remove the files.
+        # Before anything is written: if this process is killed, its workers remove the files.
         worker = next((w for w in self.workers if w.task is None), None) or self._new_worker()
         command = {
             "task_id": id(job),
@@ -95,7 +95,7 @@ class LocalPool:
         with self._hiring:
             if self._closed:
                 raise Stopped
-            worker = WorkerProcess(self.inbox, self.threads, self.mark, self.folder.path)
+            worker = WorkerProcess(self.inbox, self.threads, self.mark, self.folder.name)
             self.workers.append(worker)
         return worker
 

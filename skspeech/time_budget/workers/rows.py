@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 import tempfile
+import uuid
 
 import joblib
 
@@ -13,19 +14,32 @@ __all__ = ["ExchangeFolder", "RowsOfJob"]
 
 
 class ExchangeFolder:
-    """A folder for files that worker processes read and write; created when needed."""
+    """A folder for files that worker processes read and write; created when needed.
+
+    If this process is killed, its workers remove the folder. So a worker has to know its name, and
+    run, before the folder is there.
+    """
 
     def __init__(self):
-        self._path = None
-        self._closed = False
+        self._name = None
+        self._exists = self._closed = False
+
+    @property
+    def name(self):
+        """The path, whether or not the folder exists yet."""
+        if self._name is None:
+            self._name = os.path.join(tempfile.gettempdir(), f"skspeech-{uuid.uuid4().hex}")
+        return self._name
 
     @property
     def path(self):
+        """The path of the folder, which now exists."""
         if self._closed:
             raise Stopped
-        if self._path is None:
-            self._path = tempfile.mkdtemp(prefix="skspeech-")
-        return self._path
+        if not self._exists:
+            os.mkdir(self.name, mode=0o700)
+            self._exists = True
+        return self.name
 
     def dump(self, name, value):
         """Write a value to a file, once; return the path."""
@@ -44,8 +58,8 @@ class ExchangeFolder:
     def close(self):
         """Remove the folder."""
         self._closed = True
-        if self._path is not None:
-            shutil.rmtree(self._path, ignore_errors=True)
+        if self._name is not None:
+            shutil.rmtree(self._name, ignore_errors=True)
 
 
 class RowsOfJob:
