@@ -1,5 +1,5 @@
 # make demo   classify real recordings and print a held-out score
-# make test   linter, formatter, doctests, and the tests that guard most; WORKERS=2 of them at once
+# make test   linter, formatter, types, doctests, and the tests that guard most; WORKERS=2 of them at once
 # make test-all   the same with all tests, slow ones too; what continuous integration runs
 # make release-check   build the last commit, install it where there is nothing but what it asks
 #             for, run README's first snippet; FULL=1 also installs what it asks for anew: minutes
@@ -44,6 +44,7 @@ test-all: lint weights
 lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 format: install
 	$(VENV)/bin/ruff check --fix .

@@ -1,12 +1,21 @@
-"""The method `predict_one` of classifiers."""
+"""The methods of classifiers that follow from others: `predict` and `predict_one`."""
 
-__all__ = ["OneClipMixin"]
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from skspeech._typing import ClipLike, ClipsLike
+
+__all__ = ["OneClipMixin", "PredictMixin"]
 
 
 class OneClipMixin:
     """Adds `predict_one` to a classifier."""
 
-    def predict_one(self, clip):
+    predict: Callable
+
+    def predict_one(self, clip: ClipLike) -> Any:
         """Predict the label of one clip.
 
         Parameters
@@ -34,3 +43,26 @@ class OneClipMixin:
         True
         """
         return self.predict([clip]).tolist()[0]
+
+
+class PredictMixin(OneClipMixin):
+    """Adds `predict` and `predict_one` to a classifier that has `predict_proba`."""
+
+    predict_proba: Callable
+    classes_: np.ndarray
+
+    def predict(self, X: ClipsLike) -> np.ndarray:
+        """Predict the label of each clip.
+
+        Parameters
+        ----------
+        X : sequence of n_clips clips
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_clips,)
+            The most probable labels.
+        """
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]

@@ -1,12 +1,17 @@
 """The method `report` of classifiers."""
 
+from pathlib import Path
+from typing import Any
+
+from skspeech._typing import ArrayLike, ClipsLike, PathLike
+
 __all__ = ["ReportMixin"]
 
 
 class ReportMixin:
     """Adds `report` to a classifier."""
 
-    def report(self, X_test, y_test, path, **options):
+    def report(self, X_test: ClipsLike, y_test: ArrayLike, path: PathLike, **options: Any) -> Path:
         """Write an HTML page: scores, mistakes to listen to, and what to know about the data.
 
         Parameters

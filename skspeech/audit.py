@@ -4,12 +4,21 @@ from sklearn.utils import check_consistent_length
 
 from skspeech._clip_checks import Finding, Part, check_part, sorted_findings
 from skspeech._labels import check_groups, check_labels
+from skspeech._typing import ArrayLike, ClipsLike
 from skspeech.audio import as_clips
 
 __all__ = ["Finding", "audit"]
 
 
-def audit(X, y, groups=None, *, max_listened=300, max_seconds=1.0, n_jobs=None):
+def audit(
+    X: ClipsLike | None,
+    y: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    max_listened: int = 300,
+    max_seconds: float = 1.0,
+    n_jobs: int | None = None,
+) -> list[Finding]:
     """Check labelled clips before training: what is wrong, and what could make scores misleading.
 
     It is quick: it compares labels and groups, and the content of files of equal size. Only some

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from skspeech._forks import in_each_fork
+from skspeech._typing import Memory
 
 __all__ = ["DiskStore", "EmbeddingCache", "MemoryStore", "clear", "memory_store", "open_cache"]
 
@@ -345,7 +346,7 @@ def _renew_memory_store():
     _memory_store.__init__(_memory_store.max_bytes)
 
 
-def memory_store():
+def memory_store() -> MemoryStore:
     """The memory store that all extractors of this process share.
 
     Returns
@@ -362,7 +363,7 @@ def memory_store():
     return _memory_store
 
 
-def clear():
+def clear() -> None:
     """Forget all embeddings in this process's memory. Those on disk stay.
 
     Examples
@@ -380,7 +381,7 @@ def _disk_store(folder):
     return DiskStore(folder)
 
 
-def open_cache(memory=None):
+def open_cache(memory: Memory = None) -> EmbeddingCache:
     """Open the cache that an extractor's ``memory`` parameter asks for.
 
     Parameters

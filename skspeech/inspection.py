@@ -2,12 +2,15 @@
 
 import itertools
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 
 from skspeech._sklearn import Interval, validate_params
 from skspeech._spectrogram import mel_frequencies
+from skspeech._typing import ClipLike
 from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks
 from skspeech.plotting import import_pyplot
 
@@ -29,7 +32,9 @@ _SHOWN_DB = 70.0  # range of the spectrogram's colours, below its maximum
     },
     prefer_skip_nested_validation=True,
 )
-def occlusion(model, clip, *, label=None, n_times=20, n_bands=1):
+def occlusion(
+    model: BaseEstimator, clip: ClipLike, *, label: Any = None, n_times: int = 20, n_bands: int = 1
+) -> Bunch:
     """Mute the parts of a clip one by one, and measure how the prediction changes.
 
     If muting a part lowers the odds of a label, that part is evidence for it; if it raises them,

@@ -1,9 +1,12 @@
 """Scores: how good answers are, how early they come, and what new clips will score."""
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
+
+from skspeech._typing import ArrayLike
 
 __all__ = [
     "area_under_learning_curve",
@@ -18,7 +21,9 @@ CONFIDENCE = 0.9
 MIN_GROUPS = 5  # fewer say too little about how much groups differ
 
 
-def area_under_learning_curve(times, scores, time_budget, t0=60.0):
+def area_under_learning_curve(
+    times: ArrayLike, scores: ArrayLike, time_budget: float, t0: float = 60.0
+) -> float:
     r"""Area under the learning curve (ALC): one number for how good and how early answers are.
 
     The curve is a step function: 0 before the first answer, then the score of the latest answer,
@@ -77,7 +82,9 @@ def area_under_learning_curve(times, scores, time_budget, t0=60.0):
     return float(widths @ scores[in_time])
 
 
-def balanced_accuracy_over_time(y_true, predictions, *, classes=None):
+def balanced_accuracy_over_time(
+    y_true: ArrayLike, predictions: Iterable[ArrayLike], *, classes: ArrayLike | None = None
+) -> np.ndarray:
     """Balanced accuracy of each of a sequence of predictions for the same clips.
 
     Balanced accuracy is the mean, over the classes that occur in `y_true`, of the share of a
@@ -159,7 +166,9 @@ class ScoreInterval(NamedTuple):
         return bool(np.isfinite(self.low))
 
 
-def expected_calibration_error(y_true, proba, *, labels=None, n_bins=15):
+def expected_calibration_error(
+    y_true: ArrayLike, proba: ArrayLike, *, labels: ArrayLike | None = None, n_bins: int = 15
+) -> float:
     """Calibration error of probabilities: 0 if, of the clips at 0.9, nine in ten are right.
 
     Clips are sorted into bins by the probability of their most probable class. In each bin, the
@@ -227,7 +236,7 @@ def expected_calibration_error(y_true, proba, *, labels=None, n_bins=15):
     return float(np.abs(np.bincount(bins, gap)).sum() / len(y_true))
 
 
-def scores_by_group(y_true, y_pred, groups):
+def scores_by_group(y_true: ArrayLike, y_pred: ArrayLike, groups: ArrayLike) -> dict:
     """Balanced accuracy of the clips of each group, over the classes that the group has.
 
     Parameters
@@ -280,7 +289,14 @@ def by_group(y_true, y_pred, groups):
     return names, classes, counts, hits, np.nanmean(recalls, axis=1)
 
 
-def score_interval(y_true, y_pred, groups=None, *, n_new=1, confidence=CONFIDENCE):
+def score_interval(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    n_new: float = 1,
+    confidence: float = CONFIDENCE,
+) -> ScoreInterval:
     r"""Limits between which the balanced accuracy of new clips will be.
 
     With groups, such as speakers, the limits are for new groups: groups differ far more than chance
@@ -342,9 +358,9 @@ def score_interval(y_true, y_pred, groups=None, *, n_new=1, confidence=CONFIDENC
         raise ValueError(f"n_new={n_new!r} must be a whole number of new groups, or infinity.")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence!r} must be between 0 and 1.")
-    limits = _limits_of_clips(*_as_columns(y_true, y_pred), confidence)
+    low, high = _limits_of_clips(*_as_columns(y_true, y_pred), confidence)  # type: ignore[call-arg]
     if groups is None:
-        return ScoreInterval(*limits, "for clips like these, taken as independent")
+        return ScoreInterval(low, high, "for clips like these, taken as independent")
     scores = list(scores_by_group(y_true, y_pred, groups).values())
     n = len(scores)
     if n < MIN_GROUPS:
@@ -353,8 +369,8 @@ def score_interval(y_true, y_pred, groups=None, *, n_new=1, confidence=CONFIDENC
     from scipy.stats import t
 
     half = t.ppf((1 + confidence) / 2, n - 1) * np.std(scores, ddof=1) * np.sqrt(1 / n + 1 / n_new)
-    low = max(0.0, min(np.mean(scores) - half, limits[0]))  # group scores may be equal by chance
-    high = min(1.0, max(np.mean(scores) + half, limits[1]))
+    low = max(0.0, min(np.mean(scores) - half, low))  # group scores may be equal by chance
+    high = min(1.0, max(np.mean(scores) + half, high))
     new = {1: "a new group", np.inf: "the mean of all groups"}.get(n_new, f"{n_new} new groups")
     return ScoreInterval(float(low), float(high), f"for {new}, from {n} of them")
 

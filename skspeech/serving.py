@@ -5,20 +5,32 @@ The command ``skspeech serve`` runs it; :func:`create_app` is for your own serve
 
 import asyncio
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from skspeech import __version__
 from skspeech._clip_checks import SHORT_SECONDS
 from skspeech._extras import how_to_install
 from skspeech.audio import SAMPLING_RATE, as_clips
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
 __all__ = ["create_app"]
 
 SILENCE = 1e-4  # the largest sample: 80 dB below full scale
 
 
-def create_app(model, *, max_bytes=20_000_000, max_seconds=60.0, max_waiting=64, timeout=30.0):
+def create_app(
+    model: BaseEstimator,
+    *,
+    max_bytes: int = 20_000_000,
+    max_seconds: float = 60.0,
+    max_waiting: int = 64,
+    timeout: float = 30.0,
+) -> "FastAPI":
     """Make a web application of a fitted classifier, for any ASGI server.
 
     ============================  ================================================================
@@ -177,7 +189,7 @@ def _answer(model, classes, content, max_seconds):
     if seconds < SHORT_SECONDS:
         remarks.append(f"The recording lasts {1000 * seconds:.2g} ms: too short to say anything.")
     if seconds >= max_seconds:
-        remarks.append(f"Only the first {max_seconds:g} s were listened to.")
+        remarks.append(f"Only the first {max_seconds:g} s were used.")
     if not len(waveform) or abs(waveform).max() < SILENCE:
         remarks.append("The recording is silent: the label is no more than a guess.")
     return {**answer, "seconds": round(seconds, 3), "remarks": remarks}

@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+from collections.abc import Callable
 from importlib import import_module
 
 from sklearn.base import BaseEstimator, ClassifierMixin, ClusterMixin, TransformerMixin
@@ -17,7 +18,7 @@ _TYPES = {
 }
 
 
-def all_estimators(type_filter=None):
+def all_estimators(type_filter: str | list[str] | None = None) -> list[tuple[str, type]]:
     """List every estimator of the package, as :func:`sklearn.utils.discovery.all_estimators` does.
 
     A class is found if it is a concrete scikit-learn estimator in the ``__all__`` of the package or
@@ -55,7 +56,7 @@ def all_estimators(type_filter=None):
     ]
 
 
-def all_functions():
+def all_functions() -> list[tuple[str, Callable]]:
     """List every public function of the package.
 
     A function is found if it is in the ``__all__`` of one of the package's modules or sub-packages.

@@ -373,7 +373,7 @@ def test_columns_are_found_by_name(tmp_path):
             "path,label\na.wav,\nb.wav,no\n,\nc.wav,\n",
             "2 of 3 rows of .* lack their 'label', the first in row 2",
         ),
-        ("path,label\na.wav,no\nb,c.wav,no\n", "2 columns, but not in line 3"),
+        ("path,label\na.wav,no\nb,c.wav,no\n", "2 columns, but another number of values in line 3"),
         ("path,label\n", "table.csv' is empty below its header"),
         ("", "table.csv' is empty. Its first line has to name the columns"),
         ("\n \n", "table.csv' is empty"),

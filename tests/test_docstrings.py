@@ -1,6 +1,7 @@
 """What the documentation says about parameters, defaults and attributes is what the code does."""
 
 import ast
+import importlib.resources
 import inspect
 import math
 import re
@@ -148,3 +149,21 @@ def test_attributes(name, cls):
     }
     assert set(documented) - ATTRIBUTES_OF_SOME_INPUTS == actual - ATTRIBUTES_OF_SOME_INPUTS
     assert all(documented.values()), "an attribute has no type"
+
+
+@pytest.mark.parametrize("function", CALLABLES)
+def test_signatures_have_types(function):
+    signature = inspect.signature(function)
+    assert signature.return_annotation is not signature.empty
+    bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+    assert bare in ([], ["self"], ["cls"])
+
+
+@pytest.mark.parametrize(("name", "cls"), ESTIMATORS, ids=dict(ESTIMATORS))
+def test_parameters_of_estimators_have_types(name, cls):
+    parameters = inspect.signature(cls).parameters.values()
+    assert not [p.name for p in parameters if p.annotation is p.empty]
+
+
+def test_type_checkers_use_the_hints():
+    assert importlib.resources.files("skspeech").joinpath("py.typed").is_file()

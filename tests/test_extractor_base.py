@@ -16,6 +16,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from skspeech import AudioError, Extractor, SpeakerEmbedding, TransformersEmbedding, cache
 from skspeech.datasets import make_speech_like
 from skspeech.transformers import _windowed
+from skspeech.transformers.keys import fingerprint_of
 
 
 class Loudness(Extractor):
@@ -135,11 +136,11 @@ def test_weights_in_a_file_count_by_content(clips, tmp_path):
     first.write_text("2")
     second.write_text("2")
     extractor = Weighted(first)
-    key = extractor._fingerprint(True)
-    assert Weighted(second)._fingerprint(True) == key
+    key = fingerprint_of(extractor, True)
+    assert fingerprint_of(Weighted(second), True) == key
     before = extractor.transform(clips)
     first.write_text("30")
-    assert extractor._fingerprint(True) != key
+    assert fingerprint_of(extractor, True) != key
     np.testing.assert_allclose(extractor.transform(clips), 15 * before, rtol=1e-5)
 
 
@@ -153,16 +154,16 @@ def test_weights_in_an_array_count_by_content(clips):
 
 def test_a_folder_counts_by_what_it_lists(tmp_path):
     (tmp_path / "a").write_text("1")
-    key = Weighted(tmp_path)._fingerprint(True)
+    key = fingerprint_of(Weighted(tmp_path), True)
     (tmp_path / "b").write_text("1")
-    assert Weighted(tmp_path)._fingerprint(True) != key
+    assert fingerprint_of(Weighted(tmp_path), True) != key
 
 
 def test_arithmetic_counts_and_the_way_of_computing_does_not(tmp_path):
     weights = np.ones(3)
-    key = Weighted(weights)._fingerprint(True)
-    assert Weighted(weights, dtype="float32")._fingerprint(True) != key
-    assert Weighted(weights, batch_size=1, device="auto")._fingerprint(True) == key
+    key = fingerprint_of(Weighted(weights), True)
+    assert fingerprint_of(Weighted(weights, dtype="float32"), True) != key
+    assert fingerprint_of(Weighted(weights, batch_size=1, device="auto"), True) == key
 
 
 def test_float16_on_a_gpu_is_not_float32(monkeypatch):
@@ -174,7 +175,7 @@ def test_float16_on_a_gpu_is_not_float32(monkeypatch):
         monkeypatch.setattr(
             "skspeech.transformers.base.resolve_device", lambda _, kind=kind: torch.device(kind)
         )
-        keys.add(TransformersEmbedding("a-name", layers=1)._fingerprint(True))
+        keys.add(fingerprint_of(TransformersEmbedding("a-name", layers=1), True))
     assert len(keys) == 2
 
 
@@ -190,7 +191,7 @@ class Scaled(Extractor):
         return namespace["Scaled"]()
 
     once, twice = make(1), make(2)
-    assert once._fingerprint(True) == clone(once)._fingerprint(True)
+    assert fingerprint_of(once, True) == fingerprint_of(clone(once), True)
     np.testing.assert_allclose(twice.transform(clips), 2 * once.transform(clips), rtol=1e-6)
 
 
@@ -248,6 +249,6 @@ def test_a_network_is_loaded_once(monkeypatch):
 def test_the_speaker_networks_file_counts_by_content(tmp_path):
     path = tmp_path / "weights.model"
     path.write_bytes(b"one")
-    key = SpeakerEmbedding("resnetse34l", weights=path)._fingerprint(True)
+    key = fingerprint_of(SpeakerEmbedding("resnetse34l", weights=path), True)
     path.write_bytes(b"other")
-    assert SpeakerEmbedding("resnetse34l", weights=path)._fingerprint(True) != key
+    assert fingerprint_of(SpeakerEmbedding("resnetse34l", weights=path), True) != key

@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 from sklearn.utils import check_array
 
+from skspeech._typing import ClipsLike
 from skspeech.audio.clips import Clip, Clips
 from skspeech.audio.errors import AudioError, first_line, printable
 from skspeech.audio.waveforms import SAMPLING_RATE, Mixer, as_float, checked_rate
@@ -24,7 +25,7 @@ _ONE = "or ask a classifier by predict_one"
 _LONGEST_PATH = 4096  # bytes; longer bytes, or bytes with a null in them, are a file's content
 
 
-def as_clips(X, *, sampling_rate=SAMPLING_RATE):
+def as_clips(X: ClipsLike, *, sampling_rate: float = SAMPLING_RATE) -> Clips:
     """Check the container of clips; decode nothing.
 
     Parameters

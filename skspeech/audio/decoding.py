@@ -214,7 +214,7 @@ def note_on_missing(part, lasts, note):
     ):
         note(
             f"lasts {lasts:.2f} s, although its header announces {announced:.2f} s: a download "
-            "or a copy may have broken off."
+            "or a copy may have stopped early."
         )
 
 

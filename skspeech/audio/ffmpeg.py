@@ -56,7 +56,7 @@ class FFmpegSound:
                 kinds = sorted({stream.type for stream in self._container.streams})
                 raise ValueError(f"no sound in it, only {' and '.join(kinds) or 'nothing'}")
             if self._stream.codec_context is None:
-                raise ValueError("sound in a code that FFmpeg does not know")
+                raise ValueError("sound in a codec that FFmpeg does not know")
             with contextlib.suppress(AttributeError):  # before PyAV 18, pictures are read, too
                 for stream in self._container.streams:
                     if stream.index != self._stream.index:

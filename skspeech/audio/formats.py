@@ -164,6 +164,6 @@ def _warn(folder, left_out):
     warnings.warn(
         f"{files} like audio by name or content, but can't be taken by that name, left out of "
         f"{printable(str(folder))!r}: {kinds}, such as {printable(str(left_out[0]))!r}. Rename "
-        "recordings that are called wrongly, and convert others, for example to FLAC.",
+        "recordings that have a wrong ending, and convert others, for example to FLAC.",
         stacklevel=4,
     )

@@ -5,6 +5,8 @@ import functools
 import math
 import numbers
 import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -12,6 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from skspeech._cores import reading_threads
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech._typing import ClipsLike, Self
 from skspeech.audio.ahead import in_threads
 from skspeech.audio.containers import as_clips
 from skspeech.audio.errors import AudioError, describe_failures, listed
@@ -27,16 +30,16 @@ __all__ = ["AudioLoader", "iter_waveforms", "load_waveforms"]
 
 
 def iter_waveforms(
-    clips,
+    clips: ClipsLike,
     *,
-    max_duration=None,
-    n_jobs=None,
-    errors="raise",
-    prefetch_seconds=300.0,
-    target_sampling_rate=SAMPLING_RATE,
-    remarks=None,
-    longest=math.inf,
-):
+    max_duration: float | None = None,
+    n_jobs: int | None = None,
+    errors: Literal["raise", "warn"] = "raise",
+    prefetch_seconds: float = 300.0,
+    target_sampling_rate: float = SAMPLING_RATE,
+    remarks: "Remarks | None" = None,
+    longest: float = math.inf,
+) -> Iterator[tuple[int, np.ndarray]]:
     """Decode clips in order, ahead of their use, within bounded memory.
 
     Parameters
@@ -185,14 +188,14 @@ def _warn(failures, notes, n_clips):
 
 
 def load_waveforms(
-    X,
+    X: ClipsLike,
     *,
-    sampling_rate=SAMPLING_RATE,
-    max_duration=None,
-    n_jobs=None,
-    errors="raise",
-    target_sampling_rate=SAMPLING_RATE,
-):
+    sampling_rate: float = SAMPLING_RATE,
+    max_duration: float | None = None,
+    n_jobs: int | None = None,
+    errors: Literal["raise", "warn"] = "raise",
+    target_sampling_rate: float = SAMPLING_RATE,
+) -> list[np.ndarray]:
     """Decode all clips into memory.
 
     Parameters
@@ -293,12 +296,12 @@ class AudioLoader(TransformerMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        sampling_rate=SAMPLING_RATE,
-        target_sampling_rate=SAMPLING_RATE,
-        max_duration=None,
-        n_jobs=None,
-        errors="raise",
-    ):
+        sampling_rate: float = SAMPLING_RATE,
+        target_sampling_rate: float = SAMPLING_RATE,
+        max_duration: float | None = None,
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+    ) -> None:
         self.sampling_rate = sampling_rate
         self.target_sampling_rate = target_sampling_rate
         self.max_duration = max_duration
@@ -306,7 +309,7 @@ class AudioLoader(TransformerMixin, BaseEstimator):
         self.errors = errors
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ClipsLike, y: Any = None) -> Self:
         """Check the parameters and the container of clips; decode nothing.
 
         Parameters
@@ -326,7 +329,7 @@ class AudioLoader(TransformerMixin, BaseEstimator):
             validate_data(self, X, skip_check_array=True)
         return self
 
-    def transform(self, X):
+    def transform(self, X: ClipsLike) -> np.ndarray:
         """Decode clips.
 
         Parameters

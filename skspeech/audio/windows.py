@@ -7,7 +7,7 @@ from skspeech.audio.waveforms import SAMPLING_RATE
 __all__ = ["fix_length", "window_starts"]
 
 
-def fix_length(waveform, n_samples):
+def fix_length(waveform: np.ndarray, n_samples: int) -> np.ndarray:
     """Cut a waveform at its end, or repeat it, to a number of samples.
 
     Parameters
@@ -41,7 +41,7 @@ def fix_length(waveform, n_samples):
     return np.resize(waveform, n_samples)
 
 
-def window_starts(n_samples, window, hop):
+def window_starts(n_samples: int, window: int, hop: int) -> np.ndarray:
     """Where the windows of a clip start.
 
     Parameters

@@ -10,11 +10,5 @@ runs the challenge's protocol on your own machine, also for other models::
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "folders": ["load_autospeech", "one_hot", "save_autospeech"],
-        "local_test": ["main", "run_local_test"],
-        "model": ["Model"],
-    },
-)
+# The names are listed in __init__.pyi, where type checkers and editors find them.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

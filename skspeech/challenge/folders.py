@@ -5,6 +5,9 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+from sklearn.utils import Bunch
+
+from skspeech._typing import ArrayLike, ClipsLike, PathLike
 
 __all__ = [
     "TIME_BUDGET",
@@ -19,7 +22,7 @@ __all__ = [
 TIME_BUDGET = 1800.0  # seconds, if a data set does not say
 
 
-def load_autospeech(path):
+def load_autospeech(path: PathLike) -> Bunch:
     """Read a data set in the challenge's layout.
 
     The layout is a folder `<name>.data` with `train.pkl`, `test.pkl` (lists of 1-D arrays at
@@ -98,17 +101,17 @@ def load_autospeech(path):
 
 
 def save_autospeech(
-    path,
-    X_train,
-    y_train,
-    X_test,
-    y_test=None,
+    path: PathLike,
+    X_train: ClipsLike,
+    y_train: ArrayLike,
+    X_test: ClipsLike,
+    y_test: ArrayLike | None = None,
     *,
-    time_budget=TIME_BUDGET,
-    sampling_rate=16_000,
-    n_jobs=None,
-    overwrite=False,
-):
+    time_budget: float = TIME_BUDGET,
+    sampling_rate: int = 16_000,
+    n_jobs: int | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Write a data set in the challenge's layout, as :func:`load_autospeech` reads it.
 
     Parameters
@@ -192,7 +195,7 @@ def save_autospeech(
     return folder
 
 
-def one_hot(y, n_classes):
+def one_hot(y: ArrayLike, n_classes: int) -> np.ndarray:
     """Encode class numbers as one-hot rows, as the challenge does.
 
     Parameters

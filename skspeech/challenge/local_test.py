@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from sklearn.utils import Bunch
 
 from skspeech._extras import how_to_install
+from skspeech._typing import PathLike
 from skspeech.challenge.folders import find_data_folder, read_metadata, read_test_solution
 
 __all__ = ["main", "run_local_test"]
@@ -26,14 +28,14 @@ _GRACE = 20.0
 
 
 def run_local_test(
-    dataset_dir,
-    code_dir=None,
+    dataset_dir: PathLike,
+    code_dir: PathLike | None = None,
     *,
-    output_dir="ingestion_output",
-    score_dir="scoring_output",
-    time_budget=None,
-    init_time_budget=INIT_TIME_BUDGET,
-):
+    output_dir: PathLike = "ingestion_output",
+    score_dir: PathLike = "scoring_output",
+    time_budget: float | None = None,
+    init_time_budget: float = INIT_TIME_BUDGET,
+) -> Bunch:
     """Run a model by the challenge's protocol and score it.
 
     The model runs in a process of its own. It trains and tests in turns until it says that it is
@@ -135,7 +137,7 @@ def main(argv=None):
         print("The model failed; its answers up to then are scored.", file=sys.stderr)
     if result.figure is None:
         print(f"No picture without matplotlib: {how_to_install('plot')}", file=sys.stderr)
-    print(f"ALC: {result.alc:.4f} (area under the learning curve: 1 is all right at once)")
+    print(f"ALC: {result.alc:.4f} (area under the learning curve; 1 is perfect from the start)")
     return 0 if result.success else 1
 
 
@@ -203,7 +205,7 @@ def _wait(process, output_dir, time_budget, init_time_budget):
         if reached != phase:
             start, phase = time.monotonic(), reached
         if reached and time.monotonic() - start > 1.05 * limit + _GRACE:
-            print("The model does not react to the end of its time; it is killed.", file=sys.stderr)
+            print("The model does not stop when its time is up: it is killed.", file=sys.stderr)
             return -signal.SIGTERM
 
 

@@ -55,7 +55,7 @@ def run():
     sys.exit(status)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Run the command line.
 
     Parameters
@@ -87,7 +87,7 @@ def main(argv=None):
             error.show()
             return error.exit_code
         except SystemExit as end:  # click does so when nothing reads the output any more
-            return end.code
+            return end.code  # type: ignore[return-value]
         except BrokenPipeError:  # the same, outside click
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return PARTIAL

@@ -47,7 +47,7 @@ _AS_FIT = {"preset": "fast", "time_budget": 60.0, "strict": False}
     "--unlabelled",
     type=click.Path(exists=True),
     metavar="FOLDER",
-    help="Clips without labels: those are named that are worth labelling next.",
+    help="Clips without labels; says which of them to label next.",
 )
 @click.option(
     "--next",
@@ -182,7 +182,7 @@ def _print(counts, labelled, doubtful, copies, new, was_asked):
             for i, j, r in copies
         )
     if new:
-        click.echo("Worth labelling next, as most unlike what has a label:")
+        click.echo("Worth labelling next, because they are least like the labelled clips:")
         _list(f"  {path}" for path in new)
     elif was_asked:
         click.echo("There are no other clips that could be labelled.")

@@ -24,7 +24,7 @@ __all__ = []
     "--time-budget",
     type=SECONDS,
     metavar="TIME",
-    help="Such as 90s, 2m or 1h30m; without it, what the data set says.",
+    help="Time budget, such as 90s, 2m or 1h30m; by default the data set's own.",
 )
 @click.option(
     "--output-dir",
@@ -67,7 +67,9 @@ def _benchmark(dataset_dir, code_dir, time_budget, output_dir, score_dir, quiet,
     else:
         for seconds, score in zip(result.times, result.scores):
             click.echo(f"{seconds:10.2f} s   balanced accuracy {score:.4f}")
-        click.echo(f"ALC: {result.alc:.4f} (area under the learning curve: 1 is all right at once)")
+        click.echo(
+            f"ALC: {result.alc:.4f} (area under the learning curve; 1 is perfect from the start)"
+        )
     if not result.success:
         say("The model failed; its answers up to then are scored.")
     return 0 if result.success else PARTIAL

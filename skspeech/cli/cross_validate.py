@@ -48,8 +48,8 @@ def _as_fit_does(*names):
     "--folds",
     type=click.IntRange(2),
     metavar="K",
-    help=f"Trainings; without it, each group is left out once, up to {_MAX_LEFT_OUT} of them, and "
-    f"without groups there are {_N_FOLDS}.",
+    help=f"Number of folds; by default, as many as there are groups, up to {_MAX_LEFT_OUT}, and "
+    f"without groups {_N_FOLDS}.",
 )
 @click.option(
     "-o",

@@ -73,7 +73,7 @@ def _embed(extractor, files, output, parameters, device, n_jobs, overwrite, quie
     try:
         good, rows = _embed_all(transformer, paths, quiet)
     except KeyboardInterrupt:
-        say("What is done is kept: the same command goes on from there.")
+        say("What is done so far is kept; run the same command again to go on.")
         raise
     if not good:
         raise none_is_readable(len(paths))

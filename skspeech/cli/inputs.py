@@ -82,8 +82,8 @@ def read_labelled(data, *, path_column=None, label_column=None, groups="auto"):
         return _read_folder(data, path_column, label_column, groups)
     if data.suffix.lower() not in _TABLES:
         raise ValueError(
-            f"{str(data)!r} is neither a folder nor a table. Give a folder with a sub-folder a "
-            f"class, or a file that ends in one of: {' '.join(sorted(_TABLES))}."
+            f"{str(data)!r} is neither a folder nor a table. Give a folder with a sub-folder for "
+            f"each class, or a file that ends in one of: {' '.join(sorted(_TABLES))}."
         )
     columns, lines = _read_table(data)
     wanted = {"path": path_column, "label": label_column}
@@ -182,8 +182,8 @@ def _read_table(path):
     wrong = [line for row, line in zip(rows, lines) if len(row) != len(names)]
     if wrong:
         raise ValueError(
-            f"{str(path)!r} has {len(names)} columns, but not in line {wrong[0]}, and in "
-            f"{len(wrong)} of its lines in all. Is something not quoted?"
+            f"{str(path)!r} has {len(names)} columns, but another number of values in line "
+            f"{wrong[0]} ({len(wrong)} such lines in all). Are there quotes missing?"
         )
     columns = zip(*rows) if rows else ([] for _ in names)
     return {
@@ -241,7 +241,7 @@ def _find_column(key, name, columns, path):
         return None
     raise ValueError(
         f"{str(path)!r} has no column {_NAMES[key][0]!r}; its columns are {some(columns, 20)}. "
-        f"Name the one that it is by --{key}-column."
+        f"Say which one it is with --{key}-column."
     )
 
 

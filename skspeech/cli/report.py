@@ -20,7 +20,7 @@ from skspeech.cli.readable import leave_out_bad
 __all__ = []
 
 
-@skspeech.command("report", short_help="Write a page on how a MODEL does.", epilog=EXIT_STATUS)
+@skspeech.command("report", short_help="Write an HTML report on a MODEL.", epilog=EXIT_STATUS)
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
 @click.argument("data", type=click.Path(exists=True))
 @click.option(

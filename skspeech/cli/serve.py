@@ -41,7 +41,7 @@ _REMEMBERED_BYTES = 32 * 2**20  # a service is seldom asked about the same clip 
     type=SECONDS,
     default=60.0,
     show_default=True,
-    help="Of longer recordings, the beginning is listened to.",
+    help="Longer recordings are cut: only this many seconds are used.",
 )
 @device_option
 @n_jobs_option

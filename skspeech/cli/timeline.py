@@ -46,8 +46,7 @@ _NAME_THEIR_RECORDING = ("table", "rttm")
 @click.option(
     "--window",
     type=SECONDS,
-    help="Seconds that the model hears at once; by default as long as the clips that it was "
-    "trained on, or 3.",
+    help="Seconds that the model hears at once; by default as long as its training clips, or 3.",
 )
 @click.option(
     "--hop",
@@ -59,7 +58,7 @@ _NAME_THEIR_RECORDING = ("table", "rttm")
     type=click.FloatRange(min=0),
     default=2.0,
     show_default=True,
-    help="How surely it has to be another label before it changes; more gives fewer segments.",
+    help="What a change of label costs; more gives fewer segments.",
 )
 @click.option(
     "--speech-only/--all-sound",

@@ -6,11 +6,5 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "folders": ["load_audio_folder"],
-        "made": ["make_speech_like", "make_tones"],
-        "recordings": ["fetch_emodb", "fetch_fsdd", "fetch_voice_prompts", "get_data_home"],
-    },
-)
+# The names are listed in __init__.pyi, where type checkers and editors find them.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

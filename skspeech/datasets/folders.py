@@ -3,12 +3,14 @@
 import os
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from sklearn.utils import Bunch
 
 from skspeech._download import some
 from skspeech._sklearn import StrOptions, validate_params
+from skspeech._typing import ArrayLike, PathLike
 from skspeech.audio.formats import is_hidden, loose_recordings, recordings_in
 
 __all__ = ["load_audio_folder", "second_level"]
@@ -24,7 +26,14 @@ __all__ = ["load_audio_folder", "second_level"]
     },
     prefer_skip_nested_validation=True,
 )
-def load_audio_folder(path, *, categories=None, target="index", description=None, return_X_y=False):
+def load_audio_folder(
+    path: PathLike,
+    *,
+    categories: ArrayLike | None = None,
+    target: Literal["index", "name"] = "index",
+    description: str | None = None,
+    return_X_y: bool = False,
+) -> Bunch | tuple:
     """List the clips of a folder that has one sub-folder for each class.
 
     The layout is that of :func:`sklearn.datasets.load_files`, with an optional second level that
@@ -103,7 +112,7 @@ def load_audio_folder(path, *, categories=None, target="index", description=None
     path = Path(path)
     if not path.is_dir():
         raise NotADirectoryError(
-            f"{str(path)!r} is not a folder. Give the folder that holds one sub-folder a class."
+            f"{str(path)!r} is not a folder. Give a folder with a sub-folder for each class."
         )
     target_names = _class_folders(path, categories)
     clips_of = {name: recordings_in(path / name) for name in target_names}

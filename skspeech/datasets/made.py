@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
 from skspeech._sklearn import Interval, validate_params
+from skspeech._typing import RandomState
 from skspeech.datasets.synthesis import WORDS, draw_speaker, say
 
 __all__ = ["make_speech_like", "make_tones"]
@@ -24,15 +25,15 @@ __all__ = ["make_speech_like", "make_tones"]
     prefer_skip_nested_validation=True,
 )
 def make_tones(
-    n_samples=60,
+    n_samples: int = 60,
     *,
-    n_classes=3,
-    duration=1.0,
-    noise=0.1,
-    sampling_rate=16_000,
-    random_state=None,
-    return_X_y=False,
-):
+    n_classes: int = 3,
+    duration: float = 1.0,
+    noise: float = 0.1,
+    sampling_rate: int = 16_000,
+    random_state: RandomState = None,
+    return_X_y: bool = False,
+) -> Bunch | tuple:
     """Make clips of tones, one pitch for each class: easy, quick and offline.
 
     Each class is a note with four harmonics. The first is 110 Hz, each next class four semitones
@@ -117,15 +118,15 @@ def make_tones(
     prefer_skip_nested_validation=True,
 )
 def make_speech_like(
-    n_samples=100,
+    n_samples: int = 100,
     *,
-    n_classes=4,
-    n_speakers=6,
-    duration=0.7,
-    sampling_rate=16_000,
-    random_state=None,
-    return_X_y=False,
-):
+    n_classes: int = 4,
+    n_speakers: int = 6,
+    duration: float = 0.7,
+    sampling_rate: int = 16_000,
+    random_state: RandomState = None,
+    return_X_y: bool = False,
+) -> Bunch | tuple:
     """Make synthetic clips that resemble speech, offline.
 
     It is a source-filter model: a pulse train with a pitch contour (or noise, for "s" and "sh")

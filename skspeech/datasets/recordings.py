@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -13,13 +14,14 @@ from skspeech._docs import shared
 from skspeech._download import Apt, locked, not_there, run, verified_files
 from skspeech._progress import progress_bar
 from skspeech._sklearn import StrOptions, validate_params
+from skspeech._typing import ArrayLike, PathLike
 from skspeech.audio.formats import recordings_in
 
 __all__ = ["fetch_emodb", "fetch_fsdd", "fetch_voice_prompts", "get_data_home"]
 
 
 @validate_params({"data_home": [str, os.PathLike, None]}, prefer_skip_nested_validation=True)
-def get_data_home(data_home=None):
+def get_data_home(data_home: PathLike | None = None) -> Path:
     """Folder where the ``fetch_*`` functions look for data sets and keep what they download.
 
     Parameters
@@ -96,12 +98,12 @@ Source: https://github.com/Jakobovski/free-spoken-digit-dataset
 )
 def fetch_fsdd(
     *,
-    task="digit",
-    data_home=None,
-    download_if_missing=True,
-    progress=True,
-    return_X_y=False,
-):
+    task: Literal["digit", "speaker"] = "digit",
+    data_home: PathLike | None = None,
+    download_if_missing: bool = True,
+    progress: bool = True,
+    return_X_y: bool = False,
+) -> Bunch | tuple:
     """Spoken digits: 3,000 clips of 6 speakers (Free Spoken Digit Dataset).
 
     The recordings are read from ``data_home/fsdd/recordings``. If they are not there, they are
@@ -211,12 +213,12 @@ Source: http://emodb.bilderbar.info
 )
 def fetch_emodb(
     *,
-    task="emotion",
-    data_home=None,
-    download_if_missing=True,
-    progress=True,
-    return_X_y=False,
-):
+    task: Literal["emotion", "speaker"] = "emotion",
+    data_home: PathLike | None = None,
+    download_if_missing: bool = True,
+    progress: bool = True,
+    return_X_y: bool = False,
+) -> Bunch | tuple:
     """Acted emotions: 535 German clips of 10 speakers (Emo-DB).
 
     The recordings are read from ``data_home/emodb/wav``. If they are not there, they are
@@ -325,12 +327,12 @@ Source: the Debian packages asterisk-core-sounds-{{en,es,fr,it,ru}}-wav
 )
 def fetch_voice_prompts(
     *,
-    languages=None,
-    data_home=None,
-    download_if_missing=True,
-    progress=True,
-    return_X_y=False,
-):
+    languages: ArrayLike | None = None,
+    data_home: PathLike | None = None,
+    download_if_missing: bool = True,
+    progress: bool = True,
+    return_X_y: bool = False,
+) -> Bunch | tuple:
     """Telephone prompts by language: about 2,800 clips in five languages.
 
     The recordings are read from ``data_home/voice_prompts``. If they are not there, the

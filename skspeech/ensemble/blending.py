@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skspeech._typing import ArrayLike
+
 __all__ = [
     "FLOOR",
     "blend_log_probas",
@@ -15,7 +17,9 @@ __all__ = [
 FLOOR = 1e-3
 
 
-def geometric_mean(probas, weights=None, *, floor=FLOOR):
+def geometric_mean(
+    probas: ArrayLike, weights: ArrayLike | None = None, *, floor: float = FLOOR
+) -> np.ndarray:
     """Average class probabilities by their weighted geometric mean.
 
     The mean is ``exp(sum(w * log(max(p, floor))) / sum(w))``, renormalised so that each row sums
@@ -73,7 +77,7 @@ def geometric_mean(probas, weights=None, *, floor=FLOOR):
     return blend_log_probas(log_probas(probas, floor), weights)[0]
 
 
-def log_probas(proba, floor=FLOOR):
+def log_probas(proba: ArrayLike, floor: float = FLOOR) -> np.ndarray:
     """Logarithm of probabilities, none below `floor`; NaN (no prediction) stays NaN.
 
     Parameters
@@ -96,7 +100,7 @@ def log_probas(proba, floor=FLOOR):
     return np.log(np.maximum(np.asarray(proba, dtype=np.float64), floor))
 
 
-def blend_log_probas(logs, weights):
+def blend_log_probas(logs: np.ndarray, weights: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Weighted geometric mean of members that may have predicted only some of the rows.
 
     Each row is the mean over the members that predicted it. Where none did, it is uniform.

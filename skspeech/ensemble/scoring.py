@@ -1,11 +1,13 @@
 """Scores of held-out probabilities: how good an ensemble is, and with what standard error."""
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
 
+from skspeech._typing import ArrayLike
 from skspeech.ensemble.blending import blend_log_probas
 
 __all__ = [
@@ -168,7 +170,15 @@ _FAST_SCORES = {
 }
 
 
-def cross_fitted_score(logs, y, *, score, parts, select, units=None):
+def cross_fitted_score(
+    logs: np.ndarray,
+    y: np.ndarray,
+    *,
+    score: Callable,
+    parts: ArrayLike,
+    select: Callable,
+    units: ArrayLike | None = None,
+) -> float:
     """Score an ensemble on rows that its weights were not chosen on.
 
     For each part of the rows, the weights are chosen on the other parts and applied to this one. So
@@ -247,7 +257,14 @@ def cross_fitted_blend(logs, *, parts, select, units=None):
     return blended
 
 
-def is_better(new_blend, old_blend, y, *, score, units=None):
+def is_better(
+    new_blend: np.ndarray,
+    old_blend: np.ndarray,
+    y: np.ndarray,
+    *,
+    score: Callable,
+    units: ArrayLike | None = None,
+) -> bool:
     """Whether a new ensemble should replace the current one.
 
     It has to lower the log loss by more than half a standard error of the difference. If it has

@@ -1,9 +1,13 @@
 """Which candidates vote, and with what weight: decided on held-out probabilities."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
 
+from skspeech._typing import ArrayLike
 from skspeech.ensemble.blending import blend_log_probas
 from skspeech.ensemble.scoring import (
     ProbabilityScore,
@@ -36,16 +40,16 @@ _MIN_BAGGED = 40  # with fewer rows, random halves are too small to select on
 
 
 def select_members(
-    logs,
-    y,
+    logs: np.ndarray,
+    y: np.ndarray,
     *,
-    score,
-    rule=None,
-    units=None,
-    costs=None,
-    shared=None,
-    max_cost=None,
-):
+    score: Callable,
+    rule: str | Callable | None = None,
+    units: ArrayLike | None = None,
+    costs: ArrayLike | None = None,
+    shared: dict[int, tuple[Any, float]] | None = None,
+    max_cost: float | None = None,
+) -> np.ndarray:
     """Choose which candidates vote, and with what weight.
 
     Parameters
@@ -108,7 +112,9 @@ def _defined(score, blend, y):
     return neg_log_loss if np.isnan(score(proba[known], y[known])) else score
 
 
-def least_loss_selection(logs, y, *, units=None, n_errors=N_ERRORS):
+def least_loss_selection(
+    logs: np.ndarray, y: np.ndarray, *, units: ArrayLike | None = None, n_errors: float = N_ERRORS
+) -> np.ndarray:
     """Find the weights with the lowest log loss, drawn towards equal weights by the uncertainty.
 
     The log loss of a weighted geometric mean is convex in the weights, so there is one solution,
@@ -208,8 +214,17 @@ def _unsure(logs, known, y, units):
 
 
 def greedy_selection(
-    logs, y, *, score, n_bags=1, max_steps=30, max_pool=40, costs=None, shared=None, max_cost=None
-):
+    logs: np.ndarray,
+    y: np.ndarray,
+    *,
+    score: Callable,
+    n_bags: int = 1,
+    max_steps: int = 30,
+    max_pool: int = 40,
+    costs: ArrayLike | None = None,
+    shared: dict[int, tuple[Any, float]] | None = None,
+    max_cost: float | None = None,
+) -> np.ndarray:
     """Greedy forward selection with replacement.
 
     It starts from the best single candidate and repeatedly adds the one that raises the score of
@@ -363,7 +378,9 @@ class _CostCheck:
         return own + sum(common.values()) <= self.max_cost
 
 
-def threshold_selection(scores, *, ratio=0.92, max_members=26):
+def threshold_selection(
+    scores: ArrayLike, *, ratio: float = 0.92, max_members: int = 26
+) -> np.ndarray:
     """Equal weights for the candidates whose score is close to the best one's.
 
     Parameters

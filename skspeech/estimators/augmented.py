@@ -1,15 +1,17 @@
 """Data augmentation: more training rows, made from the given clips."""
 
+from collections.abc import Sequence
 from numbers import Real
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skspeech._labels import check_groups
 from skspeech._routing import fit_params_for
 from skspeech._sklearn import HasMethods, Interval, _fit_context
+from skspeech._typing import ArrayLike, ClipsLike, Self
 from skspeech.audio import AudioError, Clips, as_clips
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
@@ -90,14 +92,27 @@ class AugmentedClassifier(ClipClassifier):
 
     __metadata_request__fit = {"groups": True, "sample_weight": True}
 
-    def __init__(self, estimator, *, speeds=(0.9, 1.1), crop=None, sampling_rate=16_000):
+    def __init__(
+        self,
+        estimator: BaseEstimator,
+        *,
+        speeds: Sequence[float] = (0.9, 1.1),
+        crop: float | None = None,
+        sampling_rate: float = 16_000,
+    ) -> None:
         self.estimator = estimator
         self.speeds = speeds
         self.crop = crop
         self.sampling_rate = sampling_rate
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, groups=None, sample_weight=None):
+    def fit(
+        self,
+        X: ClipsLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train on the clips and on the rows made from them.
 
         Parameters
@@ -145,7 +160,7 @@ class AugmentedClassifier(ClipClassifier):
         self.n_rows_ = len(rows)
         return self
 
-    def predict(self, X):
+    def predict(self, X: ClipsLike) -> np.ndarray:
         """Predict the labels of clips.
 
         Parameters
@@ -162,7 +177,7 @@ class AugmentedClassifier(ClipClassifier):
         return self.estimator_.predict(self._clips(X))
 
     @_estimator_has("predict_proba")
-    def predict_proba(self, X):
+    def predict_proba(self, X: ClipsLike) -> np.ndarray:
         """Predict the probability of each class.
 
         Parameters
@@ -179,7 +194,7 @@ class AugmentedClassifier(ClipClassifier):
         return self.estimator_.predict_proba(self._clips(X))
 
     @_estimator_has("predict_log_proba")
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ClipsLike) -> np.ndarray:
         """Predict the logarithm of each class's probability.
 
         Parameters
@@ -196,7 +211,7 @@ class AugmentedClassifier(ClipClassifier):
         return self.estimator_.predict_log_proba(self._clips(X))
 
     @_estimator_has("decision_function")
-    def decision_function(self, X):
+    def decision_function(self, X: ClipsLike) -> np.ndarray:
         """Compute the scores of the classes.
 
         Parameters

@@ -5,12 +5,13 @@ from abc import ABC, abstractmethod
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from skspeech._one_clip import OneClipMixin
+from skspeech._one_clip import PredictMixin
+from skspeech._typing import ClipsLike
 
 __all__ = ["ClipClassifier"]
 
 
-class ClipClassifier(OneClipMixin, ClassifierMixin, BaseEstimator, ABC):
+class ClipClassifier(PredictMixin, ClassifierMixin, BaseEstimator, ABC):
     """A classifier of recordings. A subclass writes `fit` and `predict_proba`."""
 
     @abstractmethod
@@ -21,23 +22,7 @@ class ClipClassifier(OneClipMixin, ClassifierMixin, BaseEstimator, ABC):
     def predict_proba(self, X):
         """Predict the probability of each class."""
 
-    def predict(self, X):
-        """Predict the labels of clips.
-
-        Parameters
-        ----------
-        X : sequence of n_clips clips
-            As in :meth:`fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_clips,)
-            Their labels.
-        """
-        proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
-
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ClipsLike) -> np.ndarray:
         """Predict the logarithm of each class's probability.
 
         Parameters

@@ -1,6 +1,7 @@
 """Linear discriminant analysis for few rows of many features: closed form, in milliseconds."""
 
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -8,6 +9,7 @@ from scipy.linalg import cho_factor, cho_solve
 from skspeech._folds import stratified_folds
 from skspeech._sklearn import Interval, Options, StrOptions, _fit_context
 from skspeech._threads import limited_threads
+from skspeech._typing import ArrayLike, Self
 from skspeech.ensemble.calibration import least_loss_temperature
 from skspeech.estimators.scores import LinearScores
 
@@ -85,14 +87,27 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         "calibrate": [Interval(Integral, 2, None, closed="left"), Options(bool, {False})],
     }
 
-    def __init__(self, shrinkage="auto", *, priors="balanced", calibrate=5):
+    def __init__(
+        self,
+        shrinkage: float | Literal["auto"] = "auto",
+        *,
+        priors: Literal["balanced", "empirical"] = "balanced",
+        calibrate: int | Literal[False] = 5,
+    ) -> None:
         self.shrinkage = shrinkage
         self.priors = priors
         self.calibrate = calibrate
 
     @_fit_context(prefer_skip_nested_validation=True)
     @limited_threads(n_blas=1)
-    def fit(self, X, y, *, groups=None, sample_weight=None):
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Fit the discriminants.
 
         Parameters

@@ -2,9 +2,11 @@
 
 from abc import abstractmethod
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 from sklearn import clone
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
@@ -15,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validat
 from skspeech._docs import shared
 from skspeech._labels import check_sample_weight
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
+from skspeech._typing import ArrayLike, ClipsLike, Device, Memory, Self
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
 from skspeech.estimators.unreadable import (
@@ -109,7 +112,7 @@ class _EmbeddingClassifier(ClipClassifier):
         **dict.fromkeys(_EXTRACTOR_PARAMETERS, "no_validation"),
     }
 
-    _extractor_parameters = _EXTRACTOR_PARAMETERS
+    _extractor_parameters: tuple[str, ...] = _EXTRACTOR_PARAMETERS
 
     __metadata_request__fit = {"sample_weight": True}
 
@@ -117,7 +120,7 @@ class _EmbeddingClassifier(ClipClassifier):
     def _default_extractor(self):
         """The extractor that ``extractor=None`` stands for."""
 
-    def to_pipeline(self):
+    def to_pipeline(self) -> Pipeline:
         """Build the same classifier as an unfitted :class:`~sklearn.pipeline.Pipeline`.
 
         Returns
@@ -149,7 +152,7 @@ class _EmbeddingClassifier(ClipClassifier):
         )
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: ClipsLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Embed the clips, and fit scaling and logistic regression to them.
 
         Parameters
@@ -196,7 +199,7 @@ class _EmbeddingClassifier(ClipClassifier):
         self.n_iter_ = classifier.n_iter_
         return self
 
-    def decision_function(self, X):
+    def decision_function(self, X: ClipsLike) -> np.ndarray:
         """Compute the log odds of the classes.
 
         Parameters
@@ -213,7 +216,7 @@ class _EmbeddingClassifier(ClipClassifier):
         odds = np.log(self._frequencies())
         return self._predict("decision_function", X, odds[1] - odds[0] if len(odds) == 2 else odds)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ClipsLike) -> np.ndarray:
         """Predict the probability of each class.
 
         Parameters
@@ -306,23 +309,23 @@ class _OneNetworkClassifier(_EmbeddingClassifier):
 
     def __init__(
         self,
-        model=None,
+        model: str | None = None,
         *,
-        layers=None,
-        extractor=None,
-        scaling="standardize",
-        C=0.1,
-        class_weight="balanced",
-        max_iter=1000,
-        tol=1e-4,
-        max_duration=None,
-        sampling_rate=None,
-        device=None,
-        memory=None,
-        n_jobs=None,
-        errors=None,
-        verbose=None,
-    ):
+        layers: str | tuple[str, ...] | None = None,
+        extractor: BaseEstimator | None = None,
+        scaling: Literal["standardize", "normalize", "signed_sqrt"] | None = "standardize",
+        C: float = 0.1,
+        class_weight: Literal["balanced"] | dict | None = "balanced",
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        max_duration: float | None = None,
+        sampling_rate: int | None = None,
+        device: Device | None = None,
+        memory: Memory = None,
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] | None = None,
+        verbose: int | None = None,
+    ) -> None:
         self.model = model
         self.layers = layers
         self.extractor = extractor
@@ -478,21 +481,21 @@ class FusedEmbeddingClassifier(_EmbeddingClassifier):
 
     def __init__(
         self,
-        extractor=None,
+        extractor: FeatureUnion | None = None,
         *,
-        scaling="standardize",
-        C=0.1,
-        class_weight="balanced",
-        max_iter=1000,
-        tol=1e-4,
-        max_duration=None,
-        sampling_rate=None,
-        device=None,
-        memory=None,
-        n_jobs=None,
-        errors=None,
-        verbose=None,
-    ):
+        scaling: Literal["standardize", "normalize", "signed_sqrt"] | None = "standardize",
+        C: float = 0.1,
+        class_weight: Literal["balanced"] | dict | None = "balanced",
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        max_duration: float | None = None,
+        sampling_rate: int | None = None,
+        device: Device | None = None,
+        memory: Memory = None,
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] | None = None,
+        verbose: int | None = None,
+    ) -> None:
         self.extractor = extractor
         self.scaling = scaling
         self.C = C

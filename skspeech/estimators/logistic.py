@@ -1,6 +1,7 @@
 """Logistic regression for few rows of many features, which chooses its regularisation itself."""
 
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 from scipy.linalg import eigh
@@ -10,6 +11,7 @@ from sklearn.utils import compute_class_weight
 from skspeech._folds import stratified_folds
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech._threads import limited_threads
+from skspeech._typing import ArrayLike, Self
 from skspeech.estimators.scores import LinearScores, class_log_probas
 
 __all__ = ["WideLogisticRegression"]
@@ -80,13 +82,13 @@ class WideLogisticRegression(LinearScores):
 
     def __init__(
         self,
-        Cs=(1e-3, 1e-2, 1e-1, 1.0),
+        Cs: float | ArrayLike = (1e-3, 1e-2, 1e-1, 1.0),
         *,
-        cv=3,
-        class_weight="balanced",
-        max_iter=200,
-        tol=1e-3,
-    ):
+        cv: int = 3,
+        class_weight: Literal["balanced"] | dict | None = "balanced",
+        max_iter: int = 200,
+        tol: float = 1e-3,
+    ) -> None:
         self.Cs = Cs
         self.cv = cv
         self.class_weight = class_weight
@@ -95,7 +97,14 @@ class WideLogisticRegression(LinearScores):
 
     @_fit_context(prefer_skip_nested_validation=True)
     @limited_threads(n_blas=1)
-    def fit(self, X, y, *, groups=None, sample_weight=None):
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Choose `C` and fit.
 
         Parameters
@@ -130,7 +139,7 @@ class WideLogisticRegression(LinearScores):
         mean = weight.astype(X.dtype) @ X / float(weight.sum())
         rows, back = _rotate(X - mean)
         self.losses_ = self._losses(rows, codes, groups, weight, Cs) if len(Cs) > 1 else {}
-        self.C_ = min(self.losses_, key=self.losses_.get) if self.losses_ else float(Cs[-1])
+        self.C_ = min(self.losses_, key=self.losses_.__getitem__) if self.losses_ else float(Cs[-1])
         weight = weight * self._class_weights(codes, weight)[codes]
         solution = self._solver().set_params(C=self.C_).fit(rows, codes, weight)
         self.coef_ = back(solution.coef_)

@@ -9,6 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skspeech._labels import check_groups, check_labels, check_sample_weight
+from skspeech._typing import ArrayLike
 from skspeech.estimators.targets import check_class_weights
 
 __all__ = ["LinearScores", "class_log_probas"]
@@ -48,7 +49,7 @@ class LinearScores(ClassifierMixin, BaseEstimator, ABC):
         groups = None if groups is None else groups[keep]
         return X[keep], codes[keep], groups, weight[keep]
 
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Compute the scores of the classes.
 
         Parameters
@@ -67,7 +68,7 @@ class LinearScores(ClassifierMixin, BaseEstimator, ABC):
         scores = X @ self.coef_.T + self.intercept_
         return scores.ravel() if len(self.classes_) == 2 else scores
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Predict the logarithm of each class's probability.
 
         Parameters
@@ -82,7 +83,7 @@ class LinearScores(ClassifierMixin, BaseEstimator, ABC):
         """
         return class_log_probas(self.decision_function(X))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Predict the probability of each class.
 
         Parameters
@@ -97,7 +98,7 @@ class LinearScores(ClassifierMixin, BaseEstimator, ABC):
         """
         return np.exp(self.predict_log_proba(X))
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the labels.
 
         Parameters

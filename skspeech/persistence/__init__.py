@@ -18,14 +18,8 @@ References
 
 import lazy_loader
 
-_load, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "errors": ["ModelFileError", "ModelVersionWarning"],
-        "loading": ["load", "read_metadata"],
-        "saving": ["save"],
-    },
-)
+# The names are listed in __init__.pyi, where type checkers and editors find them.
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name):

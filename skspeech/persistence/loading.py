@@ -1,10 +1,12 @@
 """Load a model from a file, without running code from it."""
 
 import warnings
+from collections.abc import Sequence
 
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 
+from skspeech._typing import PathLike
 from skspeech.persistence.archive import _damaged, _open_archive, _read_metadata, _read_model
 from skspeech.persistence.errors import ModelFileError
 from skspeech.persistence.machine import (
@@ -25,7 +27,7 @@ from skspeech.persistence.trust import (
 __all__ = ["load", "read_metadata"]
 
 
-def load(path, *, trusted=()):
+def load(path: PathLike, *, trusted: Sequence[str] = ()) -> BaseEstimator:
     """Load a model that :func:`save` saved.
 
     Nothing in the file is executed: loading creates only objects of scikit-learn's and skspeech's
@@ -81,7 +83,7 @@ def load(path, *, trusted=()):
     return model
 
 
-def read_metadata(path):
+def read_metadata(path: PathLike) -> dict:
     """Read what a model file says about its model, without loading the model.
 
     Parameters

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skspeech._pickled import PickledClassifier
+from skspeech._typing import ArrayLike, ClipsLike, PathLike
 from skspeech.persistence.archive import _FORMAT, _FORMAT_VERSION, _METADATA, _MODEL, _SCHEMA
 from skspeech.persistence.atomic import atomic_writer
 from skspeech.persistence.errors import ModelFileError
@@ -23,7 +24,13 @@ from skspeech.persistence.trust import _sized_nodes, _type_name, _untrusted_type
 __all__ = ["save"]
 
 
-def save(model, path, *, training_clips=None, training_groups=None):
+def save(
+    model: BaseEstimator,
+    path: PathLike,
+    *,
+    training_clips: ClipsLike | None = None,
+    training_groups: ArrayLike | None = None,
+) -> Path:
     """Save a model to a file that anyone can load without running code from it.
 
     The model is written to a temporary file, which then replaces the old one: an interrupted save

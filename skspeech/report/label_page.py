@@ -2,14 +2,20 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skspeech._labels import check_groups, check_labels
+from skspeech._typing import ArrayLike, PathLike
 from skspeech.audio import as_clips
 from skspeech.report.clips import playable
 from skspeech.report.writing import template, write_page
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["write_label_page"]
 
@@ -17,17 +23,17 @@ _SECONDS = 8.0
 
 
 def write_label_page(
-    path,
-    X,
-    y,
-    doubtful,
-    groups=None,
+    path: PathLike,
+    X: Sequence[PathLike],
+    y: ArrayLike,
+    doubtful: "pd.DataFrame",
+    groups: ArrayLike | None = None,
     *,
-    copies=(),
-    unlabelled=(),
-    remarks=(),
-    title="Labels worth a look",
-):
+    copies: Sequence[tuple[int, int, float]] = (),
+    unlabelled: Sequence[PathLike] = (),
+    remarks: Sequence[str] = (),
+    title: str = "Labels worth a look",
+) -> Path:
     """Write one self-contained HTML page on which to listen to clips and to mark their labels.
 
     The marks stay in the browser until they are saved: the page makes a table of all clips with the
@@ -91,7 +97,7 @@ def write_label_page(
     rows = [[name, str(label)] for name, label in zip(names, y, strict=True)]
     if groups is not None:
         rows = [[*row, str(group)] for row, group in zip(rows, groups, strict=True)]
-    to_mark = [
+    to_mark: list[dict[str, Any]] = [
         {
             "row": int(clip),
             "suggested": str(suggested),

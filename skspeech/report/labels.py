@@ -1,15 +1,21 @@
 """Find doubtful labels, and clips without labels that are worth labelling."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.utils import check_consistent_length
 
 from skspeech._folds import stratified_folds, why_no_fold
 from skspeech._labels import check_groups, check_labels
 from skspeech._sklearn import _safe_indexing
+from skspeech._typing import ArrayLike, ClipsLike, Device, Memory, RandomState
 from skspeech.audio import as_clips
 from skspeech.report.checks import SAME_SOUND, best_correlation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["contradicting_copies", "doubtful_labels", "most_different"]
 
@@ -17,17 +23,17 @@ _MAX_COMPARED = 200  # pairs of clips that are compared sample by sample
 
 
 def doubtful_labels(
-    X,
-    y,
-    groups=None,
+    X: ClipsLike,
+    y: ArrayLike,
+    groups: ArrayLike | None = None,
     *,
-    classifier=None,
-    n_folds=5,
-    device="auto",
-    memory=None,
-    n_jobs=None,
-    random_state=0,
-):
+    classifier: BaseEstimator | None = None,
+    n_folds: int = 5,
+    device: Device = "auto",
+    memory: Memory = None,
+    n_jobs: int | None = None,
+    random_state: RandomState = 0,
+) -> "pd.DataFrame":
     """Rank labelled clips by how doubtful their labels are.
 
     Each clip is judged by a classifier that was not trained on it. If another class is far more
@@ -145,7 +151,9 @@ def _quick_classifier(X, y, **settings):
     return GeometricMeanVotingClassifier([(c.name, c.estimator) for c in line_up])
 
 
-def contradicting_copies(X, y, *, features=None):
+def contradicting_copies(
+    X: ClipsLike, y: ArrayLike, *, features: np.ndarray | None = None
+) -> list[tuple[int, int, float]]:
     """Find clips that sound the same, sample by sample, but have different labels.
 
     They are copies in another format, at another level, or cut slightly differently;
@@ -185,12 +193,18 @@ def contradicting_copies(X, y, *, features=None):
         j = int(similarity.argmax())
         if np.isfinite(similarity[j]):
             pairs[min(i, j), max(i, j)] = similarity[j]
-    likely = sorted(pairs, key=pairs.get, reverse=True)[:_MAX_COMPARED]
+    likely = sorted(pairs, key=pairs.__getitem__, reverse=True)[:_MAX_COMPARED]
     found = [(i, j, best_correlation(clips[i], clips[j])) for i, j in likely]
     return sorted((pair for pair in found if pair[2] >= SAME_SOUND), key=lambda pair: -pair[2])
 
 
-def most_different(X, X_labelled, n_clips=10, *, extractor=None):
+def most_different(
+    X: ClipsLike,
+    X_labelled: ClipsLike,
+    n_clips: int = 10,
+    *,
+    extractor: BaseEstimator | None = None,
+) -> np.ndarray:
     """Choose the clips to label next: the ones most unlike the labelled clips.
 
     Each choice is the clip that is farthest from all labelled and all chosen ones [1]_.

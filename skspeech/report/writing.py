@@ -5,13 +5,16 @@ import importlib.metadata
 import os
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from skspeech._clip_checks import Part, sorted_findings
 from skspeech._extras import how_to_install
+from skspeech._typing import ArrayLike, ClipsLike, PathLike
 from skspeech.audio import as_clips
 from skspeech.report.checks import find_problems
 from skspeech.report.clips import draw_clips, embed, statistics, voice_embeddings, worst_mistakes
@@ -35,19 +38,19 @@ _LIBRARIES = ("skspeech", "scikit-learn", "numpy", "torch")
 
 
 def write_report(
-    model,
-    X_test,
-    y_test,
-    path,
+    model: BaseEstimator,
+    X_test: ClipsLike,
+    y_test: ArrayLike,
+    path: PathLike,
     *,
-    X_train=None,
-    y_train=None,
-    groups_train=None,
-    groups_test=None,
-    title=None,
-    proba=None,
-    left_out=(),
-):
+    X_train: ClipsLike | None = None,
+    y_train: ArrayLike | None = None,
+    groups_train: ArrayLike | None = None,
+    groups_test: ArrayLike | None = None,
+    title: str | None = None,
+    proba: ArrayLike | None = None,
+    left_out: Sequence[tuple[str, str]] = (),
+) -> Path:
     """Write one self-contained HTML page about a fitted classifier and the data.
 
     It shows the score, what new clips will score, and the score of each group; the learning curve

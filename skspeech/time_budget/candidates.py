@@ -5,6 +5,10 @@ import dataclasses
 import fnmatch
 from typing import Any
 
+from sklearn.utils import get_tags
+
+from skspeech._typing import Self
+
 __all__ = [
     "Candidate",
     "NamedCandidatesMixin",
@@ -86,7 +90,7 @@ def as_candidate(item):
 class NamedCandidatesMixin:
     """Makes the candidates in the list parameters, so that a search can tune them."""
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get the parameters, and with `deep=True` also those of the candidates in the list.
 
         Parameters
@@ -99,7 +103,7 @@ class NamedCandidatesMixin:
         -------
         dict of str
         """
-        params = super().get_params(deep=False)
+        params = super().get_params(deep=False)  # type: ignore[misc]
         if deep:
             for name, estimator in self._named_candidates().items():
                 params[name] = estimator
@@ -107,7 +111,7 @@ class NamedCandidatesMixin:
                 params.update({f"{name}__{key}": value for key, value in inner.items()})
         return params
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters of the classifier, or of candidates in the list.
 
         Parameters
@@ -130,7 +134,17 @@ class NamedCandidatesMixin:
         if names:
             replacing = {name: params.pop(name) for name in names}
             self.candidates = [_replaced(item, replacing) for item in self.candidates]
-        return super().set_params(**params)
+        return super().set_params(**params)  # type: ignore[misc]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.string = True
+        items = self.candidates if isinstance(self.candidates, list) else []
+        own = [as_candidate(item) for item in items if not isinstance(item, str)]
+        inputs_of_own = [get_tags(candidate.estimator).input_tags for candidate in own]
+        tags.input_tags.sparse = any(tag.sparse for tag in inputs_of_own)
+        tags.input_tags.allow_nan = any(tag.allow_nan for tag in inputs_of_own)
+        return tags
 
     def _named_candidates(self):
         """Estimators in the list whose names can be parameter names."""

@@ -1,47 +1,31 @@
-"""The estimator: it checks the parameters, starts a session and keeps its results."""
+"""The estimator: its parameters, its methods, and what they promise."""
 
-import contextlib
 import os
-import time
-import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from functools import partial
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer_names
-from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from skspeech._cores import effective_cores
 from skspeech._docs import shared
-from skspeech._heard import forget
-from skspeech._one_clip import OneClipMixin
+from skspeech._one_clip import PredictMixin
 from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech._typing import ArrayLike, ClipsLike, Memory, PathLike, RandomState, Self
+from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.ensemble.selection import RULES
 from skspeech.time_budget import inputs
-from skspeech.time_budget.candidates import (
-    NamedCandidatesMixin,
-    as_candidate,
-    check_candidates,
-    gather_candidates,
-)
-from skspeech.time_budget.results import (
-    EventLog,
-    ResultsMixin,
-    collect,
-    describe,
-    fall_back,
-    follow,
-)
+from skspeech.time_budget.candidates import NamedCandidatesMixin
+from skspeech.time_budget.results import ResultsMixin
+from skspeech.time_budget.runs import open_session, run
 
 __all__ = ["TimeBudgetClassifier"]
 
-AUDIT_SECONDS = 0.5  # of the budget, for checking the sounds
-VOICE_SHARE = 0.25  # of the budget, for grouping clips by voice
 # Parameters of `fit` and `iter_fit`.
 _GIVEN = """
 X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
@@ -60,7 +44,7 @@ sample_weight : array-like of shape (n_samples,), default=None
 
 
 class TimeBudgetClassifier(
-    NamedCandidatesMixin, ResultsMixin, ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator
+    NamedCandidatesMixin, ResultsMixin, ReportMixin, PredictMixin, ClassifierMixin, BaseEstimator
 ):
     """Train the best ensemble of candidates that fits in the time.
 
@@ -222,25 +206,25 @@ class TimeBudgetClassifier(
 
     def __init__(
         self,
-        candidates="auto",
+        candidates: Literal["auto"] | list = "auto",
         *,
-        time_budget=60.0,
-        cv="auto",
-        scoring="balanced_accuracy",
-        selection="least-loss",
-        preset="best",
-        refit=True,
-        n_jobs=None,
-        device="auto",
-        memory=None,
-        executor=None,
-        warm_start=False,
-        callbacks=None,
-        predict_time_budget=None,
-        log_file=None,
-        random_state=None,
-        verbose=0,
-    ):
+        time_budget: float = 60.0,
+        cv: Any = "auto",
+        scoring: str | Callable = "balanced_accuracy",
+        selection: Literal["least-loss", "greedy", "threshold"] = "least-loss",
+        preset: str = "best",
+        refit: bool = True,
+        n_jobs: int | None = None,
+        device: str = "auto",
+        memory: Memory = None,
+        executor: Executor | None = None,
+        warm_start: bool = False,
+        callbacks: Callable | list[Callable] | None = None,
+        predict_time_budget: float | None = None,
+        log_file: PathLike | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.candidates = candidates
         self.time_budget = time_budget
         self.cv = cv
@@ -261,7 +245,14 @@ class TimeBudgetClassifier(
 
     @shared(given=_GIVEN)
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, groups=None, *, sample_weight=None):
+    def fit(
+        self,
+        X: ClipsLike,
+        y: ArrayLike,
+        groups: ArrayLike | Literal["voices"] | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train until the time is up, or nothing is left to do.
 
         Ctrl-C ends the training early and keeps the best ensemble so far.
@@ -279,12 +270,19 @@ class TimeBudgetClassifier(
         ValueError
             If the data cannot be learned from, or every candidate failed with an error.
         """
-        for _ in self._run(self._open_session(X, y, groups, sample_weight)):
+        for _ in run(self, open_session(self, X, y, groups, sample_weight)):
             pass
         return self
 
     @shared(given=_GIVEN)
-    def iter_fit(self, X, y, groups=None, *, sample_weight=None):
+    def iter_fit(
+        self,
+        X: ClipsLike,
+        y: ArrayLike,
+        groups: ArrayLike | Literal["voices"] | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> Iterator[GeometricMeanVotingClassifier]:
         """Train, and yield each new ensemble.
 
         A new ensemble replaces the old one when its log loss on held-out rows is lower beyond
@@ -321,9 +319,9 @@ class TimeBudgetClassifier(
         True
         """
         self._validate_params()
-        return self._run(self._open_session(X, y, groups, sample_weight, pauses=True))
+        return run(self, open_session(self, X, y, groups, sample_weight, pauses=True))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ClipsLike) -> np.ndarray:
         """Predict the probability of each class.
 
         Parameters
@@ -339,227 +337,9 @@ class TimeBudgetClassifier(
         check_is_fitted(self)
         return self.ensemble_.predict_proba(inputs.check_rows(self, X, reset=False))
 
-    def predict(self, X):
-        """Predict the label of each clip.
-
-        Parameters
-        ----------
-        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
-            What the candidates take.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            The most probable labels.
-        """
-        best = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[best]
-
-    # ---------------------------------------------------------------- a run
-
-    def _open_session(self, X, y, groups, sample_weight, pauses=False):
-        """Check everything that can be checked before the run, and make the session."""
-        from skspeech.time_budget.features import Data
-        from skspeech.time_budget.session import Session, Settings
-        from skspeech.time_budget.splits import make_splits
-
-        start = time.monotonic()
-        forget(self)  # what the last fit was trained on
-        X = inputs.check_rows(self, X, reset=True)
-        by_voice = isinstance(groups, str)
-        y, groups, sample_weight, classes, codes = inputs.check_targets(
-            self, X, y, None if by_voice and groups == "voices" else groups, sample_weight
-        )
-        check_candidates(self.candidates)
-        self.classes_ = classes
-        score = inputs.check_score(self.scoring, classes)
-        n_cores = effective_cores(self.n_jobs)
-        if by_voice:
-            groups = self._group_by_voice(X, y, n_cores, start)
-        if self.verbose:
-            self._print_audit(X, y, groups)
-        state = getattr(self, "_state", None) if self.warm_start else None
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        splits = fingerprint = None
-        if state is not None:
-            splits = make_splits(self.cv, X, y, codes, classes, groups, state.settings.random_state)
-            fingerprint = joblib.hash((X, y, groups, sample_weight, splits))
-            if fingerprint == state.fingerprint:
-                seed = state.settings.random_state
-            else:
-                warnings.warn(
-                    "warm_start=True, but X, y, groups, sample_weight or cv are not those of the "
-                    "last fit, so this one starts anew. Set warm_start=False to start anew without "
-                    "this warning.",
-                    UserWarning,
-                    stacklevel=5,
-                )
-                state = None
-        if state is None:
-            self.clip_duration_ = np.nan
-            splits = make_splits(self.cv, X, y, codes, classes, groups, seed)
-            if self.warm_start:
-                fingerprint = joblib.hash((X, y, groups, sample_weight, splits))
-        inputs.warn_of_validation(splits, classes, codes, stacklevel=5)
-        remark = None
-        if groups is None and splits.validation is None and "auto" in self.candidates:
-            remark = partial(self._remark, codes=codes, score=score, seed=seed)
-        workers = self._workers(n_cores)
-        settings = Settings(
-            time_budget=float(self.time_budget),
-            score=score,
-            selection=self.selection,
-            refit=self.refit,
-            n_cores=n_cores,
-            executor=getattr(workers, "executor", None) or self.executor,
-            workers=workers,
-            predict_time_budget=self.predict_time_budget,
-            random_state=seed,
-            cv=self.cv,
-            pauses=pauses,
-            remark=remark,
-        )
-        session = Session(
-            Data(
-                X,
-                y,
-                codes,
-                validation=splits.validation,
-                groups=groups,
-                sample_weight=sample_weight,
-            ),
-            classes,
-            splits,
-            settings,
-            lambda: self._make_candidates(X, y, n_cores, seed),
-            start,
-            state,
-        )
-        session.fingerprint = fingerprint
-        return session
-
-    def _workers(self, n_cores):
-        """Where clips are embedded; None is this process."""
-        from skspeech.time_budget.workers.pools import executor_size
-        from skspeech.transformers.workers import Workers, chosen_workers
-
-        if self.executor is None:
-            return chosen_workers()
-        return Workers.of_executor(self.executor, executor_size(self.executor, n_cores))
-
-    def _print_audit(self, X, y, groups):
-        """Print what looks doubtful in the data, before anything is trained."""
-        from skspeech.audit import audit
-
-        clips = X if "auto" in self.candidates else None  # user candidates may take anything
-        for finding in audit(clips, y, groups, max_seconds=AUDIT_SECONDS, n_jobs=self.n_jobs):
-            print(f"[TimeBudgetClassifier] {finding.message}")
-
-    def _group_by_voice(self, X, y, n_cores, start):
-        from skspeech.time_budget.line_ups import group_by_voice
-
-        limit = start + VOICE_SHARE * self.time_budget
-        groups, reason = group_by_voice(
-            X,
-            y,
-            device=self.device,
-            memory=self.memory,
-            n_jobs=n_cores,
-            is_stopped=lambda: time.monotonic() > limit,
-        )
-        if groups is None:
-            warnings.warn(
-                f'groups="voices" finds no groups: {reason}. So clips are held out at random.',
-                UserWarning,
-                stacklevel=5,
-            )
-        return groups
-
-    def _remark(self, all_features, codes, score, seed):
-        from skspeech.time_budget.line_ups import remark_on_voices
-
-        return remark_on_voices(all_features, codes, score, seed)
-
-    def _run(self, session):
-        """Yield the session's snapshots, log its events, and close it in time."""
-        session.begin()
-        try:
-            with EventLog(self.log_file) as log:
-                try:
-                    for snapshot in follow(session, lambda event: self._tell(event, log)):
-                        self.ensemble_ = snapshot
-                        yield snapshot
-                except KeyboardInterrupt:
-                    if session.ensemble is None:
-                        raise
-                    self._tell({"event": "interrupted", "time": session.now}, log)
-        finally:
-            session.close()
-            self.__dict__.update(collect(session))
-            self._state = None
-            if self.warm_start and session.error is None and session.ensemble is not None:
-                session.freeze()
-                self._state = session
-        if session.ensemble is None:
-            self.ensemble_ = fall_back(self, session)
-            yield self.ensemble_
-            return
-        for text in session.failures.left_out:
-            warnings.warn(text, UserWarning, stacklevel=3)
-        if session.error is not None:
-            warnings.warn(
-                f"The scheduler stopped early by an error, {session.error!r}; the ensemble is the "
-                "best one until then. Please report this.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-
-    def _tell(self, event, log):
-        log.write(event)
-        callbacks = self.callbacks or []
-        for callback in [callbacks] if callable(callbacks) else callbacks:
-            callback(event)
-        line = describe(event, self.verbose) if self.verbose else None
-        if line:
-            print(f"[TimeBudgetClassifier] {event['time']:6.1f} s  {line}")
-
-    def _make_candidates(self, X, y, n_cores, seed):
-        """Make the list of candidates; the coordinator calls this while the clock runs."""
-
-        def line_up(any_time=False):
-            from skspeech.time_budget.line_ups import default_candidates
-
-            return default_candidates(
-                X,
-                y,
-                preset=self.preset,
-                device=self.device,
-                memory=self.memory,
-                n_jobs=n_cores,
-                random_state=seed,
-                time_budget=np.inf if any_time else self.time_budget,
-            )
-
-        # Candidates of the user's may take a table, which has no durations.
-        if "auto" in self.candidates or getattr(X, "ndim", 1) == 1:
-            with contextlib.suppress(ValueError, TypeError):
-                self.clip_duration_ = inputs.clip_duration(X)
-        return gather_candidates(self.candidates, line_up)
-
     def __getstate__(self):
         state = super().__getstate__().copy()
         state.pop("_state", None)
-        for name in ("executor", "callbacks"):  # tied to this process, and not needed to predict
-            if name in state and hasattr(self, "ensemble_"):
-                state[name] = None
+        if hasattr(self, "ensemble_"):  # tied to this process, and not needed to predict
+            state |= {"executor": None, "callbacks": None}
         return state
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        items = self.candidates if isinstance(self.candidates, list) else []
-        own = [as_candidate(item) for item in items if not isinstance(item, str)]
-        inputs_of_own = [get_tags(candidate.estimator).input_tags for candidate in own]
-        tags.input_tags.sparse = any(tag.sparse for tag in inputs_of_own)
-        tags.input_tags.allow_nan = any(tag.allow_nan for tag in inputs_of_own)
-        return tags

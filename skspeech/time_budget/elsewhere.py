@@ -137,7 +137,7 @@ class Elsewhere:
             with open(message["path"], "rb") as file:
                 payload = file.read()
             os.remove(message["path"])
-            self.session.take_outcome(job, outcome_of(job.entry.name, payload, message))
+            self.session.outcomes.take(job, outcome_of(job.entry.name, payload, message))
             if message["final"]:
                 self._end(job)
         elif kind == "error":
@@ -171,7 +171,7 @@ class Elsewhere:
         if "exception" in result:
             self.session.failures.fail(job.entry, result["exception"], result["traceback"])
         else:
-            self.session.take_outcome(job, outcome_of(job.entry.name, result["model"], result))
+            self.session.outcomes.take(job, outcome_of(job.entry.name, result["model"], result))
 
     def watch(self):
         """Give up jobs that are over their time limit or take too much memory."""

@@ -5,6 +5,8 @@ only decide where a run begins; :class:`~skspeech.TimeBudgetClassifier` then rep
 it measures.
 """
 
+from typing import Literal
+
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
@@ -14,6 +16,7 @@ from sklearn.utils import check_random_state
 
 from skspeech._folds import stratified_folds
 from skspeech._stopping import Stopped, stoppable
+from skspeech._typing import ArrayLike, ClipsLike, Device, Memory, RandomState
 from skspeech._voices import find_voices, warn_of_voices
 from skspeech.estimators.augmented import AugmentedClassifier
 from skspeech.estimators.convolutional import MixupCNNClassifier
@@ -55,16 +58,16 @@ _SECONDS_PER_SECOND = 0.01
 
 
 def default_candidates(
-    X,
-    y,
+    X: ClipsLike,
+    y: ArrayLike,
     *,
-    preset="best",
-    device="auto",
-    memory=None,
-    n_jobs=None,
-    random_state=None,
-    time_budget=60.0,
-):
+    preset: Literal["best", "fast", "autospeech2020"] = "best",
+    device: Device = "auto",
+    memory: Memory = None,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+    time_budget: float = 60.0,
+) -> list[Candidate]:
     """Make the line-up for a data set.
 
     Parameters

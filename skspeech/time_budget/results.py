@@ -5,14 +5,20 @@ import json
 import queue
 import time
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.dummy import DummyClassifier
 from sklearn.utils.validation import check_is_fitted
 
+from skspeech._typing import ClipsLike, Self
 from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.ensemble.pruning import prune_to_time
 from skspeech.time_budget.state import KEPT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "EventLog",
@@ -31,7 +37,17 @@ __all__ = [
 class ResultsMixin:
     """Reports the results of a run as a table and in words."""
 
-    def leaderboard(self):
+    time_budget: float
+    scoring: str | Callable
+    best_score_: float
+    results_: dict[str, np.ndarray]
+    learning_curve_: dict[str, np.ndarray]
+    failures_: list[tuple[str, str, str]]
+    timing_: dict[str, float]
+    remarks_: list[str]
+    ensemble_: GeometricMeanVotingClassifier
+
+    def leaderboard(self) -> "pd.DataFrame":
         """Return the candidates as a table, the best first.
 
         Returns
@@ -61,7 +77,7 @@ class ResultsMixin:
             "score", ascending=False, na_position="last", kind="stable", ignore_index=True
         )
 
-    def summary(self):
+    def summary(self) -> str:
         """Describe the run in words.
 
         Returns
@@ -103,7 +119,7 @@ class ResultsMixin:
         lines += self.remarks_
         return "\n".join(lines)
 
-    def slim(self, *, predict_time_budget=None, X=None):
+    def slim(self, *, predict_time_budget: float | None = None, X: ClipsLike | None = None) -> Self:
         """Drop everything that predicting does not need.
 
         It drops the reports (`results_`, `learning_curve_`, `failures_`, `timing_`, `remarks_`) and
@@ -179,7 +195,7 @@ def follow(session, tell):
                 ended = True
         ended = ended or session.deadline <= time.monotonic()
         if ended:
-            snapshot = session.ensemble
+            snapshot = session.outcomes.ensemble
         if snapshot is not None and snapshot is not last:
             last = snapshot
             yield snapshot
@@ -225,15 +241,15 @@ def collect(session):
         "finished": column("finished"),
     }
     fitted = {
-        "best_score_": session.score,
+        "best_score_": session.outcomes.score,
         "results_": results,
-        "learning_curve_": _curve(session.curve),
+        "learning_curve_": _curve(session.outcomes.curve),
         "failures_": [failure for entry in entries for failure in entry.failures],
         "timing_": session.timing(),
         "remarks_": session.remarks,
     }
-    if session.ensemble is not None:
-        fitted["ensemble_"] = session.ensemble
+    if session.outcomes.ensemble is not None:
+        fitted["ensemble_"] = session.outcomes.ensemble
     return fitted
 
 

@@ -81,8 +81,16 @@ class CandidateState:
         Seconds per row, of one model and without the shared steps.
     weight : float
         Its weight in the current ensemble.
+    started, finished : float or None
+        Seconds since the start of the run: of its first job, and of its last validation or failure.
+    running, failed : bool
+        Whether a job of it runs now, and whether it has been given up.
     status : str
         As in the leaderboard.
+    failures : list of (str, str, str)
+        As in `failures_` of the classifier.
+    error : Exception or None
+        Of its last failure.
     misses : int
         How often it was given up for taking too long.
     lost : int
@@ -157,8 +165,14 @@ class Job:
         Seconds that the estimator is told it has.
     started : float
         Monotonic time from which the limit counts.
+    n_threads : int
+        Threads of this process that it may use.
+    stopped, completed : bool
+        Whether it was given up, and whether it ended by itself; its messages then count no more.
     is_sent : bool
         Whether it waits for other processes to embed rows with the shared steps.
+    places : ndarray of int or None
+        Which of the fold's held-out rows it predicts, if it runs elsewhere.
     """
 
     kind: str
@@ -240,6 +254,10 @@ class RunState:
     def folds_of(self, repeat):
         """Numbers of the folds of one repeat."""
         return tuple(i for i, fold in enumerate(self.folds) if fold.repeat == repeat)
+
+    def is_repeat(self, job):
+        """Whether a job validates on further folds, which do not change a candidate's models."""
+        return bool(job.folds) and self.folds[job.folds[0]].repeat > 0
 
     @property
     def racers(self):

@@ -6,12 +6,19 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from skspeech._typing import PathLike
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["FORMATS", "export"]
 
 
-def export(segments, file=None, *, format=None):
+def export(
+    segments: "pd.DataFrame", file: PathLike | None = None, *, format: str | None = None
+) -> str:
     """Convert a timeline to the format of another program, and write it to a file.
 
     ===========  ==============  ================================================================

@@ -1,19 +1,26 @@
 """The timeline of a recording, and of live sound."""
 
 import warnings
+from collections.abc import Iterable, Iterator
 from numbers import Real
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from skspeech._extras import how_to_install
 from skspeech._objects import objects_in
 from skspeech._sklearn import Interval, StrOptions, validate_params
+from skspeech._typing import ClipLike, Device
 from skspeech.audio import SAMPLING_RATE, AudioError, as_clips
 from skspeech.audio.errors import DamagedError, printable
 from skspeech.audio.waveforms import RATE_LIMITS, follow
 from skspeech.timelines.listening import Listener
 from skspeech.timelines.segments import Segment, join
 from skspeech.timelines.smoothing import median, most_probable, viterbi
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["iter_timeline", "timeline"]
 
@@ -42,18 +49,18 @@ _CONSTRAINTS = {
     prefer_skip_nested_validation=True,
 )
 def timeline(
-    model,
-    recording,
+    model: BaseEstimator,
+    recording: ClipLike,
     *,
-    window="auto",
-    hop="auto",
-    smoothing="viterbi",
-    switching_cost=2.0,
-    speech_only="auto",
-    max_pause=0.5,
-    device="auto",
-    errors="raise",
-):
+    window: float | Literal["auto"] = "auto",
+    hop: float | Literal["auto"] = "auto",
+    smoothing: Literal["viterbi", "median"] | None = "viterbi",
+    switching_cost: float = 2.0,
+    speech_only: bool | Literal["auto"] = "auto",
+    max_pause: float = 0.5,
+    device: Device = "auto",
+    errors: Literal["raise", "warn"] = "raise",
+) -> "pd.DataFrame":
     """Say what is heard when in a long recording, with a classifier of clips.
 
     The recording is decoded in parts, so hours of it need no more memory than minutes. The model
@@ -133,7 +140,8 @@ def timeline(
     clip = as_clips([recording])[0]
     window, hop = _check_lengths(model, window, hop)
     follower = _speech_follower(speech_only, device)
-    listener = _listener(model, window, hop, follower, max(1, round(_SECONDS_TOGETHER / window)))
+    n_together = max(1, round(_SECONDS_TOGETHER / window))  # type: ignore[operator]
+    listener = _listener(model, window, hop, follower, n_together)
     cells = list(_decided(listener, _good_blocks(clip, errors), smoothing, switching_cost))
     if speech_only == "auto" and follower is not None:
         _warn_of_little_speech(clip, cells)
@@ -157,18 +165,18 @@ def timeline(
     prefer_skip_nested_validation=True,
 )
 def iter_timeline(
-    model,
-    blocks,
+    model: BaseEstimator,
+    blocks: Iterable[np.ndarray],
     *,
-    sampling_rate=SAMPLING_RATE,
-    window="auto",
-    hop="auto",
-    lag="auto",
-    smoothing="viterbi",
-    switching_cost=2.0,
-    speech_only="auto",
-    device="auto",
-):
+    sampling_rate: float = SAMPLING_RATE,
+    window: float | Literal["auto"] = "auto",
+    hop: float | Literal["auto"] = "auto",
+    lag: float | Literal["auto"] = "auto",
+    smoothing: Literal["viterbi", "median"] | None = "viterbi",
+    switching_cost: float = 2.0,
+    speech_only: bool | Literal["auto"] = "auto",
+    device: Device = "auto",
+) -> Iterator[Segment]:
     """Say what is heard in live sound, in blocks from a microphone or over a network.
 
     A moment is decided after **at most `window` + `lag` seconds of further sound**, and a tenth of

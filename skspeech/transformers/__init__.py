@@ -2,17 +2,5 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "base": ["Extractor"],
-        "huggingface": ["TransformersEmbedding"],
-        "keyword": ["KeywordEmbedding"],
-        "music": ["MusicEmbedding"],
-        "scaling": ["SignedSqrt"],
-        "speaker": ["SpeakerEmbedding"],
-        "spectral": ["LogMelSpectrogram", "SpectralStatistics"],
-        "vad": ["VoiceActivityTrimmer"],
-        "whisper": ["WhisperEmbedding"],
-    },
-)
+# The names are listed in __init__.pyi, where type checkers and editors find them.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

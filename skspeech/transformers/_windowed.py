@@ -10,6 +10,7 @@ import numpy as np
 from skspeech._device import map_in_threads, n_threads_for
 from skspeech._forks import in_each_fork
 from skspeech._sklearn import Interval
+from skspeech._typing import ClipsLike
 from skspeech.audio import SAMPLING_RATE, window_starts
 from skspeech.audio.level import LEVELS, at_level
 from skspeech.audio.long import LongWaveform
@@ -72,7 +73,9 @@ class WindowedExtractor(Extractor):
     def _network_id(self):
         """Identifies the weights: different weights have different ids."""
 
-    def embed(self, X, return_timestamps=False):
+    def embed(
+        self, X: ClipsLike, return_timestamps: bool = False
+    ) -> list[np.ndarray] | tuple[list[np.ndarray], list[np.ndarray]]:
         """Embed every window of every clip.
 
         Parameters
@@ -97,7 +100,7 @@ class WindowedExtractor(Extractor):
         """
         self._validate_params()
         clips = self._clips(X)
-        stamped = [None] * len(clips)
+        stamped: list = [None] * len(clips)
         self._embed_clips(clips, stamped, pooled=False)
         embeddings = [np.ascontiguousarray(array[:, 1:]) for array in stamped]
         if not return_timestamps:

@@ -1,17 +1,11 @@
 """The base class of extractors: clips in, features out, each clip computed once."""
 
-import functools
-import hashlib
-import inspect
 import itertools
 import math
-import os
-import uuid
 from abc import ABC, abstractmethod
 from numbers import Integral, Real
-from pathlib import Path
+from typing import Any
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import validate_data
@@ -19,11 +13,12 @@ from sklearn.utils.validation import validate_data
 from skspeech._device import map_in_threads, resolve_device
 from skspeech._progress import progress_bar
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech._typing import ClipsLike, Memory, Self
 from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
 from skspeech.audio.loading import Remarks
 from skspeech.cache import open_cache
+from skspeech.transformers.keys import clip_keys, definition
 from skspeech.transformers.workers import chosen_workers
-from skspeech.weights.store import file_id
 
 __all__ = ["Extractor"]
 
@@ -31,8 +26,6 @@ __all__ = ["Extractor"]
 _CHUNK_SECONDS = 120.0
 # Chunks per thread that these seconds are cut into: several, so that threads finish together.
 _CHUNKS_A_THREAD = 2
-# Packages whose classes need no source in the key: it names what they compute in other ways.
-_ESTABLISHED = ("abc", "builtins", "skspeech", "sklearn")
 
 
 class Extractor(TransformerMixin, BaseEstimator, ABC):
@@ -101,12 +94,12 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
     )
 
     # Defaults for a subclass whose __init__ does not take these parameters.
-    max_duration = None
-    sampling_rate = SAMPLING_RATE
-    memory = None
-    n_jobs = None
-    errors = "raise"
-    verbose = 0
+    max_duration: float | None = None
+    sampling_rate: float = SAMPLING_RATE
+    memory: Memory = None
+    n_jobs: int | None = None
+    errors: str = "raise"
+    verbose: int = 0
 
     def __init__(
         self,
@@ -140,7 +133,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         """
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ClipsLike, y: Any = None) -> Self:
         """Check the parameters and the form of `X`. Nothing is learnt and nothing is decoded.
 
         Parameters
@@ -165,7 +158,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
             validate_data(self, X, skip_check_array=True)
         return self
 
-    def transform(self, X):
+    def transform(self, X: ClipsLike) -> np.ndarray:
         """Embed clips.
 
         Parameters
@@ -189,7 +182,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         self._embed_clips(clips, rows, pooled=True)
         return rows.matrix
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the features.
 
         Parameters
@@ -233,7 +226,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
 
     def _variant_id(self):
         """Identifies the class and its arithmetic: features of another one differ."""
-        return f"{_definition(type(self))}-{self._precision()}"
+        return f"{definition(type(self))}-{self._precision()}"
 
     def _target_sampling_rate(self):
         """Sampling rate in Hz of the waveforms."""
@@ -279,7 +272,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         Pooled, it holds the clip's features; else a row per window, with its centre in front.
         """
         cache = open_cache(self.memory)
-        keys = self._keys(clips, pooled) if cache.stores else [None] * len(clips)
+        keys = clip_keys(self, clips, pooled) if cache.stores else [None] * len(clips)
         found = cache.get_many([key for key in keys if key is not None])
         todo = np.flatnonzero([key not in found for key in keys])
         for index, key in enumerate(keys):
@@ -296,26 +289,6 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
                         if keep and keys[index] is not None
                     }
                 )
-
-    def _keys(self, clips, pooled):
-        """The cache key of each clip's array; None for clips that can't be read."""
-        fingerprint = self._fingerprint(pooled)
-        keys = []
-        for clip in clips:
-            try:
-                keys.append(f"{fingerprint}-{clip.key()}")
-            except (OSError, ValueError):
-                keys.append(None)
-        return keys
-
-    def _fingerprint(self, pooled):
-        params = {
-            name: _by_content(value)
-            for name, value in sorted(self.get_params(deep=False).items())
-            if name not in self._runtime_parameters
-        }
-        parts = [type(self).__qualname__, self._variant_id(), joblib.hash(params), pooled]
-        return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
 
     def _compute(self, clips, todo, pooled):
         """Yield (indices, arrays, reusable) for chunks of the clips ``todo``."""
@@ -345,7 +318,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
             return indices, embed_waveforms(waveforms), reusable
 
         n_chunks = _CHUNKS_A_THREAD * n_threads if n_threads > 1 else 1
-        chunks = self._chunks(clips, todo, self._seconds_per_chunk() / n_chunks, remarks)
+        chunks = _chunks(self, clips, todo, self._seconds_per_chunk() / n_chunks, remarks)
         first = list(itertools.islice(chunks, n_chunks))
         if first and len(first) < n_chunks:
             # Few clips: all of them in one chunk, with a thread for each batch.
@@ -354,34 +327,35 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         # while another goes through the network.
         yield from map_in_threads(embed, itertools.chain(first, chunks), n_threads)
 
-    def _chunks(self, clips, todo, max_seconds, remarks):
-        """Group decoded clips: enough to fill some batches, few enough to bound the memory.
 
-        Yields (indices, waveforms, reusable). Silence in place of a bad clip, or the good part of a
-        damaged one, must not be cached as that clip's embedding.
-        """
-        shortest = self._shortest()
-        sampling_rate = self._target_sampling_rate()
-        indices, waveforms, reusable, seconds = [], [], [], 0.0
-        decoded = iter_waveforms(
-            clips[todo],
-            max_duration=self.max_duration,
-            n_jobs=self.n_jobs,
-            errors=self.errors,
-            target_sampling_rate=sampling_rate,
-            remarks=remarks,
-            longest=self._longest(),
-        )
-        for position, waveform in decoded:
-            indices.append(todo[position])
-            waveforms.append(waveform)
-            reusable.append(position not in remarks.bad)
-            seconds += max(len(waveform) / sampling_rate, shortest)
-            if seconds >= max_seconds:
-                yield indices, waveforms, reusable
-                indices, waveforms, reusable, seconds = [], [], [], 0.0
-        if indices:
+def _chunks(extractor, clips, todo, max_seconds, remarks):
+    """Group decoded clips: enough to fill some batches, few enough to bound the memory.
+
+    Yields (indices, waveforms, reusable). Silence in place of a bad clip, or the good part of a
+    damaged one, must not be cached as that clip's embedding.
+    """
+    shortest = extractor._shortest()
+    sampling_rate = extractor._target_sampling_rate()
+    indices, waveforms, reusable, seconds = [], [], [], 0.0
+    decoded = iter_waveforms(
+        clips[todo],
+        max_duration=extractor.max_duration,
+        n_jobs=extractor.n_jobs,
+        errors=extractor.errors,
+        target_sampling_rate=sampling_rate,
+        remarks=remarks,
+        longest=extractor._longest(),
+    )
+    for position, waveform in decoded:
+        indices.append(todo[position])
+        waveforms.append(waveform)
+        reusable.append(position not in remarks.bad)
+        seconds += max(len(waveform) / sampling_rate, shortest)
+        if seconds >= max_seconds:
             yield indices, waveforms, reusable
+            indices, waveforms, reusable, seconds = [], [], [], 0.0
+    if indices:
+        yield indices, waveforms, reusable
 
 
 class _Rows:
@@ -395,34 +369,3 @@ class _Rows:
         if self.matrix is None:
             self.matrix = np.empty((self._n_rows, len(row)), dtype=row.dtype)
         self.matrix[index] = row
-
-
-def _by_content(value):
-    """How a parameter enters a key: a file by its content, a folder by what it lists."""
-    if isinstance(value, (str, os.PathLike)):
-        path = Path(value)
-        if path.is_file():
-            return file_id(path)
-        if path.is_dir():
-            listed = sorted((entry.name, entry.stat()) for entry in os.scandir(path))
-            return [os.fspath(value), [(n, s.st_size, s.st_mtime_ns) for n, s in listed]]
-        return os.fspath(value)
-    return value
-
-
-@functools.lru_cache(maxsize=256)
-def _definition(cls):
-    """Identify what a class does: by its source and its parents', except those of this package.
-
-    A class that is redefined, for example in a notebook, then finds nothing that the old one
-    computed. If the source is unknown or incomplete, as for a class made by a function, features
-    are found again only in this process.
-    """
-    own = [c for c in cls.__mro__ if c.__module__.partition(".")[0] not in _ESTABLISHED]
-    try:
-        if any("<locals>" in parent.__qualname__ for parent in own):
-            return uuid.uuid4().hex
-        source = "".join(map(inspect.getsource, own))
-    except (OSError, TypeError):
-        return uuid.uuid4().hex
-    return hashlib.blake2b(source.encode(), digest_size=12).hexdigest()

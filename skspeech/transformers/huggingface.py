@@ -3,11 +3,13 @@
 import contextlib
 import os
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
+from skspeech._typing import Device, Memory, PathLike
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers._families import open_model, quiet, without_warnings
@@ -119,25 +121,25 @@ class TransformersEmbedding(PieceExtractor):
 
     def __init__(
         self,
-        model="openai/whisper-base",
+        model: PathLike = "openai/whisper-base",
         *,
-        layers="all",
-        pooling="mean",
-        window=None,
-        hop=None,
-        level=DEFAULT_LEVEL,
-        max_duration=None,
-        dtype="auto",
-        revision=None,
-        local_files_only=False,
-        sampling_rate=SAMPLING_RATE,
-        batch_size=8,
-        device="auto",
-        memory=None,
-        n_jobs=None,
-        errors="raise",
-        verbose=0,
-    ):
+        layers: Literal["all"] | int | tuple[int, ...] = "all",
+        pooling: str | tuple[str, ...] = "mean",
+        window: float | None = None,
+        hop: float | None = None,
+        level: float | None = DEFAULT_LEVEL,
+        max_duration: float | None = None,
+        dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto",
+        revision: str | None = None,
+        local_files_only: bool = False,
+        sampling_rate: int = SAMPLING_RATE,
+        batch_size: int = 8,
+        device: Device = "auto",
+        memory: Memory = None,
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+        verbose: int = 0,
+    ) -> None:
         self.model = model
         self.layers = layers
         self.pooling = pooling

@@ -2,12 +2,14 @@
 
 import functools
 import math
+from typing import Literal
 
 import numpy as np
 
 from skspeech._docs import shared
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram, power_to_db, ranges
+from skspeech._typing import Device, Memory
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers._windowed import STATISTICS, WindowedExtractor, Windows, pool_windows
@@ -120,17 +122,17 @@ class KeywordEmbedding(WindowedExtractor):
     def __init__(
         self,
         *,
-        pooling=("mean", "std"),
-        level=DEFAULT_LEVEL,
-        max_duration=None,
-        sampling_rate=SAMPLING_RATE,
-        batch_size=256,
-        device="auto",
-        memory=None,
-        n_jobs=None,
-        errors="raise",
-        verbose=0,
-    ):
+        pooling: str | tuple[str, ...] = ("mean", "std"),
+        level: float | None = DEFAULT_LEVEL,
+        max_duration: float | None = None,
+        sampling_rate: int = SAMPLING_RATE,
+        batch_size: int = 256,
+        device: Device = "auto",
+        memory: Memory = None,
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+        verbose: int = 0,
+    ) -> None:
         self.pooling = pooling
         self.level = level
         self.max_duration = max_duration

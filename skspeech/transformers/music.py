@@ -1,9 +1,12 @@
 """Features from music-tagging networks."""
 
+from typing import Literal
+
 from skspeech._device import computes_bfloat16
 from skspeech._docs import shared
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram
+from skspeech._typing import Device, Memory
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers._windowed import STATISTICS, WindowedExtractor, pool_windows
@@ -128,23 +131,23 @@ class MusicEmbedding(WindowedExtractor):
 
     def __init__(
         self,
-        model="msd_musicnn",
+        model: Literal["msd_musicnn", "mtt_musicnn", "msd_vgg", "mtt_vgg"] = "msd_musicnn",
         *,
-        layers="mean_pool",
-        pooling="mean",
-        window=3.0,
-        hop=3.0,
-        level=DEFAULT_LEVEL,
-        max_duration=None,
-        dtype="auto",
-        sampling_rate=SAMPLING_RATE,
-        batch_size=32,
-        device="auto",
-        memory=None,
-        n_jobs=None,
-        errors="raise",
-        verbose=0,
-    ):
+        layers: str | tuple[str, ...] = "mean_pool",
+        pooling: str | tuple[str, ...] = "mean",
+        window: float = 3.0,
+        hop: float = 3.0,
+        level: float | None = DEFAULT_LEVEL,
+        max_duration: float | None = None,
+        dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+        sampling_rate: int = SAMPLING_RATE,
+        batch_size: int = 32,
+        device: Device = "auto",
+        memory: Memory = None,
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+        verbose: int = 0,
+    ) -> None:
         self.model = model
         self.layers = layers
         self.pooling = pooling

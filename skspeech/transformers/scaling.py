@@ -1,6 +1,7 @@
 """Scalings of feature rows that scikit-learn lacks."""
 
 from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
@@ -8,6 +9,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech._typing import ArrayLike, Self
 
 __all__ = ["ClippedStandardScaler", "SignedSqrt"]
 
@@ -57,11 +59,11 @@ class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
 
     __metadata_request__fit = {"sample_weight": True}
 
-    def __init__(self, *, clip=5.0):
+    def __init__(self, *, clip: float = 5.0) -> None:
         self.clip = clip
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn mean and standard deviation of each feature.
 
         Parameters
@@ -83,7 +85,7 @@ class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         self.scale_ = np.where(scaler.scale_ < _MIN_SCALE, 1.0, scaler.scale_)
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Centre, scale and clip features.
 
         Parameters
@@ -149,11 +151,11 @@ class SignedSqrt(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: dict = {"norm": [StrOptions({"l1", "l2", "max"}), None]}
 
-    def __init__(self, *, norm=None):
+    def __init__(self, *, norm: Literal["l1", "l2", "max"] | None = None) -> None:
         self.norm = norm
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Check `X` and remember its number of features; nothing is learnt.
 
         Parameters
@@ -170,7 +172,7 @@ class SignedSqrt(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         validate_data(self, X, dtype=(np.float64, np.float32))
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Take the signed square root of every value, then scale rows to unit `norm`, if given.
 
         Parameters

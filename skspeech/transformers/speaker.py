@@ -4,12 +4,14 @@ import math
 import os
 from dataclasses import dataclass
 from numbers import Real
+from typing import Literal
 
 import numpy as np
 
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram
+from skspeech._typing import Device, Memory, PathLike
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL, at_level
 from skspeech.audio.long import LongWaveform
@@ -157,23 +159,23 @@ class SpeakerEmbedding(WindowedExtractor):
 
     def __init__(
         self,
-        model="ge2e",
+        model: Literal["ge2e", "resnetse34l"] = "ge2e",
         *,
-        layers="all",
-        pooling=("mean", "std"),
-        weights=None,
-        window=None,
-        hop=None,
-        level=DEFAULT_LEVEL,
-        max_duration=None,
-        sampling_rate=SAMPLING_RATE,
-        batch_size=64,
-        device="auto",
-        memory=None,
-        n_jobs=None,
-        errors="raise",
-        verbose=0,
-    ):
+        layers: str | int | tuple[str | int, ...] = "all",
+        pooling: str | tuple[str, ...] = ("mean", "std"),
+        weights: PathLike | None = None,
+        window: float | None = None,
+        hop: float | None = None,
+        level: float | None = DEFAULT_LEVEL,
+        max_duration: float | None = None,
+        sampling_rate: int = SAMPLING_RATE,
+        batch_size: int = 64,
+        device: Device = "auto",
+        memory: Memory = None,
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+        verbose: int = 0,
+    ) -> None:
         self.model = model
         self.layers = layers
         self.pooling = pooling

@@ -1,6 +1,7 @@
 """Features without a network: statistics of acoustic descriptors, and the spectrogram itself."""
 
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from skspeech._device import map_in_threads, n_threads_for
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram, mel_filter_bank, power_to_db
+from skspeech._typing import Device, Memory
 from skspeech.audio import SAMPLING_RATE, fix_length
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers._statistics import FRAME_STATISTICS, frame_statistics
@@ -202,23 +204,34 @@ class SpectralStatistics(_WithoutNetwork):
     def __init__(
         self,
         *,
-        n_mfcc=20,
-        n_mels=40,
-        n_fft=512,
-        hop_length=200,
-        fmin=65.0,
-        fmax=500.0,
-        frames=("loud", "voiced", "unvoiced"),
-        pooling=("mean", "std", "min", "p10", "p50", "p90", "max", "dct1", "dct2", "dct3"),
-        level=DEFAULT_LEVEL,
-        max_duration=None,
-        sampling_rate=SAMPLING_RATE,
-        device="auto",
-        memory=None,
-        n_jobs=None,
-        errors="raise",
-        verbose=0,
-    ):
+        n_mfcc: int = 20,
+        n_mels: int = 40,
+        n_fft: int = 512,
+        hop_length: int = 200,
+        fmin: float = 65.0,
+        fmax: float = 500.0,
+        frames: str | tuple[str, ...] = ("loud", "voiced", "unvoiced"),
+        pooling: str | tuple[str, ...] = (
+            "mean",
+            "std",
+            "min",
+            "p10",
+            "p50",
+            "p90",
+            "max",
+            "dct1",
+            "dct2",
+            "dct3",
+        ),
+        level: float | None = DEFAULT_LEVEL,
+        max_duration: float | None = None,
+        sampling_rate: int = SAMPLING_RATE,
+        device: Device = "auto",
+        memory: Memory = None,
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+        verbose: int = 0,
+    ) -> None:
         self.n_mfcc = n_mfcc
         self.n_mels = n_mels
         self.n_fft = n_fft
@@ -445,20 +458,20 @@ class LogMelSpectrogram(_WithoutNetwork):
     def __init__(
         self,
         *,
-        duration=5.0,
-        n_mels=64,
-        n_fft=1024,
-        hop_length=512,
-        fmin=20.0,
-        fmax=8000.0,
-        level=DEFAULT_LEVEL,
-        sampling_rate=SAMPLING_RATE,
-        device="auto",
-        memory=None,
-        n_jobs=None,
-        errors="raise",
-        verbose=0,
-    ):
+        duration: float = 5.0,
+        n_mels: int = 64,
+        n_fft: int = 1024,
+        hop_length: int = 512,
+        fmin: float = 20.0,
+        fmax: float = 8000.0,
+        level: float | None = DEFAULT_LEVEL,
+        sampling_rate: int = SAMPLING_RATE,
+        device: Device = "auto",
+        memory: Memory = None,
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+        verbose: int = 0,
+    ) -> None:
         self.duration = duration
         self.n_mels = n_mels
         self.n_fft = n_fft

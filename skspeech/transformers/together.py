@@ -8,6 +8,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from skspeech._device import map_in_threads, n_threads_for
 from skspeech.cache import open_cache
 from skspeech.transformers.base import Extractor
+from skspeech.transformers.keys import fingerprint_of
 
 __all__ = ["embed_together"]
 
@@ -35,7 +36,7 @@ def embed_together(estimators, X):
     found = {}
     for extractor in _in_front_of(estimators):
         if extractor.errors == "raise" and open_cache(extractor.memory).stores:
-            found.setdefault(extractor._fingerprint(pooled=True), extractor)
+            found.setdefault(fingerprint_of(extractor, pooled=True), extractor)
     extractors = list(found.values())
     devices = {extractor._device() for extractor in extractors}
     if len(extractors) < 2 or {device.type for device in devices} != {"cpu"}:

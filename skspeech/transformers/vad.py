@@ -3,6 +3,7 @@
 import importlib.util
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -11,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from skspeech._device import resolve_device
 from skspeech._extras import how_to_install
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech._typing import ClipsLike, Device, Self
 from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks, iter_waveforms
 from skspeech.audio.level import DEFAULT_LEVEL, LEVELS, MAX_GAIN_DB, at_level
 from skspeech.transformers._windowed import shared_network
@@ -108,18 +110,18 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        mode="trim",
-        threshold=0.5,
-        min_speech=0.1,
-        min_silence=0.3,
-        padding=0.1,
-        level=DEFAULT_LEVEL,
-        max_duration=None,
-        sampling_rate=SAMPLING_RATE,
-        device="auto",
-        n_jobs=None,
-        errors="raise",
-    ):
+        mode: Literal["trim", "speech"] = "trim",
+        threshold: float = 0.5,
+        min_speech: float = 0.1,
+        min_silence: float = 0.3,
+        padding: float = 0.1,
+        level: float | None = DEFAULT_LEVEL,
+        max_duration: float | None = None,
+        sampling_rate: int = SAMPLING_RATE,
+        device: Device = "auto",
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+    ) -> None:
         self.mode = mode
         self.threshold = threshold
         self.min_speech = min_speech
@@ -133,7 +135,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         self.errors = errors
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ClipsLike, y: Any = None) -> Self:
         """Check the parameters and the form of `X`. Nothing is learnt and nothing is decoded.
 
         Parameters
@@ -158,7 +160,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
             validate_data(self, X, skip_check_array=True)
         return self
 
-    def transform(self, X):
+    def transform(self, X: ClipsLike) -> np.ndarray:
         """Cut everything but speech.
 
         Parameters
@@ -186,7 +188,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
             waveforms[index] = waveform
         return waveforms
 
-    def detect(self, X):
+    def detect(self, X: ClipsLike) -> list[np.ndarray]:
         """Find the speech in clips, whatever `mode` is.
 
         Parameters

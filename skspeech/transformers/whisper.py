@@ -4,6 +4,7 @@ import functools
 import os
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from skspeech._device import computes_bfloat16, map_in_threads, n_threads_for
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram, power_to_db, ranges
+from skspeech._typing import Device, Memory, PathLike
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers import _hub
@@ -160,26 +162,26 @@ class WhisperEmbedding(PieceExtractor):
 
     def __init__(
         self,
-        model="smart-turn",
+        model: PathLike = "smart-turn",
         *,
-        layers=None,
-        pooling=("mean", "std"),
-        position="first",
-        window=None,
-        hop=None,
-        level=DEFAULT_LEVEL,
-        max_duration=None,
-        dtype="auto",
-        revision=None,
-        local_files_only=False,
-        sampling_rate=SAMPLING_RATE,
-        batch_size=4,
-        device="auto",
-        memory=None,
-        n_jobs=None,
-        errors="raise",
-        verbose=0,
-    ):
+        layers: Literal["all"] | int | tuple[int, ...] | None = None,
+        pooling: str | tuple[str, ...] = ("mean", "std"),
+        position: Literal["first", "last"] = "first",
+        window: float | None = None,
+        hop: float | None = None,
+        level: float | None = DEFAULT_LEVEL,
+        max_duration: float | None = None,
+        dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+        revision: str | None = None,
+        local_files_only: bool = False,
+        sampling_rate: int = SAMPLING_RATE,
+        batch_size: int = 4,
+        device: Device = "auto",
+        memory: Memory = None,
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+        verbose: int = 0,
+    ) -> None:
         self.model = model
         self.layers = layers
         self.pooling = pooling

@@ -22,7 +22,7 @@ from skspeech.weights._common import (
 from skspeech.weights.registry import Download
 
 
-def cache_dir():
+def cache_dir() -> Path:
     """Folder for everything that is downloaded, converted or computed once.
 
     Returns

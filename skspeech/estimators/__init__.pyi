@@ -1,0 +1,9 @@
+from .augmented import AugmentedClassifier as AugmentedClassifier
+from .convolutional import MixupCNNClassifier as MixupCNNClassifier
+from .discriminant import ShrinkageDiscriminantAnalysis as ShrinkageDiscriminantAnalysis
+from .fine_tuned import FineTunedSpeakerClassifier as FineTunedSpeakerClassifier
+from .linear import FusedEmbeddingClassifier as FusedEmbeddingClassifier
+from .linear import MusicEmbeddingClassifier as MusicEmbeddingClassifier
+from .linear import SpeakerEmbeddingClassifier as SpeakerEmbeddingClassifier
+from .logistic import WideLogisticRegression as WideLogisticRegression
+from .recurrent import RecurrentAttentionClassifier as RecurrentAttentionClassifier

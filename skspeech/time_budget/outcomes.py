@@ -1,0 +1,164 @@
+"""What candidates have predicted so far, and the ensemble that is current."""
+
+import time
+
+import numpy as np
+
+from skspeech.ensemble.blending import log_probas
+from skspeech.time_budget.members import Chooser, build_ensemble
+from skspeech.time_budget.state import HeldOut
+
+__all__ = ["Outcomes", "Stopwatch"]
+
+
+class Outcomes:
+    """Takes the outcomes of a session's jobs, and makes ensembles of them.
+
+    Attributes
+    ----------
+    ensemble : GeometricMeanVotingClassifier or None
+        The current one.
+    score : float
+        Its cross-fitted score; NaN if it is not validated.
+    curve : list of (float, float, CandidateState)
+        Time, score and first member of each ensemble so far.
+    """
+
+    def __init__(self, session):
+        settings = session.settings
+        self.session = session
+        self.ensemble, self.score, self.curve = None, np.nan, []
+        self.floor = min(1e-3, 0.1 / len(session.classes))
+        self.chooser = Chooser(
+            session.state,
+            session.data,
+            settings.score,
+            settings.selection,
+            settings.predict_time_budget,
+            settings.random_state,
+        )
+        self._is_stale = False  # whether a candidate has been validated since the last choice
+
+    def continue_from(self, earlier):
+        """Take over what an earlier run on the same data has found."""
+        self.ensemble, self.score, self.curve = earlier.ensemble, earlier.score, earlier.curve
+        self.chooser = earlier.chooser
+        self.chooser.state, self.chooser.data = self.session.state, self.session.data
+
+    def take(self, job, outcome):
+        """Take the outcome of a job that ran elsewhere."""
+        if job.kind == "refit":
+            self.take_full(job.entry, job.level, outcome, job.kind)
+            return
+        if outcome.final:
+            self.session.stopwatch.add("candidates", outcome.fit_time)
+        self.take_fold(job.entry, job.folds[0], job.level, job.places, outcome)
+        self.note_change(job)
+
+    def take_fold(self, entry, number, level, places, outcome):
+        """Keep a fold's held-out predictions and model, in place of an earlier snapshot's."""
+        state, score, codes = (
+            self.session.state,
+            self.session.settings.score,
+            self.session.data.codes,
+        )
+        fold = state.folds[number]
+        entry.held_out[number] = HeldOut(places, log_probas(outcome.proba, self.floor))
+        entry.levels[number], entry.fit_times[number] = level, outcome.fit_time
+        entry.predict_time = outcome.predict_time / max(len(places), 1)
+        entry.scores[number] = score(outcome.proba, codes[fold.test[places]])
+        if outcome.final:
+            entry.final.add(number)
+        if fold.repeat == 0:
+            entry.models[number] = outcome.model
+            known = [(n, entry.held_out[n]) for n in state.folds_of(0) if n in entry.held_out]
+            true = [codes[state.folds[n].test[held.places]] for n, held in known]
+            logs = np.concatenate([held.logs for _, held in known])
+            entry.score = score(np.exp(logs), np.concatenate(true))
+        self.session.event(
+            "candidate", candidate=entry.name, fold=number, score=entry.score, final=outcome.final
+        )
+
+    def take_full(self, entry, level, outcome, kind):
+        """Keep a model that was trained on all rows."""
+        session = self.session
+        session.stopwatch.add("candidates" if kind == "first" else "refit", outcome.fit_time)
+        entry.full_model, entry.full_level = outcome.model, level
+        if kind != "first":
+            session.event("refit", candidate=entry.name)
+        if not session.state.folds:  # no validation, so all models get equal weights
+            voting = [e for e in session.state.entries if e.full_model is not None]
+            for other in voting:
+                other.weight = 1 / len(voting)
+        elif self.ensemble is None:
+            entry.weight = 1.0
+        if entry.weight > 0:
+            self._publish(self.score)
+
+    def note_change(self, job):
+        """Have members chosen again after a validation; repeats wait until all of them are done."""
+        if job.kind == "validate" and not self.session.state.is_repeat(job):
+            self._is_stale = True
+
+    def choose_if_stale(self):
+        """Choose the members again if a candidate has been validated since the last choice."""
+        if self._is_stale:
+            self._is_stale = False
+            self.choose()
+
+    def choose(self, final=False):
+        """Choose the members again, and publish them if they are better than the current ones."""
+        if not self.session.state.folds:
+            return
+        start = time.monotonic()
+        score = self.chooser.choose(final=final)
+        if score is not None:
+            self._publish(score)
+        self.session.stopwatch.add("selection", time.monotonic() - start)
+
+    def _publish(self, score):
+        """Build the current ensemble, and send it to the caller."""
+        session = self.session
+        members = [(entry, entry.weight) for entry in session.state.entries if entry.weight > 0]
+        ensemble = build_ensemble(
+            members,
+            session.classes,
+            self.floor,
+            temperature=self.chooser.temperature,
+            one_model_each=session.settings.predict_time_budget is not None,
+        )
+        ensemble.time_, ensemble.score_ = session.now, float(score)
+        self.ensemble, self.score = ensemble, float(score)
+        self.curve.append((ensemble.time_, ensemble.score_, members[0][0]))
+        if not session.state.answered:
+            session.state.answered = True
+            session.pause()
+        session.updates.put(("snapshot", ensemble))
+        session.event(
+            "snapshot",
+            score=ensemble.score_,
+            members={entry.name: round(weight, 4) for entry, weight in members},
+        )
+
+
+class Stopwatch:
+    """Where the time of a run goes, in seconds."""
+
+    def __init__(self):
+        self._seconds = dict.fromkeys(("embedding", "candidates", "refit", "selection"), 0.0)
+        self._busy, self._busy_since = 0.0, None
+
+    def add(self, kind, seconds):
+        self._seconds[kind] += float(seconds)
+
+    def count_busy(self, busy):
+        """Add up the time during which a candidate, an embedding or a refit ran."""
+        now = time.monotonic()
+        if self._busy_since is not None:
+            self._busy += now - self._busy_since
+        self._busy_since = now if busy else None
+
+    def read(self, total):
+        """Return `timing_`, given the seconds of the whole run."""
+        overhead = max(total - self._busy, 0.0)
+        return {**self._seconds, "overhead": float(overhead), "total": float(total)}

@@ -1,0 +1,233 @@
+"""One call of `fit`: check what was passed, open a session, follow it and keep its results."""
+
+import contextlib
+import time
+import warnings
+from functools import partial
+
+import joblib
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skspeech._cores import effective_cores
+from skspeech._heard import forget
+from skspeech.time_budget import inputs
+from skspeech.time_budget.candidates import check_candidates, gather_candidates
+from skspeech.time_budget.results import EventLog, collect, describe, fall_back, follow
+
+__all__ = ["open_session", "run"]
+
+AUDIT_SECONDS = 0.5  # of the budget, for checking the sounds
+VOICE_SHARE = 0.25  # of the budget, for grouping clips by voice
+
+
+def open_session(classifier, X, y, groups, sample_weight, pauses=False):
+    """Check everything that can be checked before the run, and make the session."""
+    from skspeech.time_budget.features import Data
+    from skspeech.time_budget.session import Session, Settings
+
+    start = time.monotonic()
+    forget(classifier)  # what the last fit was trained on
+    X = inputs.check_rows(classifier, X, reset=True)
+    by_voice = isinstance(groups, str)
+    y, groups, sample_weight, classes, codes = inputs.check_targets(
+        classifier, X, y, None if by_voice and groups == "voices" else groups, sample_weight
+    )
+    check_candidates(classifier.candidates)
+    classifier.classes_ = classes
+    score = inputs.check_score(classifier.scoring, classes)
+    n_cores = effective_cores(classifier.n_jobs)
+    if by_voice:
+        groups = _group_by_voice(classifier, X, y, n_cores, start)
+    if classifier.verbose:
+        _print_audit(classifier, X, y, groups)
+    splits, seed, fingerprint, earlier = _split(
+        classifier, X, y, codes, classes, groups, sample_weight
+    )
+    inputs.warn_of_validation(splits, classes, codes, stacklevel=5)
+    remark = None
+    if groups is None and splits.validation is None and "auto" in classifier.candidates:
+        remark = partial(_remark, codes=codes, score=score, seed=seed)
+    workers = _workers(classifier, n_cores)
+    settings = Settings(
+        time_budget=float(classifier.time_budget),
+        score=score,
+        selection=classifier.selection,
+        refit=classifier.refit,
+        n_cores=n_cores,
+        executor=getattr(workers, "executor", None) or classifier.executor,
+        workers=workers,
+        predict_time_budget=classifier.predict_time_budget,
+        random_state=seed,
+        cv=classifier.cv,
+        pauses=pauses,
+        remark=remark,
+    )
+    session = Session(
+        Data(
+            X,
+            y,
+            codes,
+            validation=splits.validation,
+            groups=groups,
+            sample_weight=sample_weight,
+        ),
+        classes,
+        splits,
+        settings,
+        lambda: _make_candidates(classifier, X, y, n_cores, seed),
+        start,
+        earlier,
+    )
+    session.fingerprint = fingerprint
+    return session
+
+
+def _split(classifier, X, y, codes, classes, groups, sample_weight):
+    """Split the rows for validation, and find the session that `warm_start` continues, if any.
+
+    Returns the splits, the seed of the run, the data's fingerprint, and the earlier session.
+    """
+    from skspeech.time_budget.splits import make_splits
+
+    def split(seed):
+        splits = make_splits(classifier.cv, X, y, codes, classes, groups, seed)
+        if not classifier.warm_start:
+            return splits, None
+        return splits, joblib.hash((X, y, groups, sample_weight, splits))
+
+    seed = int(check_random_state(classifier.random_state).randint(2**31 - 1))
+    earlier = getattr(classifier, "_state", None) if classifier.warm_start else None
+    if earlier is not None:
+        same_seed = earlier.settings.random_state
+        splits, fingerprint = split(same_seed)
+        if fingerprint == earlier.fingerprint:
+            return splits, same_seed, fingerprint, earlier
+        warnings.warn(
+            "warm_start=True, but X, y, groups, sample_weight or cv are not those of the last fit, "
+            "so this one starts anew. Set warm_start=False to start anew without this warning.",
+            UserWarning,
+            stacklevel=6,
+        )
+    classifier.clip_duration_ = np.nan
+    splits, fingerprint = split(seed)
+    return splits, seed, fingerprint, None
+
+
+def _workers(classifier, n_cores):
+    """Where clips are embedded; None is this process."""
+    from skspeech.time_budget.workers.pools import executor_size
+    from skspeech.transformers.workers import Workers, chosen_workers
+
+    if classifier.executor is None:
+        return chosen_workers()
+    return Workers.of_executor(classifier.executor, executor_size(classifier.executor, n_cores))
+
+
+def _print_audit(classifier, X, y, groups):
+    """Print what looks doubtful in the data, before anything is trained."""
+    from skspeech.audit import audit
+
+    clips = X if "auto" in classifier.candidates else None  # user candidates may take anything
+    for finding in audit(clips, y, groups, max_seconds=AUDIT_SECONDS, n_jobs=classifier.n_jobs):
+        print(f"[TimeBudgetClassifier] {finding.message}")
+
+
+def _remark(all_features, codes, score, seed):
+    from skspeech.time_budget.line_ups import remark_on_voices
+
+    return remark_on_voices(all_features, codes, score, seed)
+
+
+def _group_by_voice(classifier, X, y, n_cores, start):
+    from skspeech.time_budget.line_ups import group_by_voice
+
+    limit = start + VOICE_SHARE * classifier.time_budget
+    groups, reason = group_by_voice(
+        X,
+        y,
+        device=classifier.device,
+        memory=classifier.memory,
+        n_jobs=n_cores,
+        is_stopped=lambda: time.monotonic() > limit,
+    )
+    if groups is None:
+        warnings.warn(
+            f'groups="voices" finds no groups: {reason}. So clips are held out at random.',
+            UserWarning,
+            stacklevel=5,
+        )
+    return groups
+
+
+def _make_candidates(classifier, X, y, n_cores, seed):
+    """Make the list of candidates; the coordinator calls this while the clock runs."""
+
+    def line_up(any_time=False):
+        from skspeech.time_budget.line_ups import default_candidates
+
+        return default_candidates(
+            X,
+            y,
+            preset=classifier.preset,
+            device=classifier.device,
+            memory=classifier.memory,
+            n_jobs=n_cores,
+            random_state=seed,
+            time_budget=np.inf if any_time else classifier.time_budget,
+        )
+
+    # Candidates of the user's may take a table, which has no durations.
+    if "auto" in classifier.candidates or getattr(X, "ndim", 1) == 1:
+        with contextlib.suppress(ValueError, TypeError):
+            classifier.clip_duration_ = inputs.clip_duration(X)
+    return gather_candidates(classifier.candidates, line_up)
+
+
+def run(classifier, session):
+    """Yield the session's snapshots, log its events, and close it in time."""
+    session.begin()
+    try:
+        with EventLog(classifier.log_file) as log:
+            try:
+                for snapshot in follow(session, lambda event: _tell(classifier, event, log)):
+                    classifier.ensemble_ = snapshot
+                    yield snapshot
+            except KeyboardInterrupt:
+                if session.outcomes.ensemble is None:
+                    raise
+                _tell(classifier, {"event": "interrupted", "time": session.now}, log)
+    finally:
+        session.close()
+        classifier.__dict__.update(collect(session))
+        classifier._state = None
+        if (
+            classifier.warm_start
+            and session.error is None
+            and session.outcomes.ensemble is not None
+        ):
+            session.freeze()
+            classifier._state = session
+    if session.outcomes.ensemble is None:
+        classifier.ensemble_ = fall_back(classifier, session)
+        yield classifier.ensemble_
+        return
+    for text in session.failures.left_out:
+        warnings.warn(text, UserWarning, stacklevel=3)
+    if session.error is not None:
+        warnings.warn(
+            f"The scheduler stopped early by an error, {session.error!r}; the ensemble is the "
+            "best one until then. Please report this.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _tell(classifier, event, log):
+    log.write(event)
+    callbacks = classifier.callbacks or []
+    for callback in [callbacks] if callable(callbacks) else callbacks:
+        callback(event)
+    line = describe(event, classifier.verbose) if classifier.verbose else None
+    if line:
+        print(f"[TimeBudgetClassifier] {event['time']:6.1f} s  {line}")

@@ -1,0 +1,10 @@
+from .base import Extractor as Extractor
+from .huggingface import TransformersEmbedding as TransformersEmbedding
+from .keyword import KeywordEmbedding as KeywordEmbedding
+from .music import MusicEmbedding as MusicEmbedding
+from .scaling import SignedSqrt as SignedSqrt
+from .speaker import SpeakerEmbedding as SpeakerEmbedding
+from .spectral import LogMelSpectrogram as LogMelSpectrogram
+from .spectral import SpectralStatistics as SpectralStatistics
+from .vad import VoiceActivityTrimmer as VoiceActivityTrimmer
+from .whisper import WhisperEmbedding as WhisperEmbedding

@@ -1,0 +1,71 @@
+"""Under which key a clip's features are remembered."""
+
+import functools
+import hashlib
+import inspect
+import os
+import uuid
+from pathlib import Path
+
+import joblib
+
+from skspeech.weights.store import file_id
+
+__all__ = ["clip_keys", "definition", "fingerprint_of"]
+
+# Packages whose classes need no source in the key: it names what they compute in other ways.
+_ESTABLISHED = ("abc", "builtins", "skspeech", "sklearn")
+
+
+def clip_keys(extractor, clips, pooled):
+    """The cache key of each clip's array; None for clips that can't be read."""
+    fingerprint = fingerprint_of(extractor, pooled)
+    keys = []
+    for clip in clips:
+        try:
+            keys.append(f"{fingerprint}-{clip.key()}")
+        except (OSError, ValueError):
+            keys.append(None)
+    return keys
+
+
+def fingerprint_of(extractor, pooled):
+    """Identify what an extractor computes: its class, arithmetic and parameters."""
+    params = {
+        name: _by_content(value)
+        for name, value in sorted(extractor.get_params(deep=False).items())
+        if name not in extractor._runtime_parameters
+    }
+    parts = [type(extractor).__qualname__, extractor._variant_id(), joblib.hash(params), pooled]
+    return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
+
+
+def _by_content(value):
+    """How a parameter enters a key: a file by its content, a folder by what it lists."""
+    if isinstance(value, (str, os.PathLike)):
+        path = Path(value)
+        if path.is_file():
+            return file_id(path)
+        if path.is_dir():
+            listed = sorted((entry.name, entry.stat()) for entry in os.scandir(path))
+            return [os.fspath(value), [(n, s.st_size, s.st_mtime_ns) for n, s in listed]]
+        return os.fspath(value)
+    return value
+
+
+@functools.lru_cache(maxsize=256)
+def definition(cls):
+    """Identify what a class does: by its source and its parents', except those of this package.
+
+    A class that is redefined, for example in a notebook, then finds nothing that the old one
+    computed. If the source is unknown or incomplete, as for a class made by a function, features
+    are found again only in this process.
+    """
+    own = [c for c in cls.__mro__ if c.__module__.partition(".")[0] not in _ESTABLISHED]
+    try:
+        if any("<locals>" in parent.__qualname__ for parent in own):
+            return uuid.uuid4().hex
+        source = "".join(map(inspect.getsource, own))
+    except (OSError, TypeError):
+        return uuid.uuid4().hex
+    return hashlib.blake2b(source.encode(), digest_size=12).hexdigest()
