@@ -4,17 +4,42 @@ import functools
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import scipy.linalg  # noqa: F401 - loads a library of linear algebra
 from threadpoolctl import ThreadpoolController
 
-from skspeech._threads import loaded
+from skspeech._threads import loaded  # asks for torch without importing it
 
 
 def _recordings():
     folder = os.environ.get("SKSPEECH_DATA")
     return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+collect_ignore = ["musicnn_reference.py"]  # a script: to look for doctests imports TensorFlow
+
+# Files that take minutes come first: one that is left for the end keeps one worker of two waiting.
+LONG = ("test_common", "test_recurrent", "test_examples", "test_fine_tuned", "test_linear")
+
+
+def pytest_configure(config):
+    if hasattr(config.option, "loadscopereorder"):  # pytest-xdist: not by the number of tests
+        config.option.loadscopereorder = False
+
+
+def pytest_ignore_collect(collection_path, config):
+    """For `-m alone`, leave out files that speak of no such test: to import all takes a while."""
+    alone = config.getoption("markexpr").startswith("alone")
+    if alone and collection_path.suffix == ".py":
+        return "mark.alone" not in collection_path.read_text() or None
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    for path in {item.path for item in items if item.get_closest_marker("alone")}:
+        assert "mark.alone" in path.read_text(), f"-m alone would not look into {path}"
+    place = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
 
 
 def pytest_runtest_setup(item):
@@ -36,10 +61,9 @@ def data_home():
 @pytest.fixture(scope="session")
 def tones():
     """24 clips of 0.3 s, which no test changes, and which of three tones each is."""
-    from skspeech.datasets import make_tones
+    from sounds import labelled_tones
 
-    bunch = make_tones(n_samples=24, n_classes=3, duration=0.3, random_state=0)
-    return bunch.data, np.array(["low", "middle", "high"])[bunch.target]
+    return labelled_tones()
 
 
 @pytest.fixture
@@ -57,6 +81,42 @@ def quick_map(monkeypatch):
     from sklearn.manifold import TSNE
 
     monkeypatch.setattr("sklearn.manifold.TSNE", functools.partial(TSNE, max_iter=250))
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Keys of the clips that are embedded from now on: what is remembered is in no list twice."""
+    from skspeech.cache import MemoryStore
+
+    keys, set_many = [], MemoryStore.set_many
+
+    def note(self, items):
+        keys.extend(items)
+        set_many(self, items)
+
+    monkeypatch.setattr(MemoryStore, "set_many", note)
+    return keys
+
+
+# What no public name leads to, and more than one file of tests needs: it is named here alone.
+
+
+@pytest.fixture
+def no_networks(monkeypatch):
+    """No pretrained network is loaded, as in a new process."""
+    monkeypatch.setattr("skspeech.transformers._windowed._networks", {})
+
+
+@pytest.fixture
+def cut_longer_than(monkeypatch):
+    """Sets from how many seconds on clips are embedded in parts, and the seconds of a part."""
+
+    def cut(longest, part):
+        monkeypatch.setattr("skspeech.transformers._windowed._LONGEST", longest)
+        for module in ("_windowed", "spectral"):
+            monkeypatch.setattr(f"skspeech.transformers.{module}.PART_SECONDS", part)
+
+    return cut
 
 
 @pytest.fixture

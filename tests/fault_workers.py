@@ -188,6 +188,6 @@ def load_clip(path, max_duration=None):
 
 def load_pickle(path):
     """What a pickle of arrays holds."""
-    from skspeech._unpickle import load_arrays
+    from skspeech._unpickle import load_arrays  # what hostile pickles are read with
 
     return load_arrays(path)

@@ -1,6 +1,6 @@
 """Change ONNX graphs without onnx: give out what is inside, and leave out what rounds it."""
 
-from skspeech._onnx import fields
+from skspeech._onnx import fields  # the one reader of this format here
 
 _GRAPH, _NODE, _OUTPUT = 7, 1, 12  # fields of a model, and of its graph
 _INPUT_NAME, _OUTPUT_NAME, _OP_TYPE = 1, 2, 4  # of a node

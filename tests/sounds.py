@@ -1,4 +1,4 @@
-"""Sounds for the tests of the door for audio."""
+"""Sounds that tests make for themselves; most take the fixture `tones`."""
 
 from fractions import Fraction
 
@@ -6,6 +6,15 @@ import numpy as np
 import pytest
 
 from skspeech.audio import AudioError, load_waveforms
+from skspeech.datasets import make_tones
+
+
+def labelled_tones(n_samples=24, labels=("low", "middle", "high"), duration=0.3):
+    """Clips of tones, as many kinds as there are labels, and the label of each clip."""
+    X, codes = make_tones(
+        n_samples, n_classes=len(labels), duration=duration, random_state=0, return_X_y=True
+    )
+    return X, np.array(labels)[codes]
 
 
 def noise(seconds, rate=16_000, channels=1, seed=0, scale=0.1):
@@ -13,10 +22,9 @@ def noise(seconds, rate=16_000, channels=1, seed=0, scale=0.1):
     return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
 
 
-def sine(seconds, rate, frequency=440.0):
-    return (0.5 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(
-        np.float32
-    )
+def sine(seconds, rate=16_000, frequency=440.0):
+    time = np.arange(round(seconds * rate)) / rate
+    return (0.5 * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
 
 
 def reason(item, **options):

@@ -133,13 +133,11 @@ def recording(tmp_path_factory):
 
 
 @pytest.fixture
-def in_parts(monkeypatch):
+def in_parts(cut_longer_than, monkeypatch):
     """Clips of more than a moment are long."""
 
     def shorten():
-        monkeypatch.setattr("skspeech.transformers._windowed._LONGEST", 2.0)
-        for module in ("_windowed", "spectral"):
-            monkeypatch.setattr(f"skspeech.transformers.{module}.PART_SECONDS", 4.0)
+        cut_longer_than(2.0, 4.0)
         monkeypatch.setattr(
             "skspeech.audio.long.LongWaveform.load", lambda self: pytest.fail("held at once")
         )

@@ -6,6 +6,7 @@ import soundfile
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.pipeline import make_pipeline
+from sounds import sine
 
 from skspeech import (
     AugmentedClassifier,
@@ -33,10 +34,6 @@ class Listener(ClassifierMixin, BaseEstimator):
         return np.repeat(self.classes_[:1], len(X))
 
 
-def sine(hertz, seconds=1.0, rate=RATE):
-    return np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate).astype(np.float32)
-
-
 def pitch(waveform):
     return np.abs(np.fft.rfft(waveform)).argmax() * RATE / len(waveform)
 
@@ -44,10 +41,10 @@ def pitch(waveform):
 @pytest.fixture(params=["waveforms", "files of another rate"])
 def two_clips(request, tmp_path):
     if request.param == "waveforms":
-        return [sine(400.0), sine(1000.0, 0.5)]
+        return [sine(1, frequency=400.0), sine(0.5, frequency=1000.0)]
     paths = [tmp_path / "low.wav", tmp_path / "high.wav"]
-    soundfile.write(paths[0], sine(400.0, rate=22_050), 22_050, subtype="FLOAT")
-    soundfile.write(paths[1], sine(1000.0, 0.5, 44_100), 44_100, subtype="FLOAT")
+    soundfile.write(paths[0], sine(1, 22_050, 400.0), 22_050, subtype="FLOAT")
+    soundfile.write(paths[1], sine(0.5, 44_100, 1000.0), 44_100, subtype="FLOAT")
     return paths
 
 
@@ -73,7 +70,9 @@ def test_clips_are_predicted_as_they_are(two_clips):
 
 def test_long_clips_are_cut_into_parts():
     ramp = np.linspace(-1, 1, 40_000, dtype=np.float32)  # 2.5 s
-    clf = AugmentedClassifier(Listener(), speeds=(), crop=1.0).fit([ramp, sine(300.0)], [1, 0])
+    clf = AugmentedClassifier(Listener(), speeds=(), crop=1.0).fit(
+        [ramp, sine(1, frequency=300.0)], [1, 0]
+    )
 
     whole, short, *parts = clf.estimator_.heard_
     assert (len(whole), len(short)) == (40_000, 16_000)
@@ -83,7 +82,9 @@ def test_long_clips_are_cut_into_parts():
 
 def test_the_rest_of_a_clip_is_a_part_too_where_it_is_half_as_long():
     ramp = np.linspace(-1, 1, 42_000, dtype=np.float32)  # 2.625 s
-    clf = AugmentedClassifier(Listener(), speeds=(), crop=1.0).fit([ramp, sine(300.0)], [1, 0])
+    clf = AugmentedClassifier(Listener(), speeds=(), crop=1.0).fit(
+        [ramp, sine(1, frequency=300.0)], [1, 0]
+    )
 
     np.testing.assert_array_equal(clf.estimator_.heard_[-1], ramp[-16_000:])
     assert clf.n_rows_ == 5
@@ -91,7 +92,7 @@ def test_the_rest_of_a_clip_is_a_part_too_where_it_is_half_as_long():
 
 def test_parts_of_other_speeds_are_as_long():
     clf = AugmentedClassifier(Listener(), speeds=(0.5,), crop=1.0).fit(
-        [sine(400.0, 1.0), sine(500.0, 1.5)], [0, 1]
+        [sine(1.0, frequency=400.0), sine(1.5, frequency=500.0)], [0, 1]
     )
 
     lengths = [len(x) for x in clf.estimator_.heard_]
@@ -102,7 +103,7 @@ def test_parts_of_other_speeds_are_as_long():
 def test_a_variant_is_not_mistaken_for_the_clip_in_the_cache():
     cache.clear()
     extractor = SpeakerEmbedding(layers="embedding")
-    clip = as_clips([sine(200.0) + sine(1700.0)])[0]
+    clip = as_clips([sine(1, frequency=200.0) + sine(1, frequency=1700.0)])[0]
     variants = [clip, clip.variant(speed=1.2), clip.variant(offset=0.3), clip.variant(duration=0.4)]
     assert len({variant.key() for variant in variants}) == 4
 
@@ -128,7 +129,9 @@ def test_a_variant_of_a_variant():
 @pytest.mark.parametrize("speeds", [0.9, (0.9, -1), ("fast",), [[0.9]]])
 def test_speeds_are_checked(speeds):
     with pytest.raises(ValueError, match=r"speeds|could not convert"):
-        AugmentedClassifier(Listener(), speeds=speeds).fit([sine(300.0), sine(400.0)], [0, 1])
+        AugmentedClassifier(Listener(), speeds=speeds).fit(
+            [sine(1, frequency=300.0), sine(1, frequency=400.0)], [0, 1]
+        )
 
 
 @pytest.mark.data
@@ -162,7 +165,10 @@ class Taker(Listener):
 
 
 def test_rows_of_one_clip_are_one_group():
-    X, y = [sine(300.0, 2.5), sine(400.0), sine(500.0)], [0, 1, 0]
+    X, y = (
+        [sine(2.5, frequency=300.0), sine(1, frequency=400.0), sine(1, frequency=500.0)],
+        [0, 1, 0],
+    )
     settings = {"speeds": (0.9,), "crop": 1.0}
     clf = AugmentedClassifier(make_pipeline(Taker()), **settings).fit(X, y)
     assert clf.estimator_[-1].groups_.tolist() == [0, 1, 2] * 2 + [0, 0, 0, 0, 0, 1, 2]
@@ -175,12 +181,12 @@ def test_rows_of_one_clip_are_one_group():
 
 
 def test_clips_alone_are_no_groups():
-    X, y = [sine(300.0), sine(400.0)], [0, 1]
+    X, y = [sine(1, frequency=300.0), sine(1, frequency=400.0)], [0, 1]
     assert AugmentedClassifier(Taker(), speeds=()).fit(X, y).estimator_.groups_ is None
 
 
 def test_groups_and_weights_with_metadata_routing():
-    X, y, groups = [sine(300.0), sine(400.0)], [0, 1], ["x", "y"]
+    X, y, groups = [sine(1, frequency=300.0), sine(1, frequency=400.0)], [0, 1], ["x", "y"]
     with config_context(enable_metadata_routing=True):
         taker = Taker().set_fit_request(groups=True, sample_weight=True)
         clf = AugmentedClassifier(taker, speeds=(0.9,))
@@ -190,7 +196,7 @@ def test_groups_and_weights_with_metadata_routing():
 
 
 def test_what_does_not_fit_is_told():
-    X, y = [sine(300.0), sine(400.0)], [0, 1]
+    X, y = [sine(1, frequency=300.0), sine(1, frequency=400.0)], [0, 1]
     with pytest.raises(ValueError, match=r"estimator=Listener\(\) does not take sample_weight"):
         AugmentedClassifier(Listener()).fit(X, y, sample_weight=[1, 2])
     with pytest.raises(ValueError, match="must not be negative"):
@@ -205,7 +211,10 @@ def test_variants_do_not_make_it_too_sure(seed):
     # Three tones, all but lost in noise.
     rng = np.random.default_rng(seed)
     y = np.tile([500.0, 1100.0, 2300.0], 30)
-    X = [(0.01 * sine(hertz, 0.5) + rng.normal(0, 0.1, 8000)).astype(np.float32) for hertz in y]
+    X = [
+        (0.02 * sine(0.5, frequency=hertz) + rng.normal(0, 0.1, 8000)).astype(np.float32)
+        for hertz in y
+    ]
     model = ShrinkageDiscriminantAnalysis(0.5)
     plain = make_pipeline(SpectralStatistics(), ClippedStandardScaler(), model)
     augmented = AugmentedClassifier(plain).fit(X, y).estimator_

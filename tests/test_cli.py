@@ -25,6 +25,7 @@ import soundfile
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from sounds import labelled_tones
 
 import skspeech
 from skspeech import (
@@ -933,9 +934,8 @@ class Model:
 
 def test_benchmark(tmp_path, capfd):
     from skspeech.challenge import save_autospeech
-    from skspeech.datasets import make_tones
 
-    X, y = make_tones(12, n_classes=2, duration=0.2, random_state=0, return_X_y=True)
+    X, y = labelled_tones(12, [0, 1], duration=0.2)
     save_autospeech(tmp_path / "data", X[:6], y[:6], X[6:], y[6:], time_budget=20)
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "model.py").write_text(_CONSTANT_MODEL)

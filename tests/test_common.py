@@ -23,11 +23,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
+from sounds import labelled_tones
 from tiny_transformers import save_tiny
 
 from skspeech import AudioError, TransformersEmbedding, cache
 from skspeech.audio import SAMPLING_RATE
-from skspeech.datasets import make_tones
 from skspeech.utils import all_estimators
 from skspeech.weights import WeightsError
 
@@ -97,8 +97,7 @@ every_transformer_on_clips = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def clips():
     """Twelve clips of 0.3 s, and which of two tones each is."""
-    bunch = make_tones(n_samples=12, n_classes=2, duration=0.3, random_state=0)
-    return bunch.data, np.array(["low", "high"])[bunch.target]
+    return labelled_tones(12, ["low", "high"])
 
 
 @pytest.fixture(scope="module")
@@ -112,54 +111,63 @@ def files(clips, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def make(clips, tmp_path_factory):
-    """Makes an instance of the class called `name`; skips where its weights are not at hand."""
+def instance(tmp_path_factory):
+    """Makes an instance of the class called `name`."""
 
     @functools.cache
     def tiny_encoder():
         pytest.importorskip("transformers", reason="needs skspeech[transformers]")
         return save_tiny("wavlm-layer", tmp_path_factory.mktemp("wavlm"))
 
-    def make(name, *, on_clips=True):
+    def instance(name, *, on_clips=True):
         estimator = make_instance(ESTIMATORS[name], clips=on_clips)
         if isinstance(estimator, TransformersEmbedding):
             estimator.set_params(model=tiny_encoder())
-        if get_tags(estimator).input_tags.string:
-            reason = why_unusable(name, estimator, *clips)
-            if reason:
-                pytest.skip(reason)
         return estimator
 
-    return make
-
-
-_unusable = {}
-
-
-def why_unusable(name, estimator, X, y):
-    """Why an estimator cannot be used here: weights that cannot be had, or an extra is missing."""
-    if name not in _unusable:
-        _unusable[name] = None
-        try:
-            output(clone(estimator).fit(X, y), X)
-        except WeightsError as error:
-            _unusable[name] = f"needs pretrained weights: {error}"
-        except ImportError as error:
-            if "pip install" not in str(error):
-                raise
-            _unusable[name] = str(error)
-    return _unusable[name]
+    return instance
 
 
 @pytest.fixture(scope="module")
-def fit_once(make, clips):
-    """Fits the class called `name` to the clips: once for all tests, which leave it as it is."""
+def fit_once(instance, clips):
+    """Fits the class called `name` to the clips: once for all tests, which leave it as it is.
+
+    Skips where its weights are not at hand, or an extra is missing.
+    """
 
     @functools.cache
+    def fit(name):
+        try:
+            fitted = instance(name).fit(*clips)
+            output(fitted, clips[0])
+        except WeightsError as error:
+            return f"needs pretrained weights: {error}"
+        except ImportError as error:
+            if "pip install" not in str(error):
+                raise
+            return str(error)
+        return fitted
+
     def fit_once(name):
-        return make(name).fit(*clips)
+        fitted = fit(name)
+        if isinstance(fitted, str):
+            pytest.skip(fitted)
+        return fitted
 
     return fit_once
+
+
+@pytest.fixture(scope="module")
+def make(instance, fit_once):
+    """Makes an instance of the class called `name`; skips where it cannot be fitted here."""
+
+    def make(name, *, on_clips=True):
+        estimator = instance(name, on_clips=on_clips)
+        if get_tags(estimator).input_tags.string:
+            fit_once(name)
+        return estimator
+
+    return make
 
 
 @pytest.fixture

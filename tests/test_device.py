@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skspeech._device import computes_bfloat16
+from skspeech._device import computes_bfloat16  # a pure function
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skspeech._folds import hold_out, stratified_folds, why_no_fold
+from skspeech._folds import hold_out, stratified_folds, why_no_fold  # pure functions
 
 
 def check_folds(folds, codes, groups=None):

@@ -17,7 +17,7 @@ from tiny_transformers import FAMILIES, make_clips, save_tiny
 
 from skspeech import TransformersEmbedding, cache
 from skspeech.audio import SAMPLING_RATE
-from skspeech.transformers import _families, _windowed
+from skspeech.transformers import _families  # what a family of models needs has no public name
 from skspeech.weights import WeightsError, WeightsNotFoundError
 
 transformers = pytest.importorskip("transformers", reason="needs the extra transformers")
@@ -183,12 +183,11 @@ def test_windows_are_pooled_over_a_clip(folder, clips):
 
 
 @pytest.mark.parametrize("family", ["wav2vec2-layer", "ast", "clap"])
-def test_long_clips_are_embedded_in_parts(family, folders, clips, monkeypatch):
+def test_long_clips_are_embedded_in_parts(family, folders, clips, cut_longer_than):
     extractor = TransformersEmbedding(folders(family), window=0.5, hop=0.3, memory=False)
     long = [np.concatenate([*clips, *clips])]
     whole, windows = extractor.transform(long), extractor.embed(long)
-    monkeypatch.setattr("skspeech.transformers._windowed._LONGEST", 1.0)
-    monkeypatch.setattr("skspeech.transformers._windowed.PART_SECONDS", 1.5)
+    cut_longer_than(1.0, 1.5)
     np.testing.assert_allclose(extractor.transform(long), whole, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(extractor.embed(long)[0], windows[0], rtol=1e-3, atol=1e-4)
 
@@ -249,18 +248,11 @@ def test_fit_reads_no_model():
     assert not hasattr(extractor, "n_features_in_")
 
 
-def test_grid_search_embeds_each_clip_once(folder, clips, monkeypatch):
-    seen = []
-    run = TransformersEmbedding._run
-    monkeypatch.setattr(
-        TransformersEmbedding,
-        "_run",
-        lambda self, network, windows: seen.extend(windows.counts) or run(self, network, windows),
-    )
+def test_grid_search_embeds_each_clip_once(folder, clips, computed):
     pipeline = make_pipeline(TransformersEmbedding(folder), LogisticRegression(max_iter=50))
     search = GridSearchCV(pipeline, {"logisticregression__C": [0.1, 1.0]}, cv=3)
     search.fit(clips[:6], ["a", "b"] * 3).predict(clips[:6])
-    assert len(seen) == 6
+    assert len(computed) == 6
 
 
 def test_features_are_remembered_by_the_content_of_the_folder(folder, clips, tmp_path):
@@ -295,12 +287,11 @@ def test_pickle_holds_no_weights_and_works_in_another_process(folder, clips, tmp
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-6)
 
 
-def test_loading_is_silent_and_leaves_the_packages_settings(folder, clips, capfd, monkeypatch):
+def test_loading_is_silent_and_leaves_the_packages_settings(folder, clips, capfd, no_networks):
     from transformers.utils import logging
 
     logging.enable_progress_bar()
     logging.set_verbosity_info()
-    monkeypatch.setattr(_windowed, "_networks", {})
     _families.open_model.cache_clear()
     try:
         TransformersEmbedding(folder).transform(clips[:1])

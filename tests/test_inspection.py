@@ -6,7 +6,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import LinearSVC
 
 from skspeech.audio import AudioError
-from skspeech.inspection import OcclusionDisplay, _spectrum, _waveform, occlusion
+from skspeech.inspection import OcclusionDisplay, occlusion
 
 RATE = 16_000
 
@@ -86,24 +86,20 @@ def test_the_model_is_asked_about_many_at_once():
     assert max(model.sizes_) == 8  # of half a minute each
 
 
-@pytest.mark.parametrize("n_samples", [1, 100, 511, 512, 5000, 16_001])
-def test_what_is_taken_apart_can_be_put_together(n_samples):
-    waveform = np.random.default_rng(0).normal(size=n_samples).astype("f4")
-    np.testing.assert_allclose(_waveform(_spectrum(waveform)[0], n_samples), waveform, atol=1e-5)
-    assert np.isfinite(occlusion(Ear().fit(), waveform * 0.1, n_times=3, n_bands=2).effect).all()
-
-
-def test_all_parts_together_are_the_clip(beep):
+@pytest.mark.parametrize("n_samples", [1, 100, 511, 512, 5000, 16_001, 32_000])
+def test_all_parts_together_are_the_clip(n_samples):
     """Each sample is muted once: what all tiles take away is everything."""
+    waveform = np.random.default_rng(0).normal(scale=0.1, size=n_samples).astype("f4")
     taken = []
 
     class Keeps(Ear):
         def predict_proba(self, X):
-            taken.extend(beep - x for x in X)
+            taken.extend(waveform - x for x in X)
             return super().predict_proba(X)
 
-    occlusion(Keeps().fit(), beep, n_times=7, n_bands=3)
-    np.testing.assert_allclose(np.sum(taken[1:], axis=0), beep, atol=1e-4)
+    found = occlusion(Keeps().fit(), waveform, n_times=7, n_bands=3)
+    np.testing.assert_allclose(np.sum(taken[1:], axis=0), waveform, atol=1e-4)
+    assert np.isfinite(found.effect).all()
 
 
 def test_mistakes_are_told(beep, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import DataConversionWarning
 
-from skspeech._labels import check_groups, check_labels, check_sample_weight
+from skspeech._labels import check_groups, check_labels, check_sample_weight  # pure
 
 TEXT = ["a", "b", "a", "b"]
 

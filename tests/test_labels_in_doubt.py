@@ -218,6 +218,7 @@ def test_what_is_marked_in_a_browser_is_a_table_that_fit_takes(files, quick, tmp
         assert page.messages() == []
         asked, failed = page.network()
         assert failed == []
+        assert asked
         assert all(re.match("data:|file:|blob:", address) for address in asked)
 
     saved = tmp_path / "labels.csv"

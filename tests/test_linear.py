@@ -15,6 +15,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.utils import get_tags
+from sounds import labelled_tones
 
 from skspeech import (
     AudioError,
@@ -27,7 +28,7 @@ from skspeech import (
     SpeakerEmbeddingClassifier,
 )
 from skspeech.audio import as_clips
-from skspeech.datasets import fetch_emodb, fetch_fsdd, make_speech_like, make_tones
+from skspeech.datasets import fetch_emodb, fetch_fsdd, make_speech_like
 from skspeech.weights import WeightsError, load_weights
 
 CLASSIFIERS = [SpeakerEmbeddingClassifier, MusicEmbeddingClassifier, FusedEmbeddingClassifier]
@@ -71,10 +72,9 @@ class LearntSpectrum(Spectrum):
 
 
 @pytest.fixture(scope="module")
-def tones():
-    """60 clips, in the place of the 24 that other tests have: 40 to learn from, 20 to test."""
-    bunch = make_tones(n_samples=60, duration=0.3, random_state=0)
-    return bunch.data, np.array(bunch.target_names)[bunch.target]
+def sixty_tones():
+    """40 to learn from, 20 to test."""
+    return labelled_tones(60)
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ def weights():
 
 @pytest.mark.parametrize("make", CLASSIFIERS)
 @pytest.mark.parametrize("scaling", ["standardize", "normalize", "signed_sqrt", None])
-def test_is_short_for_its_pipeline(make, scaling, two_blocks, tones):
-    X, y = tones
+def test_is_short_for_its_pipeline(make, scaling, two_blocks, sixty_tones):
+    X, y = sixty_tones
     clf = make(extractor=two_blocks, scaling=scaling, C=0.3, max_iter=5000)
 
     pipeline = clf.to_pipeline()
@@ -128,8 +128,8 @@ def test_default_extractor(make, head):
     assert pipeline[-1].class_weight == "balanced"
 
 
-def test_the_fusion_scales_blocks_then_all_of_it(two_blocks, tones):
-    X, y = tones
+def test_the_fusion_scales_blocks_then_all_of_it(two_blocks, sixty_tones):
+    X, y = sixty_tones
     pipeline = FusedEmbeddingClassifier(two_blocks).to_pipeline().fit(X, y)
 
     assert [type(step) for step in pipeline[1:-1]] == [ColumnTransformer, ClippedStandardScaler]
@@ -142,8 +142,8 @@ def test_the_fusion_scales_blocks_then_all_of_it(two_blocks, tones):
     )
 
 
-def test_rows_of_each_block_are_normalized_apart(two_blocks, tones):
-    X, _ = tones
+def test_rows_of_each_block_are_normalized_apart(two_blocks, sixty_tones):
+    X, _ = sixty_tones
     pipeline = FusedEmbeddingClassifier(two_blocks, scaling="normalize").to_pipeline()
     features = two_blocks.transform(X)
 
@@ -155,8 +155,8 @@ def test_rows_of_each_block_are_normalized_apart(two_blocks, tones):
     assert_allclose(again, scaled, rtol=1e-3, atol=1e-4)
 
 
-def test_a_dropped_block_leaves_one(two_blocks, tones):
-    X, y = tones
+def test_a_dropped_block_leaves_one(two_blocks, sixty_tones):
+    X, y = sixty_tones
     two_blocks.set_params(coarse="drop")
 
     clf = FusedEmbeddingClassifier(two_blocks).fit(X, y)
@@ -164,9 +164,9 @@ def test_a_dropped_block_leaves_one(two_blocks, tones):
     assert clf.pipeline_[-1].coef_.shape == (3, 32)
 
 
-def test_scaling_is_learnt_within_the_fold(tones):
+def test_scaling_is_learnt_within_the_fold(sixty_tones):
     """Scores on a fold don't change when other clips of that fold do."""
-    X, y = tones
+    X, y = sixty_tones
     train, test = np.arange(40), np.arange(40, 60)
     louder = [*X[:59], 50 * X[59]]
     clf = FusedEmbeddingClassifier(Spectrum())
@@ -212,8 +212,8 @@ def test_model_and_layers_reach_the_extractor():
     assert (speaker.model, speaker.layers) == ("ge2e", 2)
 
 
-def test_parameters_of_a_given_extractor_can_be_searched(tones):
-    X, y = tones
+def test_parameters_of_a_given_extractor_can_be_searched(sixty_tones):
+    X, y = sixty_tones
     grid = {"extractor__n_bands": [1, 16], "C": [0.1, 1], "scaling": ["standardize", "signed_sqrt"]}
 
     search = GridSearchCV(SpeakerEmbeddingClassifier(extractor=Spectrum()), grid, cv=3).fit(X, y)
@@ -222,16 +222,16 @@ def test_parameters_of_a_given_extractor_can_be_searched(tones):
     assert search.best_score_ > 0.7
 
 
-def test_an_extractor_without_a_keyword_says_so(tones):
+def test_an_extractor_without_a_keyword_says_so(sixty_tones):
     with pytest.raises(ValueError, match="Invalid parameter 'errors' for estimator Spectrum"):
-        SpeakerEmbeddingClassifier(extractor=Spectrum(), errors="warn").fit(*tones)
+        SpeakerEmbeddingClassifier(extractor=Spectrum(), errors="warn").fit(*sixty_tones)
 
 
-def test_an_extractor_that_learns_is_refused(tones):
+def test_an_extractor_that_learns_is_refused(sixty_tones):
     union = FeatureUnion([("fine", Spectrum()), ("learnt", LearntSpectrum())])
     for extractor in (LearntSpectrum(), PCA(), union):
         with pytest.raises(ValueError, match=r"has to be fitted.*Put it into a Pipeline"):
-            FusedEmbeddingClassifier(extractor).fit(*tones)
+            FusedEmbeddingClassifier(extractor).fit(*sixty_tones)
 
 
 @pytest.mark.parametrize(
@@ -246,17 +246,17 @@ def test_an_extractor_that_learns_is_refused(tones):
     ],
 )
 @pytest.mark.parametrize("make", CLASSIFIERS)
-def test_bad_parameters_are_named(make, name, value, tones):
+def test_bad_parameters_are_named(make, name, value, sixty_tones):
     with pytest.raises(ValueError, match=f"'{name}' parameter of {make.__name__} .* Got"):
-        make(**{name: value}).fit(*tones)
+        make(**{name: value}).fit(*sixty_tones)
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("device", "toaster"), ("errors", "ignore"), ("layers", 7), ("model", "x")]
 )
-def test_bad_extractor_parameters_are_named(name, value, tones):
+def test_bad_extractor_parameters_are_named(name, value, sixty_tones):
     with pytest.raises(ValueError, match=name):
-        SpeakerEmbeddingClassifier(**{name: value}).fit(*tones)
+        SpeakerEmbeddingClassifier(**{name: value}).fit(*sixty_tones)
 
 
 # Fit and predict
@@ -267,8 +267,8 @@ def clf():
     return SpeakerEmbeddingClassifier(extractor=Spectrum())
 
 
-def test_attributes_and_methods_agree(clf, tones):
-    X, y = tones
+def test_attributes_and_methods_agree(clf, sixty_tones):
+    X, y = sixty_tones
     clf.fit(X, y)
 
     assert_array_equal(clf.classes_, np.unique(y))
@@ -280,8 +280,8 @@ def test_attributes_and_methods_agree(clf, tones):
     assert_array_equal(clf.predict(X), clf.classes_[clf.decision_function(X).argmax(axis=1)])
 
 
-def test_rare_classes_count_as_much_as_frequent_ones(tones):
-    X, y = tones
+def test_rare_classes_count_as_much_as_frequent_ones(sixty_tones):
+    X, y = sixty_tones
     few = np.flatnonzero(y == y[0])[3:]
     kept = np.setdiff1d(np.arange(len(y)), few)
     X, y = [X[i] for i in kept], y[kept]
@@ -294,8 +294,8 @@ def test_rare_classes_count_as_much_as_frequent_ones(tones):
     assert balanced.predict_proba(X)[:, rare].mean() > 2 * plain.predict_proba(X)[:, rare].mean()
 
 
-def test_a_clip_of_weight_two_counts_twice(tones):
-    X, y = tones
+def test_a_clip_of_weight_two_counts_twice(sixty_tones):
+    X, y = sixty_tones
     X, y = X[:30], y[:30]
     weight = np.arange(30) % 3
     clf = SpeakerEmbeddingClassifier(extractor=Spectrum(), tol=1e-7, max_iter=10_000)
@@ -309,8 +309,8 @@ def test_a_clip_of_weight_two_counts_twice(tones):
     assert abs(plain - repeated.predict_proba(X)).max() > 0.01
 
 
-def test_sample_weight_works_with_metadata_routing(clf, tones):
-    X, y = tones
+def test_sample_weight_works_with_metadata_routing(clf, sixty_tones):
+    X, y = sixty_tones
     weight = np.linspace(0, 1, len(y))
     expected = clone(clf).fit(X, y, sample_weight=weight).predict_proba(X)
 
@@ -323,8 +323,8 @@ def test_sample_weight_works_with_metadata_routing(clf, tones):
     assert_array_equal(voted.estimators_[0].predict_proba(X), expected)
 
 
-def test_bare_waveforms_at_another_rate(tones):
-    X, y = tones
+def test_bare_waveforms_at_another_rate(sixty_tones):
+    X, y = sixty_tones
     slow = SpeakerEmbeddingClassifier(extractor=Spectrum(), sampling_rate=8000).fit(X[:40], y[:40])
 
     # The same samples, at half the rate, are an octave lower.
@@ -333,8 +333,8 @@ def test_bare_waveforms_at_another_rate(tones):
     assert slow.score(pairs, y[40:]) > 0.7
 
 
-def test_two_classes_have_one_decision(clf, tones):
-    X, y = tones
+def test_two_classes_have_one_decision(clf, sixty_tones):
+    X, y = sixty_tones
     two = y != y[0]
     X, y = [x for x, keep in zip(X, two, strict=True) if keep], y[two]
     clf.fit(X, y)
@@ -346,8 +346,8 @@ def test_two_classes_have_one_decision(clf, tones):
 @pytest.mark.parametrize(
     "labels", [np.array(["é", "ß", "語"]), np.array([7, -1, 3]), [True, False]]
 )
-def test_labels_of_any_kind(clf, tones, labels):
-    X, y = tones
+def test_labels_of_any_kind(clf, sixty_tones, labels):
+    X, y = sixty_tones
     codes = np.unique(y, return_inverse=True)[1] % len(labels)
     y = np.asarray(labels)[codes]
 
@@ -359,7 +359,7 @@ def test_labels_of_any_kind(clf, tones, labels):
 
 def test_a_table_of_samples_is_remembered_by_its_columns(clf):
     pd = pytest.importorskip("pandas")
-    X, y = make_tones(n_samples=12, duration=0.01, random_state=0, return_X_y=True)
+    X, y = labelled_tones(12, duration=0.01)
     frame = pd.DataFrame(np.stack(X)).add_prefix("t")
 
     clf.fit(frame, y)
@@ -384,35 +384,35 @@ class Untouchable(Spectrum):
         (None, "y should be a 1d array"),
     ],
 )
-def test_labels_are_checked_before_anything_is_embedded(y, message, tones):
+def test_labels_are_checked_before_anything_is_embedded(y, message, sixty_tones):
     with pytest.raises(ValueError, match=message):
-        SpeakerEmbeddingClassifier(extractor=Untouchable()).fit(tones[0][:6], y)
+        SpeakerEmbeddingClassifier(extractor=Untouchable()).fit(sixty_tones[0][:6], y)
 
 
-def test_weights_are_checked_before_anything_is_embedded(tones):
-    X, y = tones
+def test_weights_are_checked_before_anything_is_embedded(sixty_tones):
+    X, y = sixty_tones
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         SpeakerEmbeddingClassifier(extractor=Untouchable()).fit(X, y, sample_weight=[1, 2])
 
 
-def test_a_class_without_weight_is_named(tones):
-    X, y = tones
+def test_a_class_without_weight_is_named(sixty_tones):
+    X, y = sixty_tones
     clf = SpeakerEmbeddingClassifier(extractor=Untouchable())
-    with pytest.raises(ValueError, match=r"sample_weight is 0 for every clip of .*\['110 Hz'\]"):
-        clf.fit(X, y, sample_weight=y != "110 Hz")
+    with pytest.raises(ValueError, match=r"sample_weight is 0 for every clip of .*\['low'\]"):
+        clf.fit(X, y, sample_weight=y != "low")
 
 
 @pytest.mark.parametrize(
     "method", ["predict", "predict_proba", "predict_log_proba", "decision_function"]
 )
-def test_unfitted(clf, tones, method):
+def test_unfitted(clf, sixty_tones, method):
     with pytest.raises(NotFittedError):
-        getattr(clf, method)(tones[0])
+        getattr(clf, method)(sixty_tones[0])
 
 
-def test_too_few_iterations_are_told(clf, tones):
+def test_too_few_iterations_are_told(clf, sixty_tones):
     with pytest.warns(ConvergenceWarning, match="max_iter"):
-        clf.set_params(max_iter=1).fit(*tones)
+        clf.set_params(max_iter=1).fit(*sixty_tones)
 
 
 # With the pretrained networks
@@ -431,8 +431,8 @@ def test_learns_words_of_made_up_speakers(make, weights):
 
 
 @pytest.mark.network
-def test_errors_name_the_clip(weights, tones, tmp_path):
-    X, y = list(tones[0][:6]), tones[1][:6]
+def test_errors_name_the_clip(weights, sixty_tones, tmp_path):
+    X, y = list(sixty_tones[0][:6]), sixty_tones[1][:6]
     X[2] = tmp_path / "missing.wav"
     with pytest.raises(AudioError, match=r"\[2\] .*missing\.wav"):
         SpeakerEmbeddingClassifier().fit(X, y)
@@ -505,9 +505,9 @@ def test_fsdd_speaker_on_digits_never_heard(weights, data_home):
     assert balanced_accuracy_score(y_test, clf.predict(X_test)) >= 0.94
 
 
-def test_the_example_of_a_pipeline(tones):
+def test_the_example_of_a_pipeline(sixty_tones):
     """What the classifiers are short for can be written out."""
-    X, y = tones
+    X, y = sixty_tones
     pipeline = make_pipeline(Spectrum(), ClippedStandardScaler(), LogisticRegression(C=0.1))
 
     assert pipeline.fit(X, y).score(X, y) > 0.7

@@ -16,7 +16,7 @@ import torch
 from numpy.testing import assert_allclose
 from torch.nn import functional
 
-from skspeech._spectrogram import MelSpectrogram
+from skspeech._spectrogram import MelSpectrogram  # what the networks are fed with
 from skspeech.datasets import make_speech_like
 from skspeech.transformers.networks.ge2e import GE2E
 from skspeech.transformers.networks.musicnn import (
@@ -26,7 +26,7 @@ from skspeech.transformers.networks.musicnn import (
     MTT_TAGS,
     VGG,
     MusicNN,
-    _ConvPool,
+    _ConvPool,  # its order of steps shows in no output
 )
 from skspeech.weights import WeightsNotFoundError, fetch_wheel, load_weights
 

@@ -105,21 +105,23 @@ def test_another_candidate_gives_the_first_answer_if_the_marked_one_is_late():
         ([("a", 1, 1, 0.01), ("b", 1, 0, 0.01)], ["b", "a"]),
         ([("a", 4, 1, 0.01), ("b", 1, 0, 0.01)], ["a", "b"]),
         ([("a", 2, 0, 0.10), ("b", 1, 0, 0.02), ("c", 1, 2, 0.01)], ["b", "c", "a"]),
-        ([("a", 1, 0, 0.60), ("b", 1, 0, 0.01)], ["b"]),  # no time for all of a's rows
     ],
-    ids=["gain", "cost", "stage", "gain over stage", "gain per second", "no time"],
+    ids=["gain", "cost", "stage", "gain over stage", "gain per second"],
 )
 def test_the_order_of_candidates(table, order):
     entries = [
         entry(name, features=shared(name, rate), gain=gain, stage=stage)
         for name, gain, stage, rate in table
     ]
-    state = run_state(entries, left=20.0)
-    if order == ["b"]:
-        assert policy.next_here(state).entry.name == "b"
-        assert policy.validation_cost(state, entries[0], N) > state.left
-    else:
-        assert order_here(state) == order
+    assert order_here(run_state(entries, left=20.0)) == order
+
+
+def test_what_there_is_no_time_for_does_not_come_first():
+    slow = entry("slow", features=shared("slow", 0.6))
+    quick = entry("quick", features=shared("quick", 0.01))
+    state = run_state([slow, quick], left=20.0)
+    assert policy.validation_cost(state, slow, N) > state.left
+    assert policy.next_here(state).entry is quick
 
 
 def test_an_embedding_that_is_there_costs_nothing_more():

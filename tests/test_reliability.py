@@ -42,15 +42,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from sounds import labelled_tones
 from test_weights import Toy, kept, make_registry, toy  # noqa: F401
 
 import skspeech
 from skspeech import GeometricMeanVotingClassifier, SpectralStatistics, _download, weights
-from skspeech._unpickle import load_arrays
+from skspeech._unpickle import load_arrays  # what hostile pickles are read with
 from skspeech.audio import AudioError, load_waveforms
 from skspeech.cache import DiskStore, clear, memory_store
 from skspeech.challenge import load_autospeech, run_local_test, save_autospeech
-from skspeech.datasets import make_tones
 
 N_EXAMPLES = int(os.environ.get("SKSPEECH_FUZZ_EXAMPLES", 0))
 FIGURES = collections.Counter()
@@ -365,7 +365,7 @@ class Evil:
 
 @pytest.mark.parametrize("file", ["train.pkl", "test.pkl"])
 def test_a_malicious_pickle_in_a_challenge_folder_runs_nothing(tmp_path, file):
-    X, y = make_tones(12, duration=0.1, random_state=0, return_X_y=True)
+    X, y = labelled_tones(12, duration=0.1)
     folder = save_autospeech(tmp_path / "data", X[:8], y[:8], X[8:], y[8:])
     target = tmp_path / "executed"
     (folder / file).write_bytes(pickle.dumps([np.zeros(9), Evil(target)]))
@@ -385,7 +385,7 @@ def test_a_malicious_pickle_in_a_challenge_folder_runs_nothing(tmp_path, file):
 @pytest.mark.parametrize("name", ["meta.json", "train.solution"])
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"class_num": 1e999}', "9" * 5000, "\0", "{}"])
 def test_other_files_of_a_challenge_folder_may_be_anything(tmp_path, name, content):
-    X, y = make_tones(12, duration=0.1, random_state=0, return_X_y=True)
+    X, y = labelled_tones(12, duration=0.1)
     folder = save_autospeech(tmp_path, X[:8], y[:8], X[8:], y[8:])
     (folder / name).write_text(content)
     with pytest.raises(ValueError, match=r".{15}"):

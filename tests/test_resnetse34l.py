@@ -21,7 +21,7 @@ from torch.nn import functional
 from skspeech import SpeakerEmbedding, cache, weights
 from skspeech.audio import SAMPLING_RATE
 from skspeech.datasets import make_speech_like
-from skspeech.transformers import _windowed, speaker
+from skspeech.transformers import speaker
 from skspeech.transformers.networks.resnetse34l import ResNetSE34L
 from skspeech.weights import WeightsError, WeightsNotFoundError, main, read_weights
 
@@ -107,13 +107,12 @@ def forget():
     cache.clear()
 
 
-def test_a_long_clip_is_embedded_in_parts(path, clips, monkeypatch):
+def test_a_long_clip_is_embedded_in_parts(path, clips, cut_longer_than):
     extractor = SpeakerEmbedding(
         "resnetse34l", weights=path, window=1.0, hop=0.37, level=None, memory=False
     )
     whole = extractor.transform(clips[-1:])
-    monkeypatch.setattr("skspeech.transformers._windowed._LONGEST", 2.0)
-    monkeypatch.setattr("skspeech.transformers._windowed.PART_SECONDS", 3.0)
+    cut_longer_than(2.0, 3.0)
     np.testing.assert_allclose(extractor.transform(clips[-1:]), whole, rtol=1e-3, atol=1e-4)
 
 
@@ -275,24 +274,19 @@ def test_pickle_names_the_weights_and_holds_none(path, clips, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=1e-5)
 
 
-def test_features_are_remembered_by_the_content_of_the_weights(path, clips, tmp_path, monkeypatch):
+def test_features_are_remembered_by_the_content_of_the_weights(path, clips, tmp_path, computed):
     """A copy elsewhere finds them; other weights in the same place do not."""
-    runs = []
-    run = _windowed.WindowedExtractor._run
-    monkeypatch.setattr(
-        _windowed.WindowedExtractor, "_run", lambda *args: runs.append(1) or run(*args)
-    )
     mine = tmp_path / "mine.model"
     mine.write_bytes(path.read_bytes())
     first = SpeakerEmbedding(NAME, weights=path).transform(clips[:1])
     again = SpeakerEmbedding(NAME, weights=str(mine)).transform(clips[:1])
-    assert len(runs) == 1
+    assert len(computed) == 1
     np.testing.assert_array_equal(first, again)
 
     torch.save(make_checkpoint(seed=1), mine)
     os.utime(mine, ns=(1, 1))
     other = SpeakerEmbedding(NAME, weights=mine).transform(clips[:1])
-    assert len(runs) == 2
+    assert len(computed) == 2
     assert not np.allclose(first, other)
 
 
@@ -372,7 +366,7 @@ def git_blob(path):
 
 
 @pytest.fixture
-def server(path, tmp_path, monkeypatch):
+def server(path, tmp_path, monkeypatch, no_networks):
     """A web server that has the checkpoint, a registry that names it, and an empty cache."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -393,7 +387,6 @@ def server(path, tmp_path, monkeypatch):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     monkeypatch.setenv("SKSPEECH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(_windowed, "_networks", {})
     publish(
         monkeypatch,
         url=f"http://127.0.0.1:{server.server_port}/data/baseline_lite_ap.model",

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from skspeech import ClippedStandardScaler, ShrinkageDiscriminantAnalysis, WideLogisticRegression
-from skspeech._routing import fit_params_for
+from skspeech._routing import fit_params_for  # a pure function
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y, GROUPS, WEIGHT = np.tile([0, 1], 6), np.repeat(np.arange(4), 3), np.arange(1.0, 13.0)

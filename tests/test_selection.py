@@ -225,6 +225,7 @@ def test_a_cross_fitted_score_keeps_units_apart():
     value = cross_fitted_score(
         log_probas(proba), y, score=BALANCED, parts=parts, select=select, units=units
     )
+    assert len(chosen_by) == 3
     for part, rows in enumerate(chosen_by):
         assert not np.isin(units[rows], units[parts == part]).any()
     assert value == pytest.approx(BALANCED(geometric_mean(proba), y))

@@ -13,7 +13,7 @@ from skspeech import LogMelSpectrogram, SpectralStatistics, cache
 from skspeech.audio import SAMPLING_RATE, load_waveforms
 from skspeech.datasets import make_speech_like
 from skspeech.transformers import base
-from skspeech.transformers._statistics import FRAME_STATISTICS, frame_statistics
+from skspeech.transformers._statistics import FRAME_STATISTICS, frame_statistics  # pure
 
 HOP = 200
 SIZES = {"n_fft": 512, "hop_length": HOP}

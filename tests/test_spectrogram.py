@@ -4,7 +4,7 @@ import librosa
 import numpy as np
 import pytest
 
-from skspeech._spectrogram import MelSpectrogram, mel_filter_bank
+from skspeech._spectrogram import MelSpectrogram, mel_filter_bank  # pure functions
 
 
 @pytest.mark.parametrize("htk", [False, True])

@@ -33,6 +33,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sounds import labelled_tones
 
 from skspeech import (
     Candidate,
@@ -43,15 +44,14 @@ from skspeech import (
     SpectralStatistics,
     TimeBudgetClassifier,
 )
-from skspeech._cores import effective_cores
-from skspeech._stopping import Stopped
-from skspeech.datasets import make_tones
+from skspeech._cores import effective_cores  # a pure function
+from skspeech._stopping import Stopped  # what ends a job from inside
 from skspeech.ensemble.calibration import at_temperature
 from skspeech.time_budget.workers.pools import LocalPool
 from skspeech.time_budget.workers.process import WorkerProcess
 from skspeech.time_budget.workers.rows import ExchangeFolder
 from skspeech.weights import WeightsNotFoundError
-from skspeech.weights._common import CommandError
+from skspeech.weights._common import CommandError  # what a failing pip is told by
 
 X, y = load_iris(return_X_y=True)
 X_digits, y_digits = load_digits(return_X_y=True)
@@ -242,10 +242,9 @@ def test_a_log_on_a_full_disk_ends_no_run():
 
 
 @pytest.mark.parametrize("others", [True, False])
-def test_weights_that_can_not_be_had_are_one_failure(others, tmp_path, monkeypatch):
+def test_weights_that_can_not_be_had_are_one_failure(others, tmp_path, monkeypatch, no_networks):
     monkeypatch.setenv("SKSPEECH_CACHE", str(tmp_path))
     monkeypatch.setattr("skspeech.weights._fetching._copy_installed", lambda *_: False)
-    monkeypatch.setattr("skspeech.transformers._windowed._networks", {})  # other tests load them
     tried = []
 
     def no_network(command, **options):
@@ -265,18 +264,18 @@ def test_weights_that_can_not_be_had_are_one_failure(others, tmp_path, monkeypat
             else []
         ),
     ]
-    clips = make_tones(12, n_classes=2, duration=0.23, random_state=0)  # embedded by no other test
+    clips, labels = labelled_tones(12, ["low", "high"], duration=0.23)  # embedded by no other test
     classifier = TimeBudgetClassifier(candidates, time_budget=120)
     both = r"ge2e, speech-embedding are not on this machine(?s:.*)index can't be reached\."
     if others:
         with pytest.warns(UserWarning, match=r"^2 of 3 candidates are left out: .* " + both):
-            classifier.fit(clips.data, clips.target)
+            classifier.fit(clips, labels)
         (failure,) = classifier.failures_
         assert set(failure[0].split(", ")) == {"keyword", "speaker"}
         assert classifier.results_["status"].tolist() == ["failed", "failed", "ok"]
     else:
         with pytest.raises(WeightsNotFoundError, match=both):
-            classifier.fit(clips.data, clips.target)
+            classifier.fit(clips, labels)
     assert len(tried) == 1
 
 
@@ -285,10 +284,10 @@ def test_verbose_tells_of_the_data_first(capsys, monkeypatch):
     monkeypatch.setattr(
         "skspeech.time_budget.line_ups.default_candidates", lambda *_, **__: line_up
     )
-    clips = make_tones(12, n_classes=2, duration=0.2, random_state=0)
+    clips, _ = labelled_tones(12, [0, 1], duration=0.2)
     labels = np.repeat(["high", "low"], [9, 3])
     for verbose, groups in ((0, None), (1, None), (1, np.arange(12) % 3)):
-        TimeBudgetClassifier(time_budget=10, verbose=verbose).fit(clips.data, labels, groups)
+        TimeBudgetClassifier(time_budget=10, verbose=verbose).fit(clips, labels, groups)
         lines = capsys.readouterr().out.splitlines()
         told = [line.split("] ", 1)[1][:12] for line in lines if "ensemble" not in line]
         expected = ["1 class has ", *(["No groups ar"] if groups is None else [])]

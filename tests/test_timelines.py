@@ -18,6 +18,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from sounds import labelled_tones
 
 import skspeech
 from skspeech import SpectralStatistics, TimeBudgetClassifier, timeline
@@ -32,14 +33,13 @@ NAMES = np.array(["high", "low", "middle"])
 
 
 @pytest.fixture(scope="module")
-def tones():
-    bunch = make_tones(60, n_classes=3, duration=0.5, random_state=0)
-    return bunch.data, NAMES[bunch.target]
+def sixty_tones():
+    return labelled_tones(60, NAMES, duration=0.5)
 
 
 @pytest.fixture(scope="module")
-def model(tones):
-    return make_pipeline(SpectralStatistics(memory=False), GaussianNB()).fit(*tones)
+def model(sixty_tones):
+    return make_pipeline(SpectralStatistics(memory=False), GaussianNB()).fit(*sixty_tones)
 
 
 @pytest.fixture(scope="module")
@@ -186,26 +186,26 @@ def test_files_of_any_rate(write, rate):
     assert found.attrs["recording"] == path
 
 
-def test_any_fitted_classifier_does(tones, recording, tmp_path):
+def test_any_fitted_classifier_does(sixty_tones, recording, tmp_path):
     waveform, stretches = recording
     search = GridSearchCV(
         make_pipeline(SpectralStatistics(), StandardScaler(), LogisticRegression()),
         {"logisticregression__C": [1, 9]},
     )
-    path = skspeech.save(search.fit(*tones).best_estimator_, tmp_path / "model.skspeech")
+    path = skspeech.save(search.fit(*sixty_tones).best_estimator_, tmp_path / "model.skspeech")
     without_proba = make_pipeline(SpectralStatistics(), StandardScaler(), LinearSVC())
-    for fitted in (search, skspeech.load(path), without_proba.fit(*tones)):
+    for fitted in (search, skspeech.load(path), without_proba.fit(*sixty_tones)):
         found = timeline(fitted, waveform, window=0.5, speech_only=False)
         assert found["label"].tolist() == [label for _, _, label in stretches]
 
 
-def test_the_window_is_as_long_as_training_clips_where_that_is_known(tones, recording):
+def test_the_window_is_as_long_as_training_clips_where_that_is_known(sixty_tones, recording):
     candidates = [("bayes", make_pipeline(SpectralStatistics(), GaussianNB()))]
-    model = TimeBudgetClassifier(candidates, time_budget=10, random_state=0).fit(*tones)
+    model = TimeBudgetClassifier(candidates, time_budget=10, random_state=0).fit(*sixty_tones)
     assert model.clip_duration_ == 0.5
     assert timeline(model, recording[0], speech_only=False).attrs["window"] == 0.5
     assert timeline(model, recording[0], window=1, speech_only=False).attrs["window"] == 1
-    pipeline = candidates[0][1].fit(*tones)
+    pipeline = candidates[0][1].fit(*sixty_tones)
     assert timeline(pipeline, recording[0], speech_only=False).attrs["window"] == 3
 
 
@@ -306,9 +306,8 @@ def test_little_speech_is_worth_a_remark(listens):
     timeline(Levels().fit(), sound, window=0.5, speech_only=True)  # as was said
 
 
-def test_without_the_network_silence_gets_labels_and_a_warning_says_why(monkeypatch):
+def test_without_the_network_silence_gets_labels_and_a_warning_says_why(monkeypatch, no_networks):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("skspeech.transformers._windowed._networks", {})
     sound = steps((1, 2), (0, 2))
     with pytest.warns(UserWarning, match=r"Silence gets labels, too: .*pip install '.\[vad\]'"):
         found = timeline(Levels().fit(), sound, window=0.5)

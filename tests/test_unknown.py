@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline
+from sounds import labelled_tones
 
 import skspeech
 from skspeech import (
@@ -25,7 +26,6 @@ from skspeech import (
     UnknownRejector,
 )
 from skspeech.audio import AudioError
-from skspeech.datasets import make_tones
 from skspeech.unknown.features import extractor_of
 from skspeech.unknown.held_out import hold_out_rows
 from skspeech.unknown.novelty import learn_classes, measure, principal_axes
@@ -252,17 +252,16 @@ def test_labels_of_objects_and_long_names():
 
 
 @pytest.fixture(scope="module")
-def tones():
-    tones = make_tones(60, n_classes=5, duration=0.2, random_state=0)
-    return tones.data, np.array(["a", "b", "c", "d", "e"])[tones.target]
+def five_tones():
+    return labelled_tones(60, ["a", "b", "c", "d", "e"], duration=0.2)
 
 
 def _pipeline(extractor=None):
     return make_pipeline(extractor or SpectralStatistics(), ShrinkageDiscriminantAnalysis())
 
 
-def test_the_extractors_of_all_members_are_heard_once(tones):
-    X, y = tones
+def test_the_extractors_of_all_members_are_heard_once(five_tones):
+    X, y = five_tones
     spectral = SpectralStatistics()
     union = FeatureUnion([("one", spectral), ("two", SpectralStatistics(level=None))])
     members = [("a", _pipeline(spectral)), ("b", _pipeline(union))]
@@ -281,16 +280,16 @@ def test_the_extractors_of_all_members_are_heard_once(tones):
     assert extractor_of(LogisticRegression(max_iter=5000)) is None
 
 
-def test_clips(tones):
-    X, y = tones
+def test_clips(five_tones):
+    X, y = five_tones
     known = y < "d"
     X_known = [clip for clip, is_known in zip(X, known, strict=False) if is_known]
     rejector = UnknownRejector(_pipeline(), random_state=0).fit(X_known, y[known])
     assert roc_auc_score(~known, rejector.unknown_score(X)) > 0.95
 
 
-def test_a_fitted_classifier_is_not_trained_again(tones):
-    X, y = tones
+def test_a_fitted_classifier_is_not_trained_again(five_tones):
+    X, y = five_tones
     classifier = _pipeline().fit(X, y)
     rejector = UnknownRejector(FrozenEstimator(classifier), random_state=0).fit(X, y)
     assert rejector.estimator_.estimator is classifier
@@ -306,8 +305,8 @@ def test_a_classifier_without_probabilities():
 # -- Kept, searched, drawn -------------------------------------------------------------------------
 
 
-def test_saved_and_loaded(tones, tmp_path):
-    X, y = tones
+def test_saved_and_loaded(five_tones, tmp_path):
+    X, y = five_tones
     rejector = UnknownRejector(_pipeline(), random_state=0).fit(X, y)
     again = skspeech.load(skspeech.save(rejector, tmp_path / "model.skspeech"))
     np.testing.assert_allclose(again.predict_proba(X), rejector.predict_proba(X), rtol=1e-6)
@@ -402,16 +401,15 @@ def test_rows_that_are_all_alike():
 
 
 def test_clips_that_cannot_be_read_teach_nothing_and_are_unknown():
-    tones = make_tones(60, n_classes=3, duration=0.3, random_state=0)
-    y = np.array(["a", "b", "c"])[tones.target]
+    clips, y = labelled_tones(60, ["a", "b", "c"])
     extractor = SpectralStatistics(errors="warn")
     model = FusedEmbeddingClassifier(extractor=extractor, errors="warn")
-    whole = UnknownRejector(model, random_state=0).fit(tones.data, y)
-    X = [*tones.data, *(f"gone{i}.wav" for i in range(30))]
+    whole = UnknownRejector(model, random_state=0).fit(clips, y)
+    X = [*clips, *(f"gone{i}.wav" for i in range(30))]
     with pytest.warns(UserWarning, match="left out, with their labels"):
         part = UnknownRejector(model, random_state=0).fit(X, [*y, *["a"] * 30])
     np.testing.assert_array_equal(part.held_out_scores_, whole.held_out_scores_)
-    asked = [tones.data[0], "gone.wav"]
+    asked = [clips[0], "gone.wav"]
     with pytest.warns(UserWarning, match="They are taken for unknown"):
         scores = part.unknown_score(asked)
     assert scores[0] == whole.unknown_score(asked[:1])[0]

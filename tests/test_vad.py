@@ -17,7 +17,6 @@ from skspeech import AudioError, VoiceActivityTrimmer
 from skspeech.audio import SAMPLING_RATE, load_waveforms
 from skspeech.datasets import fetch_fsdd
 from skspeech.transformers import vad
-from skspeech.transformers._windowed import shared_network
 from skspeech.transformers.networks.silero import SileroVAD
 
 FRAME = SileroVAD.frame_length / SAMPLING_RATE
@@ -64,10 +63,14 @@ def clip():
 # The network --------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def network():
+    return vad._load_network(torch.device("cpu"))  # what it hears is told by no public name
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.load`:DeprecationWarning")
-def test_network_agrees_with_the_packages_own(clip):
+def test_network_agrees_with_the_packages_own(clip, network):
     original = torch.jit.load(vad._weights_file().with_name("silero_vad.jit"))
-    network = shared_network("silero-vad", torch.device("cpu"), vad._load_network)
     clips = [clip[: 512 * 150], clip[10_000:30_001], clip[20_000:20_100]]
     with torch.inference_mode():
         together = network([torch.from_numpy(c) for c in clips])
@@ -81,10 +84,9 @@ def test_network_agrees_with_the_packages_own(clip):
             np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_long_clips_go_through_the_network_in_blocks(clip, monkeypatch):
+def test_long_clips_go_through_the_network_in_blocks(clip, network, monkeypatch):
     from skspeech.transformers.networks import silero
 
-    network = shared_network("silero-vad", torch.device("cpu"), vad._load_network)
     with torch.inference_mode():
         whole = network([torch.from_numpy(clip)])[0]
         monkeypatch.setattr(silero, "_BLOCK_FRAMES", 7)
@@ -249,14 +251,15 @@ def test_torchs_threads_and_random_numbers_are_left_alone(clip):
     ("spec", "message"),
     [(None, "which is not installed"), ("old", "of which a later version is needed")],
 )
-def test_a_missing_package_names_the_install_command(clip, monkeypatch, tmp_path, spec, message):
+def test_a_missing_package_names_the_install_command(
+    clip, monkeypatch, tmp_path, no_networks, spec, message
+):
     from importlib.machinery import ModuleSpec
 
     if spec:
         spec = ModuleSpec("silero_vad", None, is_package=True)
         spec.submodule_search_locations.append(str(tmp_path))
     monkeypatch.setattr(vad.importlib.util, "find_spec", lambda name: spec)
-    monkeypatch.setattr("skspeech.transformers._windowed._networks", {})
     with pytest.raises(ImportError, match=message) as error:
         VoiceActivityTrimmer().fit([clip]).transform([clip])
     assert "pip install '.[vad]'" in str(error.value)
@@ -288,8 +291,7 @@ def _in_bits(sound, sizes, **options):
     return np.concatenate(bits)
 
 
-def test_a_follower_hears_what_the_network_hears(clip):
-    network = shared_network("silero-vad", torch.device("cpu"), vad._load_network)
+def test_a_follower_hears_what_the_network_hears(clip, network):
     with torch.inference_mode():
         expected = network([torch.from_numpy(clip)])[0].numpy()
     found = _in_bits(clip, [len(clip)], level=None)

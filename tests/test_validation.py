@@ -51,7 +51,9 @@ def splits(cv="auto", labels=y, groups=None, X=X):
 @pytest.mark.parametrize("n_groups", [4, 11, 40])
 def test_groups_are_never_on_both_sides(cv, n_groups):
     groups = np.random.default_rng(0).integers(0, n_groups, len(y))
-    for fold in splits(cv, groups=groups).folds:
+    folds = splits(cv, groups=groups).folds
+    assert len(folds) > 1
+    for fold in folds:
         assert not np.intersect1d(groups[fold.train], groups[fold.test]).size
         assert np.isin(y[fold.test], y[fold.train]).all()
 
@@ -198,7 +200,7 @@ def test_a_subset_of_unsorted_rows_is_placed_right():
     clf.fit(X[rows], y[rows])
     scores = dict(zip(clf.results_["name"], clf.results_["score"], strict=True))
     assert scores["bayes"] > 0.9
-    assert np.isnan(scores["slow"]) or scores["slow"] > 0.9
+    assert scores["slow"] > 0.9
 
 
 @pytest.mark.parametrize(

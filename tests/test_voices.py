@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import adjusted_mutual_info_score
 
 from skspeech import SpeakerEmbedding, datasets
-from skspeech._voices import find_voices, warn_of_voices
+from skspeech._voices import find_voices, warn_of_voices  # pure functions
 from skspeech.selection import ProbabilityScore
 
 ACCURACY = ProbabilityScore("accuracy", [0, 1])

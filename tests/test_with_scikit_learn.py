@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from sounds import labelled_tones
 
 import skspeech
 from skspeech import AudioLoader, SpectralStatistics
-from skspeech.datasets import make_tones
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide" / "extractors.md"
 
@@ -17,11 +17,10 @@ GUIDE = Path(__file__).parents[1] / "docs" / "guide" / "extractors.md"
 @pytest.fixture
 def table(tmp_path):
     pd = pytest.importorskip("pandas")
-    tones = make_tones(24, n_classes=2, duration=0.2, random_state=0)
-    paths = [str(tmp_path / f"{i}.wav") for i in range(len(tones.data))]
-    for path, waveform in zip(paths, tones.data, strict=True):
+    waveforms, labels = labelled_tones(24, ["low", "high"], duration=0.2)
+    paths = [str(tmp_path / f"{i}.wav") for i in range(24)]
+    for path, waveform in zip(paths, waveforms, strict=True):
         soundfile.write(path, waveform, 16_000)
-    labels = np.array(["low", "high"])[tones.target]
     return pd.DataFrame({"path": paths, "age": np.arange(24.0)}), labels
 
 

@@ -1,6 +1,7 @@
 """What runs a candidate, here and elsewhere: it is given up in time, and leaves nothing behind."""
 
 import contextlib
+import importlib
 import os
 import queue
 import signal
@@ -33,9 +34,8 @@ from test_time_budget import (
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skspeech import Candidate, TimeBudgetClassifier
-from skspeech._folds import stratified_folds
-from skspeech._stopping import Stopped
-from skspeech._threads import forget_limits, limited_threads, loaded
+from skspeech._stopping import Stopped  # what ends a job from inside
+from skspeech._threads import forget_limits, limited_threads, loaded  # the unit here
 from skspeech.audio import AudioError
 from skspeech.estimators import ShrinkageDiscriminantAnalysis, WideLogisticRegression
 from skspeech.time_budget import policy
@@ -346,13 +346,14 @@ def test_linear_algebra_of_heads_has_one_thread(where, monkeypatch):
             wide, y
         )
     else:
-        module = f"skspeech.estimators.{where}"
+        module = importlib.import_module(f"skspeech.estimators.{where}")
+        original = module.stratified_folds
 
         def folds(*args, **kwargs):
             counted.append(blas_threads())
-            return stratified_folds(*args, **kwargs)
+            return original(*args, **kwargs)
 
-        monkeypatch.setattr(f"{module}.stratified_folds", folds)
+        monkeypatch.setattr(module, "stratified_folds", folds)
         {"discriminant": ShrinkageDiscriminantAnalysis, "logistic": WideLogisticRegression}[
             where
         ]().fit(X, y)
