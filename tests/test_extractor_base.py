@@ -18,6 +18,7 @@ from skspeech.datasets import make_speech_like
 
 # Threads that load networks at the same time meet nowhere else.
 from skspeech.transformers._windowed import shared_network
+from skspeech.transformers.keys import fingerprint_of
 
 
 class Loudness(Extractor):
@@ -182,7 +183,7 @@ def test_float16_on_a_gpu_is_not_float32(monkeypatch):
         monkeypatch.setattr(
             "skspeech.transformers.base.resolve_device", lambda _, kind=kind: torch.device(kind)
         )
-        keys.add(TransformersEmbedding("a-name", layers=1)._fingerprint(True))
+        keys.add(fingerprint_of(TransformersEmbedding("a-name", layers=1), True))
     assert len(keys) == 2
 
 
@@ -253,6 +254,6 @@ def test_a_network_is_loaded_once(no_networks):
 def test_the_speaker_networks_file_counts_by_content(tmp_path):
     path = tmp_path / "weights.model"
     path.write_bytes(b"one")
-    key = SpeakerEmbedding("resnetse34l", weights=path)._fingerprint(True)
+    key = fingerprint_of(SpeakerEmbedding("resnetse34l", weights=path), True)
     path.write_bytes(b"other")
-    assert SpeakerEmbedding("resnetse34l", weights=path)._fingerprint(True) != key
+    assert fingerprint_of(SpeakerEmbedding("resnetse34l", weights=path), True) != key
