@@ -3,8 +3,17 @@
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+from sklearn import clone
 
-__all__ = ["at_temperature", "find_temperature", "least_loss_temperature"]
+from skspeech._folds import stratified_folds
+from skspeech._sklearn import _safe_indexing
+
+__all__ = [
+    "at_temperature",
+    "cross_validated_temperature",
+    "find_temperature",
+    "least_loss_temperature",
+]
 
 _LOG_BOUNDS = np.log(0.2), np.log(5.0)
 # This many imaginary rows, spread evenly over the classes, are added to the held-out rows. So a few
@@ -63,6 +72,26 @@ def find_temperature(proba, y):
         return 1.0
     spread = min(0.5, _IMAGINED_ROWS / (len(y) + 2))
     return least_loss_temperature(np.log(np.maximum(proba, _TINY)), y, _LOG_BOUNDS, spread=spread)
+
+
+def cross_validated_temperature(ensemble, X, y, fit_params):
+    """Fit clones of a voting ensemble, and find the temperature on the rows they did not see.
+
+    The ensemble has `classes_`; its parameter `calibrate` is the number of folds. `groups` among
+    the arguments for its `fit` are kept whole.
+    """
+    codes = np.searchsorted(ensemble.classes_, y)
+    proba = np.full((len(y), len(ensemble.classes_)), np.nan)
+    by_row = {"sample_weight", "groups"} & fit_params.keys()
+    groups = fit_params.get("groups")
+    for train, test in stratified_folds(codes, ensemble.calibrate, groups=groups, random_state=0):
+        params = fit_params | {name: fit_params[name][train] for name in by_row}
+        part = clone(ensemble).set_params(calibrate=False, verbose=False)
+        part.fit(_safe_indexing(X, train), y[train], **params)
+        columns = np.searchsorted(ensemble.classes_, part.classes_)
+        proba[test] = ensemble.floor
+        proba[np.ix_(test, columns)] = part.predict_proba(_safe_indexing(X, test))
+    return find_temperature(proba, codes)
 
 
 def least_loss_temperature(scores, y, log_bounds, *, weight=None, spread=0.0):

@@ -1,27 +1,30 @@
 """The voting ensemble: no single model is best on all data, so several vote."""
 
-import time
-import warnings
 from numbers import Integral, Real
 
 import joblib
 import numpy as np
-from sklearn import clone, get_config
-from sklearn.base import is_classifier
+from sklearn import clone
 from sklearn.ensemble import VotingClassifier
 from sklearn.utils import Bunch, assert_all_finite, get_tags
-from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from skspeech._folds import stratified_folds
 from skspeech._labels import check_groups, check_labels, check_sample_weight
 from skspeech._one_clip import OneClipMixin
 from skspeech._reporting import ReportMixin
-from skspeech._routing import fit_params_for
-from skspeech._sklearn import Interval, Options, _fit_context, _safe_indexing
-from skspeech.ensemble.blending import FLOOR, check_probabilities, check_weights, geometric_mean
-from skspeech.ensemble.calibration import at_temperature, find_temperature
+from skspeech._sklearn import Interval, Options, _fit_context
+from skspeech.ensemble.blending import FLOOR, check_weights, geometric_mean
+from skspeech.ensemble.calibration import at_temperature, cross_validated_temperature
+from skspeech.ensemble.members import (
+    check_members,
+    columns_of,
+    fit_member,
+    is_dropped,
+    kept,
+    predict_proba_of,
+    route,
+)
 from skspeech.transformers.together import embed_together
 
 __all__ = ["GeometricMeanVotingClassifier"]
@@ -36,7 +39,8 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
     probabilities keeps one member's zero from being a veto.
 
     `X` goes to the members unchanged: a list of paths or waveforms, a table, or whatever else they
-    take.
+    take. `transform` returns the members' probabilities side by side, without floor or mean, and 0
+    for a class that a member never saw.
 
     Parameters
     ----------
@@ -178,8 +182,8 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         """
         ensemble = cls(estimators, weights=weights, **params)
         ensemble._validate_params()
-        ensemble._check_members()
-        members = [member for _, member in estimators if not _is_dropped(member)]
+        check_members(ensemble)
+        members = [member for _, member in kept(estimators)]
         for member in members:
             check_is_fitted(member)
         if classes is None:
@@ -223,7 +227,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         TypeError
             If no member takes `sample_weight`.
         """
-        self._check_members()
+        check_members(self)
         y = check_labels(y)
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
@@ -231,35 +235,17 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
             fit_params["sample_weight"] = check_sample_weight(sample_weight, len(y))
         if groups is not None:
             fit_params["groups"] = check_groups(groups, len(y))
-        params_by_name = self._route(fit_params)
-
-        active = [(name, member) for name, member in self.estimators if not _is_dropped(member)]
-        members = joblib.Parallel(n_jobs=self.n_jobs)(
-            joblib.delayed(_fit_member)(
-                name, clone(member), X, y, params_by_name[name], self.verbose
-            )
-            for name, member in active
+        params = route(self, fit_params)
+        fits = (
+            joblib.delayed(fit_member)(name, clone(member), X, y, params[name], self.verbose)
+            for name, member in kept(self.estimators)
         )
-        self.classes_ = np.unique(y)
-        self.temperature_ = self._find_temperature(X, y, groups, fit_params)
+        members = joblib.Parallel(n_jobs=self.n_jobs)(fits)
+        self.classes_, self.temperature_ = np.unique(y), 1.0
+        if self.calibrate:
+            self.temperature_ = cross_validated_temperature(self, X, y, fit_params)
         self._set_members(members)
         return self
-
-    def _find_temperature(self, X, y, groups, fit_params):
-        """Cross-validate clones of the ensemble, and find the temperature on the held-out rows."""
-        if self.calibrate is False:
-            return 1.0
-        codes = np.searchsorted(self.classes_, y)
-        proba = np.full((len(y), len(self.classes_)), np.nan)
-        by_row = {"sample_weight", "groups"} & fit_params.keys()
-        for train, test in stratified_folds(codes, self.calibrate, groups=groups, random_state=0):
-            params = fit_params | {name: fit_params[name][train] for name in by_row}
-            part = clone(self).set_params(calibrate=False, verbose=False)
-            part.fit(_safe_indexing(X, train), y[train], **params)
-            columns = np.searchsorted(self.classes_, part.classes_)
-            proba[test] = self.floor
-            proba[np.ix_(test, columns)] = part.predict_proba(_safe_indexing(X, test))
-        return find_temperature(proba, codes)
 
     def predict_proba(self, X):
         """Predict the probability of each class.
@@ -295,22 +281,6 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         check_is_fitted(self)
         return self.classes_.take(np.argmax(self.predict_proba(X), axis=1))
 
-    def transform(self, X):
-        """Return every member's probabilities, side by side.
-
-        Parameters
-        ----------
-        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
-            What the members take.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classifiers * n_classes)
-            Probabilities without floor or mean; 0 for a class that a member never saw.
-        """
-        check_is_fitted(self)
-        return np.hstack(self._collect_probas(X))
-
     def get_feature_names_out(self, input_features=None):
         """Name the columns of `transform`, such as ``geometricmeanvotingclassifier_speaker_angry``.
 
@@ -325,7 +295,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         """
         check_is_fitted(self)
         prefix = type(self).__name__.lower()
-        names = [name for name, member in self.named_estimators_.items() if not _is_dropped(member)]
+        names = [name for name, _ in kept(self.named_estimators_.items())]
         return np.asarray(
             [f"{prefix}_{name}_{label}" for name in names for label in self.classes_], dtype=object
         )
@@ -338,130 +308,23 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         tags.input_tags.string = all(get_tags(member).input_tags.string for member in members)
         return tags
 
-    def _check_members(self):
-        """Check the members and weights before anything is trained."""
-        for item in self.estimators:
-            if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):
-                raise ValueError(
-                    f"estimators holds {item!r}; each item must be a (name, classifier) tuple."
-                )
-        names = [name for name, _ in self.estimators]
-        self._validate_names(names)
-        members = {name: member for name, member in self.estimators if not _is_dropped(member)}
-        if not members:
-            raise ValueError(
-                f"estimators={self.estimators!r} has no classifier in it; at least one is needed "
-                "that is not 'drop'."
-            )
-        for name, member in members.items():
-            if not is_classifier(member):
-                raise ValueError(f"The member {name!r} ({member!r}) should be a classifier.")
-            if not hasattr(member, "predict_proba"):
-                raise ValueError(
-                    f"The member {name!r} ({member!r}) has no predict_proba, which the geometric "
-                    "mean needs. Wrap it in sklearn.calibration.CalibratedClassifierCV."
-                )
-        weights = check_weights(self.weights, len(names), "estimators")
-        if not any(weights[names.index(name)] for name in members):
-            raise ValueError(
-                f"weights={self.weights!r} leaves only members that are dropped; give one of "
-                f"{list(members)} a weight above zero."
-            )
-
-    def _route(self, fit_params):
-        """Return each member's `fit` arguments, by the member's name."""
-        if get_config()["enable_metadata_routing"]:
-            routed = process_routing(self, "fit", **fit_params)
-            return {name: routed[name].fit for name, _ in self.estimators}
-        unknown = sorted(set(fit_params) - {"sample_weight", "groups"})
-        if unknown:
-            raise ValueError(
-                f"fit got the arguments {unknown}, which reach members only by metadata routing. "
-                "Turn it on by sklearn.set_config(enable_metadata_routing=True), and let members "
-                "ask by set_fit_request."
-            )
-        members = {name: member for name, member in self.estimators if not _is_dropped(member)}
-        params = {name: fit_params_for(member, **fit_params) for name, member in members.items()}
-        if "sample_weight" in fit_params:
-            _check_weighted(params)
-        return params
-
     def _set_members(self, members):
+        names = [name for name, _ in kept(self.estimators)]
+        fitted = dict(zip(names, members, strict=True))
         self.estimators_ = list(members)
-        fitted = iter(members)
-        self.named_estimators_ = Bunch(
-            **{
-                name: member if _is_dropped(member) else next(fitted)
-                for name, member in self.estimators
-            }
-        )
-        # The positions of each member's classes among all classes.
-        self._columns = [
-            _columns(name, member, self.classes_)
-            for name, member in self.named_estimators_.items()
-            if not _is_dropped(member)
-        ]
-        for member in members:
-            if hasattr(member, "feature_names_in_"):
-                self.feature_names_in_ = member.feature_names_in_
-                break
+        self.named_estimators_ = Bunch(**(dict(self.estimators) | fitted))
+        self._columns = [columns_of(*item, self.classes_) for item in fitted.items()]
+        named = [member for member in members if hasattr(member, "feature_names_in_")]
+        if named:
+            self.feature_names_in_ = named[0].feature_names_in_
 
     def _active_weights(self):
         weights = check_weights(self.weights, len(self.named_estimators_), "estimators")
-        active = [not _is_dropped(member) for member in self.named_estimators_.values()]
-        return weights[active]
+        return weights[[not is_dropped(member) for member in self.named_estimators_.values()]]
 
     def _collect_probas(self, X):
         """Return the members' probabilities, shape (n_members, n_samples, n_classes)."""
-        names = [name for name, member in self.named_estimators_.items() if not _is_dropped(member)]
         embed_together(self.estimators_, X)
-        probas = []
-        for name, member, columns in zip(names, self.estimators_, self._columns, strict=True):
-            proba = np.asarray(member.predict_proba(X), dtype=np.float64)
-            # Not the repr of the member, which would take longer than its prediction.
-            kind = type(member).__name__
-            check_probabilities(proba, f"predict_proba of the member {name!r} ({kind})")
-            aligned = np.zeros((len(proba), len(self.classes_)))
-            aligned[:, columns] = proba
-            probas.append(aligned)
-        return np.stack(probas)
-
-
-def _is_dropped(member):
-    return isinstance(member, str) and member == "drop"
-
-
-def _columns(name, member, classes):
-    unknown = np.setdiff1d(member.classes_, classes)
-    if unknown.size:
-        raise ValueError(
-            f"The member {name!r} has seen classes that are not among classes={classes.tolist()}: "
-            f"{unknown.tolist()}."
-        )
-    return np.searchsorted(classes, member.classes_)
-
-
-def _check_weighted(params_by_name):
-    """Warn of the members that take no weights; raise a TypeError if none takes them."""
-    without = [
-        name
-        for name, params in params_by_name.items()
-        if not any(key.rpartition("__")[2] == "sample_weight" for key in params)
-    ]
-    listed = ", ".join(map(repr, without))
-    if len(without) == len(params_by_name):
-        raise TypeError(f"No member takes sample_weight; there are {listed}. Fit without it.")
-    if without:
-        warnings.warn(
-            f"The members {listed} do not take sample_weight and are trained as if all samples "
-            "counted alike. Leave them out if they should not be.",
-            stacklevel=4,
-        )
-
-
-def _fit_member(name, member, X, y, fit_params, verbose):
-    start = time.perf_counter()
-    member.fit(X, y, **fit_params)
-    if verbose:
-        print(f"[GeometricMeanVotingClassifier] {name}: {time.perf_counter() - start:.1f} s")
-    return member
+        names = [name for name, _ in kept(self.named_estimators_.items())]
+        members = zip(names, self.estimators_, self._columns, strict=True)
+        return np.stack([predict_proba_of(*member, self.classes_, X) for member in members])

@@ -7,17 +7,22 @@ held-out rows of the missing classes are unknown.
 
 import warnings
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skspeech._folds import stratified_folds, why_no_fold
-from skspeech.unknown.novelty import learn_classes, measure
+from skspeech._folds import hold_out, stratified_folds, why_no_fold
+from skspeech.transformers.scaling import ClippedStandardScaler
+from skspeech.unknown.novelty import learn_classes, measure, principal_axes
+from skspeech.unknown.rates import share_of_errors
 
-__all__ = ["MIN_CLASSES", "HeldOut", "Learnt", "combined", "hold_out_rows", "learn"]
+__all__ = ["MIN_CLASSES", "combined", "draw_rows", "hold_out_rows", "learn_to_reject"]
 
+_MIN_EXAMPLES = 10  # fewer say less about unknown clips than known classes do
+_MAX_ROWS = 1500  # more take long, and add little
 _N_FOLDS = 5
 _MAX_PARTS = 10  # groups of classes, each of which is left out once
 MIN_CLASSES = 3  # with fewer, no plane of classes remains when one is left out
@@ -25,21 +30,11 @@ MIN_CLASSES = 3  # with fewer, no plane of classes remains when one is left out
 
 @dataclass
 class HeldOut:
-    """Held-out rows, measured by models that were not trained on them.
+    """Held-out rows, measured by models that were not trained on them."""
 
-    Attributes
-    ----------
-    measures : ndarray of shape (n, n_measures)
-    unknown : ndarray of bool of shape (n,)
-        Whether the row is of no class that the model knows.
-    part : ndarray of int of shape (n,)
-        Number of the fold; or, if classes were left out, of the left-out classes.
-    row : ndarray of int of shape (n,)
-    """
-
-    measures: np.ndarray
-    unknown: np.ndarray
-    part: np.ndarray
+    measures: np.ndarray  # (n, n_measures)
+    unknown: np.ndarray  # whether the row is of no class that the model knows
+    part: np.ndarray  # number of the fold; or, if classes were left out, of the left-out classes
     row: np.ndarray
 
     @classmethod
@@ -56,16 +51,8 @@ class HeldOut:
 class Learnt:
     """A score, its threshold, and the scores of rows that it was not learnt from.
 
-    Attributes
-    ----------
-    combiner : Pipeline or None
-        Turns measures into a score; None if there is no unknown row to learn from, so that the
-        first measure is the score.
-    threshold : float
-    scores : ndarray of shape (n,)
-        Above 0 for held-out rows that were rejected.
-    unknown : ndarray of bool of shape (n,)
-    row : ndarray of int of shape (n,)
+    `combiner` turns measures into a score. It is None if there is no unknown row to learn from;
+    then the first measure is the score. `scores` are above 0 for held-out rows that were rejected.
     """
 
     combiner: object = None
@@ -73,6 +60,95 @@ class Learnt:
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))
     unknown: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=bool))
     row: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
+
+
+class Rejection(NamedTuple):
+    """Which clips to reject, and how often that is wrong."""
+
+    scaler: ClippedStandardScaler  # of the features
+    models: list  # what `measure` needs for scaled features; the score is the mean over them
+    method: str  # what was learnt from
+    learnt: Learnt
+    false_rejects: tuple  # share and interval, as from `share_of_errors`
+    false_accepts: tuple
+
+
+def draw_rows(codes, random_state):
+    """Rows to learn from: all, or if there are very many, a stratified sample."""
+    if len(codes) <= _MAX_ROWS:
+        return np.arange(len(codes))
+    return hold_out(codes, _MAX_ROWS / len(codes), random_state=random_state)[1]
+
+
+def learn_to_reject(features, codes, groups, method, target, random_state):
+    """Learn which rows to reject, and how often that will be wrong.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_rows, n_features)
+    codes : ndarray of int of shape (n_rows,)
+        Class of each row; -1 for examples of none.
+    groups : ndarray of shape (n_rows,) or None
+    method, target
+        As of `UnknownRejector`.
+    random_state : int
+
+    Returns
+    -------
+    Rejection
+    """
+    known = codes != -1
+    scaler = ClippedStandardScaler().fit(features[known])
+    features = scaler.transform(features)
+    centre = features[known].mean(axis=0)
+    axes = principal_axes(features - centre)
+    rows = ((features - centre) @ axes).astype(np.float64)
+    learnt = Learnt()
+    for used in _methods(method, known):
+        by_class = used == "leave-class-out"
+        whole, parts, models = hold_out_rows(
+            rows, codes, groups, features.shape[1], leave_out=by_class, random_state=random_state
+        )
+        if whole is not None and (by_class or whole.unknown.any()):
+            learnt = _learn(whole, parts, target)
+            break
+    if not np.isfinite(learnt.threshold):
+        warnings.warn(
+            "No clip will be rejected, because none can be held out to learn from. Give more "
+            "clips of each class, or groups that have several classes.",
+            UserWarning,
+            stacklevel=4,
+        )
+    if not models:
+        models = [learn_classes(rows[known], codes[known], features.shape[1])]
+    # Straight from the features to the plane of the classes.
+    models = [
+        {
+            **model,
+            "weights": axes @ model["weights"],
+            "offset": model["offset"] + centre @ axes @ model["weights"],
+        }
+        for model in models
+    ]
+    group_of = (lambda rows: None) if groups is None else groups.take
+    of_unknown = codes.take if by_class else group_of
+    unknown = learnt.unknown
+    return Rejection(
+        scaler,
+        models,
+        used,
+        learnt,
+        share_of_errors(learnt.scores[~unknown] > 0, group_of(learnt.row[~unknown])),
+        share_of_errors(learnt.scores[unknown] <= 0, of_unknown(learnt.row[unknown]), by_class),
+    )
+
+
+def _methods(method, known):
+    """Methods to try, in order of preference."""
+    if method != "auto":
+        return [method]
+    enough = np.count_nonzero(~known) >= _MIN_EXAMPLES
+    return ["examples", "leave-class-out"] if enough else ["leave-class-out"]
 
 
 def hold_out_rows(rows, codes, groups, n_features, *, leave_out, random_state):
@@ -139,7 +215,7 @@ def _folds(codes, groups, random_state):
     return folds
 
 
-def learn(whole, parts, target):
+def _learn(whole, parts, target):
     """Learn a score and a threshold from held-out rows.
 
     Parameters

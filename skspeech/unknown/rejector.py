@@ -1,6 +1,5 @@
 """The meta-estimator: a classifier that may answer "unknown"."""
 
-import warnings
 from numbers import Real
 
 import numpy as np
@@ -10,7 +9,6 @@ from sklearn.utils import check_array, check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skspeech._folds import hold_out
 from skspeech._one_clip import OneClipMixin
 from skspeech._reporting import ReportMixin
 from skspeech._routing import fit_params_for
@@ -22,16 +20,12 @@ from skspeech.estimators.unreadable import (
     predict_without_unreadable,
 )
 from skspeech.time_budget.inputs import check_rows, check_targets
-from skspeech.transformers.scaling import ClippedStandardScaler
 from skspeech.unknown.features import extractor_of
-from skspeech.unknown.held_out import Learnt, combined, hold_out_rows, learn
-from skspeech.unknown.novelty import learn_classes, measure, principal_axes
-from skspeech.unknown.rates import share_of_errors
+from skspeech.unknown.held_out import combined, draw_rows, learn_to_reject
+from skspeech.unknown.novelty import measure
 
 __all__ = ["UnknownRejector"]
 
-_MIN_EXAMPLES = 10  # fewer say less about unknown clips than known classes do
-_MAX_ROWS = 1500  # more take long, and add little
 _FARTHEST = 30.0  # log-odds
 
 
@@ -193,7 +187,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         """
         X = check_rows(self, X, reset=True)
         y, groups, *_ = check_targets(self, X, y, groups, None)
-        self._check_label(y)
+        _check_label(self.unknown_label, y)
         is_unknown = y == self.unknown_label
         known = np.flatnonzero(~is_unknown)
         if self.method == "examples" and len(known) == len(y):
@@ -224,11 +218,16 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             self._extractor.fit(X)
         self._leaves_out = goes_on(self.estimator_)
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
-        used = self._drawn(codes)
+        used = draw_rows(codes, self._seed)
         features, rows = self._read(_safe_indexing(X, used), y[used])
-        used = used[rows]
-        own_groups = None if groups is None else groups[used]
-        self._learn(features, codes[used], own_groups)
+        codes, groups = codes[used][rows], None if groups is None else groups[used][rows]
+        found = learn_to_reject(features, codes, groups, self.method, self.target, self._seed)
+        self._scaler, self._models, self.method_ = found.scaler, found.models, found.method
+        self._combiner, self.threshold_ = found.learnt.combiner, found.learnt.threshold
+        self.held_out_scores_ = found.learnt.scores
+        self.held_out_unknown_ = found.learnt.unknown
+        self.false_rejects_, self.false_rejects_interval_ = found.false_rejects
+        self.false_accepts_, self.false_accepts_interval_ = found.false_accepts
         return self
 
     def predict(self, X):
@@ -294,16 +293,6 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         advice = "They are taken for unknown."
         return predict_without_unreadable(self._score, X, np.inf, advice)
 
-    def _check_label(self, y):
-        """Check that `unknown_label` is of the same kind as the labels."""
-        is_text = y.dtype.kind in "OSU"
-        if is_text != isinstance(self.unknown_label, str) or y.dtype.kind == "b":
-            needed = "text" if is_text else "a number that is no class, such as -1, or text in y"
-            raise ValueError(
-                f"unknown_label={self.unknown_label!r} is not of the kind of the labels, such as "
-                f"{y[:1].tolist()[0]!r}. Use {needed}."
-            )
-
     def _score(self, X):
         rows = self._scaler.transform(self._features(X))
         scores = [combined(self._combiner, measure(model, rows)) for model in self._models]
@@ -319,75 +308,6 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         features = X if self._extractor is None else self._extractor.transform(X)
         return check_array(features, dtype=[np.float64, np.float32])
 
-    # ---------------------------------------------------------------- learning
-
-    def _learn(self, features, codes, groups):
-        """Learn which rows to reject, and how often that will be wrong."""
-        known = codes != -1
-        self._scaler = ClippedStandardScaler().fit(features[known])
-        features = self._scaler.transform(features)
-        centre = features[known].mean(axis=0)
-        axes = principal_axes(features - centre)
-        rows = ((features - centre) @ axes).astype(np.float64)
-        learnt, self.method_ = Learnt(), self.method
-        for method in self._methods(known):
-            whole, parts, models = hold_out_rows(
-                rows,
-                codes,
-                groups,
-                features.shape[1],
-                leave_out=method == "leave-class-out",
-                random_state=self._seed,
-            )
-            self.method_ = method
-            if whole is not None and (method == "leave-class-out" or whole.unknown.any()):
-                learnt = learn(whole, parts, self.target)
-                break
-        if not np.isfinite(learnt.threshold):
-            warnings.warn(
-                "No clip will be rejected, because none can be held out to learn from. Give more "
-                "clips of each class, or groups that have several classes.",
-                UserWarning,
-                stacklevel=4,
-            )
-        if not models:
-            models = [learn_classes(rows[known], codes[known], features.shape[1])]
-        # Straight from the features to the plane of the classes.
-        self._models = [
-            {
-                **model,
-                "weights": axes @ model["weights"],
-                "offset": model["offset"] + centre @ axes @ model["weights"],
-            }
-            for model in models
-        ]
-        self._combiner, self.threshold_ = learnt.combiner, learnt.threshold
-        self.held_out_scores_ = learnt.scores
-        self.held_out_unknown_ = unknown = learnt.unknown
-        by_class = self.method_ == "leave-class-out"
-        group_of = (lambda rows: None) if groups is None else (lambda rows: groups[rows])
-        of_unknown = codes.take if by_class else group_of
-        self.false_rejects_, self.false_rejects_interval_ = share_of_errors(
-            learnt.scores[~unknown] > 0, group_of(learnt.row[~unknown])
-        )
-        self.false_accepts_, self.false_accepts_interval_ = share_of_errors(
-            learnt.scores[unknown] <= 0, of_unknown(learnt.row[unknown]), by_class
-        )
-
-    def _drawn(self, codes):
-        """Rows to learn from: all, or if there are very many, a stratified sample."""
-        if len(codes) <= _MAX_ROWS:
-            return np.arange(len(codes))
-        share = _MAX_ROWS / len(codes)
-        return hold_out(codes, share, random_state=self._seed)[1]
-
-    def _methods(self, known):
-        """Methods to try, in order of preference."""
-        if self.method != "auto":
-            return [self.method]
-        enough = np.count_nonzero(~known) >= _MIN_EXAMPLES
-        return ["examples", "leave-class-out"] if enough else ["leave-class-out"]
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         own = get_tags(self.estimator)
@@ -397,3 +317,14 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "threshold_")
+
+
+def _check_label(unknown_label, y):
+    """Check that `unknown_label` is of the same kind as the labels."""
+    is_text = y.dtype.kind in "OSU"
+    if is_text != isinstance(unknown_label, str) or y.dtype.kind == "b":
+        needed = "text" if is_text else "a number that is no class, such as -1, or text in y"
+        raise ValueError(
+            f"unknown_label={unknown_label!r} is not of the kind of the labels, such as "
+            f"{y[:1].tolist()[0]!r}. Use {needed}."
+        )
