@@ -1,19 +1,22 @@
 """The voting ensemble: no single model is best on all data, so several vote."""
 
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import joblib
 import numpy as np
 from sklearn import clone
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import VotingClassifier
 from sklearn.utils import Bunch, assert_all_finite, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from skspeech._labels import check_groups, check_labels, check_sample_weight
-from skspeech._one_clip import OneClipMixin
+from skspeech._one_clip import PredictMixin
 from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, Options, _fit_context
+from skspeech._typing import ArrayLike, ClipsLike, Self
 from skspeech.ensemble.blending import FLOOR, check_weights, geometric_mean
 from skspeech.ensemble.calibration import at_temperature, cross_validated_temperature
 from skspeech.ensemble.members import (
@@ -30,7 +33,7 @@ from skspeech.transformers.together import embed_together
 __all__ = ["GeometricMeanVotingClassifier"]
 
 
-class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier):
+class GeometricMeanVotingClassifier(ReportMixin, PredictMixin, VotingClassifier):
     """Vote by the weighted geometric mean of the members' probabilities.
 
     It has the interface of :class:`sklearn.ensemble.VotingClassifier` with ``voting="soft"``, but
@@ -124,14 +127,14 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
 
     def __init__(
         self,
-        estimators,
+        estimators: list[tuple[str, BaseEstimator]],
         *,
-        weights=None,
-        n_jobs=None,
-        floor=FLOOR,
-        calibrate=False,
-        verbose=False,
-    ):
+        weights: ArrayLike | None = None,
+        n_jobs: int | None = None,
+        floor: float = FLOOR,
+        calibrate: int | Literal[False] = False,
+        verbose: bool = False,
+    ) -> None:
         self.estimators = estimators
         self.weights = weights
         self.n_jobs = n_jobs
@@ -140,7 +143,15 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         self.verbose = verbose
 
     @classmethod
-    def from_fitted(cls, estimators, *, weights=None, classes=None, temperature=1.0, **params):
+    def from_fitted(
+        cls,
+        estimators: list[tuple[str, BaseEstimator]],
+        *,
+        weights: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        temperature: float = 1.0,
+        **params: Any,
+    ) -> Self:
         """Build the ensemble from classifiers that are already fitted.
 
         They are taken as they are: neither cloned nor fitted again. They may have seen different
@@ -194,7 +205,14 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         return ensemble
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, groups=None, **fit_params):
+    def fit(
+        self,
+        X: ClipsLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Fit a clone of each member.
 
         Parameters
@@ -247,7 +265,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         self._set_members(members)
         return self
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ClipsLike) -> np.ndarray:
         """Predict the probability of each class.
 
         Parameters
@@ -265,23 +283,7 @@ class GeometricMeanVotingClassifier(ReportMixin, OneClipMixin, VotingClassifier)
         mean = geometric_mean(self._collect_probas(X), self._active_weights(), floor=self.floor)
         return at_temperature(mean, getattr(self, "temperature_", 1.0))  # older pickles have none
 
-    def predict(self, X):
-        """Predict the label of each sample.
-
-        Parameters
-        ----------
-        X : sequence of n_samples clips, or array-like of shape (n_samples, n_features)
-            What the members take.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            The labels with the highest mean probability.
-        """
-        check_is_fitted(self)
-        return self.classes_.take(np.argmax(self.predict_proba(X), axis=1))
-
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Name the columns of `transform`, such as ``geometricmeanvotingclassifier_speaker_angry``.
 
         Parameters

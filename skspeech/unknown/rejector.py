@@ -1,6 +1,7 @@
 """The meta-estimator: a classifier that may answer "unknown"."""
 
 from numbers import Real
+from typing import Literal
 
 import numpy as np
 from sklearn import clone
@@ -13,6 +14,7 @@ from skspeech._one_clip import OneClipMixin
 from skspeech._reporting import ReportMixin
 from skspeech._routing import fit_params_for
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context, _safe_indexing
+from skspeech._typing import ArrayLike, ClipsLike, RandomState, Self
 from skspeech.audio import AudioError
 from skspeech.estimators.unreadable import (
     fit_without_unreadable,
@@ -141,13 +143,13 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
 
     def __init__(
         self,
-        estimator,
+        estimator: BaseEstimator,
         *,
-        method="auto",
-        target=0.05,
-        unknown_label="unknown",
-        random_state=None,
-    ):
+        method: Literal["auto", "examples", "leave-class-out"] = "auto",
+        target: float = 0.05,
+        unknown_label: str | int = "unknown",
+        random_state: RandomState = None,
+    ) -> None:
         self.estimator = estimator
         self.method = method
         self.target = target
@@ -155,7 +157,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, groups=None):
+    def fit(self, X: ClipsLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
         """Train the classifier on the known classes, and learn which clips are of none of them.
 
         Parameters
@@ -230,7 +232,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         self.false_accepts_, self.false_accepts_interval_ = found.false_accepts
         return self
 
-    def predict(self, X):
+    def predict(self, X: ClipsLike) -> np.ndarray:
         """Predict the label of each clip, or that it is unknown.
 
         Parameters
@@ -249,7 +251,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         return labels
 
     @available_if(lambda self: hasattr(self.estimator, "predict_proba"))
-    def predict_proba(self, X):
+    def predict_proba(self, X: ClipsLike) -> np.ndarray:
         """Predict the probability of each class, and of "unknown".
 
         Parameters
@@ -272,7 +274,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         proba[:, self.classes_ == self.unknown_label] = (odds / (1 + odds))[:, np.newaxis]
         return proba
 
-    def unknown_score(self, X):
+    def unknown_score(self, X: ClipsLike) -> np.ndarray:
         """Score how unlike the known classes clips are.
 
         Parameters
