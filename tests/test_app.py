@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,21 @@ import pytest
 import soundfile
 from browser import TOO_WIDE, open_browser
 from fake_candidates import Sleeper
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
 
 import skspeech
-from skspeech import Candidate
+from skspeech import Candidate, ShrinkageDiscriminantAnalysis, SpectralStatistics
 from skspeech.app import looks
 from skspeech.app.clips import Collected, Collection, Limits, arrived, placed
-from skspeech.app.training import Settings, Training
+from skspeech.app.training import Doubt, Settings, Training, mistakes
 from skspeech.app.visit import SECOND_LOOK, Visit
 from skspeech.cli import main
 from skspeech.datasets import load_audio_folder, make_tones
 
 NASTY = "<b onload=alert(1)>&\"'/../x"  # a name of a class; a file can have it without slashes
 NASTY_FILE = NASTY.replace("/", "") + ".wav"
+LINE_UP = "skspeech.time_budget.line_ups.default_candidates"
 QUICK = {"time_budget": 20.0, "test_size": 0.25}
 
 
@@ -204,7 +208,17 @@ def test_two_classes_are_needed(labels, problem, tmp_path):
     assert looks.escape(problem) in looks.problem(training.problem)
 
 
-def test_a_training_its_mistakes_and_its_files(visit, no_repeats):
+@pytest.fixture
+def quick_line_up(monkeypatch):
+    """No networks: the test in the browser trains on these."""
+    features = SpectralStatistics(n_jobs=1)
+    members = {"bayes": GaussianNB(), "discriminant": ShrinkageDiscriminantAnalysis()}
+    line_up = [Candidate(name, make_pipeline(features, member)) for name, member in members.items()]
+    monkeypatch.setattr(LINE_UP, lambda *_, **__: line_up)
+
+
+@pytest.mark.usefixtures("quick_line_up", "no_repeats", "quick_map")
+def test_a_training_its_mistakes_and_its_files(visit):
     assert visit.doubt is None
     with pytest.raises(ValueError, match="no model yet"):
         visit.hear(visit.collection.clips[0].path)
@@ -224,9 +238,13 @@ def test_a_training_its_mistakes_and_its_files(visit, no_repeats):
     page = looks.results(trained)
     assert f"{score:.1%}" in page
     assert "<svg" in page
-    wrong = [clip for clip, said in zip(trained.test, trained.answers, strict=True)]
-    n_wrong = sum(clip.label != said for clip, said in zip(wrong, trained.answers, strict=True))
-    assert len(visit.doubts) == n_wrong
+    assert len(visit.doubts) == np.count_nonzero(trained.truth != trained.answers)
+    labels = trained.answers.copy()
+    labels[[0, -1]] = np.where(labels[[0, -1]] == "low", "high", "low")
+    first, second = mistakes(replace(trained, truth=labels))
+    assert {first.clip, second.clip} == {trained.test[0], trained.test[-1]}
+    assert first.label != first.said
+    assert first.p_said - first.p_label >= second.p_said - second.p_label > 0
 
     # The file is the model.
     loaded = skspeech.load(trained.path)
@@ -264,8 +282,6 @@ def test_a_training_its_mistakes_and_its_files(visit, no_repeats):
 
 
 def test_a_card_is_safe_whatever_names_hold(visit, tmp_path):
-    from skspeech.app.training import Doubt
-
     clip = visit.collection.clips[0]
     clip.name, clip.label, clip.group = NASTY, NASTY, NASTY
     visit.collection.add([(clip.path, NASTY)], NASTY, NASTY)
@@ -285,19 +301,10 @@ class TestStop:
     def endless(self, monkeypatch):
         """A candidate that never ends follows a quick one."""
 
-        def line_up(*_, **__):
-            from sklearn.naive_bayes import GaussianNB
-            from sklearn.pipeline import make_pipeline
-
-            from skspeech import SpectralStatistics
-
-            features = SpectralStatistics(n_jobs=1)
-            return [
-                Candidate("quick", make_pipeline(features, GaussianNB())),
-                Candidate("endless", make_pipeline(features, Sleeper())),
-            ]
-
-        monkeypatch.setattr("skspeech.time_budget.line_ups.default_candidates", line_up)
+        features = SpectralStatistics(n_jobs=1)
+        quick = Candidate("quick", make_pipeline(features, GaussianNB()))
+        endless = Candidate("endless", make_pipeline(features, Sleeper()))
+        monkeypatch.setattr(LINE_UP, lambda *_, **__: [quick, endless])
 
     def test_keeps_the_best_so_far(self, visit):
         training = visit.train(time_budget=3000.0)

@@ -24,11 +24,11 @@ _SOUND_SECONDS = 8.0
 _LISTED = 10
 # Also the colours of the report's drawings, taken from the page's theme.
 STYLE = """
-.skspeech { --quiet: var(--body-text-color-subdued); --line: var(--border-color-primary);
-  --ink: var(--body-text-color); --card: var(--block-background-fill); --accent: 21 101 192;
+.skspeech { --quiet: #5d6675; --line: var(--border-color-primary); --ink: var(--body-text-color);
+  --card: var(--block-background-fill); --accent: 21 101 192;
   overflow-wrap: anywhere; line-height: 1.5; }
 .skspeech p { margin: 0.4em 0; }
-.dark .skspeech { --accent: 100 170 245; }
+.dark .skspeech { --quiet: #a3abb8; --accent: 100 170 245; }
 .skspeech table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .skspeech th, .skspeech td { text-align: left; padding: 0.25em 1.2em 0.25em 0; border: 0;
   border-bottom: 1px solid var(--line); }
@@ -36,7 +36,7 @@ STYLE = """
 .skspeech ul { margin: 0.3em 0; padding-left: 1.3em; list-style: disc; }
 .skspeech .serious::marker { color: #c62828; }
 .skspeech .quiet { color: var(--quiet); }
-.skspeech svg.plot { width: 100%; max-width: 640px; height: auto; }
+.skspeech svg.plot { width: 100%; max-width: 480px; height: auto; }
 .skspeech img { width: 100%; max-width: 640px; height: 130px; background: #000004; }
 .skspeech audio { width: 100%; max-width: 640px; margin: 0.4em 0; }
 .skspeech .bar { height: 6px; background: var(--line); border-radius: 3px; max-width: 640px; }
@@ -181,11 +181,9 @@ def _of_unknown(model):
     return lines
 
 
-def nothing_to_hear(visit):
-    """What stands in the place of a clip."""
-    if visit.trained is None:
-        return _block("<p>Train a model first.</p>")
-    return _block("<p>There is no such clip.</p>", _changed(visit.n_changed))
+def nothing_to_hear(n_changed):
+    """What stands in the place of a clip, where there is none."""
+    return _block("<p>There is no such clip.</p>", _changed(n_changed))
 
 
 def _changed(n):

@@ -196,7 +196,11 @@ class _Page:
                     elem_id="drop",
                 )
                 self.microphone = gr.Audio(
-                    sources=["microphone"], type="filepath", label="Or record", elem_id="record"
+                    sources=["microphone"],
+                    type="filepath",
+                    label="Or record",
+                    buttons=[],
+                    elem_id="record",
                 )
                 self.record = gr.Button("Add the recording", elem_id="add-recording")
             with gr.Column():
@@ -226,20 +230,27 @@ class _Page:
                 elem_id="budget",
             )
             self.preset = gr.Radio(
-                [("Fast: a few quick classifiers", "fast"), ("Best: all of them", "best")],
+                [("A few quick classifiers", "fast"), ("All", "best")],
                 value="fast",
                 label="What is tried",
             )
+        with gr.Row():
             self.test_size = gr.Slider(
-                0, 50, 25, step=5, label="Hold out (% of the clips)", info="To learn how good it is"
+                0,
+                50,
+                25,
+                step=5,
+                label="Hold out (% of the clips)",
+                info="The model does not learn from these; they tell how good it is.",
             )
             self.unknown = gr.Slider(
                 0,
                 20,
                 5,
                 step=1,
-                label="May be answered with “unknown” by mistake (% of known clips)",
-                info="0: the model never says “unknown”. Clips of a class “unknown” are examples.",
+                label="“Unknown” (% of the clips)",
+                info="So many clips of your classes may be answered with “unknown”; 0: none. Clips "
+                "in a class called “unknown” are examples of it.",
             )
         with gr.Row():
             self.train = gr.Button("Train", variant="primary", elem_id="train")
@@ -256,14 +267,20 @@ class _Page:
         self.what = gr.Radio(
             [MISTAKES, SECOND_LOOK], value=MISTAKES, label="Clips to listen to", elem_id="what"
         )
-        self.card = _shown("card")
+        self.card = _shown("card", looks.nothing_to_hear(0))
         with gr.Row():
-            self.back = gr.Button("Back")
             self.right = gr.Dropdown(
-                label="Right label", choices=[], allow_custom_value=True, elem_id="right"
+                label="Right label",
+                info="You can also write a new one.",
+                choices=[],
+                allow_custom_value=True,
+                elem_id="right",
             )
-            self.correct = gr.Button("This is right", variant="primary", elem_id="correct")
-            self.leave_out = gr.Button("Leave the clip out", elem_id="leave-out")
+            with gr.Column():
+                self.correct = gr.Button("This is right", variant="primary", elem_id="correct")
+                self.leave_out = gr.Button("Leave the clip out", elem_id="leave-out")
+        with gr.Row():
+            self.back = gr.Button("Back", elem_id="back")
             self.forth = gr.Button("Next", elem_id="next")
 
     def _make_trial(self):
@@ -272,6 +289,7 @@ class _Page:
                 sources=["upload", "microphone"],
                 type="filepath",
                 label="A new recording",
+                buttons=[],  # one of Gradio's would send it away
                 elem_id="sound",
             )
             with gr.Column():
@@ -449,7 +467,7 @@ class _Page:
     def _show_doubt(self, visit):
         doubt = visit.doubt
         if doubt is None:
-            return looks.nothing_to_hear(visit), gr.Dropdown(choices=[], value=None)
+            return looks.nothing_to_hear(visit.n_changed), gr.Dropdown(choices=[], value=None)
         choices = sorted({*visit.collection.labels, doubt.label, doubt.said})
         return (
             looks.card(doubt, visit.at + 1, len(visit.doubts), visit.n_changed),

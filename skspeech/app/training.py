@@ -165,7 +165,10 @@ class Training:
                     if self._is_stopped:
                         raise KeyboardInterrupt
                 try:
-                    self.result = self._train()
+                    result = self._train()
+                    if self._is_given_up:
+                        raise Stopped
+                    self.result = result
                 finally:
                     _turn.release()
         except (KeyboardInterrupt, Stopped):
