@@ -398,7 +398,7 @@ def serve(tmp_path):
         log = open(tmp_path / "app.log", "w+")  # noqa: SIM115
         process = subprocess.Popen(command, stderr=log, stdout=log, env=environment)
         running.append((process, log))
-        until(lambda: "The page is at" in told() or process.poll() is not None, 120)
+        until(lambda: "The page is at" in told() or process.poll() is not None, 300)
         said = told()
         assert process.poll() is None, said
         return said.split("The page is at ")[1].split(". ")[0], process
@@ -430,82 +430,87 @@ def go_to(page, number):
     )
 
 
-def choose(page, selector, text):
+def fill(page, selector, value):
     page.run(
-        "[...document.querySelectorAll(arguments[0] + ' label')].filter("
-        "e => e.innerText.includes(arguments[1]))[0].click()",
+        "const field = document.querySelector(arguments[0]); field.value = arguments[1];"
+        "field.dispatchEvent(new Event('input', {bubbles: true}))",
         selector,
-        text,
+        value,
     )
 
 
 @pytest.fixture
-def recordings(request, tmp_path):
-    """A folder of classes, and a new recording of one of them: real speakers where there are."""
+def recordings(tmp_path):
+    """A folder of classes, some labels of which are wrong, and a new recording and its label."""
     home = os.environ.get("SKSPEECH_DATA")
-    folder = tmp_path / "recordings"
-    if not home:
-        paths, labels = tone_files(tmp_path / "files", 30)
-        for path, label in zip(paths[:-1], labels[:-1], strict=True):
-            (folder / label).mkdir(parents=True, exist_ok=True)
-            path.rename(folder / label / path.name)
-        return folder, paths[-1], labels[-1], 29
-    source = Path(home) / "fsdd" / "recordings"
-    for speaker, digit in itertools.product(("george", "jackson", "theo"), range(10)):
-        (folder / speaker).mkdir(parents=True, exist_ok=True)
-        name = f"{digit}_{speaker}_10.wav"
-        shutil.copy(source / name, folder / speaker)
-    return folder, source / "7_jackson_32.wav", "jackson", 30
+    if home:
+        source = Path(home) / "fsdd" / "recordings"
+        speakers = ["george", "jackson", "theo"]
+        rows = [
+            (source / f"{digit}_{speaker}_10.wav", speaker)
+            for digit, speaker in itertools.product(range(10), speakers)
+        ]
+        new = (source / "7_jackson_32.wav", "jackson")
+    else:
+        *rows, new = zip(*tone_files(tmp_path / "files", 31), strict=True)
+    names = sorted({label for _, label in rows})
+    for number, (path, label) in enumerate(rows):
+        wrong = names[names.index(label) - 1] if number % 5 == 0 else label
+        (tmp_path / "recordings" / wrong).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "recordings" / wrong)
+    return tmp_path / "recordings", *new
 
 
 @pytest.mark.alone
 def test_from_upload_to_prediction_in_a_browser(serve, recordings, tmp_path):
-    folder, new, label, n_clips = recordings
-    (next(folder.iterdir()) / "broken.wav").write_text("no sound at all")
+    folder, new, label = recordings
+    (folder / label / "broken.wav").write_text("no sound at all")
     with open_browser(tmp_path) as page:
         page.emulate(width=1100, height=900, dark=False)
         address, process = serve()
         page.open(address)
         page.wait_for("document.querySelector('#drop input.folder')", seconds=60)
         page.type("#drop input.folder", str(folder))
-        shown(page, "#notice", f"{n_clips} clips added. One is left out")
+        shown(page, "#notice", "30 clips added. One is left out")
         assert "broken.wav" in page.text("#notice")
-        shown(page, "#classes", f"{n_clips} clips of 3 classes")
+        shown(page, "#classes", "30 clips of 3 classes")
         shown(page, "#findings", "No groups are given")
 
         go_to(page, 2)
-        page.run(
-            "const box = document.querySelector('#budget input'); box.value = 8;"
-            "box.dispatchEvent(new Event('input', {bubbles: true}))"
-        )
+        fill(page, "#budget input", 300)
+        fill(page, "#held-out input[type=number]", 50)
         page.click("#train")
-        shown(page, "#progress", "s are left of 8 s")
-        shown(page, "#progress", "Balanced accuracy on", seconds=120)
+        shown(page, "#progress", "Balanced accuracy in validation", seconds=120)
+        assert "s are left of 300 s" in page.text("#progress")
+        page.click("#stop")
+        shown(page, "#progress", "Balanced accuracy on 15 held-out clips", seconds=120)
         assert page.run("return document.querySelectorAll('#progress svg.plot').length") == 1
         page.wait_for("document.querySelector('#model-file')")
 
         go_to(page, 3)
-        shown(page, "#card", "")
-        choose(page, "#what", SECOND_LOOK)
-        page.wait_for("/ of |no such clip/.test(document.querySelector('#card')?.innerText)")
+        shown(page, "#card", "sounds like")
+        assert page.run("return document.querySelector('#card audio').src").startswith("data:")
+        page.click("#leave-out")
+        shown(page, "#card", "1 label changed: train again.")
+        go_to(page, 1)
+        shown(page, "#classes", "29 clips of 3 classes")
 
         go_to(page, 4)
         page.type("#sound input[type=file]", str(new))
         shown(page, "#answer", label)
         shown(page, "#remarks", "s were listened to")
         assert "%" in page.text("#answer")
-
-        # Another page knows nothing of this.
-        page.open(address)
+        too_wide = page.run(TOO_WIDE)  # Gradio measures its tabs in a copy that nobody sees
+        assert [text for text in too_wide if "visually-hidden" not in text] == []
+        page.open(address)  # another page knows nothing of this
         shown(page, "#classes", "no clips yet")
-        assert page.run(TOO_WIDE) == []
-        assert page.messages() == []
         asked, _ = page.network()
         assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+        assert [text for text in page.messages() if "Method not implemented" not in text] == []
 
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 130
     assert not [child for child in children if child.is_running()]
     assert list((tmp_path / "temporary").iterdir()) == []
-    assert (tmp_path / "app.log").read_text().splitlines()[1:] == ["", "Interrupted."]
+    assert (tmp_path / "app.log").read_text().splitlines()[1:] == ["Interrupted."]

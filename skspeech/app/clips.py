@@ -209,7 +209,7 @@ class Collection:
         # Folders hold other files, too; whoever adds a file alone means it.
         files = [
             (path, name)
-            for path, name in files
+            for path, name in sorted(files, key=lambda file: file[1])
             if not any(map(is_hidden, PurePosixPath(name).parts))
             and ("/" not in name or PurePosixPath(name).suffix.lower() in AUDIO_EXTENSIONS)
         ]

@@ -242,6 +242,7 @@ class _Page:
                 step=5,
                 label="Hold out (% of the clips)",
                 info="The model does not learn from these; they tell how good it is.",
+                elem_id="held-out",
             )
             self.unknown = gr.Slider(
                 0,

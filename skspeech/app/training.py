@@ -197,7 +197,7 @@ class Training:
         self.phase = "Getting ready"
         train, test, remarks = _split(self.clips, settings.test_size)
         known = [clip for clip in train if not (asks and clip.label == UNKNOWN)]
-        self._fetch_weights(known)
+        self._get_ready(known)
         if self._is_stopped:
             raise KeyboardInterrupt
         self.phase, self._began = "Training", time.monotonic()
@@ -234,7 +234,10 @@ class Training:
         remarks += run.remarks_
         return Trained(model, run, self.path, train, test, truth, proba, remarks)
 
-    def _fetch_weights(self, clips):
+    def _get_ready(self, clips):
+        """What would take seconds from the first training's budget: libraries, and weights."""
+        import torch  # noqa: F401
+
         from skspeech.time_budget.line_ups import default_candidates
         from skspeech.time_budget.pretrained import needed_weights
         from skspeech.weights.store import fetch_missing_weights
