@@ -125,13 +125,17 @@ def _told(function):
     @functools.wraps(function)
     def call(self, visit, *arguments):
         if visit is None:
-            raise gr.Error("This page has expired. Load it again.")
+            raise _problem("This page has expired. Load it again.")
         try:
             return function(self, visit, *arguments)
         except (ValueError, OSError) as error:
-            raise gr.Error(escape(str(error)), duration=None) from error
+            raise _problem(error) from error
 
     return call
+
+
+def _problem(reason):
+    return gr.Error(escape(str(reason)), title="Not done", print_exception=False)
 
 
 class _Page:
