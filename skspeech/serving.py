@@ -182,9 +182,37 @@ def _answer(model, classes, content, max_seconds):
     # Warnings are caught for all threads at once; only one clip is classified at a time.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        waveform = as_clips([content])[0].load(max_duration=max_seconds)
-        answer = _classify(model, classes, waveform)
-    remarks = list(dict.fromkeys(str(warning.message) for warning in caught))
+        answer = hear(model, classes, content, max_seconds)
+    told = dict.fromkeys(str(warning.message) for warning in caught)
+    return {**answer, "remarks": [*told, *answer["remarks"]]}
+
+
+def hear(model, classes, source, max_seconds):
+    """What a model says of one recording, and what makes that less reliable.
+
+    Parameters
+    ----------
+    model : classifier
+    classes : list of str
+        Names of the model's classes, in its order.
+    source : clip
+        The recording: a path, or the content of a file.
+    max_seconds : float
+        Of longer recordings, only the beginning is used.
+
+    Returns
+    -------
+    dict
+        ``label``, ``seconds``, ``remarks``, and if the model has probabilities ``probability`` and
+        ``probabilities``.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the recording can't be read.
+    """
+    waveform = as_clips([source])[0].load(max_duration=max_seconds)
+    answer, remarks = _classify(model, classes, waveform), []
     seconds = len(waveform) / SAMPLING_RATE
     if seconds < SHORT_SECONDS:
         remarks.append(f"The recording lasts {1000 * seconds:.2g} ms: too short to say anything.")

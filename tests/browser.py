@@ -15,7 +15,7 @@ _ARGUMENTS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--disable-dev-shm-usage", "--mute-audio", "--hide-scrollbars"),
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # nothing outside of this machine
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing but this machine
 )
 
 # Elements that reach beyond the screen, or beyond what holds them.
@@ -33,12 +33,37 @@ class Page:
     def __init__(self, call):
         self._call = call
 
-    def open(self, path):
-        self._call("POST", "url", {"url": path.as_uri()})
+    def open(self, where):
+        """Open a file, or an address."""
+        self._call("POST", "url", {"url": where if isinstance(where, str) else where.as_uri()})
 
     def run(self, script, *arguments):
         """What a script returns, or the promise that it returns comes to."""
         return self._call("POST", "execute/sync", {"script": script, "args": list(arguments)})
+
+    def type(self, selector, text):
+        """Type into an element, as at a keyboard; into an input for files, their paths."""
+        self._call("POST", f"element/{self._find(selector)}/value", {"text": text})
+
+    def click(self, selector):
+        self._call("POST", f"element/{self._find(selector)}/click", {})
+
+    def text(self, selector):
+        """What an element shows."""
+        return self.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
+
+    def wait_for(self, condition, *arguments, seconds=30.0):
+        """Wait until a script's expression is true, and return its value."""
+        deadline = time.monotonic() + seconds
+        while not (value := self.run(f"return {condition}", *arguments)):
+            shown = self.text("body") if time.monotonic() > deadline else None
+            assert shown is None, f"{condition} {arguments} is not true of: {shown}"
+            time.sleep(0.05)
+        return value
+
+    def _find(self, selector):
+        found = self._call("POST", "element", {"using": "css selector", "value": selector})
+        return next(iter(found.values()))
 
     def emulate(self, *, width, height, dark):
         self._devtools(
@@ -77,7 +102,7 @@ class Page:
 
 
 @contextlib.contextmanager
-def open_browser(profile):
+def open_browser(profile, *arguments):
     """Start a browser with a new profile; skip the test where there is none."""
     driver = shutil.which("chromedriver")
     browser = shutil.which("chromium") or shutil.which("google-chrome")
@@ -90,7 +115,7 @@ def open_browser(profile):
         base = f"http://127.0.0.1:{_port(process, log)}"
         options = {
             "binary": browser,
-            "args": [*_ARGUMENTS, f"--user-data-dir={profile / 'profile'}"],
+            "args": [*_ARGUMENTS, f"--user-data-dir={profile / 'profile'}", *arguments],
         }
         capabilities = {
             "browserName": "chrome",

@@ -130,6 +130,7 @@ def test_help_names_every_command(run):
         "predict",
         "timeline",
         "serve",
+        "app",
         "evaluate",
         "report",
         "embed",

@@ -13,6 +13,7 @@ PACKAGE = Path(skspeech.__file__).parent
 FLOORS = [
     {"__main__"},
     {"cli"},
+    {"app"},
     {"challenge", "report", "serving", "timelines"},
     {"inspection"},
     {"persistence", "plotting"},

@@ -21,6 +21,7 @@ import click
 
 # Each adds its command to the group.
 from skspeech.cli import (  # noqa: F401
+    app,
     audit,
     benchmark,
     cross_validate,

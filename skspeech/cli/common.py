@@ -109,6 +109,7 @@ class Commands(click.Group):
         "predict",
         "timeline",
         "serve",
+        "app",
         "evaluate",
         "report",
         "embed",
