@@ -58,6 +58,7 @@ _SETTINGS = {
         "n_filters": (4,),
         "n_mels": 32,
         "max_epochs": 1,
+        "batch_size": 256,  # few steps also on the large tables of scikit-learn's checks
         "refit": False,
     },
     "MusicEmbedding": lambda clips: dict(_WINDOW),
@@ -70,6 +71,7 @@ _SETTINGS = {
         "units": 8,
         "max_epochs": 2,
         "max_loops": 1,
+        "batch_size": 256,
         "learning_rate": 0.05,
     },
     "SpeakerEmbedding": lambda clips: dict(_WINDOW),

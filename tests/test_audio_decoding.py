@@ -113,6 +113,7 @@ def test_target_rate():
         as_clips([noise(1)])[0].load(sampling_rate=0)
 
 
+@pytest.mark.slow  # librosa compiles a part of itself first, which takes half a minute
 def test_same_as_librosa(write):
     path = write("a.wav", noise(2, 44_100, channels=2), 44_100)
     with warnings.catch_warnings():
@@ -775,6 +776,7 @@ def test_offset_behind_the_end(write):
             as_clips([item])[0].load(offset=1.0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory in other units")
 def test_an_hour_takes_the_memory_of_its_result_only(write):
     path = write("hour.wav", np.zeros(3600 * 8000, dtype=np.int16), 8000)
     code = f"""
@@ -786,10 +788,9 @@ def test_an_hour_takes_the_memory_of_its_result_only(write):
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(len(waveform), (after - before) * 1024 / waveform.nbytes)
     """
-    pytest.importorskip("resource")
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
     )
     n_samples, ratio = done.stdout.split()
     assert int(n_samples) == 3600 * 16_000
-    assert float(ratio) < 1.1 if sys.platform == "linux" else True
+    assert float(ratio) < 1.1

@@ -628,6 +628,7 @@ def test_recordings_without_a_timeline_are_told_about_and_the_others_go_on(model
     }
 
 
+@pytest.mark.slow  # the command in a process of its own
 def test_predictions_come_before_the_next_clip_is_named(model, folder):
     """Standard input is a stream: the answer to a line does not wait for the next one."""
     paths = load_audio_folder(folder).data[:2]
@@ -1729,6 +1730,7 @@ def _words(root, n_classes, half):
     return root, words.target_names
 
 
+@pytest.mark.slow  # test_unknown.py has the parts
 def test_a_model_that_answers_unknown(run, tmp_path, quick_line_up):
     folder, names = _words(tmp_path / "known", 4, 0)
     model = tmp_path / "m.skspeech"

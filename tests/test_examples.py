@@ -13,7 +13,7 @@ from skspeech.datasets import make_speech_like
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-BUDGET = "10"  # seconds, for each fit with a time budget; few clips and no downloads otherwise
+BUDGET = "5"  # seconds, for each fit with a time budget; few clips and no downloads otherwise
 
 
 def _run(script, *arguments, cwd=None, **environment):

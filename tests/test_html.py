@@ -13,6 +13,7 @@ from skspeech import TimeBudgetClassifier
 from skspeech._html import leaderboard_html  # a pure function
 
 X, y = load_iris(return_X_y=True)
+pytestmark = pytest.mark.usefixtures("no_repeats")
 
 
 @pytest.fixture

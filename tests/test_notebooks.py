@@ -9,7 +9,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-BUDGET = "10"  # seconds; few clips and no downloads
+BUDGET = "5"  # seconds; few clips and no downloads
 
 
 def _outputs(notebook, kind):

@@ -33,7 +33,7 @@ TINY = {
     "random_state": 0,
 }
 # Enough for the networks to be in the average.
-LONGER = {"max_loops": 6, "max_epochs": 5, "units": 16, "hop_length": 800, "label_smoothing": 0.0}
+LONGER = {"max_loops": 3, "max_epochs": 5, "units": 16, "hop_length": 1600, "label_smoothing": 0.0}
 
 
 def tiny(**settings):
@@ -414,7 +414,7 @@ def test_samples_grow(tones, monkeypatch):
 @pytest.mark.tensorflow
 def test_the_same_twice_and_with_another_seed(tones):
     X, y = tones
-    settings = {"networks": ["crnn"], "max_epochs": 3, "max_loops": 2}
+    settings = {"networks": ["crnn"], "max_epochs": 2}
     first, second, other = (tiny(**settings, random_state=seed).fit(X, y) for seed in (0, 0, 1))
     keys = ("network", "train_loss", "valid_loss")
     rows = [
@@ -498,7 +498,7 @@ def test_a_handful_of_clips(counts):
 @pytest.mark.tensorflow
 def test_many_classes():
     X = make_tones(n_samples=50, n_classes=25, duration=0.2, random_state=0)
-    clf = tiny(max_loops=3, hop_length=400).fit(X.data, X.target)
+    clf = tiny(hop_length=400).fit(X.data, X.target)
     assert clf.predict_proba(X.data).shape == (50, 25)
     assert len({row["network"] for row in clf.history_}) == 4
 

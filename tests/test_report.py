@@ -165,7 +165,7 @@ def test_a_run_under_a_time_budget_is_told_in_full(classifier, speech, write):
     scores = dict(zip(classifier.results_["name"], classifier.results_["score"], strict=True))
     assert np.isnan(scores.pop("broken"))
     for name, best in scores.items():
-        assert f"{name} ok {best:.3f}" in page.text
+        assert f"{name} {best:.3f}" in page.text
 
 
 def test_members_of_an_ensemble_are_scored_one_by_one(ensemble, speech, write):

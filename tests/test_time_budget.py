@@ -209,6 +209,7 @@ def test_leaderboard_and_summary():
     assert "balanced_accuracy" in text
 
 
+@pytest.mark.slow  # two runs
 def test_same_seed_same_ensemble():
     candidates = [LINEAR, BAYES, ("forest", RandomForestClassifier(20))]
     first, second = (
@@ -660,6 +661,7 @@ class FromRows(fake.SlowEmbedding):
         return np.array([row["values"] for row in X])
 
 
+@pytest.mark.slow  # clips in every form are tested elsewhere; this is for rows of one's own kind
 def test_x_may_be_any_sequence():
     rows = [{"values": row} for row in X]
     pipeline = make_pipeline(FromRows(), LogisticRegression(max_iter=1000))
@@ -848,6 +850,7 @@ def test_slim_drops_the_reports():
     assert clf.score(X, y) > 0.93
 
 
+@pytest.mark.slow  # three runs
 def test_warm_start_continues():
     candidates = [LINEAR, ("slow", fake.Logistic())]
     clf = TimeBudgetClassifier(candidates[:1], time_budget=20, warm_start=True).fit(X, y)
@@ -998,6 +1001,7 @@ def test_one_class_is_an_error():
         TimeBudgetClassifier([BAYES]).fit(X, np.zeros(len(X), int))
 
 
+@pytest.mark.slow  # a figure, which changes only with the design of the scheduler
 def test_the_scheduler_itself_costs_little():
     candidates = [
         ("sleepy", make_pipeline(fake.SlowEmbedding(seconds=0.01), LogisticRegression())),

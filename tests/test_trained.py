@@ -260,6 +260,7 @@ def take_all_memory(clf, row):
         hoard.append(np.ones(1 << 24))  # 128 MB
 
 
+@pytest.mark.usefixtures("no_repeats")
 @pytest.mark.parametrize(
     ("cls", "fault", "max_memory"),
     [

@@ -63,8 +63,8 @@ def clip():
 # The network --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def network():
+@pytest.fixture
+def network(package):
     return vad._load_network(torch.device("cpu"))  # what it hears is told by no public name
 
 

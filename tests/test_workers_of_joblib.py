@@ -102,7 +102,8 @@ def heard(notes):
     return [number for number, _ in pairs], [who for _, who in pairs]
 
 
-@pytest.fixture(params=["loky", "dask"])
+# A cluster of Dask is started for each test, which takes seconds; only its executor differs.
+@pytest.fixture(params=["loky", pytest.param("dask", marks=pytest.mark.slow)])
 def backend(request):
     """A context with two workers."""
     if request.param == "loky":
@@ -333,6 +334,7 @@ def test_an_executor_embeds_all_but_the_first_clips(paths, notes, awake):
     assert set(who) - {str(HOME)}
 
 
+@pytest.mark.slow  # the workers are started anew again and again
 def test_a_run_goes_on_here_where_workers_die(paths, notes, awake):
     with joblib.parallel_config("loky", n_jobs=2):
         _, clips, who = fit_noted(paths, notes, "dies")
@@ -349,6 +351,7 @@ def test_workers_that_do_not_wake_are_not_waited_for(paths, notes, monkeypatch):
     _check_no_thread_is_left()
 
 
+@pytest.mark.slow  # it waits for its patience to be over
 def test_workers_that_hang_are_left_alone(paths, notes, awake, monkeypatch):
     monkeypatch.setattr(policy, "PATIENCE", 0.02)
     events = []

@@ -56,9 +56,9 @@ def save_tiny(family, folder, seed=0):
 
 
 def _waveforms(name, norm, **changes):
-    import transformers
-
     def make():
+        import transformers
+
         config = getattr(transformers, f"{name}Config")(
             **_SMALL,
             **_CONVOLUTIONS,
@@ -105,15 +105,15 @@ def _ast():
 
 
 def _clap(*, fused):
-    from transformers import (
-        ClapAudioConfig,
-        ClapConfig,
-        ClapFeatureExtractor,
-        ClapModel,
-        ClapTextConfig,
-    )
-
     def make():
+        from transformers import (
+            ClapAudioConfig,
+            ClapConfig,
+            ClapFeatureExtractor,
+            ClapModel,
+            ClapTextConfig,
+        )
+
         audio = ClapAudioConfig(
             spec_size=64,
             num_mel_bins=16,
