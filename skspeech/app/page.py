@@ -367,7 +367,7 @@ class _Page:
     # ---------------------------------------------------------------- clips
 
     @_told
-    def _add(self, visit, label, group, event: gr.EventData):
+    def _add(self, visit, label, group, event: gr.EventData):  # type: ignore[name-defined]
         sent = arrived(event.sent, self.uploads)
         n_added, refused = visit.collection.add(sent, label, group)
         refused += [(str(name), str(reason)) for name, reason in event.refused]
