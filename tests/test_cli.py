@@ -129,6 +129,7 @@ def test_help_names_every_command(run):
         "predict",
         "timeline",
         "serve",
+        "export",
         "evaluate",
         "report",
         "embed",

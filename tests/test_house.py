@@ -13,7 +13,7 @@ PACKAGE = Path(skspeech.__file__).parent
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"challenge", "report", "serving", "timelines"},
+    {"challenge", "export", "report", "serving", "timelines"},
     {"inspection"},
     {"persistence", "plotting"},
     {"candidates", "selection", "unknown", "utils"},

@@ -109,6 +109,7 @@ class Commands(click.Group):
         "predict",
         "timeline",
         "serve",
+        "export",
         "evaluate",
         "report",
         "embed",
