@@ -154,7 +154,7 @@ class MelSpectrogram:
         flat, first_frames, counts = lay_out(waveforms, self.n_fft, self.hop_length, self.pad_mode)
         starts = np.concatenate([[0], np.cumsum(counts)])
         rows = ranges(first_frames, counts)
-        window, filters = self._constants(torch.device(device))
+        window, filters = self.constants(torch.device(device))
         frames = torch.from_numpy(flat).to(device).unfold(0, self.n_fft, self.hop_length)
         out = torch.empty((len(rows), self.n_mels), device=device)
         contiguous = len(rows) == rows[-1] + 1
@@ -166,7 +166,8 @@ class MelSpectrogram:
             torch.matmul(power_spectrum(block * window), filters, out=out[begin:end])
         return out, starts
 
-    def _constants(self, device):
+    def constants(self, device):
+        """The window (n_fft,) and the transposed filters (1 + n_fft // 2, n_mels) as tensors."""
         return _torch_constants(self.n_fft, self.win_length, self.filters.tobytes(), device)
 
 

@@ -131,6 +131,7 @@ def test_help_names_every_command(run):
         "timeline",
         "serve",
         "app",
+        "export",
         "evaluate",
         "report",
         "embed",

@@ -14,7 +14,7 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"app"},
-    {"challenge", "report", "serving", "timelines"},
+    {"challenge", "export", "report", "serving", "timelines"},
     {"inspection"},
     {"persistence", "plotting"},
     {"candidates", "selection", "unknown", "utils"},

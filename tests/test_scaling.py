@@ -113,6 +113,18 @@ def test_units_that_rest_in_training_stay_small_when_they_wake():
     assert_array_equal(awake, [[5, 5, 5, 5]])
 
 
+def test_rounding_is_not_made_a_feature():
+    """A unit that rests gives one value, but for the last bits, which differ between machines."""
+    value = np.float32(0.0014)
+    rest = np.nextafter(value, np.float32([0, 1, 0, 1, 1]))
+    features = np.column_stack([rest, np.arange(5)]).astype(np.float32)
+
+    scaler = ClippedStandardScaler().fit(features)
+
+    assert np.abs(scaler.transform(features)[:, 0]).max() < 1e-6
+    assert scaler.transform(features)[:, 1].std() > 0.99
+
+
 def test_clipping_leaves_its_input_alone(features):
     before = features.copy()
 

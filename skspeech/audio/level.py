@@ -7,7 +7,7 @@ import numpy as np
 from skspeech._sklearn import Interval
 from skspeech.audio.long import LongWaveform
 
-__all__ = ["DEFAULT_LEVEL", "LEVEL", "LEVELS", "MAX_GAIN_DB", "at_level"]
+__all__ = ["DEFAULT_LEVEL", "LEVEL", "LEVELS", "MAX_GAIN_DB", "SHORTEST_PERIOD", "at_level"]
 
 DEFAULT_LEVEL = -20.0
 """Decibels of full scale (root mean square) that clips are brought to before a model hears them."""
@@ -23,7 +23,7 @@ LEVELS = [Interval(Real, -60, 0, closed="both"), None]
 """What a parameter `level` may be."""
 
 # Samples of one period at 20 Hz: the mean of a shorter waveform is part of the sound.
-_SHORTEST_PERIOD = 800
+SHORTEST_PERIOD = 800
 # The largest gain. A clip that would need more holds noise at best.
 MAX_GAIN_DB = 60.0
 
@@ -47,7 +47,7 @@ def at_level(waveform, level):
     if isinstance(waveform, LongWaveform):
         gain = _gain(level, waveform.power, waveform.peak)
         return waveform.scaled(waveform.mean, gain)
-    offset = waveform.mean(dtype=np.float64) if len(waveform) >= _SHORTEST_PERIOD else 0.0
+    offset = waveform.mean(dtype=np.float64) if len(waveform) >= SHORTEST_PERIOD else 0.0
     centred = waveform - np.float32(offset)
     power = float(np.dot(centred, centred)) / len(centred)
     return centred * np.float32(_gain(level, power, float(np.abs(waveform).max())))

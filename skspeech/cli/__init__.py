@@ -27,6 +27,7 @@ from skspeech.cli import (  # noqa: F401
     cross_validate,
     embed,
     evaluate,
+    export,
     fit,
     info,
     predict,

@@ -110,6 +110,7 @@ class Commands(click.Group):
         "timeline",
         "serve",
         "app",
+        "export",
         "evaluate",
         "report",
         "embed",

@@ -26,6 +26,8 @@ _WINDOW, _HOP = 76, 8  # frames
 _MARGIN = 6_000
 # The network was trained on samples between ±32767.
 _FULL_SCALE_DB = 20 * math.log10(32767)
+# The smallest power: 1e-10 at that scale.
+_AMIN = 10 ** (-10 - _FULL_SCALE_DB / 10)
 # Windows of one clip computed from one run of frames: enough that few frames are computed twice,
 # few enough that the maps of an hour's recording fit into memory.
 _MAX_RUN = 64
@@ -196,10 +198,7 @@ class KeywordEmbedding(WindowedExtractor):
 
     def _cut_at(self, waveforms, starts, device, loudest=None):
         power, firsts = self._spectrogram(waveforms, device)
-        # The network expects samples between ±32767, with an amin of 1e-10; scale that to [-1, 1].
-        amin = 10 ** (-10 - _FULL_SCALE_DB / 10)
-        frames = power_to_db(power, firsts, amin=amin, loudest=loudest)
-        frames = frames.add_(_FULL_SCALE_DB).div_(10.0).add_(2.0)
+        frames = _scale(power_to_db(power, firsts, amin=_AMIN, loudest=loudest))
         counts = np.array([len(s) for s in starts])
         return Windows(frames, np.concatenate(starts) + np.repeat(firsts[:-1], counts), counts)
 
@@ -238,6 +237,11 @@ class KeywordEmbedding(WindowedExtractor):
         return [
             f"keyword_{statistic}_{i}" for statistic in self._statistics() for i in range(_N_UNITS)
         ]
+
+
+def _scale(decibels):
+    """Decibels of samples between ±1 as the network expects them."""
+    return decibels.add_(_FULL_SCALE_DB).div_(10.0).add_(2.0)
 
 
 def _runs(counts):

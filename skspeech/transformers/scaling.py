@@ -13,8 +13,9 @@ from skspeech._typing import ArrayLike, Self
 
 __all__ = ["ClippedStandardScaler", "SignedSqrt"]
 
-# A smaller standard deviation is rounding noise in features that a network computed in float32.
+# A smaller standard deviation is rounding noise: this, or this many units in a mean's last place.
 _MIN_SCALE = 1e-12
+_ROUNDED = 16
 
 
 class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -82,7 +83,8 @@ class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         X = validate_data(self, X, dtype=(np.float64, np.float32))
         scaler = StandardScaler().fit(X, sample_weight=sample_weight)
         self.mean_ = scaler.mean_
-        self.scale_ = np.where(scaler.scale_ < _MIN_SCALE, 1.0, scaler.scale_)
+        noise = np.maximum(_MIN_SCALE, _ROUNDED * np.finfo(X.dtype).eps * np.abs(self.mean_))
+        self.scale_ = np.where(scaler.scale_ < noise, 1.0, scaler.scale_)
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:

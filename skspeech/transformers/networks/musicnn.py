@@ -106,12 +106,14 @@ class _TimbralConvPool(_ConvPool):
         return weight.permute(0, 3, 2, 1)
 
     def _convolve(self, x, weight, bias):
+        if torch.jit.is_tracing():  # a graph computes with the filters as they were
+            return super()._convolve(x, self._laid_out(weight), bias)
         x = x[:, 0].unfold(2, weight.shape[1], 1).permute(0, 3, 1, 2)
         return super()._convolve(x.contiguous(memory_format=torch.channels_last), weight, bias)
 
 
 def _max_over_bands(x):
-    return functional.max_pool2d(x, (1, x.shape[3]))
+    return functional.max_pool2d(x, (1, int(x.shape[3])))
 
 
 class _MusicNetwork(nn.Module):

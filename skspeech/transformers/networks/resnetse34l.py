@@ -71,6 +71,8 @@ class ResNetSE34L(nn.Module):
 
 def _normalise(logmel, epsilon=1e-5):
     """Instance normalisation: zero mean and unit variance over time, in each band of a window."""
+    # In silence, the rounding of a mean would count for hundreds of times as much.
+    logmel = logmel - logmel[:, :1]
     variance, mean = torch.var_mean(logmel, dim=1, correction=0, keepdim=True)
     return (logmel - mean) / torch.sqrt(variance + epsilon)
 
