@@ -1,5 +1,6 @@
 __version__: str
 
+from . import app as app
 from . import audio as audio
 from . import audit as audit
 from . import cache as cache
@@ -9,12 +10,14 @@ from . import cli as cli
 from . import datasets as datasets
 from . import ensemble as ensemble
 from . import estimators as estimators
+from . import export as export
 from . import inspection as inspection
 from . import metrics as metrics
 from . import persistence as persistence
 from . import plotting as plotting
 from . import report as report
 from . import selection as selection
+from . import serving as serving
 from . import time_budget as time_budget
 from . import timelines as timelines
 from . import transformers as transformers
