@@ -19,7 +19,7 @@ __all__ = ["Collected", "Collection", "Limits", "arrays", "arrived", "placed", "
 
 _LONGEST_NAME = 80
 _LONGEST_FILE_NAME = 40  # letters; some of them take four bytes
-_AUDIT_SECONDS = 2.0
+AUDIT_SECONDS = 3.0  # while a visitor waits
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Collection:
         if not clips:
             return []
         paths, labels, groups = arrays(clips)
-        found = audit(paths, labels, groups, max_seconds=_AUDIT_SECONDS, n_jobs=n_jobs)
+        found = audit(paths, labels, groups, max_seconds=AUDIT_SECONDS, n_jobs=n_jobs)
         return [
             replace(finding, names=[clips[i].name for i in finding.clips] if finding.names else [])
             for finding in found

@@ -1,7 +1,5 @@
 """The page, made with Gradio, and the application that serves it."""
 
-from __future__ import annotations  # Gradio is not imported for what is said of arguments
-
 import functools
 import itertools
 import os
@@ -10,15 +8,12 @@ import weakref
 from html import escape
 from pathlib import Path
 
-import lazy_loader
-
 from skspeech.app import dropping, looks
 from skspeech.app.clips import arrived
 from skspeech.app.visit import MISTAKES, SECOND_LOOK, Visit
 
 __all__ = ["create_app"]
 
-gr = lazy_loader.load("gradio")  # seconds, and it is an extra
 
 _LOOK_SECONDS = 0.5  # between two looks at a training
 _LONGEST_BUDGET = 3600
@@ -61,6 +56,7 @@ def create_app(folder, limits, settings, clips=(), model=None, *, is_local=True)
     fastapi.FastAPI
         Its ``state.close()`` ends all visits.
     """
+    import gradio as gr
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -135,6 +131,8 @@ def _told(function):
 
 
 def _problem(reason):
+    import gradio as gr
+
     return gr.Error(escape(str(reason)), title="Not done", print_exception=False)
 
 
@@ -153,6 +151,8 @@ class _Page:
     """
 
     def __init__(self, begin, uploads, limits, only_try):
+        import gradio as gr
+
         self.begin, self.uploads, self.limits = begin, uploads, limits
         with gr.Blocks(
             title="skspeech", analytics_enabled=False, delete_cache=(600, 7200)
@@ -178,6 +178,8 @@ class _Page:
     # ---------------------------------------------------------------- what is on the page
 
     def _make_clips(self):
+        import gradio as gr
+
         with gr.Row():
             with gr.Column():
                 self.label = gr.Textbox(
@@ -224,6 +226,8 @@ class _Page:
         self.findings = _shown("findings")
 
     def _make_training(self):
+        import gradio as gr
+
         with gr.Row():
             self.budget = gr.Number(
                 30,
@@ -269,6 +273,8 @@ class _Page:
             self.report_file = gr.DownloadButton("Download the report", visible=False)
 
     def _make_listening(self):
+        import gradio as gr
+
         self.what = gr.Radio(
             [MISTAKES, SECOND_LOOK], value=MISTAKES, label="Clips to listen to", elem_id="what"
         )
@@ -289,6 +295,8 @@ class _Page:
             self.forth = gr.Button("Next", elem_id="next")
 
     def _make_trial(self):
+        import gradio as gr
+
         with gr.Row():
             self.sound = gr.Audio(
                 sources=["upload", "microphone"],
@@ -309,13 +317,17 @@ class _Page:
         return event(function, inputs, outputs, api_visibility="private", **options)
 
     def _connect(self, blocks):
+        import gradio as gr
+
         visit, on = self.visit, self._on
+
+        def add(visit, label, group, event: gr.EventData):
+            return self._add(visit, label, group, event)
+
         table = [self.classes, self.chosen]
         heard = [self.card, self.right]
         begun = on(blocks.load, self.begin, [], [visit])
-        dropped = on(
-            self.drop.submit, self._add, [visit, self.label, self.group], [self.notice, *table]
-        )
+        dropped = on(self.drop.submit, add, [visit, self.label, self.group], [self.notice, *table])
         recorded = on(
             self.record.click,
             self._record,
@@ -367,7 +379,7 @@ class _Page:
     # ---------------------------------------------------------------- clips
 
     @_told
-    def _add(self, visit, label, group, event: gr.EventData):  # type: ignore[name-defined]
+    def _add(self, visit, label, group, event):
         sent = arrived(event.sent, self.uploads)
         n_added, refused = visit.collection.add(sent, label, group)
         refused += [(str(name), str(reason)) for name, reason in event.refused]
@@ -375,6 +387,8 @@ class _Page:
 
     @_told
     def _record(self, visit, path, label, group):
+        import gradio as gr
+
         if path is None:
             raise ValueError("Record something first.")
         if not label.strip():
@@ -386,6 +400,8 @@ class _Page:
         return kept, looks.notice(n_added, refused), *self._classes(visit)
 
     def _classes(self, visit):
+        import gradio as gr
+
         rows = visit.collection.table()
         choices = [label for label, _, _ in rows]
         value = choices[0] if choices else None
@@ -412,11 +428,15 @@ class _Page:
 
     @_told
     def _pack(self, visit):
+        import gradio as gr
+
         return gr.DownloadButton(value=str(visit.pack()), visible=True)
 
     # ---------------------------------------------------------------- training
 
     def _train(self, visit, budget, preset, test_size, unknown):
+        import gradio as gr
+
         hidden = [gr.update(visible=False)] * 3
         training = self._begin(visit, budget, preset, test_size, unknown)
         try:
@@ -460,6 +480,8 @@ class _Page:
 
     @_told
     def _report(self, visit):
+        import gradio as gr
+
         return gr.DownloadButton(value=str(visit.report()), visible=True)
 
     # ---------------------------------------------------------------- listening
@@ -470,6 +492,8 @@ class _Page:
 
     @_told
     def _show_doubt(self, visit):
+        import gradio as gr
+
         doubt = visit.doubt
         if doubt is None:
             return looks.nothing_to_hear(visit.n_changed), gr.Dropdown(choices=[], value=None)
@@ -507,6 +531,8 @@ class _Page:
 
 def _shown(name, value=""):
     """A place for what `looks` makes, which nothing happens in."""
+    import gradio as gr
+
     return gr.HTML(value, elem_id=name, js_on_load=None, apply_default_css=False)
 
 
