@@ -13,6 +13,8 @@ import numpy as np
 __all__ = [
     "BLOCK_FRAMES",
     "MelSpectrogram",
+    "check_bands",
+    "check_limits",
     "lay_out",
     "mel_filter_bank",
     "mel_frequencies",
@@ -84,6 +86,24 @@ def mel_filter_bank(sampling_rate, n_fft, n_mels, *, fmin=0.0, fmax=None, htk=Fa
     if norm == "slaney":
         filters *= (2.0 / (edges[2:] - edges[:-2]))[:, np.newaxis]
     return filters.astype(np.float32)
+
+
+def check_bands(n_mels, n_fft, *, fmin=0.0, fmax=None, name="n_mels"):
+    """Raise a ValueError that names the parameter if some mel bands would always be empty."""
+    if not mel_filter_bank(16_000, n_fft, n_mels, fmin=fmin, fmax=fmax).any(axis=1).all():
+        raise ValueError(
+            f"{name}={n_mels!r} is too many for n_fft={n_fft!r}: some bands are narrower than the "
+            "spectrum's resolution and would always be empty. Use fewer bands or longer frames."
+        )
+
+
+def check_limits(fmin, fmax, of_what="frequency"):
+    """Raise a ValueError that names both parameters unless `fmin` is below `fmax`."""
+    if fmin >= fmax:
+        raise ValueError(
+            f"fmin={fmin!r} is not below fmax={fmax!r}: they are the lowest and the highest "
+            f"{of_what} in Hz."
+        )
 
 
 class MelSpectrogram:

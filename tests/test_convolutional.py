@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 
 from skspeech import MixupCNNClassifier
 from skspeech.datasets import fetch_fsdd, make_tones
-from skspeech.estimators.convolutional.batch import Examples, draw_batch
+from skspeech.estimators.convolutional.batch import Examples, draw_batch, spectrograms_of
 from skspeech.estimators.convolutional.blending import fit_blend
 from skspeech.estimators.convolutional.network import Schedule
 from skspeech.estimators.training import batches
@@ -188,7 +188,8 @@ def test_learns_tones(tones):
         n_filters=(8, 16), max_epochs=60, learning_rate=0.01, random_state=0
     ).fit(X, y)
 
-    network = clf._log_network(clf.weights_, clf._spectrograms([np.asarray(x) for x in X]))
+    spectrograms = spectrograms_of(clf, [np.asarray(x) for x in X])
+    network = clf._log_network(clf.weights_, spectrograms)
     assert (clf.classes_[network.argmax(axis=1)] == y).mean() > 0.8
     assert clf.score(X, y) == 1
 

@@ -20,6 +20,7 @@ from skspeech.estimators.fine_tuned.training import (
     FineTuning,
     Schedule,
     build_network,
+    choices_of,
     frozen_names,
 )
 from skspeech.estimators.training.augment import change_speed, mask_spectrograms, perturb
@@ -528,7 +529,7 @@ def smart_turn():
 def learn(freeze, waveforms, codes, pretrained):
     """Weights of the encoder after two epochs."""
     clf = FineTunedSpeakerClassifier(model="smart-turn", freeze=freeze, device="cpu", batch_size=8)
-    choices = clf._choices()
+    choices = choices_of(clf)
     tuning = FineTuning(
         "smart-turn",
         pretrained,

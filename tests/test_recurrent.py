@@ -14,10 +14,11 @@ from sklearn.metrics import roc_auc_score
 
 from skspeech import RecurrentAttentionClassifier
 from skspeech.datasets import fetch_emodb, make_speech_like, make_tones
-from skspeech.estimators.recurrent.blending import auc_score, blend, choose_snapshots, floored_log
+from skspeech.estimators.recurrent.blending import auc_score, blend, choose_snapshots
 from skspeech.estimators.recurrent.features import Augmentation, as_features, make_batch
+from skspeech.estimators.recurrent.run import setting_for
 from skspeech.estimators.recurrent.training import Candidates
-from skspeech.estimators.training.balanced import balanced_draw
+from skspeech.estimators.training.balanced import balanced_draw, floored_log
 from skspeech.estimators.training.spectrograms import Spectrograms, log_mel
 
 NETWORKS = ("lstm", "crnn", "bilstm")
@@ -362,7 +363,7 @@ def test_rounds_see_more_and_the_best_network_comes_first(tones):
     assert trained[:2] == [(1, "lstm"), (1, "crnn")]
     assert [number for number, _ in trained[2:]] == [2, 2, 3, 3]
     assert sorted(network for _, network in trained[2:4]) == ["crnn", "lstm"]
-    settings = [clf._setting("lstm", number, X) for number in (1, 2, 3)]
+    settings = [setting_for(clf, "lstm", number, X) for number in (1, 2, 3)]
     assert [s["features"] for s in settings] == ["mfcc", "logmel", "logmel"]
     assert [s["n_bands"] for s in settings] == [8, 12, 12]
     assert settings[0]["n_frames"] <= settings[1]["n_frames"]
@@ -370,7 +371,7 @@ def test_rounds_see_more_and_the_best_network_comes_first(tones):
 
 def test_convolutions_see_bands_and_recurrent_layers_coefficients():
     clf = RecurrentAttentionClassifier(rounds=[("auto", 40, 30.0)])
-    features = [clf._setting(network, 1, [np.zeros(99)])["features"] for network in NETWORKS]
+    features = [setting_for(clf, network, 1, [np.zeros(99)])["features"] for network in NETWORKS]
     assert features == ["mfcc", "logmel", "mfcc"]
 
 
@@ -381,7 +382,7 @@ def test_hop_follows_the_length_of_the_clips(seconds, hop_length, n_frames):
     clip = np.zeros(int(seconds * 16_000), np.float32)
     clf = RecurrentAttentionClassifier(rounds=[("mfcc", 40, 30.0)])
 
-    setting = clf._setting("lstm", 1, [clip] * 20)
+    setting = setting_for(clf, "lstm", 1, [clip] * 20)
 
     assert (setting["hop_length"], setting["n_frames"]) == (hop_length, n_frames)
 

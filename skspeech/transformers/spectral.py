@@ -8,7 +8,7 @@ import numpy as np
 from skspeech._device import map_in_threads, n_threads_for
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
-from skspeech._spectrogram import MelSpectrogram, mel_filter_bank, power_to_db
+from skspeech._spectrogram import MelSpectrogram, check_bands, check_limits, power_to_db
 from skspeech._typing import Device, Memory
 from skspeech.audio import SAMPLING_RATE, fix_length
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
@@ -60,21 +60,6 @@ class _WithoutNetwork(WindowedExtractor):
 
     def _timestamps(self, centres):
         return centres.astype(np.float64) * self.hop_length / SAMPLING_RATE
-
-    def _check_bands(self, filters):
-        if not filters.any(axis=1).all():
-            raise ValueError(
-                f"n_mels={self.n_mels!r} is too many for n_fft={self.n_fft!r}: some bands are "
-                "narrower than the spectrum's resolution and would always be empty. Use fewer "
-                "bands or longer frames."
-            )
-
-    def _check_limits(self, of_what):
-        if self.fmin >= self.fmax:
-            raise ValueError(
-                f"fmin={self.fmin!r} is not below fmax={self.fmax!r}: they are the lowest and the "
-                f"highest {of_what} in Hz."
-            )
 
 
 @shared(level=LEVEL)
@@ -253,7 +238,7 @@ class SpectralStatistics(_WithoutNetwork):
         super()._validate_params()
         self._selections()
         self._statistics()
-        self._check_limits("pitch")
+        check_limits(self.fmin, self.fmax, "pitch")
         for name, value in [("n_fft", self.n_fft), ("hop_length", self.hop_length)]:
             if value % 2:
                 raise ValueError(
@@ -265,7 +250,7 @@ class SpectralStatistics(_WithoutNetwork):
                 f"n_mfcc={self.n_mfcc!r} is more than n_mels={self.n_mels!r}. Use at most as many "
                 "coefficients as there are mel bands."
             )
-        self._check_bands(mel_filter_bank(SAMPLING_RATE, self.n_fft, self.n_mels))
+        check_bands(self.n_mels, self.n_fft)
 
     def _selections(self):
         return choose("frames", self.frames, _FRAMES)
@@ -493,8 +478,8 @@ class LogMelSpectrogram(_WithoutNetwork):
 
     def _validate_params(self):
         super()._validate_params()
-        self._check_limits("frequency")
-        self._check_bands(self._spectrogram.filters)
+        check_limits(self.fmin, self.fmax)
+        check_bands(self.n_mels, self.n_fft, fmin=self.fmin, fmax=self.fmax)
 
     @property
     def _spectrogram(self):

@@ -1,13 +1,14 @@
-"""Batches for the network of `MixupCNNClassifier`: crops, augmented as its parameters say."""
+"""What the network of `MixupCNNClassifier` sees: spectrograms, and crops of them in batches."""
 
 from typing import NamedTuple
 
 import numpy as np
 
+from skspeech._device import resolve_device
 from skspeech.estimators.training import batches
-from skspeech.estimators.training.spectrograms import Spectrograms
+from skspeech.estimators.training.spectrograms import Spectrograms, log_mel
 
-__all__ = ["Examples", "draw_batch", "standardized_crops"]
+__all__ = ["Examples", "draw_batch", "spectrograms_of", "standardized_crops"]
 
 
 class Examples(NamedTuple):
@@ -21,6 +22,20 @@ class Examples(NamedTuple):
         return Examples(
             self.spectrograms.joined(other.spectrograms), np.concatenate([self.codes, other.codes])
         )
+
+
+def spectrograms_of(classifier, waveforms):
+    """Spectrograms of waveforms, as the parameters of a classifier say."""
+    found = log_mel(
+        waveforms,
+        n_fft=classifier.n_fft,
+        hop_length=classifier.hop_length,
+        n_mels=classifier.n_mels,
+        fmin=classifier.fmin,
+        fmax=classifier.fmax,
+        device=resolve_device(classifier.device),
+    )
+    return found.clips_standardized() if classifier.normalization == "clips" else found
 
 
 def draw_batch(classifier, examples, rows, rng):

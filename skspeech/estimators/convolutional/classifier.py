@@ -1,55 +1,20 @@
 """A convolutional network on log mel spectrograms, trained from scratch on a few blended clips."""
 
-import math
-import sys
-import warnings
 from numbers import Integral, Real
 
-import numpy as np
-from scipy.special import log_softmax, softmax
-from sklearn.pipeline import make_pipeline
+from scipy.special import softmax
 
-from skspeech._device import resolve_device
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
-from skspeech._spectrogram import mel_filter_bank
+from skspeech._spectrogram import check_bands, check_limits
 from skspeech.audio import SAMPLING_RATE
-from skspeech.ensemble.scoring import balanced_accuracy
-from skspeech.estimators.convolutional.batch import Examples, draw_batch, standardized_crops
-from skspeech.estimators.convolutional.blending import calibrated, fit_blend, loss_error
-from skspeech.estimators.convolutional.network import (
-    Schedule,
-    build_network,
-    make_optimizer,
-)
-from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
-from skspeech.estimators.training import batches
-from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss
-from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier
-from skspeech.estimators.training.keras import device_scope, import_keras, seeded
-from skspeech.estimators.training.spectrograms import log_mel
-from skspeech.transformers.scaling import ClippedStandardScaler
+from skspeech.estimators.convolutional.batch import spectrograms_of
+from skspeech.estimators.convolutional.network import CropNetwork
+from skspeech.estimators.convolutional.run import Run
+from skspeech.estimators.convolutional.start import log_start
+from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier, check_sizes
 
 __all__ = ["MixupCNNClassifier"]
-
-# With crop_frames="auto", crops are as long as most clips, within these limits, in steps.
-_MIN_CROP, _MAX_CROP, _CROP_STEP, _CROP_PERCENTILE = 32, 128, 16, 90
-# Most clips drawn for one epoch; from a larger training set, only a part is drawn.
-_MAX_DRAWS = 2048
-# How often the network is validated in the course of a schedule.
-_N_JUDGEMENTS = 20
-_UNJUDGED = {"valid_loss": np.nan, "valid_score": np.nan, "network_score": np.nan}
-# Share of the epochs and of the time that trains on the held-out clips, too.
-_REFIT = 0.25
-# Below these, tracing a graph takes longer than it saves.
-_FEW_STEPS, _FEW_CROPS = 50, 200
-# Seconds that loading TensorFlow and tracing the graphs takes; and what the end of training may.
-_LOADING_SECONDS, _TRACING_SECONDS, _MARGIN_SECONDS = 6.0, 2.0, 0.3
-_PREDICTION_BATCH = 64
-# Keeps logarithms of probabilities finite.
-_FLOOR = 1e-6
-# Weights of network and start in the geometric mean where nothing is held out.
-_EQUAL_PARTS = np.array([0.5, 0.5])
 
 
 @shared(**PARAGRAPHS)
@@ -134,21 +99,17 @@ class MixupCNNClassifier(TrainedClassifier):
     refit : bool, default=True
         Whether the last quarter of the time trains on the held-out clips, too. The clips of `X_val`
         are never trained on.
-    validation_fraction : float, default=0.2
-        Share of the clips that is held out.
-    max_time : float or None, default=None
-        Seconds for training.
+    {limits}
     level : float or None, default=None
         {level}
-    {clips}
-    warm_start : bool, default=False
-        Whether `fit` continues from the weights of the last fit.
     {running}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The class labels.
+    {fitted}
+        Here, `network` is ``"start"``, ``"cnn"`` or ``"refit"``. `valid_loss` and `valid_score` are
+        those of the geometric mean, and `network_score` is the score of the network alone; NaN
+        where the held-out clips do not judge.
     start_ : sklearn.pipeline.Pipeline
         The discriminant analysis of the bands' statistics.
     weights_ : list of ndarray, or None
@@ -161,12 +122,6 @@ class MixupCNNClassifier(TrainedClassifier):
         Mean of each band, in decibels or, with ``normalization="clips"``, standard deviations.
     band_scale_ : ndarray of shape (n_mels,)
         Standard deviation of each band.
-    history_ : list of dict
-        For each epoch its number, the seconds since the start, which `network` was trained
-        (``"start"``, ``"cnn"`` or ``"refit"``), and its `train_loss`. Where the held-out clips
-        judged, their `valid_loss` and `valid_score` (balanced accuracy) for the geometric mean, and
-        their `network_score` for the network alone; NaN elsewhere.
-    {fitted}
 
     See Also
     --------
@@ -228,8 +183,6 @@ class MixupCNNClassifier(TrainedClassifier):
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "schedule": [StrOptions({"one_cycle", "constant"})],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left"), None],
         "refit": ["boolean"],
     }
@@ -323,243 +276,25 @@ class MixupCNNClassifier(TrainedClassifier):
 
     def _validate_params(self):
         super()._validate_params()
-        if not self.n_filters or not all(isinstance(n, Integral) and n > 0 for n in self.n_filters):
-            raise ValueError(
-                f"n_filters={self.n_filters!r} is not accepted. Give a tuple with a number of "
-                "filters for each block, such as (24, 32, 64, 128)."
-            )
-        if self.fmin >= self.fmax:
-            raise ValueError(
-                f"fmin={self.fmin!r} is not below fmax={self.fmax!r}: they are the edges of the "
-                "lowest and of the highest band in Hz."
-            )
-        filters = mel_filter_bank(
-            SAMPLING_RATE, self.n_fft, self.n_mels, fmin=self.fmin, fmax=self.fmax
-        )
-        if not filters.any(axis=1).all():
-            raise ValueError(
-                f"n_mels={self.n_mels!r} is too many for n_fft={self.n_fft!r}: some bands are "
-                "narrower than the spectrum's resolution and would always be empty. Use fewer "
-                "bands or longer frames."
-            )
+        advice = "Give a tuple with a number of filters for each block, such as (24, 32, 64, 128)."
+        check_sizes("n_filters", self.n_filters, advice)
+        check_limits(self.fmin, self.fmax)
+        check_bands(self.n_mels, self.n_fft, fmin=self.fmin, fmax=self.fmax)
 
     def _train(self, data):
-        train, valid = (self._examples(*clips) for clips in (data.train, data.valid))
-        if not self._starts_warm:
-            self.band_mean_, self.band_scale_ = train.spectrograms.band_moments()
-            self.crop_frames_ = self._choose_crop(train.spectrograms.counts)
-            self.weights_ = None
-        self._fit_start(train)
-        self.blend_ = np.array([0.0, 1.0])
-        log_start = self._log_start(valid.spectrograms)
-        self._record(
-            network="start",
-            train_loss=np.nan,
-            valid_loss=balanced_log_loss(valid.codes, log_start),
-            valid_score=balanced_accuracy(log_start, valid.codes),
-            network_score=np.nan,
-        )
-        yield
-        refits = self.refit and data.judges == "held out"
-        if self._time_left() < _seconds_to_get_ready():
-            if refits:
-                self._fit_start(train.joined(valid))
-                yield
-            return
-        import_keras()
-        seed = data.rng.randint(2**31)
-        network = self._make_network(seed)
-        n_steps = max(1, self.max_epochs * self._n_draws(train) // self.batch_size)
-        network.compile(
-            make_optimizer(self.optimizer, self.weight_decay),
-            loss="categorical_crossentropy",
-            run_eagerly=n_steps < _FEW_STEPS,
-        )
-        if self.weights_ is not None:
-            self._check_shapes(network)
-            network.set_weights(self.weights_)
-        share = _REFIT if refits else 0.0
-        blends = data.judges != "training"
-        yield from self._fit_network(network, train, valid, blends, 1 - share, data.rng)
-        if refits and self.weights_ is not None:
-            self._refit(network, train.joined(valid), share, data.rng)
-            yield
-
-    def _fit_network(self, network, train, valid, blends, share, rng):
-        """Train, keep the weights that do best on the validation clips, and yield each time."""
-        log_start = self._log_start(valid.spectrograms)
-        schedule = self._make_schedule(share, train)
-        best_loss, epochs_since_best, next_judgement = np.inf, 0, 0.0
-        while schedule.progress < 1:
-            row = {"train_loss": self._train_epoch(network, train, schedule, rng)}
-            epochs_since_best += 1
-            is_last = schedule.progress >= 1 or epochs_since_best == self.patience
-            if not (is_last or schedule.progress >= next_judgement):
-                self._record(network="cnn", **row, **_UNJUDGED)
-                continue
-            next_judgement = schedule.progress + 1 / _N_JUDGEMENTS
-            weights = network.get_weights()
-            log_network = self._log_network(weights, valid.spectrograms)
-            blend = fit_blend(log_network, log_start, valid.codes) if blends else _EQUAL_PARTS
-            blended = log_softmax(blend[0] * log_network + blend[1] * log_start, axis=1)
-            self._record(
-                network="cnn",
-                **row,
-                valid_loss=balanced_log_loss(valid.codes, blended),
-                valid_score=balanced_accuracy(blended, valid.codes),
-                network_score=balanced_accuracy(log_network, valid.codes),
-            )
-            # The network's own loss: a blend with a faultless start would hide it.
-            log_probas = calibrated(log_network, valid.codes)
-            loss = balanced_log_loss(valid.codes, log_probas)
-            error = loss_error(valid.codes, log_probas)
-            improved = loss < best_loss
-            if improved:
-                best_loss, epochs_since_best = loss, 0
-            # A lower learning rate gives better weights, so later ones are taken unless the
-            # held-out clips show that they are worse.
-            if improved or (loss < best_loss + error and self.schedule == "one_cycle"):
-                self.weights_, self.blend_ = weights, blend
-                yield
-            if is_last and not improved:
-                return
-
-    def _refit(self, network, examples, share, rng):
-        """Continue training from the best weights, on all clips."""
-        network.set_weights(self.weights_)
-        schedule = self._make_schedule(share, examples)
-        while schedule.progress < 1:
-            loss = self._train_epoch(network, examples, schedule, rng)
-            self._record(network="refit", train_loss=loss, **_UNJUDGED)
-        if schedule.step:
-            self.weights_ = network.get_weights()
-        self._fit_start(examples)
-
-    def _examples(self, waveforms, codes):
-        return Examples(self._spectrograms(waveforms), codes)
-
-    def _spectrograms(self, waveforms):
-        spectrograms = log_mel(
-            waveforms,
-            n_fft=self.n_fft,
-            hop_length=self.hop_length,
-            n_mels=self.n_mels,
-            fmin=self.fmin,
-            fmax=self.fmax,
-            device=resolve_device(self.device),
-        )
-        if self.normalization == "clips":
-            spectrograms = spectrograms.clips_standardized()
-        return spectrograms
-
-    def _choose_crop(self, counts):
-        if self.crop_frames != "auto":
-            return int(self.crop_frames)
-        n_frames = np.percentile(counts, _CROP_PERCENTILE)
-        n_frames = math.ceil(n_frames / _CROP_STEP) * _CROP_STEP
-        return int(np.clip(n_frames, _MIN_CROP, _MAX_CROP))
-
-    def _fit_start(self, examples):
-        start = make_pipeline(ClippedStandardScaler(), ShrinkageDiscriminantAnalysis())
-        with warnings.catch_warnings():
-            # `fit` has already warned of many classes with few clips.
-            warnings.filterwarnings("ignore", "The number of unique classes is greater")
-            self.start_ = start.fit(_features(examples.spectrograms), examples.codes)
-
-    def _make_network(self, seed):
-        with seeded(seed), device_scope(self.device):
-            return build_network(
-                self.crop_frames_,
-                self.n_mels,
-                len(self.classes_),
-                n_filters=self.n_filters,
-                stem=self.stem,
-                batch_norm=self.batch_norm,
-                head=self.head,
-                dropout=self.dropout,
-            )
-
-    def _check_shapes(self, network):
-        if [w.shape for w in network.get_weights()] != [w.shape for w in self.weights_]:
-            raise ValueError(
-                "warm_start=True goes on with a network, but parameters that shape it, such as "
-                f"n_filters={self.n_filters!r}, have changed. Set them back, or use "
-                "warm_start=False."
-            )
-
-    def _n_draws(self, examples):
-        """Crops of an epoch: whole batches."""
-        n_draws = min(len(examples.codes), _MAX_DRAWS)
-        return math.ceil(n_draws / self.batch_size) * self.batch_size
-
-    def _make_schedule(self, share, examples):
-        """The schedule for a share of the epochs and of the remaining time."""
-        n_steps = (
-            max(1, round(share * self.max_epochs)) * self._n_draws(examples) // self.batch_size
-        )
-        # The last part may use all the time.
-        seconds = self._time_left() - _MARGIN_SECONDS
-        seconds *= share if share > _REFIT else 1.0
-        return Schedule(n_steps, seconds, self.learning_rate, self.schedule)
-
-    def _train_epoch(self, network, examples, schedule, rng):
-        codes = examples.codes if self.balanced else np.zeros_like(examples.codes)
-        rows = balanced_draw(codes, self._n_draws(examples), rng)
-        network.reset_metrics()
-        with device_scope(self.device):
-            for chosen in np.split(rows, len(rows) // self.batch_size):
-                network.optimizer.learning_rate = schedule.learning_rate
-                loss = network.train_on_batch(*draw_batch(self, examples, chosen, rng))
-                schedule.step += 1
-                if schedule.progress >= 1:
-                    break
-        return float(loss)  # its mean over the epoch
-
-    # Prediction
+        run = Run(self, data)
+        yield from run.start()
+        yield from run.fit_network()
 
     def _predict_waveforms(self, waveforms):
-        spectrograms = self._spectrograms(waveforms)
-        scores = self.blend_[1] * self._log_start(spectrograms)
+        spectrograms = spectrograms_of(self, waveforms)
+        scores = self.blend_[1] * log_start(self.start_, spectrograms)
         if self.weights_ is not None:
             scores += self.blend_[0] * self._log_network(self.weights_, spectrograms)
         return softmax(scores, axis=1)
 
-    def _log_start(self, spectrograms):
-        return np.log(np.maximum(self.start_.predict_proba(_features(spectrograms)), _FLOOR))
-
     def _log_network(self, weights, spectrograms):
-        """Logarithm of the network's probabilities, averaged over the crops of each clip."""
-        clips, offsets = batches.spaced_crops(spectrograms.counts, self.crop_frames_, self.n_crops)
-        network = self._network_with(weights)
-        # Small inputs are not worth tracing a graph, which others may have done already.
-        eager = len(clips) < _FEW_CROPS and "traced" not in self._live
-        parts = []
-        with device_scope(self.device):
-            for begin in range(0, len(clips), _PREDICTION_BATCH):
-                part = slice(begin, begin + _PREDICTION_BATCH)
-                x = standardized_crops(self, spectrograms, clips[part], offsets[part])
-                parts.append(np.asarray(network(x) if eager else network.predict_on_batch(x)))
-        if not eager:
-            self._live["traced"] = True
-        begins = np.searchsorted(clips, np.arange(len(spectrograms.counts)))
-        sums = np.add.reduceat(np.concatenate(parts), begins, axis=0, dtype=np.float64)
-        return np.log(np.maximum(sums / sums.sum(axis=1, keepdims=True), _FLOOR))
-
-    def _network_with(self, weights):
-        """The network for predictions, with these weights."""
+        """Logarithms of the network's probabilities with these weights, (n_clips, n_classes)."""
         if "network" not in self._live:
-            import_keras()
-            self._live["network"] = self._make_network(0)
-        if self._live.get("weights") is not weights:
-            self._live["network"].set_weights(weights)
-            self._live["weights"] = weights
-        return self._live["network"]
-
-
-def _features(spectrograms):
-    return np.hstack(spectrograms.statistics())
-
-
-def _seconds_to_get_ready():
-    """Seconds to load TensorFlow, unless it is loaded, and to begin."""
-    return _TRACING_SECONDS + (0.0 if "tensorflow" in sys.modules else _LOADING_SECONDS)
+            self._live["network"] = CropNetwork(self)
+        return self._live["network"].log_probas(self, weights, spectrograms)

@@ -1,12 +1,19 @@
-"""The network of `MixupCNNClassifier`, and the schedule of its training."""
+"""The network of `MixupCNNClassifier`, its predictions, and the schedule of its training."""
 
 import math
 import time
 
-from skspeech.estimators.training.keras import import_keras
+import numpy as np
 
-__all__ = ["Schedule", "build_network", "make_optimizer"]
+from skspeech.estimators.convolutional.batch import standardized_crops
+from skspeech.estimators.training.balanced import floored_log
+from skspeech.estimators.training.batches import spaced_crops
+from skspeech.estimators.training.keras import device_scope, import_keras, seeded
 
+__all__ = ["CropNetwork", "Schedule", "make_network", "make_optimizer"]
+
+_PREDICTION_BATCH = 64
+_FEW_CROPS = 200  # to trace a graph takes longer than to predict so many crops without
 _MOMENTUM = 0.9
 # The learning rate's rise, as a share of the schedule, and the share of its peak it begins at.
 _RISE, _FIRST = 0.15, 0.05
@@ -50,33 +57,65 @@ class Schedule:
         return self.peak * 0.5 * (1 + math.cos(math.pi * (progress - _RISE) / (1 - _RISE)))
 
 
-def build_network(n_frames, n_mels, n_classes, *, n_filters, stem, batch_norm, head, dropout):
-    """A Keras model from (n_frames, n_mels) to the probabilities of the classes."""
-    keras = import_keras()
+class CropNetwork:
+    """A classifier's network in prediction: the mean over the crops of each clip."""
+
+    def __init__(self, classifier):
+        self._network = make_network(classifier, 0)
+        self._weights = None
+        self._is_traced = False
+
+    def log_probas(self, classifier, weights, spectrograms):
+        """Logarithms of the probabilities with these weights, (n_clips, n_classes)."""
+        if self._weights is not weights:
+            self._network.set_weights(weights)
+            self._weights = weights
+        n_frames = classifier.crop_frames_
+        clips, offsets = spaced_crops(spectrograms.counts, n_frames, classifier.n_crops)
+        eager = len(clips) < _FEW_CROPS and not self._is_traced
+        predict = self._network if eager else self._network.predict_on_batch
+        parts = []
+        with device_scope(classifier.device):
+            for begin in range(0, len(clips), _PREDICTION_BATCH):
+                part = slice(begin, begin + _PREDICTION_BATCH)
+                x = standardized_crops(classifier, spectrograms, clips[part], offsets[part])
+                parts.append(np.asarray(predict(x)))
+        self._is_traced = not eager
+        begins = np.searchsorted(clips, np.arange(len(spectrograms.counts)))
+        sums = np.add.reduceat(np.concatenate(parts), begins, axis=0, dtype=np.float64)
+        return floored_log(sums / sums.sum(axis=1, keepdims=True))
+
+
+def make_network(classifier, seed):
+    """The untrained Keras model that a classifier's parameters describe, from crops to classes."""
+    clf, keras = classifier, import_keras()
     layers = keras.layers
 
     def block(x, filters, size, stride):
-        x = layers.Conv2D(filters, size, stride, padding="same", use_bias=batch_norm == "after")(x)
+        use_bias = clf.batch_norm == "after"
+        x = layers.Conv2D(filters, size, stride, padding="same", use_bias=use_bias)(x)
         steps = [layers.BatchNormalization(momentum=_MOMENTUM), layers.ReLU()]
-        for step in steps if batch_norm == "before" else reversed(steps):
+        for step in reversed(steps) if use_bias else steps:
             x = step(x)
         return x if stride > 1 else layers.MaxPooling2D(2, padding="same")(x)
 
-    inputs = layers.Input((n_frames, n_mels))
-    x = layers.Reshape((n_frames, n_mels, 1))(inputs)
-    for number, filters in enumerate(n_filters):
-        is_stem = stem and number == 0
-        x = block(x, filters, 5 if is_stem else 3, 2 if is_stem else 1)
-    if head == "flatten":
-        x = layers.Dense(64)(layers.Flatten()(x))
-        x = layers.ReLU()(layers.Dropout(dropout)(x))
-    else:
-        # Each band keeps its own features; time is pooled.
-        if head == "bands":
-            x = layers.Reshape((x.shape[1], 1, x.shape[2] * x.shape[3]))(x)
-        pools = [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)]
-        x = layers.Dropout(dropout)(layers.Concatenate()(pools))
-    return keras.Model(inputs, layers.Dense(n_classes, activation="softmax")(x))
+    with seeded(seed), device_scope(clf.device):
+        inputs = layers.Input((clf.crop_frames_, clf.n_mels))
+        x = layers.Reshape((clf.crop_frames_, clf.n_mels, 1))(inputs)
+        for number, filters in enumerate(clf.n_filters):
+            is_stem = clf.stem and number == 0
+            x = block(x, filters, 5 if is_stem else 3, 2 if is_stem else 1)
+        if clf.head == "flatten":
+            x = layers.Dense(64)(layers.Flatten()(x))
+            x = layers.ReLU()(layers.Dropout(clf.dropout)(x))
+        else:
+            # Each band keeps its own features; time is pooled.
+            if clf.head == "bands":
+                x = layers.Reshape((x.shape[1], 1, x.shape[2] * x.shape[3]))(x)
+            pools = [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)]
+            x = layers.Dropout(clf.dropout)(layers.Concatenate()(pools))
+        outputs = layers.Dense(len(clf.classes_), activation="softmax")(x)
+        return keras.Model(inputs, outputs)
 
 
 def make_optimizer(name, weight_decay):

@@ -10,7 +10,7 @@ from skspeech._device import resolve_device
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech.audio.level import DEFAULT_LEVEL
-from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier
+from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier, check_sizes
 from skspeech.transformers.speaker import SpeakerEmbedding
 from skspeech.transformers.whisper import WhisperEmbedding
 from skspeech.weights import WeightsError
@@ -84,31 +84,20 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     patience : int, default=8
         Stop after this many epochs without improvement: a higher balanced accuracy on held-out
         clips, or the same one with a lower log loss.
-    validation_fraction : float in (0, 0.5), default=0.2
-        Share of the clips that is held out for validation, unless `fit` gets validation clips.
-    max_time : float or None, default=None
-        Seconds that `fit` may take. The learning rate schedule adapts to it.
+    {limits}
     level : float or None, default=-20.0
         {level}
-    {clips}
-    warm_start : bool, default=False
-        Continue from what the last `fit` has learnt, with the same classes.
     {running}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The labels.
-    history_ : list of dict
-        Results of each epoch: ``epoch``, ``time`` (seconds since the start), ``network`` (what was
-        trained), ``train_loss``, ``valid_loss`` and ``valid_score`` (balanced accuracy); the last
-        two are None where a network learns from all clips.
+    {fitted}
+        `valid_loss` and `valid_score` are None where a network learns from all clips.
     networks_ : list of dict
         The averaged networks: for each its settings, and its learnt weights as arrays. The first
         one is the first answer.
     frozen_share_ : float
         Weight of the first of them in the mean; the others share the rest.
-    {fitted}
 
     See Also
     --------
@@ -156,9 +145,6 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         "augment": ["boolean"],
         "search": ["boolean"],
         "refit": ["boolean"],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "patience": [Interval(Integral, 1, None, closed="left")],
     }
 
     def __init__(
@@ -236,12 +222,8 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
                 f"weights={self.weights!r} is not accepted with model='smart-turn': only "
                 "model='resnetse34l' takes a file of weights. Use weights=None."
             )
-        widths = list(self.hidden_layers)
-        if any(not isinstance(width, Integral) or width < 1 for width in widths):
-            raise ValueError(
-                f"hidden_layers={self.hidden_layers!r} is not accepted. Give the number of units "
-                "of each layer, such as (128, 64), or () for none."
-            )
+        advice = "Give the number of units of each layer, such as (128, 64), or () for none."
+        check_sizes("hidden_layers", self.hidden_layers, advice, n_least=0)
 
     def _extractor(self):
         """What knows the pretrained network: its weights, its spectrogram."""
@@ -253,48 +235,23 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         return self._extractor()._weights_name()
 
     def _make_data(self, X, codes, classes, groups, X_val, y_val):
-        self._class_weights = self._weights_of(classes)
+        self._class_weights = _weights_of(classes, self.class_weight)
         return super()._make_data(X, codes, classes, groups, X_val, y_val)
-
-    def _weights_of(self, classes):
-        if not isinstance(self.class_weight, dict):
-            return self.class_weight
-        missing = [c for c in classes.tolist() if c not in self.class_weight]
-        if missing:
-            raise ValueError(f"class_weight has no weight of the classes {missing}.")
-        return [self.class_weight[c] for c in classes.tolist()]
 
     # -- Training ----------------------------------------------------------------------------------
 
     def _train(self, data):
         from skspeech.estimators.fine_tuned.run import Run
+        from skspeech.estimators.fine_tuned.search import search
 
-        refits = self.refit and data.judges == "held out"
-        run = Run(self, self._make_tuning(data), data, refits)
+        run = Run(self, data)
         if self._starts_warm:
             run.resume()
         else:
             yield from run.solve_frozen()
-        if self.search:
-            yield from run.search()
-        else:
-            yield from run.tune()
-        if refits:
+        yield from (search(run) if self.search else run.tune())
+        if run.refits:
             yield from run.refit()
-
-    def _make_tuning(self, data):
-        from skspeech.estimators.fine_tuned.training import FineTuning
-
-        return FineTuning(
-            self.model,
-            self._pretrained(),
-            self._front_end(),
-            n_classes=len(self.classes_),
-            class_weight=self._class_weights,
-            n_crops=self.n_crops,
-            device=resolve_device(self.device),
-            rng=data.rng,
-        )
 
     def _pretrained(self):
         from torch.random import fork_rng
@@ -323,18 +280,6 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
             n_dropped=int(self.model == "smart-turn"),
         )
 
-    def _choices(self, **others):
-        from skspeech.estimators.fine_tuned.training import Choices
-
-        settings = {name: getattr(self, name) for name in Choices._fields}
-        on_cpu = resolve_device(self.device).type == "cpu"
-        if self.freeze is None:
-            settings["freeze"] = 0.71 if self.model == "smart-turn" and on_cpu else 0.0
-        if self.learning_rate is None:
-            settings["learning_rate"] = 1e-4 if self.model == "smart-turn" else 5e-4
-        settings["hidden_layers"] = tuple(int(width) for width in self.hidden_layers)
-        return Choices(**{**settings, **others})
-
     def _keep(self, networks, frozen_share=0.5):
         """Predict with these from now on."""
         self.networks_ = networks
@@ -357,19 +302,12 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         return softmax(share * frozen + (1 - share) * np.mean(tuned, axis=0), axis=1)
 
     def _networks(self):
-        from skspeech.estimators.fine_tuned.training import Choices, build_network
+        from skspeech.estimators.fine_tuned.training import restore
 
         if "networks" not in self._live:
-            device = resolve_device(self.device)
+            device, pretrained = resolve_device(self.device), self._pretrained()
             self._live["networks"] = [
-                build_network(
-                    self.model,
-                    len(self.classes_),
-                    self._pretrained(),
-                    kept["state"],
-                    Choices(**kept["choices"]),
-                    device,
-                )
+                restore(kept, self.model, len(self.classes_), pretrained, device)
                 for kept in self.networks_
             ]
         return self._live["networks"]
@@ -377,3 +315,13 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     def __setstate__(self, state):
         # Pickles older than this parameter used this level.
         super().__setstate__({"level": DEFAULT_LEVEL, **state})
+
+
+def _weights_of(classes, class_weight):
+    """The parameter, but a list with a weight for each class in place of a dictionary."""
+    if not isinstance(class_weight, dict):
+        return class_weight
+    missing = [c for c in classes.tolist() if c not in class_weight]
+    if missing:
+        raise ValueError(f"class_weight has no weight of the classes {missing}.")
+    return [class_weight[c] for c in classes.tolist()]

@@ -7,7 +7,7 @@ from skspeech.transformers.networks.ge2e import GE2E
 from skspeech.transformers.networks.resnetse34l import ResNetSE34L
 from skspeech.transformers.networks.whisper import WhisperEncoder, scale_power
 
-__all__ = ["SpeakerNetwork", "trunk_class"]
+__all__ = ["SpeakerNetwork"]
 
 _ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "none": nn.Identity}
 # Features further than this from the training clips' mean, in standard deviations, count as this.
@@ -24,11 +24,6 @@ class SmartTurn(WhisperEncoder):
 
 
 _TRUNKS = {"ge2e": GE2E, "resnetse34l": ResNetSE34L, "smart-turn": SmartTurn}
-
-
-def trunk_class(model):
-    """The class of a pretrained network, by the name of the model."""
-    return _TRUNKS[model]
 
 
 class SpeakerNetwork(nn.Module):
@@ -63,7 +58,7 @@ class SpeakerNetwork(nn.Module):
         mixed_precision=False,
     ):
         super().__init__()
-        self.trunk = trunk_class(model)()
+        self.trunk = _TRUNKS[model]()
         n_features, self.n_embedding = _n_features(self.trunk)
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))

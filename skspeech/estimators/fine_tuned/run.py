@@ -6,13 +6,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_softmax
 
+from skspeech._device import resolve_device
 from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.fine_tuned.crops import log_probas
 from skspeech.estimators.fine_tuned.training import (
     Choices,
+    FineTuning,
     Schedule,
-    build_network,
+    choices_of,
     learnt_state,
+    restore,
 )
 from skspeech.estimators.training.augment import change_speed
 from skspeech.estimators.training.balanced import balanced_log_loss
@@ -29,22 +32,6 @@ _FIRST_SHARE = 0.5
 _FROZEN_SHARE = 0.3
 # Seconds kept back from training: so many times what a pass over all clips takes, and some more.
 _RESERVED_PASSES, _RESERVED_SECONDS = 2.0, 0.1
-# The search: what it draws from, how many it draws, one of how many stays in each round, and how
-# many are averaged in the end.
-_SPACE = {
-    "hidden_layers": [(), (128,), (128, 64)],
-    "activation": ["tanh", "none"],
-    "dropout": [0.2, 0.5],
-    "freeze": [0.0, 0.5, 0.8],
-    "optimizer": ["adamw", "adam", "sgd"],
-    "learning_rate": [1e-4, 3e-4, 1e-3],  # of Adam; SGD takes a hundred times as much
-    "batch_size": [8, 16, 32],
-    "crop": [1.6, 3.0, 7.0],
-}
-_N_DRAWN, _REDUCTION, _N_AVERAGED = 16, 4, 3
-_SGD_FACTOR = 100.0
-# An epoch of training takes about so many looks at all clips.
-_EPOCH_PASSES = 4.0
 # A network that had time for less than this share of its steps is not worth averaging.
 _LEAST_SHARE = 0.3
 # Weights that the first answer may have.
@@ -55,8 +42,8 @@ _COPY_SPEEDS = (0.85, 0.92, 1.08, 1.15)
 _MAX_ROWS = 6000
 
 
-class _Found(NamedTuple):
-    """A fine-tuned network: its state, and its results on the held-out clips."""
+class Found(NamedTuple):
+    """A fine-tuned network: an item of `networks_`, and its results on the validation clips."""
 
     kept: dict
     score: tuple
@@ -64,28 +51,57 @@ class _Found(NamedTuple):
     n_epochs: int
 
 
-class Run:
-    """One call of `fit`.
-
-    Its methods are generators, which yield each time the classifier predicts better.
+class Judge:
+    """Predicts the validation clips, and scores predictions of them.
 
     Parameters
     ----------
-    classifier : FineTunedSpeakerClassifier
-        Its `networks_` and `history_` are kept up to date.
+    clips : LabelledWaveforms
     tuning : FineTuning
-        How networks learn.
-    data : TrainingData
-        Training and validation clips.
-    refits : bool
-        Whether a network is trained on all clips in the end.
+        Its front end and its number of crops are used.
     """
 
-    def __init__(self, classifier, tuning, data, refits):
+    def __init__(self, clips, tuning):
+        self.clips, self.tuning = clips, tuning
+
+    def log_probas(self, network, crop):
+        """Logarithms of a network's probabilities, from crops of so many seconds."""
+        front_end, n_crops = self.tuning.front_end, self.tuning.n_crops
+        return log_probas(network, self.clips.waveforms, front_end, crop, n_crops)
+
+    def score(self, log_probas):
+        """Balanced accuracy, and the negated log loss, which decides between equals."""
+        log_probas, codes = log_softmax(log_probas, axis=1), self.clips.codes
+        return balanced_accuracy(log_probas, codes), -balanced_log_loss(codes, log_probas)
+
+    def best_share(self, first, others):
+        """Weight of the first of two predictions in their geometric mean, by log loss."""
+        return max(_SHARES, key=lambda share: self.score(share * first + (1 - share) * others)[1])
+
+
+class Run:
+    """One call of a classifier's `fit`, with a `TrainingData`.
+
+    Its steps are generators, which yield each time the classifier predicts better. They keep the
+    classifier's fitted attributes and its `history_` up to date.
+    """
+
+    def __init__(self, classifier, data):
         self.classifier = classifier
-        self.tuning = tuning
         self.data = data
-        self.refits = refits
+        self.tuning = FineTuning(
+            classifier.model,
+            classifier._pretrained(),
+            classifier._front_end(),
+            n_classes=len(classifier.classes_),
+            class_weight=classifier._class_weights,
+            n_crops=classifier.n_crops,
+            device=resolve_device(classifier.device),
+            rng=data.rng,
+        )
+        self.judge = Judge(data.valid, self.tuning)
+        # Whether a network is trained on all clips in the end.
+        self.refits = classifier.refit and data.judges == "held out"
         self.speed = _MAX_SPEED if classifier.augment else None
         self.about_speakers = False
         self.least_frozen = 1.0  # share of the trunk that earlier fits have left as it was
@@ -113,7 +129,7 @@ class Run:
             self._try_frozen(features, columns="both")
             self.speed = None if self.speed is None else 0.0
         yield
-        long_enough = self._time_left() > 3 * len(_COPY_SPEEDS) * self.pass_seconds
+        long_enough = self.time_left() > 3 * len(_COPY_SPEEDS) * self.pass_seconds
         if self.speed and long_enough:
             before = self.best
             score = self._try_frozen(
@@ -126,14 +142,14 @@ class Run:
         """Continue from the results of an earlier fit."""
         self.frozen, *self.tuned = self.classifier.networks_
         found = [
-            self._log_probas(self._build(kept), kept["choices"]["crop"])
+            self.judge.log_probas(self._build(kept), kept["choices"]["crop"])
             for kept in self.classifier.networks_
         ]
         self.least_frozen = min(kept["choices"]["freeze"] for kept in self.classifier.networks_)
         self.frozen_log_probas = found[0]
         self.frozen_share = share = self.classifier.frozen_share_
         tuned = np.mean(found[1:], axis=0) if self.tuned else found[0]
-        self.best = self._score(share * found[0] + (1 - share) * tuned)
+        self.best = self.judge.score(share * found[0] + (1 - share) * tuned)
 
     def _try_frozen(self, features, *, columns, copies=None, worse_than=None):
         """Solve the closed form and predict with it from now on, unless its log loss is higher.
@@ -141,8 +157,8 @@ class Run:
         Where nothing is given to compare with, the last one stays.
         """
         kept = self._solved(features, columns=columns, copies=copies)
-        log_probas = self._log_probas(self._build(kept))
-        score = self._score(log_probas)
+        log_probas = self.judge.log_probas(self._build(kept), self.classifier.crop)
+        score = self.judge.score(log_probas)
         name = {"embedding": "frozen, embedding", "all": "frozen", "both": "frozen, both"}[columns]
         self._record(name + (", changed copies" if copies else ""), None, score)
         if worse_than is None or score[1] > worse_than[1]:
@@ -158,18 +174,18 @@ class Run:
         }
 
     def _frozen_choices(self):
-        return self.classifier._choices(hidden_layers=(), freeze=1.0)
+        return choices_of(self.classifier, hidden_layers=(), freeze=1.0)
 
     def _pretrained(self):
         return self._build({"choices": self._frozen_choices()._asdict(), "state": {}})
 
     def _frozen_features(self, clips):
-        least = self._time_left() * (1 - _FROZEN_SHARE)
+        least = self.time_left() * (1 - _FROZEN_SHARE)
         return self.tuning.features(
             self._pretrained(),
             clips,
             self.classifier.crop,
-            enough=lambda: self._time_left() < least,
+            enough=lambda: self.time_left() < least,
         )
 
     def _copies(self, clips):
@@ -184,49 +200,25 @@ class Run:
 
     def tune(self):
         """Train one network with the classifier's own settings."""
-        if self._is_perfect():
+        if self.is_perfect():
             return
-        seconds = self._seconds() * (_FIRST_SHARE if self.refits else 1.0)
         initial = self.tuned[-1] if self.tuned else self.frozen
-        schedule = self._schedule(self.classifier.max_epochs, seconds)
-        found = yield from self._learn(self.classifier._choices(), initial, schedule)
+        schedule = self.schedule(self.classifier.max_epochs, self.seconds())
+        found = yield from self.learn(choices_of(self.classifier), initial, schedule)
         if found is not None and found.score == self.best:
-            self.leader, self.tuned = found, [found.kept]
-            self.frozen_share = self._best_share(found.log_probas)
-            self._keep_all()
-            yield
+            yield from self.average([found])
 
-    def search(self):
-        """Draw settings, train each for a while, the best for longer, and average the best."""
-        if self._is_perfect():
-            return
-        seconds = self._seconds() * (_FIRST_SHARE if self.refits else 1.0)
-        n_drawn = _N_DRAWN
-        if np.isfinite(seconds):
-            longest = _EPOCH_PASSES * self.pass_seconds
-            n_drawn = int(np.clip(seconds / 2 / max(longest, 1e-3), 1, _N_DRAWN))
-        drawn = [self.classifier._choices()]
-        drawn += [self._draw() for _ in range(n_drawn - 1)]
-        trials = [(choices, self.frozen) for choices in drawn]
-        n_epochs = max(1, self.classifier.max_epochs // _REDUCTION)
-        found = yield from self._round(trials, n_epochs, seconds / 2)
-        found = found[: max(_N_AVERAGED, len(drawn) // _REDUCTION)]
-        trials = [(Choices(**one.kept["choices"]), one.kept) for one in found]
-        n_epochs = self.classifier.max_epochs
-        more = yield from self._round(trials, n_epochs, seconds / 2)
-        ranked = sorted([*more, *found], key=lambda one: one.score, reverse=True)
-        if ranked:
-            self.leader = ranked[0]
-            self.tuned = [one.kept for one in ranked[:_N_AVERAGED]]
-            self.frozen_share = self._best_share(
-                np.mean([one.log_probas for one in ranked[:_N_AVERAGED]], axis=0)
-            )
-            self._keep_all()
-            yield
+    def average(self, found):
+        """Predict with these networks, the best of them first, and with the first answer."""
+        self.leader, self.tuned = found[0], [one.kept for one in found]
+        log_probas = np.mean([one.log_probas for one in found], axis=0)
+        self.frozen_share = self.judge.best_share(self.frozen_log_probas, log_probas)
+        self._keep_all()
+        yield
 
     def refit(self):
         """Solve and train once more, with the held-out clips too."""
-        if self._time_left() < _RESERVED_PASSES * self.pass_seconds:
+        if self.time_left() < _RESERVED_PASSES * self.pass_seconds:
             return
         train, valid = self.data.train, self.data.valid
         clips = LabelledWaveforms(
@@ -234,7 +226,7 @@ class Run:
         )
         features = self._frozen_features(clips)
         settings = self.frozen["closed_form"]
-        time_for_copies = self._time_left() > 2 * len(_COPY_SPEEDS) * self.pass_seconds
+        time_for_copies = self.time_left() > 2 * len(_COPY_SPEEDS) * self.pass_seconds
         copies = self._copies(clips) if settings["copies"] and time_for_copies else None
         self.frozen = self._solved(features, columns=settings["columns"], copies=copies)
         self._record("frozen, all clips", None, None)
@@ -243,7 +235,7 @@ class Run:
         best = self.leader
         if best is None:
             return
-        schedule = self._schedule(best.n_epochs, self._seconds())
+        schedule = self.schedule(best.n_epochs, self._unreserved())
         choices = Choices(**best.kept["choices"])
         network = None
         for loss, averaged in self._train(clips, choices, self.frozen, schedule):
@@ -251,25 +243,13 @@ class Run:
             self._record("fine-tuned, all clips", loss, None)
         if network is None or schedule.step < _LEAST_SHARE * schedule.n_steps_planned:
             return
-        if self._time_left() > self.pass_seconds:
+        if self.time_left() > self.pass_seconds:
             network = self.tuning.solve_head(network, clips, choices.crop)
         self.tuned.append(self._kept(network, choices))
         self._keep_all()
         yield
 
-    def _round(self, trials, n_epochs, seconds):
-        """Train several networks in turn; those found, best first."""
-        deadline = self._time_left() - seconds if np.isfinite(seconds) else -np.inf
-        found = []
-        for i, (choices, initial) in enumerate(trials):
-            own = (self._time_left() - deadline) / (len(trials) - i)
-            schedule = self._schedule(n_epochs, own)
-            one = yield from self._learn(choices, initial, schedule)
-            if one is not None:
-                found.append(one)
-        return sorted(found, key=lambda one: one.score, reverse=True)
-
-    def _learn(self, choices, initial, schedule):
+    def learn(self, choices, initial, schedule):
         """Train a network; yield when it is better than any before; return the best of it."""
         best, best_epoch = None, 0
         clips = self.data.train
@@ -282,7 +262,7 @@ class Run:
                     yield
             elif epoch - best_epoch >= self.classifier.patience:
                 break
-        if best is None or self._time_left() < self.pass_seconds:
+        if best is None or self.time_left() < self.pass_seconds:
             return best
         network = self.tuning.solve_head(self._build(best.kept), clips, choices.crop)
         found = self._judge(network, choices, best.n_epochs)
@@ -308,9 +288,9 @@ class Run:
 
     def _judge(self, network, choices, n_epochs):
         """How well a network predicts the held-out clips, together with the first answer."""
-        log_probas = self._log_probas(network, choices.crop)
-        score = self._score((log_probas + self.frozen_log_probas) / 2)
-        return _Found(self._kept(network, choices), score, log_probas, n_epochs)
+        log_probas = self.judge.log_probas(network, choices.crop)
+        score = self.judge.score((log_probas + self.frozen_log_probas) / 2)
+        return Found(self._kept(network, choices), score, log_probas, n_epochs)
 
     def _kept(self, network, choices):
         freeze = min(choices.freeze, self.least_frozen)
@@ -323,7 +303,7 @@ class Run:
         self.classifier._keep([self.frozen, found.kept])
         return True
 
-    def _is_perfect(self):
+    def is_perfect(self):
         """Whether no network could be accepted any more."""
         return self.about_speakers and self.best[0] >= 1
 
@@ -334,49 +314,11 @@ class Run:
     def _keep_all(self):
         self.classifier._keep([self.frozen, *self.tuned], self.frozen_share)
 
-    def _best_share(self, log_probas):
-        """Weight of the first answer against the fine-tuned networks, by held-out log loss."""
-        return max(
-            _SHARES,
-            key=lambda share: self._score(
-                share * self.frozen_log_probas + (1 - share) * log_probas
-            )[1],
-        )
-
-    def _draw(self):
-        """Settings at random."""
-        rng = self.data.rng
-        drawn = {name: values[rng.randint(len(values))] for name, values in _SPACE.items()}
-        if drawn["optimizer"] == "sgd":
-            drawn["learning_rate"] *= _SGD_FACTOR
-        return self.classifier._choices(**drawn)
-
     # -- Small parts -------------------------------------------------------------------------------
 
     def _build(self, kept):
-        return build_network(
-            self.tuning.model,
-            self.tuning.n_classes,
-            self.tuning.pretrained,
-            kept["state"],
-            Choices(**kept["choices"]),
-            self.tuning.device,
-        )
-
-    def _log_probas(self, network, crop=None):
-        return log_probas(
-            network,
-            self.data.valid.waveforms,
-            self.tuning.front_end,
-            crop or self.classifier.crop,
-            self.tuning.n_crops,
-        )
-
-    def _score(self, log_probas):
-        """Balanced accuracy, and the negated log loss, which decides between equals."""
-        log_probas = log_softmax(log_probas, axis=1)
-        codes = self.data.valid.codes
-        return balanced_accuracy(log_probas, codes), -balanced_log_loss(codes, log_probas)
+        tuning = self.tuning
+        return restore(kept, tuning.model, tuning.n_classes, tuning.pretrained, tuning.device)
 
     def _record(self, name, loss, score):
         valid_score, negative_loss = score or (None, None)
@@ -387,16 +329,22 @@ class Run:
             valid_score=valid_score,
         )
 
-    def _time_left(self):
+    def time_left(self):
+        """Seconds until `max_time` is over."""
         return self.classifier._time_left()
 
-    def _seconds(self):
+    def _unreserved(self):
         """Seconds for training, without those reserved for the steps after it."""
-        return self._time_left() - _RESERVED_PASSES * self.pass_seconds - _RESERVED_SECONDS
+        return self.time_left() - _RESERVED_PASSES * self.pass_seconds - _RESERVED_SECONDS
 
-    def _schedule(self, n_epochs, seconds):
-        end = self._time_left() - seconds
-        return Schedule(n_epochs, lambda: self._time_left() - end)
+    def seconds(self):
+        """Seconds for the networks that learn without the held-out clips."""
+        return self._unreserved() * (_FIRST_SHARE if self.refits else 1.0)
+
+    def schedule(self, n_epochs, seconds):
+        """A training of so many epochs at most, and of so many seconds from now."""
+        end = self.time_left() - seconds
+        return Schedule(n_epochs, lambda: self.time_left() - end)
 
 
 def _copies_of(clips):

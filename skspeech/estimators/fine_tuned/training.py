@@ -13,13 +13,21 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, Freezer, GradientNormClipping, Unfreezer
 from torch.utils.data import Dataset
 
-from skspeech._device import computes_bfloat16
+from skspeech._device import computes_bfloat16, resolve_device
 from skspeech.estimators.fine_tuned.closed_form import LABEL_SMOOTHING, closed_form
 from skspeech.estimators.fine_tuned.crops import pool
 from skspeech.estimators.fine_tuned.network import SpeakerNetwork
 from skspeech.estimators.training.augment import mask_spectrograms, perturb
 
-__all__ = ["Choices", "FineTuning", "Schedule", "build_network", "learnt_state"]
+__all__ = [
+    "Choices",
+    "FineTuning",
+    "Schedule",
+    "build_network",
+    "choices_of",
+    "learnt_state",
+    "restore",
+]
 
 _WEIGHT_DECAY = {"adamw": 0.01, "adam": 0.0, "sgd": 1e-4}
 _OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -34,21 +42,7 @@ _MIN_DEVIATION = 1e-4
 
 
 class Choices(NamedTuple):
-    """The settings of one training that a search may vary.
-
-    Attributes
-    ----------
-    hidden_layers : tuple of int
-    activation : str
-    dropout : float
-    freeze : float
-    optimizer : str
-    learning_rate : float
-    head_learning_rate : float
-    batch_size : int
-    crop : float
-        Seconds.
-    """
+    """The settings of one training that a search may vary."""
 
     hidden_layers: tuple
     activation: str
@@ -58,7 +52,20 @@ class Choices(NamedTuple):
     learning_rate: float
     head_learning_rate: float
     batch_size: int
-    crop: float
+    crop: float  # seconds
+
+
+def choices_of(classifier, **others):
+    """The `Choices` that a classifier's parameters make, but for some others."""
+    settings = {name: getattr(classifier, name) for name in Choices._fields}
+    is_whisper = classifier.model == "smart-turn"
+    if classifier.freeze is None:
+        on_cpu = resolve_device(classifier.device).type == "cpu"
+        settings["freeze"] = 0.71 if is_whisper and on_cpu else 0.0
+    if classifier.learning_rate is None:
+        settings["learning_rate"] = 1e-4 if is_whisper else 5e-4
+    settings["hidden_layers"] = tuple(int(width) for width in classifier.hidden_layers)
+    return Choices(**{**settings, **others})
 
 
 class Schedule:
@@ -206,24 +213,9 @@ class _Steps(Callback):
 class FineTuning:
     """The parts that all trainings of one fit share.
 
-    Parameters
-    ----------
-    model : {"ge2e", "resnetse34l", "smart-turn"}
-        The trunk.
-    pretrained : dict of str to tensor
-        Its weights.
-    front_end : FrontEnd
-        Makes the trunk's input.
-    n_classes : int
-        Number of classes.
-    class_weight : "balanced", None or dict of int to float
-        Of the classes' codes.
-    n_crops : int
-        Crops per clip that are pooled when crops are not random.
-    device : torch.device
-        Where the networks run.
-    rng : RandomState
-        Source of random numbers.
+    `pretrained` holds the weights of the trunk that `model` names, and `front_end` makes its input.
+    `class_weight` is "balanced", None or a weight for each class. `n_crops` crops of a clip are
+    pooled where crops are not random.
     """
 
     def __init__(
@@ -418,6 +410,12 @@ def build_network(model, n_classes, pretrained, state, choices, device):
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in state.items()}
     network.load_state_dict(tensors, strict=False)
     return network.to(device).eval()
+
+
+def restore(kept, model, n_classes, pretrained, device):
+    """The network of an item of `networks_`."""
+    choices = Choices(**kept["choices"])
+    return build_network(model, n_classes, pretrained, kept["state"], choices, device)
 
 
 def frozen_names(network, freeze):

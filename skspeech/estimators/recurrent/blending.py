@@ -3,17 +3,16 @@
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from skspeech.ensemble.blending import geometric_mean, log_probas
+from skspeech.ensemble.blending import geometric_mean
+from skspeech.estimators.training.balanced import FLOOR
 
 __all__ = [
     "BELOW_START",
     "auc_score",
     "blend",
     "choose_snapshots",
-    "floored_log",
 ]
 
-_FLOOR = 1e-6
 # How far below the start a snapshot may score, and how far the average of several may.
 BELOW_START = 0.1
 # Snapshots beyond the best ones, and how many of each network are looked at for them.
@@ -40,11 +39,6 @@ def auc_score(codes, proba):
     if not len(judged):
         return float(2 * np.mean(proba.argmax(axis=1) == codes) - 1)
     return float(np.mean([2 * roc_auc_score(true[:, k], proba[:, k]) - 1 for k in judged]))
-
-
-def floored_log(proba):
-    """Logarithms of probabilities, with a floor of 1e-6."""
-    return log_probas(proba, _FLOOR)
 
 
 def choose_snapshots(scores, losses, networks, start_score, *, n_best=5):
@@ -99,4 +93,4 @@ def blend(probas, mean):
     """
     if mean == "arithmetic":
         return np.mean(probas, axis=0, dtype=np.float64)
-    return geometric_mean(probas, floor=_FLOOR)
+    return geometric_mean(probas, floor=FLOOR)

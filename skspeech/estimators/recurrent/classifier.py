@@ -1,43 +1,23 @@
 """Recurrent networks with attention, in rounds over growing features (AutoSpeech 2019, first)."""
 
-import sys
 from numbers import Integral, Real
-
-import numpy as np
-from scipy.special import softmax
-from sklearn.linear_model import LogisticRegression
 
 from skspeech._device import resolve_device
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
-from skspeech._spectrogram import mel_filter_bank
-from skspeech.audio import SAMPLING_RATE
-from skspeech.ensemble.scoring import balanced_accuracy
-from skspeech.estimators.recurrent.blending import blend, floored_log
-from skspeech.estimators.recurrent.training import (
-    Candidates,
-    PreparedClips,
-    Training,
-    frames_for,
-    frames_key,
-)
-from skspeech.estimators.training.balanced import balanced_log_loss
-from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier
-from skspeech.estimators.training.spectrograms import log_mel
+from skspeech._spectrogram import check_bands
+from skspeech.estimators.recurrent.blending import blend
+from skspeech.estimators.recurrent.networks import SHAPE, Network, no_tracing_advice
+from skspeech.estimators.recurrent.run import Run
+from skspeech.estimators.recurrent.start import predict_start
+from skspeech.estimators.recurrent.training import frames_for, frames_key
+from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier, check_sizes
+from skspeech.estimators.training.keras import device_scope, import_keras
 
 __all__ = ["RecurrentAttentionClassifier"]
 
 _NETWORKS = ("lstm", "crnn", "bilstm")
 _FEATURES = ("auto", "mfcc", "logmel")
-# The first answer: logistic regression on the mean and deviation of log-mel bands.
-_START = {"n_fft": 1600, "hop_length": 640, "n_mels": 30}
-_START_SECONDS = 5.0
-# The hops of hop_length="auto": the first with which most clips have no more frames than these.
-_HOPS = (160, 240, 320, 400, 480, 560, 640)
-_TARGET_FRAMES = 80
-_FRAMES_MULTIPLE = 4  # because of the networks' pooling
-# Seconds without which Keras is not imported, and no network begun.
-_IMPORT_SECONDS, _BEGIN_SECONDS = 10.0, 4.0
 
 
 @shared(**PARAGRAPHS)
@@ -107,28 +87,15 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         Weight decay of AdamW.
     label_smoothing : float, default=0.1
         Probability that training spreads over all classes.
-    validation_fraction : float, default=0.2
-        Share of the clips that is held out for validation.
-    max_time : float or None, default=None
-        Seconds that `fit` may take. Each training gets a share that is large enough to learn
-        something, so slow machines train fewer networks.
+    {limits}
     level : float or None, default=None
         {level}
-    {clips}
-    warm_start : bool, default=False
-        Continue from what an earlier `fit` has learnt: its snapshots can still be chosen, and
-        networks with the same input start from their weights. Give `random_state` a number, so that
-        the same clips are held out.
     {running}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The labels.
-    history_ : list of dict
-        A row for each epoch: ``"epoch"``, ``"time"`` in seconds, ``"network"``, ``"round"``,
-        ``"train_loss"``, ``"valid_loss"`` and ``"valid_score"``, the balanced accuracy of that
-        network on held-out clips. The first row is the logistic regression's.
+    {fitted}
+        Each row also has its `round`; round 0, without a `train_loss`, is the logistic regression.
     snapshots_ : list of dict
         The averaged snapshots: weights and input settings of networks. Empty as long as only the
         logistic regression predicts.
@@ -136,7 +103,6 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         Weights of the logistic regression.
     start_intercept_ : ndarray of shape (n_classes,)
         Constants of the logistic regression.
-    {fitted}
 
     See Also
     --------
@@ -144,6 +110,10 @@ class RecurrentAttentionClassifier(TrainedClassifier):
 
     Notes
     -----
+    Each network gets a share of `max_time` that is large enough to learn something, so slow
+    machines train fewer of them. After a warm start, earlier snapshots can still be chosen, and
+    networks with the same input start from their weights.
+
     These differences from the entry of 2019 score better on small sets: features are
     standardized over the training frames, padding is masked, spectrograms are distorted in
     training, the hop follows the length of the clips, and AdamW takes a higher learning rate that
@@ -212,10 +182,7 @@ class RecurrentAttentionClassifier(TrainedClassifier):
         "augment": ["boolean"],
         "n_snapshots": [Interval(Integral, 1, None, closed="left")],
         "blend": [StrOptions({"arithmetic", "geometric"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "max_loops": [Interval(Integral, 1, None, closed="left")],
-        "patience": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
@@ -294,155 +261,30 @@ class RecurrentAttentionClassifier(TrainedClassifier):
             raise ValueError(
                 f"networks={self.networks!r} is not accepted. Use one or several of {_NETWORKS}."
             )
-        filters = list(self.conv_filters)
-        if not filters or not all(isinstance(n, Integral) and n > 0 for n in filters):
-            raise ValueError(
-                f"conv_filters={self.conv_filters!r} is not accepted. Use the number of filters of "
-                "each convolution, such as (32, 64, 64)."
-            )
+        advice = "Use the number of filters of each convolution, such as (32, 64, 64)."
+        check_sizes("conv_filters", self.conv_filters, advice)
         if not len(self.rounds) or not all(_is_round(setting) for setting in self.rounds):
             raise ValueError(
                 f"rounds={self.rounds!r} is not accepted. Use a list of (features, n_bands, "
                 f"seconds), with features one of {_FEATURES}, such as [('mfcc', 64, 10.0)]."
             )
         for _, n_bands, _ in self.rounds:
-            if not mel_filter_bank(SAMPLING_RATE, self.n_fft, n_bands).any(axis=1).all():
-                raise ValueError(
-                    f"{n_bands!r} bands in rounds are too many for n_fft={self.n_fft!r}: some "
-                    "would always be empty. Use fewer bands or longer frames."
-                )
+            check_bands(n_bands, self.n_fft, name="n_bands")
 
     def _train(self, data):
-        resolve_device(self.device)
-        if not self._starts_warm:
-            self._fit_start(data.train)
-            self.snapshots_ = []
-        codes, start = data.valid.codes, self._predict_start(data.valid.waveforms)
-        if not self._starts_warm:
-            self._record(
-                network="start",
-                round=0,
-                valid_loss=balanced_log_loss(codes, floored_log(start)),
-                valid_score=balanced_accuracy(start, codes),
-            )
-        yield
-        seconds = _BEGIN_SECONDS if "keras" in sys.modules else _IMPORT_SECONDS
-        if self.max_rounds != 0 and self._time_left() > seconds:
-            candidates = Candidates(codes, start, self.n_snapshots, self.blend)
-            probas = self._predict_snapshots(data.valid.waveforms)
-            for snapshot, proba in zip(self.snapshots_, probas, strict=True):
-                candidates.add(snapshot, proba)
-            candidates.improve()
-            yield from self._run_rounds(data, candidates)
-
-    # The start
-
-    def _fit_start(self, clips):
-        """Logistic regression on log-mel statistics, kept as arrays."""
-        rows = self._start_features(clips.waveforms)
-        mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 0.1)
-        solver = LogisticRegression(class_weight="balanced", max_iter=500, tol=1e-3)
-        solver.fit((rows - mean) / scale, clips.codes)
-        coef, intercept = solver.coef_, solver.intercept_
-        if len(coef) == 1:  # log odds of the second of two classes
-            coef, intercept = np.vstack([0 * coef, coef]), np.append(0.0, intercept)
-        coef = coef / scale
-        self.start_coef_, self.start_intercept_ = coef, intercept - coef @ mean
-
-    def _start_features(self, waveforms):
-        beginnings = [waveform[: int(_START_SECONDS * SAMPLING_RATE)] for waveform in waveforms]
-        spectrograms = log_mel(beginnings, device=resolve_device(self.device), **_START)
-        return np.hstack(spectrograms.statistics())
-
-    def _predict_start(self, waveforms):
-        scores = self._start_features(waveforms) @ self.start_coef_.T + self.start_intercept_
-        return softmax(scores, axis=1)
-
-    # Rounds of networks
-
-    def _run_rounds(self, data, candidates):
-        from skspeech.estimators.recurrent.networks import no_tracing_advice
-        from skspeech.estimators.training.keras import device_scope, import_keras
-
-        import_keras()
-        clips = PreparedClips(data, resolve_device(self.device))
-        order = list(dict.fromkeys(self.networks))
-        n_rounds = np.inf if self.max_rounds is None else self.max_rounds
-        number = 1
-        with device_scope(self.device), no_tracing_advice():
-            while number <= n_rounds:
-                scores = dict.fromkeys(order, -np.inf)
-                for position, network in enumerate(order):
-                    if self._time_left() < _BEGIN_SECONDS:
-                        return
-                    n_left = len(order) * self._rounds_left(number) - position
-                    setting = self._setting(network, number, data.train.waveforms)
-                    training = Training(
-                        self,
-                        setting,
-                        clips,
-                        data.rng,
-                        self._time_left() / n_left,
-                        self._time_left(),
-                        self._first_weights(setting),
-                    )
-                    for snapshot, proba in training.loops():
-                        score = candidates.add(snapshot, proba)
-                        scores[network] = max(scores[network], score)
-                        if candidates.improve():
-                            self.snapshots_ = candidates.chosen
-                            yield
-                order.sort(key=scores.get, reverse=True)
-                number += 1
-
-    def _rounds_left(self, number):
-        planned = len(self.rounds) if self.max_rounds is None else self.max_rounds
-        return max(1, planned - number + 1)
-
-    def _setting(self, network, number, waveforms):
-        """What a network reads in a round, as plain values."""
-        features, n_bands, seconds = self.rounds[min(number, len(self.rounds)) - 1]
-        if features == "auto":
-            features = "logmel" if network == "crnn" else "mfcc"
-        lengths = np.minimum([len(waveform) for waveform in waveforms], seconds * SAMPLING_RATE)
-        usual = np.percentile(lengths, 95)
-        hop = self.hop_length
-        if hop == "auto":
-            hop = next((h for h in _HOPS if usual < _TARGET_FRAMES * h), _HOPS[-1])
-        n_frames = min(self.max_frames, 1 + int(usual // hop))
-        return {
-            "network": network,
-            "round": number,
-            "features": features,
-            "n_bands": int(n_bands),
-            "n_fft": int(self.n_fft),
-            "hop_length": int(hop),
-            "n_frames": -(-n_frames // _FRAMES_MULTIPLE) * _FRAMES_MULTIPLE,
-            "units": int(self.units),
-            "conv_filters": [int(n) for n in self.conv_filters],
-        }
-
-    def _first_weights(self, setting):
-        """Weights that a warm start goes on from; None where there are none for this setting."""
-        for snapshot in self.snapshots_ if self._starts_warm else ():
-            if all(snapshot[key] == setting[key] for key in setting if key != "round"):
-                return snapshot["weights"]
-        return None
-
-    # Prediction
+        run = Run(self, data)
+        yield from run.start()
+        yield from run.train_rounds()
 
     def _predict_waveforms(self, waveforms):
         if not self.snapshots_:
-            return self._predict_start(waveforms)
+            return predict_start(self, waveforms)
         return blend(self._predict_snapshots(waveforms), self.blend)
 
     def _predict_snapshots(self, waveforms):
         """Probabilities of the clips by each snapshot."""
         if not self.snapshots_:
             return []
-        from skspeech.estimators.recurrent.networks import no_tracing_advice
-        from skspeech.estimators.training.keras import device_scope, import_keras
-
         import_keras()
         device = resolve_device(self.device)
         frames, probas = {}, []
@@ -456,8 +298,6 @@ class RecurrentAttentionClassifier(TrainedClassifier):
 
     def _live_network(self, snapshot):
         """A network with a snapshot's weights; those of one shape are built once."""
-        from skspeech.estimators.recurrent.networks import SHAPE, Network
-
         shape = tuple(str(snapshot[key]) for key in SHAPE)
         if shape not in self._live:
             self._live[shape] = Network(snapshot, len(self.classes_))

@@ -10,25 +10,13 @@ __all__ = ["Augmentation", "as_features", "make_batch"]
 
 
 class Augmentation(NamedTuple):
-    """How far training distorts spectrograms at most; 0 leaves it out.
+    """How far training distorts spectrograms at most; 0 leaves it out."""
 
-    Attributes
-    ----------
-    speed : float
-        Change of tempo, as a share.
-    warp : float
-        Stretch of the frequency axis, as a share: voices of other sizes.
-    gain : float
-        Change of level in decibels.
-    band_mask, frame_mask : float
-        Width of the masked band of frequencies, and of time, as a share of all.
-    """
-
-    speed: float = 0.0
-    warp: float = 0.0
-    gain: float = 0.0
-    band_mask: float = 0.0
-    frame_mask: float = 0.0
+    speed: float = 0.0  # change of tempo, as a share
+    warp: float = 0.0  # stretch of the frequency axis, as a share: voices of other sizes
+    gain: float = 0.0  # change of level in decibels
+    band_mask: float = 0.0  # width of the masked band of frequencies, as a share of all
+    frame_mask: float = 0.0  # and of the masked time
 
 
 def as_features(log_mel, kind):

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from skspeech.estimators.recurrent.features import as_features, make_batch
+from skspeech.estimators.training.keras import seeded
 
 __all__ = ["SHAPE", "Network", "build_network", "masked_top_k", "no_tracing_advice"]
 
@@ -176,8 +177,6 @@ class Network:
     """
 
     def __init__(self, setting, n_classes, seed=0):
-        from skspeech.estimators.training.keras import seeded
-
         with seeded(seed):
             self.model = build_network(
                 setting["network"],

@@ -11,10 +11,14 @@ from skspeech.estimators.recurrent.blending import (
     auc_score,
     blend,
     choose_snapshots,
-    floored_log,
 )
 from skspeech.estimators.recurrent.features import Augmentation, as_features, make_batch
-from skspeech.estimators.training.balanced import balanced_draw, balanced_log_loss
+from skspeech.estimators.recurrent.networks import Network
+from skspeech.estimators.training.balanced import (
+    balanced_draw,
+    balanced_log_loss,
+    floored_log,
+)
 from skspeech.estimators.training.spectrograms import log_mel
 
 __all__ = ["Candidates", "PreparedClips", "Training", "frames_for", "frames_key"]
@@ -91,23 +95,11 @@ class Candidate(NamedTuple):
 
 
 class Candidates:
-    """The snapshots that may be averaged, validated on the held-out clips.
+    """The snapshots that may be averaged, validated on held-out clips of classes `codes`.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_clips,), int
-        Classes of the held-out clips.
-    start : ndarray of shape (n_clips, n_classes)
-        The logistic regression's probabilities for them.
-    n_best : int
-        As in :func:`choose_snapshots`.
-    mean : {"arithmetic", "geometric"}
-        As in :func:`blend`.
-
-    Attributes
-    ----------
-    chosen : list of dict
-        The snapshots in the average, the best first.
+    `start` is what the logistic regression predicts for these. `n_best` is as in
+    :func:`choose_snapshots`, and `mean` as in :func:`blend`. `chosen` are the snapshots in the
+    average, the best first.
     """
 
     def __init__(self, codes, start, n_best, mean):
@@ -155,27 +147,14 @@ def _are_same(one, other):
 
 
 class Training:
-    """One network's training in one round.
+    """One network's training in one round, as the parameters of an estimator say.
 
-    Parameters
-    ----------
-    estimator : RecurrentAttentionClassifier
-        Whose parameters say how.
-    setting : dict
-        What :class:`Network` needs, but for mean and scale.
-    clips : PreparedClips
-    rng : RandomState
-    seconds : float
-        How long it should take.
-    most_seconds : float
-        How long it may take, where `seconds` turn out to be too few to learn much.
-    weights : list of ndarray, default=None
-        Weights to go on from.
+    It should take so many `seconds`, and may take `most_seconds` where these are too few to learn
+    much. `setting` is what :class:`Network` needs, but for mean and scale. It goes on from
+    `weights`, if there are any.
     """
 
     def __init__(self, estimator, setting, clips, rng, seconds, most_seconds, weights=None):
-        from skspeech.estimators.recurrent.networks import Network
-
         self._began = time.monotonic()
         self._seconds, self._most_seconds = seconds, most_seconds
         self._estimator, self._clips, self._rng = estimator, clips, rng

@@ -2,7 +2,17 @@
 
 import numpy as np
 
-__all__ = ["balanced_draw", "balanced_log_loss"]
+from skspeech.ensemble.blending import log_probas
+
+__all__ = ["FLOOR", "balanced_draw", "balanced_log_loss", "floored_log"]
+
+# Keeps logarithms of a network's probabilities finite.
+FLOOR = 1e-6
+
+
+def floored_log(proba):
+    """Logarithms of probabilities, with a floor of 1e-6."""
+    return log_probas(proba, FLOOR)
 
 
 def balanced_log_loss(codes, log_proba):

@@ -19,14 +19,21 @@ from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
 from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
 
-__all__ = ["PARAGRAPHS", "LabelledWaveforms", "TrainedClassifier", "TrainingData"]
+__all__ = ["PARAGRAPHS", "LabelledWaveforms", "TrainedClassifier", "TrainingData", "check_sizes"]
 
 # Seconds of audio that are predicted at once: memory does not grow with the number of clips.
 _CHUNK_SECONDS = 600.0
-# Documentation of the parameters and attributes that all these classes share.
+# Documentation of the parameters and attributes that all these classes share. `fitted` ends with
+# `history_`: a class goes on with what its own rows hold.
 PARAGRAPHS = {
+    "limits": """
+validation_fraction : float, default=0.2
+    Share of the clips that is held out for validation, unless `fit` gets validation clips.
+max_time : float or None, default=None
+    Seconds that `fit` may take; how much is trained adapts to it.
+""",
     "level": LEVEL,
-    "clips": """
+    "running": """
 max_duration : float or None, default=30.0
     Read only this many seconds of each clip; None reads all of it.
 sampling_rate : int, default=16000
@@ -40,8 +47,9 @@ errors : {"raise", "warn"}, default="raise"
     What to do with clips that can't be read: one error that names them all, or one warning.
     Then `fit` leaves them out with their labels, and is an error only where none is left of a
     class; the prediction for them is how frequent the classes were.
-""",
-    "running": """
+warm_start : bool, default=False
+    Whether `fit` continues from what the last `fit` has learnt, with the same classes. Give
+    `random_state` a number then, so that the same clips are held out.
 callbacks : callable, list of callables or None, default=None
     Called after each epoch with this classifier and the new row of `history_`.
 random_state : int, RandomState instance or None, default=None
@@ -51,45 +59,41 @@ verbose : int, default=0
     Print a line after each epoch.
 """,
     "fitted": """
+classes_ : ndarray of shape (n_classes,)
+    The labels.
 n_features_in_ : int
     Samples a clip; only where `fit` saw a 2-D array.
 feature_names_in_ : ndarray of shape (n_features_in_,)
     Columns of the table; only where `fit` saw a DataFrame of numbers.
+history_ : list of dict
+    A row for each epoch: its number (``epoch``), the seconds since the start (``time``), which
+    ``network`` was trained, its ``train_loss``, and on the validation clips its ``valid_loss`` and
+    its ``valid_score``, the balanced accuracy.
 """,
 }
 
 
+def check_sizes(name, sizes, advice, n_least=1):
+    """Check that a parameter holds at least so many whole numbers above 0, one for each layer."""
+    are_sizes = all(isinstance(size, Integral) and size > 0 for size in sizes)
+    if not are_sizes or len(sizes) < n_least:
+        raise ValueError(f"{name}={sizes!r} is not accepted. {advice}")
+
+
 class LabelledWaveforms(NamedTuple):
-    """Decoded clips and their labels.
+    """Decoded clips and their labels."""
 
-    Attributes
-    ----------
-    waveforms : list of ndarray of shape (n_samples,), float32
-        At 16 kHz.
-    codes : ndarray of shape (n_clips,), int
-        Position of each clip's label in `classes_`.
-    """
-
-    waveforms: list
-    codes: np.ndarray
+    waveforms: list  # of ndarray of shape (n_samples,), float32, at 16 kHz
+    codes: np.ndarray  # position of each clip's label in `classes_`
 
 
 class TrainingData(NamedTuple):
-    """The training clips of a network, and its validation clips.
-
-    Attributes
-    ----------
-    train, valid : LabelledWaveforms
-        Training clips, and validation clips.
-    judges : {"held out", "given", "training"}
-        Where the validation clips come from: clips of `X` that are held out, the user's validation
-        set, or, if there are too few clips or groups, the training clips themselves.
-    rng : RandomState
-        Source of random numbers.
-    """
+    """The training clips of a network, and its validation clips."""
 
     train: LabelledWaveforms
     valid: LabelledWaveforms
+    # Where the validation clips come from: "held out" from `X`, "given" by the user, or, if there
+    # are too few clips or groups, "training": they are the training clips.
     judges: str
     rng: np.random.RandomState
 
@@ -105,6 +109,9 @@ class TrainedClassifier(ClipClassifier):
     """
 
     _parameter_constraints: dict = {
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
         "validation_fraction": [Interval(Real, 0, 0.5, closed="neither")],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "level": LEVELS,

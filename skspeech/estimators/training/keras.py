@@ -9,7 +9,7 @@ import tempfile
 
 import numpy as np
 
-__all__ = ["device_scope", "import_keras", "seeded", "uses_gpu"]
+__all__ = ["device_scope", "import_keras", "seeded"]
 
 
 def import_keras(n_threads=None):
@@ -93,14 +93,6 @@ def _openmp_threads():
 
     counts = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"]
     return min(counts, default=os.cpu_count() or 1)
-
-
-def uses_gpu(device):
-    """Whether Keras will compute on a GPU for this value of the parameter `device`."""
-    import tensorflow as tf
-
-    wanted = "auto" if device is None else str(device)
-    return not wanted.startswith("cpu") and bool(tf.config.list_physical_devices("GPU"))
 
 
 def device_scope(device):

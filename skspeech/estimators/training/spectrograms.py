@@ -16,18 +16,10 @@ _MIN_SCALE = 1e-2
 
 
 class Spectrograms(NamedTuple):
-    """Spectrograms of clips, one after another.
+    """Spectrograms of clips, one after another."""
 
-    Attributes
-    ----------
-    frames : ndarray of shape (n_frames_in_all, n_mels), float32
-        The frames of all clips.
-    starts : ndarray of shape (n_clips + 1,), int
-        Clip `i` owns the rows ``starts[i]:starts[i + 1]``.
-    """
-
-    frames: np.ndarray
-    starts: np.ndarray
+    frames: np.ndarray  # the frames of all clips, (n_frames_in_all, n_mels), float32
+    starts: np.ndarray  # clip `i` owns the rows ``starts[i]:starts[i + 1]``
 
     @property
     def counts(self):
