@@ -1,12 +1,15 @@
 """A convolutional network on log mel spectrograms, trained from scratch on a few blended clips."""
 
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Literal
 
 from scipy.special import softmax
 
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import check_bands, check_limits
+from skspeech._typing import Device, RandomState
 from skspeech.audio import SAMPLING_RATE
 from skspeech.estimators.convolutional.batch import spectrograms_of
 from skspeech.estimators.convolutional.network import CropNetwork
@@ -190,48 +193,48 @@ class MixupCNNClassifier(TrainedClassifier):
     def __init__(
         self,
         *,
-        n_mels=64,
-        n_fft=1024,
-        hop_length=256,
-        fmin=20.0,
-        fmax=8000.0,
-        normalization="bands",
-        crop_frames="auto",
-        n_crops=5,
-        n_filters=(24, 32, 64, 128),
-        stem=True,
-        batch_norm="before",
-        head="bands",
-        dropout=0.3,
-        mixup=0.2,
-        label_smoothing=0.1,
-        frequency_mask=12,
-        time_mask=16,
-        mask_probability=0.5,
-        frequency_warp=0.1,
-        time_warp=0.1,
-        balanced=True,
-        optimizer="adamw",
-        learning_rate=5e-3,
-        schedule="one_cycle",
-        weight_decay=0.02,
-        batch_size=16,
-        max_epochs=200,
-        patience=None,
-        refit=True,
-        validation_fraction=0.2,
-        max_time=None,
-        level=None,
-        max_duration=30.0,
-        sampling_rate=SAMPLING_RATE,
-        device="auto",
-        n_jobs=None,
-        errors="raise",
-        warm_start=False,
-        callbacks=None,
-        random_state=None,
-        verbose=0,
-    ):
+        n_mels: int = 64,
+        n_fft: int = 1024,
+        hop_length: int = 256,
+        fmin: float = 20.0,
+        fmax: float = 8000.0,
+        normalization: Literal["bands", "clips"] = "bands",
+        crop_frames: int | Literal["auto"] = "auto",
+        n_crops: int = 5,
+        n_filters: tuple[int, ...] = (24, 32, 64, 128),
+        stem: bool = True,
+        batch_norm: Literal["before", "after"] = "before",
+        head: Literal["bands", "pooled", "flatten"] = "bands",
+        dropout: float = 0.3,
+        mixup: float = 0.2,
+        label_smoothing: float = 0.1,
+        frequency_mask: int = 12,
+        time_mask: int = 16,
+        mask_probability: float = 0.5,
+        frequency_warp: float = 0.1,
+        time_warp: float = 0.1,
+        balanced: bool = True,
+        optimizer: Literal["adamw", "sgd"] = "adamw",
+        learning_rate: float = 5e-3,
+        schedule: Literal["one_cycle", "constant"] = "one_cycle",
+        weight_decay: float = 0.02,
+        batch_size: int = 16,
+        max_epochs: int = 200,
+        patience: int | None = None,
+        refit: bool = True,
+        validation_fraction: float = 0.2,
+        max_time: float | None = None,
+        level: float | None = None,
+        max_duration: float | None = 30.0,
+        sampling_rate: int = SAMPLING_RATE,
+        device: Device = "auto",
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+        warm_start: bool = False,
+        callbacks: Callable | list[Callable] | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_mels = n_mels
         self.n_fft = n_fft
         self.hop_length = hop_length

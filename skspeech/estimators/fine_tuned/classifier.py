@@ -1,7 +1,9 @@
 """Approach 6: a pretrained network that is fine-tuned on the clips."""
 
 import os
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 from scipy.special import softmax
@@ -9,6 +11,7 @@ from scipy.special import softmax
 from skspeech._device import resolve_device
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
+from skspeech._typing import Device, PathLike, RandomState
 from skspeech.audio.level import DEFAULT_LEVEL
 from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier, check_sizes
 from skspeech.transformers.speaker import SpeakerEmbedding
@@ -150,38 +153,38 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     def __init__(
         self,
         *,
-        model="ge2e",
-        weights=None,
-        hidden_layers=(),
-        activation="tanh",
-        dropout=0.3,
-        freeze=None,
-        optimizer="adamw",
-        learning_rate=None,
-        head_learning_rate=2e-4,
-        warm_up=1,
-        class_weight="balanced",
-        crop=3.0,
-        n_crops=4,
-        augment=True,
-        search=False,
-        refit=True,
-        batch_size=32,
-        max_epochs=15,
-        patience=8,
-        validation_fraction=0.2,
-        max_time=None,
-        level=DEFAULT_LEVEL,
-        max_duration=30.0,
-        sampling_rate=16_000,
-        device="auto",
-        n_jobs=None,
-        errors="raise",
-        warm_start=False,
-        callbacks=None,
-        random_state=None,
-        verbose=0,
-    ):
+        model: Literal["ge2e", "resnetse34l", "smart-turn"] = "ge2e",
+        weights: PathLike | None = None,
+        hidden_layers: tuple[int, ...] = (),
+        activation: Literal["tanh", "relu", "none"] = "tanh",
+        dropout: float = 0.3,
+        freeze: float | None = None,
+        optimizer: Literal["adamw", "adam", "sgd"] = "adamw",
+        learning_rate: float | None = None,
+        head_learning_rate: float = 2e-4,
+        warm_up: int = 1,
+        class_weight: Literal["balanced"] | dict | None = "balanced",
+        crop: float = 3.0,
+        n_crops: int = 4,
+        augment: bool = True,
+        search: bool = False,
+        refit: bool = True,
+        batch_size: int = 32,
+        max_epochs: int = 15,
+        patience: int = 8,
+        validation_fraction: float = 0.2,
+        max_time: float | None = None,
+        level: float | None = DEFAULT_LEVEL,
+        max_duration: float | None = 30.0,
+        sampling_rate: int = 16_000,
+        device: Device = "auto",
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+        warm_start: bool = False,
+        callbacks: Callable | list[Callable] | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.model = model
         self.weights = weights
         self.hidden_layers = hidden_layers

@@ -1,11 +1,14 @@
 """Recurrent networks with attention, in rounds over growing features (AutoSpeech 2019, first)."""
 
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import Literal
 
 from skspeech._device import resolve_device
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import check_bands
+from skspeech._typing import Device, RandomState
 from skspeech.estimators.recurrent.blending import blend
 from skspeech.estimators.recurrent.networks import SHAPE, Network, no_tracing_advice
 from skspeech.estimators.recurrent.run import Run
@@ -192,37 +195,41 @@ class RecurrentAttentionClassifier(TrainedClassifier):
     def __init__(
         self,
         *,
-        networks=("lstm", "crnn", "bilstm"),
-        rounds=(("auto", 40, 10.0), ("auto", 64, 30.0), ("auto", 80, 30.0)),
-        max_rounds=3,
-        n_fft=1024,
-        hop_length="auto",
-        max_frames=700,
-        units=128,
-        conv_filters=(24, 48, 48),
-        augment=True,
-        n_snapshots=5,
-        blend="geometric",
-        batch_size=32,
-        max_epochs=5,
-        max_loops=6,
-        patience=3,
-        learning_rate=3e-3,
-        weight_decay=1e-2,
-        label_smoothing=0.1,
-        validation_fraction=0.2,
-        max_time=None,
-        level=None,
-        max_duration=30.0,
-        sampling_rate=16_000,
-        device="auto",
-        n_jobs=None,
-        errors="raise",
-        warm_start=False,
-        callbacks=None,
-        random_state=None,
-        verbose=0,
-    ):
+        networks: Sequence[str] = ("lstm", "crnn", "bilstm"),
+        rounds: Sequence[tuple[str, int, float]] = (
+            ("auto", 40, 10.0),
+            ("auto", 64, 30.0),
+            ("auto", 80, 30.0),
+        ),
+        max_rounds: int | None = 3,
+        n_fft: int = 1024,
+        hop_length: int | Literal["auto"] = "auto",
+        max_frames: int = 700,
+        units: int = 128,
+        conv_filters: Sequence[int] = (24, 48, 48),
+        augment: bool = True,
+        n_snapshots: int = 5,
+        blend: Literal["geometric", "arithmetic"] = "geometric",
+        batch_size: int = 32,
+        max_epochs: int = 5,
+        max_loops: int = 6,
+        patience: int = 3,
+        learning_rate: float = 3e-3,
+        weight_decay: float = 1e-2,
+        label_smoothing: float = 0.1,
+        validation_fraction: float = 0.2,
+        max_time: float | None = None,
+        level: float | None = None,
+        max_duration: float | None = 30.0,
+        sampling_rate: int = 16_000,
+        device: Device = "auto",
+        n_jobs: int | None = None,
+        errors: Literal["raise", "warn"] = "raise",
+        warm_start: bool = False,
+        callbacks: Callable | list[Callable] | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.networks = networks
         self.rounds = rounds
         self.max_rounds = max_rounds

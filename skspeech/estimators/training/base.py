@@ -3,6 +3,7 @@
 import time
 import warnings
 from abc import abstractmethod
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from skspeech._folds import stratified_folds
 from skspeech._labels import check_groups, check_labels
 from skspeech._sklearn import Interval, StrOptions
+from skspeech._typing import ArrayLike, ClipsLike, Self
 from skspeech.audio import as_clips, in_chunks, iter_waveforms
 from skspeech.audio.level import LEVEL, LEVELS, at_level
 from skspeech.estimators.base import ClipClassifier
@@ -139,7 +141,15 @@ class TrainedClassifier(ClipClassifier):
     def _predict_waveforms(self, waveforms):
         """Probabilities (n_clips, n_classes) for a list of waveforms."""
 
-    def fit(self, X, y, *, groups=None, X_val=None, y_val=None):
+    def fit(
+        self,
+        X: ClipsLike,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        X_val: ClipsLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
         """Train until the held-out score stops rising, or `max_time` is over.
 
         Parameters
@@ -183,7 +193,15 @@ class TrainedClassifier(ClipClassifier):
             )
         return self
 
-    def iter_fit(self, X, y, *, groups=None, X_val=None, y_val=None):
+    def iter_fit(
+        self,
+        X: ClipsLike,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        X_val: ClipsLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Iterator[Self]:
         """Train, and yield this classifier each time it is better.
 
         Closing the generator stops the training.
@@ -228,7 +246,7 @@ class TrainedClassifier(ClipClassifier):
             self._is_fitted = True
             yield self
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ClipsLike) -> np.ndarray:
         """Predict the probability of each class.
 
         Parameters
