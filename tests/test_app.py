@@ -515,5 +515,4 @@ def test_from_upload_to_prediction_in_a_browser(serve, recordings, tmp_path):
     assert process.wait(60) == 130
     assert not [child for child in children if child.is_running()]
     assert list((tmp_path / "temporary").iterdir()) == []
-    told = (tmp_path / "app.log").read_text().split("\n")
-    assert [line for line in told if line][1:] == ["Interrupted."]
+    assert (tmp_path / "app.log").read_text().splitlines()[1:] == ["", "Interrupted."]
