@@ -58,7 +58,10 @@ def test_settings_reach_every_extractor(preset, tmp_path):
             if name == "memory" and candidate.where == "worker":
                 continue
             own = [v for k, v in parameters.items() if k.split("__")[-1] == name]
-            assert value in own, (candidate.name, name)
+            assert value in own, (
+                f"{candidate.name}: the setting {name}={value!r} does not reach it; its extractor "
+                f"has to take {', '.join(settings)}"
+            )
 
 
 def test_columns_are_those_that_their_names_say():

@@ -55,7 +55,10 @@ def _documented(section):
 
 def _check_parameters(function, section):
     documented, actual = _documented(section), _signature(function)
-    assert list(documented) == [_documented_name(p) for p in actual.values()]
+    names = [_documented_name(p) for p in actual.values()]
+    assert list(documented) == names, (
+        f"the docstring's Parameters are {list(documented)}, those of the signature are {names}"
+    )
     for name, parameter in actual.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
@@ -147,7 +150,10 @@ def test_attributes(name, cls):
         for name in [*vars(estimator), *properties]
         if name.endswith("_") and not name.startswith("_") and hasattr(estimator, name)
     }
-    assert set(documented) - ATTRIBUTES_OF_SOME_INPUTS == actual - ATTRIBUTES_OF_SOME_INPUTS
+    assert set(documented) - ATTRIBUTES_OF_SOME_INPUTS == actual - ATTRIBUTES_OF_SOME_INPUTS, (
+        f"{cls.__name__}: the docstring's Attributes are {sorted(documented)}, those of a fitted "
+        f"instance are {sorted(actual)}. Without that section numpydoc takes those of the class."
+    )
     assert all(documented.values()), "an attribute has no type"
 
 
