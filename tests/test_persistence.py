@@ -208,7 +208,11 @@ def test_a_time_budget_run_in_a_fresh_process(slim, path, tmp_path):
         Candidate("worker", make_pipeline(StandardScaler(), GaussianNB()), where="worker"),
     ]
     model = TimeBudgetClassifier(
-        candidates, time_budget=30, selection="threshold", random_state=0, log_file=tmp_path / "log"
+        candidates,
+        time_budget=120,
+        selection="threshold",
+        random_state=0,
+        log_file=tmp_path / "log",
     ).fit(X, y)
     assert "PickledClassifier" in {type(m).__name__ for m in model.ensemble_.estimators_}
     if slim:

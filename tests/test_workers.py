@@ -285,13 +285,19 @@ def two_blas_threads():
     """Also where the tests run with one: something to be restored."""
     with threadpool_limits(2):
         pass
-    for library in _blas():
-        library.set_num_threads(2)
-        library.clear_controlling_thread()
+    libraries = {library: library.num_threads for library in _blas()}
+
+    def set_threads(counts):
+        for library, count in counts.items():
+            library.set_num_threads(count)
+            library.clear_controlling_thread()
+
+    set_threads(dict.fromkeys(libraries, 2))
     before = blas_threads()
     assert set(before) == {2}
     yield before
     assert blas_threads() == before
+    set_threads(libraries)
 
 
 def _blas():
