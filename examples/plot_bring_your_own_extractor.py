@@ -110,10 +110,10 @@ class ModulationSpectrum(Extractor):
 # The line in the registry
 # ------------------------
 # To make it one of skspeech's own, move the class to ``skspeech/transformers/modulation.py``, with
-# ``__all__ = ["ModulationSpectrum"]``, and add a line to the lazy exports in
-# ``skspeech/__init__.py``:
+# ``__all__ = ["ModulationSpectrum"]``, and add a line to the list of names in
+# ``skspeech/transformers/__init__.pyi``:
 
-LINE = '"transformers.modulation": ["ModulationSpectrum"],'
+LINE = "from .modulation import ModulationSpectrum as ModulationSpectrum"
 
 # %%
 # The tests discover every exported class: from then on, the checks of scikit-learn, of skspeech
@@ -152,7 +152,7 @@ def main():
     if arguments.figure:
         draw(bunch.data, words, arguments.figure)
         print(f"\nRhythm of each word, less that of all: {arguments.figure}")
-    print(f"\nOne class in one file, and one line in skspeech/__init__.py:\n    {LINE}")
+    print(f"\nOne class in one file, and one line in transformers/__init__.pyi:\n    {LINE}")
 
 
 def draw(clips, words, path):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -171,7 +172,7 @@ MODELS = {
     ),
     "vote": lambda resnet: GeometricMeanVotingClassifier(
         [
-            ("wide", make_pipeline(KeywordEmbedding(), StandardScaler(), WideLogisticRegression())),
+            ("wide", make_pipeline(KeywordEmbedding(), _divider(), WideLogisticRegression())),
             ("none", "drop"),
             ("root", make_pipeline(KeywordEmbedding(), SignedSqrt(norm="l1"), _logistic())),
             ("long", make_pipeline(KeywordEmbedding(), Normalizer("max"), _logistic())),
@@ -186,11 +187,19 @@ MODELS = {
         memory=False,
     ),
     "budget": lambda resnet: TimeBudgetClassifier(
-        [("keyword", make_pipeline(KeywordEmbedding(), ShrinkageDiscriminantAnalysis()))],
+        [("some", make_pipeline(KeywordEmbedding(), _some_columns(), _divider(), _logistic()))],
         time_budget=30,
         random_state=0,
     ),
 }
+
+
+def _divider():
+    return StandardScaler(with_mean=False)
+
+
+def _some_columns():
+    return ColumnTransformer([("kept", "passthrough", [*range(150, 20, -1)])])
 
 
 def _logistic():
@@ -199,7 +208,7 @@ def _logistic():
 
 def odd_clips():
     """Short, long, quiet, loud and silent ones."""
-    (voice,) = make_speech_like(1, duration=9.0, random_state=1).data
+    (voice,) = make_speech_like(1, duration=5.1, random_state=1).data
     lengths = (1, 777, 6543, 25_600, 25_601, 48_123, len(voice))
     return [
         *(voice[:n] for n in lengths),
@@ -237,7 +246,7 @@ def test_answers_are_those_of_the_model(name, speech, resnet, tmp_path, no_repea
     model.fit(speech.data, labels)
     path = export_onnx(model, tmp_path / "model.onnx")
     assert path == tmp_path / "model.onnx"
-    found = check(path, model, odd_clips())
+    found = check(path, model, [*odd_clips(), *speech.data[:4]])
     assert np.ptp(found, axis=0).max() > 0.1  # the clips do not all get the same answer
     assert [item.name for item in tmp_path.iterdir()] == ["model.onnx"]
 
@@ -290,11 +299,19 @@ def test_a_folder_of_weights_is_not_told(speech, resnet, tmp_path):
     assert b"made_up" not in content
 
 
+def test_no_samples_are_an_error_or_silence(speech, tmp_path):
+    """And not the end of the program, as a division of integers by zero is."""
+    model = make_pipeline(SpeakerEmbedding(layers=1), _logistic()).fit(speech.data, speech.target)
+    path = export_onnx(model, tmp_path / "model.onnx")
+    with pytest.raises(Exception, match="indices element out of data bounds"):
+        answers(path, [np.zeros(0, dtype=np.float32)])
+
+
 @pytest.mark.parametrize(
     ("labels", "written", "kind"),
     [
         (np.array([True, False]), ["False", "True"], "tensor(string)"),
-        (np.array([1.5, -2.0]), ["-2.0", "1.5"], "tensor(string)"),
+        (np.array([1.0, -2.0]), ["-2.0", "1.0"], "tensor(string)"),
         (np.array(["b", 'a "1"'], dtype=object), ['a "1"', "b"], "tensor(string)"),
         (np.array([300, -4], dtype=np.int16), [-4, 300], "tensor(int64)"),
     ],

@@ -23,11 +23,12 @@ __all__ = []
 @overwrite_option
 @quiet_option
 def _export(model, output, overwrite, quiet):
-    """Write a MODEL as an ONNX graph, for a phone, a browser or another language.
+    """Write a MODEL as one ONNX file.
 
-    The MODEL is one that fit has saved, made of pretrained networks and linear classifiers. The
-    graph takes mono samples at 16 kHz of any length, and gives probabilities and the label. Before
-    it is written, its answers are compared with those of the MODEL.
+    It runs on phones, in browsers and from other languages. The MODEL has to be made of pretrained
+    networks and linear classifiers only. The graph takes mono samples at 16 kHz of any length, and
+    gives probabilities and the label. Before it is written, its answers are compared with those of
+    the MODEL.
     """
     from skspeech.export import export_onnx
 

@@ -128,7 +128,8 @@ def _(estimator: FunctionTransformer):
 
 @_module.register
 def _(estimator: StandardScaler):
-    return _Standardise(estimator.mean_, estimator.scale_, np.inf)
+    mean = estimator.mean_ if estimator.with_mean else None
+    return _Standardise(mean, estimator.scale_, np.inf)
 
 
 @_module.register

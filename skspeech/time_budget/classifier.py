@@ -75,11 +75,12 @@ class TimeBudgetClassifier(
         a validation set of your own.
     scoring : str or callable, default="balanced_accuracy"
         What is maximised: a scikit-learn scorer that can be computed from probabilities.
-    selection : {"least-loss", "greedy", "threshold"}, default="least-loss"
-        Which candidates vote, and with what weight. ``"least-loss"`` minimises the held-out log
-        loss over the weights, and draws them towards equal weights where the held-out rows can't
-        tell candidates apart. ``"greedy"`` repeatedly adds the candidate that raises the score
-        most [1]_. ``"threshold"`` takes those with at least 0.92 of the best score, 26 at most.
+    selection : str, default="least-loss"
+        The rule of ``skspeech.selection.RULES`` by which members are chosen. ``"least-loss"``
+        minimises the held-out log loss over the weights, and draws them towards equal weights
+        where the held-out rows can't tell candidates apart. ``"greedy"`` repeatedly adds the
+        candidate that raises the score most [1]_. ``"threshold"`` takes those with at least 0.92
+        of the best score, 26 at most.
     preset : str, default="best"
         Which line-up ``"auto"`` is: ``"fast"``, ``"best"`` or ``"autospeech2020"``.
     refit : bool, default=True
@@ -211,7 +212,7 @@ class TimeBudgetClassifier(
         time_budget: float = 60.0,
         cv: Any = "auto",
         scoring: str | Callable = "balanced_accuracy",
-        selection: Literal["least-loss", "greedy", "threshold"] = "least-loss",
+        selection: str = "least-loss",
         preset: str = "best",
         refit: bool = True,
         n_jobs: int | None = None,

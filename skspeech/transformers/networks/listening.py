@@ -77,7 +77,7 @@ def at_least(waveform, level):
 def repeated(waveform, n_samples):
     """Repeat a waveform that has fewer samples than `n_samples`."""
     n = _length(waveform)
-    return waveform[_range(n.clamp(min=n_samples)) % n]
+    return waveform[_range(n.clamp(min=n_samples)) % n.clamp(min=1)]  # 0 would end the program
 
 
 def standardised(pieces):
@@ -220,7 +220,7 @@ class PieceListener(_Listener):
         length = _length(waveform).clamp(max=self.size)
         last = _length(waveform) - length
         starts = window_starts(last + self.size, self.size, self.hop, self.tail)
-        inside = _range(length.clamp(min=self.shortest)) % length
+        inside = _range(length.clamp(min=self.shortest)) % length.clamp(min=1)
         pieces = waveform[starts[:, None] + inside]
         if self.standardize:
             pieces = standardised(pieces)
