@@ -140,8 +140,7 @@ class TimeBudgetClassifier(
     failures_ : list of (str, str, str)
         Name of the candidate; exception; traceback or last printed output.
     remarks_ : list of str
-        What is worth knowing about the data: without `groups`, and if time was left, whether clips
-        of new voices would be recognised less well.
+        Remarks on the data, such as that clips of new voices would be recognised less well.
     clip_duration_ : float
         Third quartile of the training clips' durations in seconds; NaN where `X` is a table.
         :func:`skspeech.timeline` cuts windows of that length.
