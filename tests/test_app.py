@@ -297,6 +297,7 @@ def test_a_card_is_safe_whatever_names_hold(visit, tmp_path):
         assert "<b onload" not in page
 
 
+@pytest.mark.alone
 class TestStop:
     @pytest.fixture(autouse=True)
     def endless(self, monkeypatch):
