@@ -4,7 +4,6 @@ import copy
 import importlib.util
 import io
 import json
-import os
 import warnings
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skspeech import __version__
 from skspeech._extras import how_to_install
 from skspeech._objects import objects_in
+from skspeech._typing import PathLike
 from skspeech.audio import SAMPLING_RATE
 from skspeech.datasets import make_speech_like
 from skspeech.persistence.atomic import atomic_writer
@@ -34,7 +34,7 @@ _ADVICE = (
 )
 
 
-def export_onnx(model: BaseEstimator, path: str | os.PathLike[str]) -> Path:
+def export_onnx(model: BaseEstimator, path: PathLike) -> Path:
     """Write a classifier of clips to a file in ONNX, which runs without Python and skspeech.
 
     The graph takes ``waveform``, mono samples of shape (n_samples,), float32, at 16 kHz, of any
