@@ -102,7 +102,7 @@ def test_chosen_categories(tmp_path):
 
 
 def test_folder_that_is_none(tmp_path):
-    with pytest.raises(NotADirectoryError, match="one sub-folder a class"):
+    with pytest.raises(NotADirectoryError, match="a sub-folder for each class"):
         load_audio_folder(tmp_path / "missing")
 
 

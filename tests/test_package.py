@@ -36,7 +36,7 @@ PUBLIC_MODULES = _modules()
 LIGHT_MODULES = [
     name
     for name in PUBLIC_MODULES
-    if not re.search(r"\.networks|\.fine_tuned\.(crops|network|run|training)$", name)
+    if not re.search(r"\.networks|\.fine_tuned\.(crops|network|run|search|training)$", name)
 ]
 
 

@@ -67,8 +67,8 @@ def _app(data, model, host, port, max_bytes, max_seconds, opens, **options):
     Drop recordings, or record them, into classes; see what is doubtful about them; train, and watch
     the score; listen to the mistakes and correct labels; try the model on new recordings; save it.
 
-    DATA is a folder with a sub-folder a class, or a table, as for fit: the page then begins with
-    these clips. They are not changed.
+    DATA is a folder with a sub-folder for each class, or a table, as for fit: the page then begins
+    with these clips. They are not changed.
 
     Only this machine can open the page, unless --host says otherwise. There are no passwords and
     no encryption. Nothing is sent to other machines, and what is added on the page is removed at

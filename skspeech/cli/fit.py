@@ -105,8 +105,9 @@ __all__ = []
 def _fit(data, output, **options):
     """Train a model on DATA, and save it.
 
-    DATA is a folder with a sub-folder a class (in it, maybe one a speaker), or a table: CSV, TSV or
-    Parquet with the columns path and label, and maybe group. Paths are relative to the table.
+    DATA is a folder with a sub-folder for each class (and in it, maybe, one for each speaker), or a
+    table: CSV, TSV or Parquet with the columns path and label, and maybe group. Paths are relative
+    to the table.
 
     What is doubtful in the data is told first: small classes, names that differ by a letter, the
     same sound twice, silence, clipping, missing groups. With --strict, it is an error.

@@ -145,7 +145,7 @@ def load_audio_folder(
         target=y,
         target_names=target_names,
         groups=second_level(path, data),
-        DESCR=description or f"Clips of the folder {str(path)!r}, one sub-folder a class.",
+        DESCR=description or f"Clips of the folder {str(path)!r}, one sub-folder for each class.",
     )
 
 
