@@ -837,7 +837,7 @@ def test_an_interrupted_embed_goes_on_where_it_was(folder, tmp_path, run, monkey
     skspeech.cache.clear()  # as in a new process
     status, _, err = run(*arguments)
     assert status == 130
-    assert "the same command goes on from there" in err
+    assert "run the same command again to go on" in err
     assert not output.exists()
     assert n_computed == [10, 10, 10]
 

@@ -688,6 +688,35 @@ def test_a_process_with_a_long_clip_in_the_works_ends_well():
     assert result.returncode == 0, result.stderr
 
 
+def test_what_a_candidate_still_uses_is_there_until_it_ends():
+    result = run_script(
+        """
+        import atexit, time
+        import fake_candidates as fake, numpy as np
+        from sklearn.naive_bayes import GaussianNB
+        from sklearn.pipeline import make_pipeline
+        from skspeech import TimeBudgetClassifier
+
+        class Slow(fake.SlowEmbedding):
+            def transform(self, X):
+                atexit.register(print, "a library is taken down", flush=True)
+                time.sleep(2)
+                print("computed", flush=True)
+                return X
+
+        candidates = [("bayes", GaussianNB()), ("slow", make_pipeline(Slow(), GaussianNB()))]
+        X, y = np.eye(20), np.arange(20) % 2
+        TimeBudgetClassifier(candidates, time_budget=1).fit(X, y)
+        print("fitted", flush=True)
+        """
+    )
+    told = result.stdout.splitlines()  # the candidate may have been tried twice
+    n_tries = told.count("computed")
+    assert n_tries > 0
+    assert told == ["fitted", *["computed"] * n_tries, *["a library is taken down"] * n_tries]
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.slow
 def test_a_process_that_ends_waits_for_an_import_to_be_over(tmp_path):
     (tmp_path / "takes_long.py").write_text("import time\ntime.sleep(7)\nprint('imported')\n")

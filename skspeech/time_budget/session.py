@@ -127,6 +127,7 @@ class Session:
     def begin(self):
         """Start the coordinator."""
         _SESSIONS.add(self)
+        _close_first_at_exit()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._coordinate, name="skspeech", daemon=True)
         self._thread.start()
@@ -165,6 +166,7 @@ class Session:
         self._release()
         self.failures.tell_unfinished()
         _SESSIONS.discard(self)
+        _close_first_at_exit()
 
     def _release(self):
         """Release threads, processes and files; the coordinator and its caller both call this."""
@@ -384,7 +386,16 @@ def _make_entry(index, candidate, shared, random_state):
 _SESSIONS = weakref.WeakSet()
 
 
-@atexit.register
+def _close_first_at_exit():
+    """At exit, wait for abandoned threads before libraries that they use are taken down.
+
+    What is registered last runs first. torch, which is often imported during a run, takes its
+    operators back at exit; a thread that still builds a network would then crash the process.
+    """
+    atexit.unregister(close_sessions)
+    atexit.register(close_sessions)
+
+
 def close_sessions(patience=5.0, importing=30.0):
     """End all runs of this process; return whether a thread still computes that can't be ended.
 
