@@ -463,6 +463,7 @@ def recordings(tmp_path):
     return tmp_path / "recordings", *new
 
 
+@pytest.mark.slow  # a minute
 @pytest.mark.alone
 def test_from_upload_to_prediction_in_a_browser(serve, recordings, tmp_path):
     folder, new, label = recordings
