@@ -80,19 +80,11 @@ class Trained:
 
     def score(self):
         """Balanced accuracy on the held-out clips, and its interval; None if there are none."""
-        from sklearn.metrics import recall_score
-
-        from skspeech.metrics import score_interval
+        from skspeech.metrics import balanced_accuracy_over_time, score_interval
 
         if not len(self.test):
             return None
-        score = recall_score(
-            self.truth,
-            self.answers,
-            labels=np.unique(self.truth),
-            average="macro",
-            zero_division=0,
-        )
+        (score,) = balanced_accuracy_over_time(self.truth, [self.answers])
         groups = arrays(self.test)[2]
         return float(score), score_interval(self.truth, self.answers, groups)
 
@@ -239,16 +231,14 @@ class Training:
         import torch  # noqa: F401
 
         from skspeech.time_budget.line_ups import default_candidates
-        from skspeech.time_budget.pretrained import needed_weights
-        from skspeech.weights.store import fetch_missing_weights
+        from skspeech.time_budget.pretrained import fetch_weights_of
 
         paths, labels, _ = arrays(clips)
         line_up = default_candidates(
             paths, labels, preset=self.settings.preset, time_budget=self.settings.time_budget
         )
-        names = needed_weights([candidate.estimator for candidate in line_up])
         self.phase = "Fetching the pretrained weights that are missing"
-        fetch_missing_weights(names, progress=False)
+        fetch_weights_of([candidate.estimator for candidate in line_up], progress=False)
 
     def _note(self, event):
         """A callback of the classifier."""

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import webbrowser
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import click
 
 from skspeech._extras import how_to_install
+from skspeech.cli.address import address_options, listen
 from skspeech.cli.audited import training_clips
 from skspeech.cli.common import labelled_options, say, skspeech
 from skspeech.cli.interrupts import Interrupts
@@ -31,26 +31,7 @@ _AS_FIT = {"preset": "best", "time_budget": 60.0, "strict": False}
     type=click.Path(exists=True, dir_okay=False),
     help="A model that fit or the page has saved, to be tried and nothing else.",
 )
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="The address to listen at; 0.0.0.0 is reached from other machines, too.",
-)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=7860,
-    show_default=True,
-    help="0 takes any that is free.",
-)
-@click.option(
-    "--max-bytes",
-    type=click.IntRange(min=1),
-    default=20_000_000,
-    show_default=True,
-    help="The largest file that is accepted.",
-)
+@address_options(7860)
 @click.option(
     "--max-seconds",
     type=SECONDS,
@@ -79,7 +60,7 @@ def _app(data, model, host, port, max_bytes, max_seconds, opens, **options):
     folder = Path(tempfile.mkdtemp(prefix="skspeech-app-"))
     try:
         with Interrupts(), _hang_up_ends_it():
-            _run(folder, data, model, (host, port), max_bytes, max_seconds, opens, options)
+            _run(folder, data, model, host, port, max_bytes, max_seconds, opens, options)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -99,7 +80,7 @@ def _hang_up_ends_it():
         signal.signal(hang_up, former)
 
 
-def _run(folder, data, model, address, max_bytes, max_seconds, opens, options):
+def _run(folder, data, model, host, port, max_bytes, max_seconds, opens, options):
     # Gradio reads both when it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
@@ -112,12 +93,7 @@ def _run(folder, data, model, address, max_bytes, max_seconds, opens, options):
     from skspeech.app.page import create_app
     from skspeech.app.training import Settings
 
-    host, port = address
-    try:
-        # Before the work: another program may use the port already.
-        listener = socket.create_server(address, backlog=128)
-    except OSError as error:
-        raise click.UsageError(f"Can't listen at {host}, port {port}: {error.strerror}.") from None
+    listener, url = listen(host, port)
     with listener:
         clips, classifier = [], None
         if data is not None:
@@ -141,7 +117,6 @@ def _run(folder, data, model, address, max_bytes, max_seconds, opens, options):
             timeout_graceful_shutdown=1,  # an open page never hangs up
             server_header=False,
         )
-        url = f"http://{host}:{listener.getsockname()[1]}"
         say(f"The page is at {url}. Ctrl-C ends it.")
         if opens:
             webbrowser.open(url)

@@ -22,7 +22,6 @@ from skspeech.cli.common import (
 )
 from skspeech.cli.inputs import check_named, iter_paths, salvage
 from skspeech.cli.models import CHUNK
-from skspeech.cli.pretrained import fetch_weights_of
 from skspeech.cli.readable import none_is_readable, status_of
 from skspeech.cli.shown import progress
 
@@ -58,6 +57,8 @@ def _embed(extractor, files, output, parameters, device, n_jobs, overwrite, quie
     feature_names in an .npz file, or columns in a .parquet file. If the command is interrupted,
     the same one goes on from there.
     """
+    from skspeech.time_budget.pretrained import fetch_weights_of
+
     output = Path(output)
     if output.suffix not in (".npz", ".parquet"):
         raise click.UsageError(f"{output} ends neither in .npz nor in .parquet.")
@@ -69,7 +70,7 @@ def _embed(extractor, files, output, parameters, device, n_jobs, overwrite, quie
     settings |= {k: v for k, v in {"device": device, "n_jobs": n_jobs}.items() if v is not None}
     transformer = _make_extractor(extractor, settings)
     paths = list(dict.fromkeys(iter_paths(files)))
-    fetch_weights_of(transformer.fit(paths), quiet)  # fit checks the parameters
+    fetch_weights_of(transformer.fit(paths), progress=not quiet)  # fit checks the parameters
     try:
         good, rows = _embed_all(transformer, paths, quiet)
     except KeyboardInterrupt:

@@ -7,7 +7,6 @@ import numpy as np
 from skspeech._download import some
 from skspeech.cli.common import say
 from skspeech.cli.inputs import salvage
-from skspeech.cli.pretrained import fetch_weights_of
 from skspeech.cli.shown import Scores, progress
 
 __all__ = ["CHUNK", "class_names", "classify", "load_classifier", "score", "what_it_knows"]
@@ -19,6 +18,7 @@ def load_classifier(path, device=None, n_jobs=None, quiet=False):
     """Load a classifier, set it up for a command, and fetch its missing pretrained weights."""
     from skspeech._objects import objects_in
     from skspeech.persistence import load
+    from skspeech.time_budget.pretrained import fetch_weights_of
 
     classifier = load(path)
     if not hasattr(classifier, "predict") or not hasattr(classifier, "classes_"):
@@ -29,7 +29,7 @@ def load_classifier(path, device=None, n_jobs=None, quiet=False):
         for name, value in settings.items():
             if name in parameters and value is not None:
                 setattr(item, name, value)
-    fetch_weights_of(classifier, quiet)
+    fetch_weights_of(classifier, progress=not quiet)
     return classifier
 
 

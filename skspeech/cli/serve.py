@@ -1,10 +1,9 @@
 """The command ``skspeech serve``."""
 
-import socket
-
 import click
 
 from skspeech._extras import how_to_install
+from skspeech.cli.address import address_options, listen
 from skspeech.cli.common import device_option, n_jobs_option, quiet_option, say, skspeech
 from skspeech.cli.models import load_classifier
 from skspeech.cli.quantities import SECONDS
@@ -16,26 +15,7 @@ _REMEMBERED_BYTES = 32 * 2**20  # a service is seldom asked about the same clip 
 
 @skspeech.command("serve")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="The address to listen at; 0.0.0.0 is reached from other machines, too.",
-)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    help="0 takes any that is free.",
-)
-@click.option(
-    "--max-bytes",
-    type=click.IntRange(min=1),
-    default=20_000_000,
-    show_default=True,
-    help="The largest file that is accepted.",
-)
+@address_options(8000)
 @click.option(
     "--max-seconds",
     type=SECONDS,
@@ -65,11 +45,7 @@ def _serve(model, host, port, max_bytes, max_seconds, device, n_jobs, quiet):
     from skspeech.cache import memory_store
     from skspeech.serving import create_app
 
-    try:
-        # Before the model is loaded: another program may use the port already.
-        listener = socket.create_server((host, port), backlog=128)
-    except OSError as error:
-        raise click.UsageError(f"Can't listen at {host}, port {port}: {error.strerror}.") from None
+    listener, url = listen(host, port)
     with listener:
         memory_store().max_bytes = _REMEMBERED_BYTES
         classifier = load_classifier(model, device, n_jobs, quiet)
@@ -83,5 +59,5 @@ def _serve(model, host, port, max_bytes, max_seconds, device, n_jobs, quiet):
             timeout_graceful_shutdown=10,
             server_header=False,
         )
-        say(f"Listening at http://{host}:{listener.getsockname()[1]}. Ctrl-C ends it.")
+        say(f"Listening at {url}. Ctrl-C ends it.")
         uvicorn.Server(config).run(sockets=[listener])

@@ -12,6 +12,7 @@ from skspeech._routing import fit_params_for
 from skspeech.ensemble.blending import check_probabilities, check_weights
 
 __all__ = [
+    "active_weights",
     "check_members",
     "columns_of",
     "fit_member",
@@ -30,6 +31,13 @@ def is_dropped(member):
 def kept(estimators):
     """The (name, member) pairs without those that are dropped."""
     return [(name, member) for name, member in estimators if not is_dropped(member)]
+
+
+def active_weights(ensemble):
+    """Weights of a fitted ensemble's members, without those that are dropped."""
+    members = ensemble.named_estimators_.values()
+    weights = check_weights(ensemble.weights, len(members), "estimators")
+    return weights[[not is_dropped(member) for member in members]]
 
 
 def check_members(ensemble):

@@ -8,6 +8,7 @@ from sklearn.utils import _safe_indexing
 
 from skspeech.audio import as_clips
 from skspeech.ensemble.blending import geometric_mean
+from skspeech.ensemble.members import active_weights
 
 __all__ = ["prune_to_time"]
 
@@ -43,7 +44,7 @@ def prune_to_time(ensemble, X, max_seconds):
         If no single member is quick enough.
     """
     names = [name for name, member in ensemble.estimators if not isinstance(member, str)]
-    probas, weights = ensemble._collect_probas(X), ensemble._active_weights()
+    probas, weights = ensemble._collect_probas(X), active_weights(ensemble)
     whole = geometric_mean(probas, weights, floor=ensemble.floor)
     own = [_seconds_for_one(member, X) for member in ensemble.estimators_]
     quick = [i for i in range(len(names)) if weights[i] > 0 and own[i] <= max_seconds]

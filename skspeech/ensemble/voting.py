@@ -17,13 +17,13 @@ from skspeech._one_clip import PredictMixin
 from skspeech._reporting import ReportMixin
 from skspeech._sklearn import Interval, Options, _fit_context
 from skspeech._typing import ArrayLike, ClipsLike, Self
-from skspeech.ensemble.blending import FLOOR, check_weights, geometric_mean
+from skspeech.ensemble.blending import FLOOR, geometric_mean
 from skspeech.ensemble.calibration import at_temperature, cross_validated_temperature
 from skspeech.ensemble.members import (
+    active_weights,
     check_members,
     columns_of,
     fit_member,
-    is_dropped,
     kept,
     predict_proba_of,
     route,
@@ -280,7 +280,7 @@ class GeometricMeanVotingClassifier(ReportMixin, PredictMixin, VotingClassifier)
             each row sums to 1.
         """
         check_is_fitted(self)
-        mean = geometric_mean(self._collect_probas(X), self._active_weights(), floor=self.floor)
+        mean = geometric_mean(self._collect_probas(X), active_weights(self), floor=self.floor)
         return at_temperature(mean, getattr(self, "temperature_", 1.0))  # older pickles have none
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -319,10 +319,6 @@ class GeometricMeanVotingClassifier(ReportMixin, PredictMixin, VotingClassifier)
         named = [member for member in members if hasattr(member, "feature_names_in_")]
         if named:
             self.feature_names_in_ = named[0].feature_names_in_
-
-    def _active_weights(self):
-        weights = check_weights(self.weights, len(self.named_estimators_), "estimators")
-        return weights[[not is_dropped(member) for member in self.named_estimators_.values()]]
 
     def _collect_probas(self, X):
         """Return the members' probabilities, shape (n_members, n_samples, n_classes)."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from skspeech._pickled import PickledClassifier
 from skspeech.ensemble import GeometricMeanVotingClassifier
-from skspeech.ensemble.blending import check_weights
+from skspeech.ensemble.members import active_weights
 from skspeech.estimators import AugmentedClassifier, ShrinkageDiscriminantAnalysis
 from skspeech.estimators.linear import (
     FusedEmbeddingClassifier,
@@ -156,12 +156,9 @@ def _(estimator):
 
 @_module.register
 def _(estimator: GeometricMeanVotingClassifier):
-    names = list(estimator.named_estimators_)
-    weights = check_weights(estimator.weights, len(names), "estimators")
-    active = [not isinstance(estimator.named_estimators_[name], str) for name in names]
     votes = [
         (member, weight, estimator.classes_[:, None] == member.classes_)
-        for member, weight in zip(estimator.estimators_, weights[active])
+        for member, weight in zip(estimator.estimators_, active_weights(estimator))
         if weight > 0
     ]
     return _Vote(

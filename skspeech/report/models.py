@@ -4,6 +4,7 @@ from sklearn.frozen import FrozenEstimator
 
 from skspeech.audio import SAMPLING_RATE
 from skspeech.ensemble import GeometricMeanVotingClassifier
+from skspeech.ensemble.members import active_weights
 from skspeech.unknown import UnknownRejector
 
 __all__ = ["extractors_in", "members_of", "sampling_rate_of", "trained"]
@@ -33,4 +34,4 @@ def members_of(model):
     ensemble = getattr(model, "ensemble_", model)
     if not isinstance(ensemble, GeometricMeanVotingClassifier):
         return [(1.0, model)]
-    return list(zip(ensemble._active_weights(), ensemble.estimators_))
+    return list(zip(active_weights(ensemble), ensemble.estimators_))

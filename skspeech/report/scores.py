@@ -3,6 +3,7 @@
 import numpy as np
 
 from skspeech.ensemble import GeometricMeanVotingClassifier
+from skspeech.ensemble.members import active_weights
 from skspeech.metrics import (
     CONFIDENCE,
     ScoreInterval,
@@ -217,7 +218,7 @@ def leaderboard(model, test, classes, true):
     if not isinstance(ensemble, GeometricMeanVotingClassifier):
         return None
     names = [n for n, member in ensemble.named_estimators_.items() if not isinstance(member, str)]
-    weights = ensemble._active_weights()
+    weights = active_weights(ensemble)
     probas = np.split(ensemble.transform(test.clips), len(names), axis=1)
     rows = []
     for name, weight, proba in zip(names, weights / weights.sum(), probas):
