@@ -1,6 +1,7 @@
 """Features from speech encoders in the format of Hugging Face's transformers."""
 
 import contextlib
+import functools
 import os
 from numbers import Integral, Real
 from typing import Literal
@@ -212,6 +213,8 @@ class TransformersEmbedding(PieceExtractor):
     def _load_network(self, device):
         with quiet(self.verbose), explained(self._source()):
             network = self._family().load(self._source())
+        if device.type == "cpu":
+            _keep_grouped_convolutions_single(network)
         return network.to(device).eval()
 
     def _cut_at(self, waveforms, starts, device):
@@ -269,3 +272,19 @@ def _autocast(dtype, device):
     if dtype == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=getattr(torch, dtype))
+
+
+def _keep_grouped_convolutions_single(network):
+    """Let convolutions in groups compute in single precision, whatever the rest does.
+
+    On a CPU with AMX, torch 2.13's are wrong in bfloat16 and take minutes in float16.
+    """
+    import torch
+
+    def single(forward, x):
+        with torch.autocast("cpu", enabled=False):
+            return forward(x.float())
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d) and module.groups > 1:
+            module.forward = functools.partial(single, module.forward)
