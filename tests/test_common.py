@@ -376,7 +376,8 @@ def test_the_same_twice_without_a_word(name, make, fitted, clips, capfd):
 
     second = output(make(name).fit(*clips), clips[0])
 
-    assert_same(second, first, tol=1e-7)
+    # Under a budget, it depends on the time which clips are embedded in one batch.
+    assert_same(second, first, tol=1e-5 if name == "TimeBudgetClassifier" else 1e-7)
     assert capfd.readouterr() == ("", "")
 
 

@@ -294,7 +294,9 @@ def test_a_published_encoder_agrees_with_transformers(folder, clips):
     inputs = front_end(clip, sampling_rate=16_000, return_tensors="pt")["input_features"]
     with torch.inference_mode():
         states = model(inputs, output_hidden_states=True).hidden_states
-    extractor = WhisperEmbedding(folder, layers="all", pooling=("mean", "std"), level=None)
+    extractor = WhisperEmbedding(
+        folder, layers="all", pooling=("mean", "std"), level=None, dtype="float32"
+    )
     expected = [
         statistic
         for state in states
