@@ -51,7 +51,8 @@ format: install
 	$(VENV)/bin/ruff format .
 
 bench: weights
-	@for script in $(BENCH); do echo "== $$script"; $(PY) "$$script" || exit 1; done
+	@missed=0; for script in $(BENCH); do \
+		echo "== $$script"; $(PY) "$$script" || missed=1; done; exit $$missed
 
 release-check: weights
 	FULL="$(FULL)" bash .ci/release-check

@@ -1,6 +1,8 @@
 """Write a bench's table of figures, as a page to read and as data."""
 
 import json
+import operator
+import sys
 
 from _machine import machine, versions
 
@@ -8,7 +10,7 @@ __all__ = ["write_page", "write_results"]
 
 
 def write_results(folder, name, rows, threads):
-    """Print a table and write it to ``<folder>/<name>.md`` and ``.json``.
+    """Print a table and write it to ``<folder>/<name>.md`` and ``.json``; exit with 1 for a miss.
 
     Parameters
     ----------
@@ -17,15 +19,27 @@ def write_results(folder, name, rows, threads):
     name : str
         Name of the two files, without suffix.
     rows : list of dict
-        With the keys what, value, aim and detail.
+        With the keys what, value, aim and detail. An aim is such as "<= 20", or empty.
     threads : int
         Threads available to everything that was measured.
     """
-    table = ["| what | value | aim | detail |", "| --- | ---: | --- | --- |"]
-    table += [f"| {r['what']} | {r['value']:.3g} | {r['aim']} | {r['detail']} |" for r in rows]
+    table = ["| what | value | aim | | detail |", "| --- | ---: | --- | --- | --- |"]
+    missed = [row["what"] for row in rows if not _is_kept(row)]
+    for r in rows:
+        note = "missed" if r["what"] in missed else ""
+        table.append(f"| {r['what']} | {r['value']:.3g} | {r['aim']} | {note} | {r['detail']} |")
     page = [f"# {name.capitalize()}", "", *table, ""]
     write_page(folder, name, page, rows, threads=threads)
     print(f"Written to {folder / name}.md and .json.")
+    if missed:
+        sys.exit("Missed:\n" + "\n".join(missed))
+
+
+def _is_kept(row):
+    if not row["aim"]:
+        return True
+    sign, limit = row["aim"].split()
+    return {"<=": operator.le, ">=": operator.ge}[sign](row["value"], float(limit))
 
 
 def write_page(folder, name, lines, rows, **about):
