@@ -28,9 +28,14 @@ import numpy as np
 from _machine import machine, versions
 from _peers import PEERS
 from _tasks import TASKS, load_task
+from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline
 
-from skspeech.metrics import area_under_learning_curve, balanced_accuracy_over_time
+from skspeech.metrics import (
+    area_under_learning_curve,
+    balanced_accuracy_over_time,
+    expected_calibration_error,
+)
 
 PRESETS = ("fast", "best", "autospeech2020")
 # The challenge's line-up of six approaches, and the approaches left out of each variant.
@@ -94,7 +99,7 @@ def measure(system, task, seed, time_budget, data_home=None):
     answer = answers_of_peer if system in PEERS else answers_of_preset
     prepare(system, split)
     start = time.monotonic()
-    times, predictions, members, ensemble = [], [], [], None
+    times, predictions, members, ensemble, sure = [], [], [], None, {}
     for labels, latest in answer(system, split, time_budget, seed):
         times.append(time.monotonic() - start)
         predictions.append(labels)
@@ -103,6 +108,7 @@ def measure(system, task, seed, time_budget, data_home=None):
     if ensemble is not None:
         alone = [member.predict(split.X_test) for member in voting_alone(ensemble)]
         members = balanced_accuracy_over_time(split.y_test, alone).tolist()
+        sure = how_sure(ensemble, split)
     return {
         "system": system,
         "task": task,
@@ -120,6 +126,7 @@ def measure(system, task, seed, time_budget, data_home=None):
         "below_best_answer": float(scores.max() - scores[-1]),
         "below_best_member": float(max(members) - scores[-1]) if members else float("nan"),
         "members": members,
+        **sure,
         "machine": machine(),
         "versions": versions(),
     }
@@ -136,6 +143,20 @@ def answers_of_preset(system, split, time_budget, seed):
     )
     for snapshot in classifier.iter_fit(split.X_train, split.y_train, groups=split.groups_train):
         yield snapshot.predict(split.X_test), snapshot
+
+
+def how_sure(ensemble, split):
+    """How far the probabilities of the test part can be trusted."""
+    probas = [ensemble.predict_proba(split.X_test)]
+    probas += [member.predict_proba(split.X_test) for member in voting_alone(ensemble)]
+    losses = [log_loss(split.y_test, proba, labels=ensemble.classes_) for proba in probas]
+    return {
+        "calibration_error": expected_calibration_error(
+            split.y_test, probas[0], labels=ensemble.classes_
+        ),
+        "log_loss": losses[0],
+        "log_loss_above_best_member": losses[0] - min(losses[1:]),
+    }
 
 
 def voting_alone(ensemble):
@@ -218,7 +239,8 @@ def report(runs):
             " and its score is given all the same. Below its best answer: how much the final score"
             " is less than the best of the curve; below its best member: less than that of the best"
             " classifier that votes, alone. Both look for the best on the test part, so that chance"
-            " alone makes them positive.",
+            " alone makes them positive. Calibration error (expected, of the most probable class)"
+            " and log loss are the final ensemble's.",
             "",
             *tasks,
             "",
@@ -231,8 +253,9 @@ def report(runs):
 def table(runs):
     lines = [
         "| task | budget (s) | system | seeds | ALC | final score | first answer (s) | its score "
-        "| last answer (s) | below its best answer | below its best member |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| last answer (s) | below its best answer | below its best member | calibration error "
+        "| log loss | log loss above its best member's |",
+        "|" + " --- |" * 14,
     ]
     order = [(t, b, s) for t in TASKS for b in sorted(of(runs, "time_budget")) for s in SYSTEMS]
     for task, budget, system in order:
@@ -248,6 +271,9 @@ def table(runs):
                 mean(same, "last_answer", 1),
                 mean(same, "below_best_answer", 3),
                 mean(same, "below_best_member", 3),
+                mean(same, "calibration_error", 3),
+                mean(same, "log_loss", 3),
+                mean(same, "log_loss_above_best_member", 3),
             ]
             head = f"| {task} | {budget:g} | {system} | {len(same)} | "
             lines.append(head + " | ".join(columns) + " |")
