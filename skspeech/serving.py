@@ -4,6 +4,7 @@ The command ``skspeech serve`` runs it; :func:`create_app` is for your own serve
 """
 
 import asyncio
+import logging
 import warnings
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,14 @@ from skspeech import __version__
 from skspeech._clip_checks import SHORT_SECONDS
 from skspeech._extras import how_to_install
 from skspeech.audio import SAMPLING_RATE, as_clips
+from skspeech.audio.measuring import SILENT_DB
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 __all__ = ["create_app"]
 
-SILENCE = 1e-4  # the largest sample: 80 dB below full scale
+_log = logging.getLogger(__name__)
 
 
 def create_app(
@@ -46,7 +48,8 @@ def create_app(
 
     An error has a status of 400 or above, and a reason in ``detail``: 400 for a recording that
     can't be read, 408 for a body that does not arrive, 413 for one that is too large, 422 for a
-    form without exactly one file, 503 if too many requests are waiting.
+    form without exactly one file, 500 for a recording on which the model fails, 503 if too many
+    requests are waiting.
 
     One clip is classified at a time, on all cores, by the only copy of the model; the others wait.
     So the memory does not grow with the number of clients. The cache of embeddings is bounded, too:
@@ -138,6 +141,9 @@ def create_app(
                 return await asyncio.to_thread(_answer, model, classes, content, max_seconds)
         except (OSError, ValueError) as error:
             raise HTTPException(400, f"The recording {error}") from None
+        except RuntimeError as error:
+            _log.exception("A recording was not classified.")
+            raise HTTPException(500, str(error)) from None
         finally:
             waiting -= 1
 
@@ -210,15 +216,22 @@ def hear(model, classes, source, max_seconds):
     ------
     ValueError, OSError
         If the recording can't be read.
+    RuntimeError
+        If the model fails on it.
     """
     waveform = as_clips([source])[0].load(max_duration=max_seconds)
-    answer, remarks = _classify(model, classes, waveform), []
+    try:
+        answer, remarks = _classify(model, classes, waveform), []
+    except Exception as error:
+        raise RuntimeError(
+            f"The model can't classify this recording ({type(error).__name__}: {error})."
+        ) from error
     seconds = len(waveform) / SAMPLING_RATE
     if seconds < SHORT_SECONDS:
         remarks.append(f"The recording lasts {1000 * seconds:.2g} ms: too short to say anything.")
     if seconds >= max_seconds:
         remarks.append(f"Only the first {max_seconds:g} s were used.")
-    if not len(waveform) or abs(waveform).max() < SILENCE:
+    if not len(waveform) or abs(waveform).max() < 10 ** (SILENT_DB / 20):
         remarks.append("The recording is silent: the label is no more than a guess.")
     return {**answer, "seconds": round(seconds, 3), "remarks": remarks}
 

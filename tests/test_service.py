@@ -184,12 +184,13 @@ def test_what_is_no_recording(port, content, error):
     ("content", "remarks"),
     [
         (sound(np.zeros(8000)), ["is silent"]),
+        (sound(np.full(8000, 5e-4)), ["is silent"]),
         (sound(0.5 * np.ones(1)), ["too short"]),
         (sound(np.zeros(1)), ["too short", "is silent"]),
         (sound(0.5 * np.ones(16_000))[:20_000], ["broke off"]),
         (sound(0.1 * np.ones(61 * 16_000), format="FLAC"), ["first 60 s"]),
     ],
-    ids=["silence", "one sample", "one silent sample", "half a WAV", "too long"],
+    ids=["silence", "nearly silence", "one sample", "one silent sample", "half a WAV", "too long"],
 )
 def test_what_says_little_is_remarked_on(port, content, remarks):
     status, answer = post(port, content)
@@ -198,6 +199,24 @@ def test_what_says_little_is_remarked_on(port, content, remarks):
     assert len(answer["remarks"]) == len(remarks)
     for part, remark in zip(remarks, answer["remarks"], strict=True):
         assert part in remark
+
+
+class Picky(Loudness):
+    """Fails on clips longer than a second."""
+
+    def predict_proba(self, X):
+        if len(X[0]) > 16_000:
+            raise ValueError("too long for me")
+        return super().predict_proba(X)
+
+
+def test_a_fault_of_the_model_is_not_the_recordings(serve, caplog):
+    port = serve(Picky())
+    status, answer = post(port, sound(0.4 * np.ones(20_000)))
+    assert status == 500
+    assert answer["detail"].startswith("The model can't classify")
+    assert "too long for me" in caplog.text
+    assert post(port, sound(0.4 * np.ones(8000)))[0] == 200
 
 
 def test_nobody_asks_for_files_of_the_server(port, write):

@@ -23,7 +23,7 @@ def _told(function):
             raise _problem("This page has expired. Load it again.")
         try:
             return function(self, visit, *arguments)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError) as error:
             raise _problem(error) from error
 
     return call
