@@ -21,7 +21,14 @@ from sklearn.svm import LinearSVC
 from sounds import labelled_tones
 
 import skspeech
-from skspeech import SpectralStatistics, TimeBudgetClassifier, timeline
+from skspeech import (
+    AugmentedClassifier,
+    GeometricMeanVotingClassifier,
+    SpeakerEmbeddingClassifier,
+    SpectralStatistics,
+    TimeBudgetClassifier,
+    timeline,
+)
 from skspeech.audio import AudioError
 from skspeech.datasets import make_tones
 from skspeech.timelines import FORMATS, Segment, export, iter_timeline
@@ -205,6 +212,11 @@ def test_the_window_is_as_long_as_training_clips_where_that_is_known(sixty_tones
     assert model.clip_duration_ == 0.5
     assert timeline(model, recording[0], speech_only=False).attrs["window"] == 0.5
     assert timeline(model, recording[0], window=1, speech_only=False).attrs["window"] == 1
+    tones, labels = sixty_tones
+    speeds = AugmentedClassifier(candidates[0][1], speeds=(0.9, 1.1)).fit(tones, labels)
+    embedding = SpeakerEmbeddingClassifier(extractor=SpectralStatistics()).fit(tones, labels)
+    for knows in (speeds, embedding, GeometricMeanVotingClassifier.from_fitted([("a", speeds)])):
+        assert timeline(knows, recording[0], speech_only=False).attrs["window"] == 0.5
     pipeline = candidates[0][1].fit(*sixty_tones)
     assert timeline(pipeline, recording[0], speech_only=False).attrs["window"] == 3
 

@@ -4,12 +4,13 @@ import contextlib
 
 import numpy as np
 
-__all__ = ["CLIPPED_SHARE", "SILENT_DB", "about_durations", "measure"]
+__all__ = ["CLIPPED_SHARE", "SILENT_DB", "about_durations", "measure", "usual_duration"]
 
 SILENT_DB = -60.0  # a clip whose peak is below this is silent
 CLIPPED_SHARE = 5e-4  # of the samples; a few clipped samples are inaudible
 
 _MEASURED_SECONDS = 60.0
+_N_PROBED = 50  # clips whose headers are read to learn how long clips are
 _PLATEAU = 3  # samples in a row at the peak mean clipping: a natural wave does not stay there
 
 
@@ -72,6 +73,26 @@ def about_durations(clips, n_opened=8):
             rates.append(clips[index].duration() / sizes[index])
     seconds[files] = sizes[files] * (np.median(rates) if rates else 0.0)
     return np.maximum(seconds, 0.01)
+
+
+def usual_duration(clips):
+    """How long most clips are, from the headers of some.
+
+    Parameters
+    ----------
+    clips : Clips
+
+    Returns
+    -------
+    float
+        The third quartile, in seconds; NaN if none of them can be read.
+    """
+    picked = np.unique(np.linspace(0, len(clips) - 1, _N_PROBED).astype(int))
+    durations = []
+    for index in picked:
+        with contextlib.suppress(OSError, ValueError):  # who uses the clips reports all of them
+            durations.append(clips[int(index)].duration())
+    return float(np.quantile(durations, 0.75)) if durations else np.nan
 
 
 def _decibels(amplitude):

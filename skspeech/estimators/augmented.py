@@ -13,6 +13,7 @@ from skspeech._routing import fit_params_for
 from skspeech._sklearn import HasMethods, Interval, _fit_context
 from skspeech._typing import ArrayLike, ClipsLike, Self
 from skspeech.audio import AudioError, Clips, as_clips
+from skspeech.audio.measuring import usual_duration
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
 
@@ -57,6 +58,8 @@ class AugmentedClassifier(ClipClassifier):
         The fitted classifier.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
+    clip_duration_ : float
+        Third quartile of the training clips' durations in seconds.
     n_rows_ : int
         Number of training rows.
     n_features_in_ : int
@@ -158,6 +161,7 @@ class AugmentedClassifier(ClipClassifier):
             raise AudioError(failures.values(), len(clips), error.advice) from None
         self.classes_ = self.estimator_.classes_
         self.n_rows_ = len(rows)
+        self.clip_duration_ = usual_duration(clips)
         return self
 
     def predict(self, X: ClipsLike) -> np.ndarray:

@@ -18,6 +18,8 @@ from skspeech._docs import shared
 from skspeech._labels import check_sample_weight
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from skspeech._typing import ArrayLike, ClipsLike, Device, Memory, Self
+from skspeech.audio import SAMPLING_RATE, as_clips
+from skspeech.audio.measuring import usual_duration
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
 from skspeech.estimators.unreadable import (
@@ -90,6 +92,9 @@ classes_ : ndarray of shape (n_classes,)
     The class labels.
 pipeline_ : sklearn.pipeline.Pipeline
     The fitted extractor, scaling and logistic regression.
+clip_duration_ : float
+    Third quartile of the training clips' durations in seconds: how long windows of
+    :func:`skspeech.timeline` are.
 n_iter_ : ndarray of shape (1,)
     Iterations that the solver took.
 n_features_in_ : int
@@ -197,6 +202,9 @@ class _EmbeddingClassifier(ClipClassifier):
         self.pipeline_ = pipeline
         self.classes_ = classifier.classes_
         self.n_iter_ = classifier.n_iter_
+        _, first = _blocks(pipeline[0])[0]
+        rate = getattr(first, "sampling_rate", SAMPLING_RATE)
+        self.clip_duration_ = usual_duration(as_clips(X, sampling_rate=rate))
         return self
 
     def decision_function(self, X: ClipsLike) -> np.ndarray:

@@ -9,29 +9,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from skspeech._labels import check_groups, check_labels, check_sample_weight
-from skspeech.audio import as_clips
 from skspeech.audio.containers import is_column_of_clips, refuse_single_clip
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget.workers.tasks import quiet_fits
 
-__all__ = ["check_rows", "check_score", "check_targets", "clip_duration", "warn_of_validation"]
-
-
-# Number of clips whose headers are read to learn how long clips are.
-_N_PROBED = 50
-
-
-def clip_duration(X):
-    """Third quartile of the durations of some clips in seconds; NaN if none can be read."""
-    clips = as_clips(X)
-    picked = np.unique(np.linspace(0, len(clips) - 1, _N_PROBED).astype(int))
-    durations = []
-    for index in picked:
-        try:
-            durations.append(clips[int(index)].duration())
-        except (OSError, ValueError):
-            continue  # the candidates will report all unreadable clips at once
-    return float(np.quantile(durations, 0.75)) if durations else np.nan
+__all__ = ["check_rows", "check_score", "check_targets", "warn_of_validation"]
 
 
 def check_rows(estimator, X, reset):

@@ -18,6 +18,8 @@ from skspeech._folds import stratified_folds
 from skspeech._stopping import Stopped, stoppable
 from skspeech._typing import ArrayLike, ClipsLike, Device, Memory, RandomState
 from skspeech._voices import find_voices, warn_of_voices
+from skspeech.audio import as_clips
+from skspeech.audio.measuring import usual_duration
 from skspeech.estimators.augmented import AugmentedClassifier
 from skspeech.estimators.convolutional import MixupCNNClassifier
 from skspeech.estimators.discriminant import ShrinkageDiscriminantAnalysis
@@ -25,7 +27,6 @@ from skspeech.estimators.fine_tuned import FineTunedSpeakerClassifier
 from skspeech.estimators.logistic import WideLogisticRegression
 from skspeech.estimators.recurrent import RecurrentAttentionClassifier
 from skspeech.time_budget.candidates import Candidate
-from skspeech.time_budget.inputs import clip_duration
 from skspeech.time_budget.workers.tasks import set_random_states
 from skspeech.transformers.keyword import KeywordEmbedding
 from skspeech.transformers.music import MusicEmbedding
@@ -117,7 +118,7 @@ def default_candidates(
     make = {"best": _best, "fast": _fast, "autospeech2020": _autospeech2020}[preset]
     line_up = [
         candidate
-        for candidate in make(np.nan_to_num(clip_duration(X)), settings, time_budget)
+        for candidate in make(np.nan_to_num(usual_duration(as_clips(X))), settings, time_budget)
         if len(y) * (candidate.cost or 0.0) + candidate.startup < time_budget / 2
     ]
     if random_state is not None:

@@ -11,6 +11,8 @@ from sklearn.utils import check_random_state
 
 from skspeech._cores import effective_cores
 from skspeech._heard import forget
+from skspeech.audio import as_clips
+from skspeech.audio.measuring import usual_duration
 from skspeech.time_budget import inputs
 from skspeech.time_budget.candidates import check_candidates, gather_candidates
 from skspeech.time_budget.results import EventLog, collect, describe, fall_back, follow
@@ -180,7 +182,7 @@ def _make_candidates(classifier, X, y, n_cores, seed):
     # Candidates of the user's may take a table, which has no durations.
     if "auto" in classifier.candidates or getattr(X, "ndim", 1) == 1:
         with contextlib.suppress(ValueError, TypeError):
-            classifier.clip_duration_ = inputs.clip_duration(X)
+            classifier.clip_duration_ = usual_duration(as_clips(X))
     return gather_candidates(classifier.candidates, line_up)
 
 

@@ -74,8 +74,8 @@ def timeline(
     recording : clip
         A path, a waveform at 16 kHz, a ``(waveform, sampling_rate)`` pair.
     window : float or "auto", default="auto"
-        Seconds of a window. ``"auto"`` is the length of the model's training clips if it knows that
-        (``clip_duration_`` of :class:`~skspeech.TimeBudgetClassifier`), and otherwise 3 seconds.
+        Seconds of a window. ``"auto"`` is the length of the model's training clips if a classifier
+        in it knows that (``clip_duration_``), as skspeech's do, and otherwise 3 seconds.
     hop : float or "auto", default="auto"
         Seconds between the starts of windows, which is also the resolution of segment borders.
         ``"auto"`` is half a window.

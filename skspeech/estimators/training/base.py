@@ -17,6 +17,7 @@ from skspeech._sklearn import Interval, StrOptions
 from skspeech._typing import ArrayLike, ClipsLike, Self
 from skspeech.audio import as_clips, in_chunks, iter_waveforms
 from skspeech.audio.level import LEVEL, LEVELS, at_level
+from skspeech.audio.measuring import usual_duration
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
 from skspeech.estimators.unreadable import fit_without_unreadable, predict_without_unreadable
@@ -61,6 +62,8 @@ verbose : int, default=0
     Print a line after each epoch.
 """,
     "fitted": """
+clip_duration_ : float
+    Third quartile of the training clips' durations in seconds.
 classes_ : ndarray of shape (n_classes,)
     The labels.
 n_features_in_ : int
@@ -241,6 +244,7 @@ class TrainedClassifier(ClipClassifier):
             self._forget()
             self.history_ = []
         self.classes_ = classes
+        self.clip_duration_ = usual_duration(as_clips(X, sampling_rate=self.sampling_rate))
         self._trained_before = self.history_[-1]["time"] if self.history_ else 0.0
         for _ in self._train(data):
             self._is_fitted = True
