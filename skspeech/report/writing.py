@@ -170,11 +170,11 @@ def write_report(
     shown = known.shown
     groups_shown = None if groups_test is None else groups_test[shown]
     test = Part("test", clips[shown], y_test[shown], groups_shown)
-    page = page.render(
+    parts = page.generate(
         title=title or f"Report: {type(model).__name__}",
         **_describe(model, classes, proba[shown], test, train, known, left_out, is_cross_validated),
     )
-    return write_page(page, path)
+    return write_page(parts, path)
 
 
 def _describe(model, classes, proba, test, train, known, left_out, is_cross_validated):
@@ -238,7 +238,7 @@ def template(name):
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"A report needs {error.name}, which is not installed. Install it: "
+            f"The page needs {error.name}, which is not installed. Install it: "
             f"{how_to_install('report')}"
         ) from error
     environment = jinja2.Environment(
@@ -325,11 +325,24 @@ def _colophon(model, run):
     }
 
 
-def write_page(page, path):
-    """Write the text of a page to a file, all of it or nothing; return the file's path."""
+def write_page(parts, path):
+    """Write a page to a file, all of it or nothing.
+
+    Parameters
+    ----------
+    parts : iterable of str
+        Its text, in parts that are made only as they are written.
+    path : str or path-like
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
     from skspeech.persistence.atomic import atomic_writer
 
     path = Path(os.fspath(path))
     with atomic_writer(path) as file:
-        file.write(page.encode("utf-8", errors="replace"))
+        for part in parts:
+            file.write(part.encode("utf-8", errors="replace"))
     return path
