@@ -56,7 +56,8 @@ def write_report(
     It shows the score, what new clips will score, and the score of each group; the learning curve
     and the leaderboard of a :class:`~skspeech.TimeBudgetClassifier`; the confusion matrix, scores
     per class, the calibration of the probabilities and how many clips can be answered at a wanted
-    accuracy, the worst mistakes to listen to, a map of the clips, their lengths and levels. It
+    accuracy, the worst mistakes to listen to, and which of their moments decided, a map of the
+    clips, their lengths and levels. It
     warns of what makes a score untrustworthy: clips or speakers that are in both parts, silent and
     clipped recordings, unequal classes.
 
@@ -118,6 +119,11 @@ def write_report(
     level are found by correlating the waveforms of clips with similar embeddings. If no groups are
     given, speaker embeddings tell whether the same voices seem to speak in both parts. At most
     2,000 clips of each part are examined, chosen at random.
+
+    Which moment of a mistake decided is found by :func:`skspeech.inspection.occlusion`. All of it
+    takes 10 seconds at most, or one prediction longer: where a model is too slow, the other
+    mistakes go without, and the page says so. In clips of more than a minute, and with `proba`, it
+    is not looked for.
 
     References
     ----------
@@ -208,7 +214,9 @@ def _describe(model, classes, proba, test, train, known, left_out, is_cross_vali
         "certainty": certainty(proba, true, predicted),
         "confusion": confusions(confusion, classes),
         "per_class": rows_by_class(confusion, classes, train),
-        "mistakes": worst_mistakes(proba, true, predicted, classes, test),
+        "mistakes": worst_mistakes(
+            proba, true, predicted, classes, test, None if is_cross_validated else model
+        ),
         "map": draw_clips(embeddings, embedding_name, classes, true, predicted, test, train),
         "colors": class_colors(len(classes)),
         "classes": [str(label) for label in classes],
