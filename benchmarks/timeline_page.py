@@ -1,15 +1,16 @@
 """How large is the page of an hour's timeline, and what does it take to write?
 
-    python benchmarks/timeline_page.py                    # an hour of each: half a minute
+    python benchmarks/timeline_page.py                    # one hour of each, and three: a minute
     python benchmarks/timeline_page.py --minutes 5 --dry-run
 
 Recordings of Emo-DB (16 kHz, full sentences without pauses) and of FSDD (8 kHz, single digits) are
-joined to an hour each, with a segment for each change of the speaker. Each page is written in a
-process of its own. The peer is the hour as a FLAC file of the same sampling rate. Results go to
+joined to hours, with a segment for each change of the speaker. Each page is written in a process of
+its own. The peer is the recording as a FLAC file of its own sampling rate. Results go to
 benchmarks/results/timeline_page.md and .json.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -31,17 +32,17 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[60, 180])
     parser.add_argument("--data-home", default=os.environ.get("SKSPEECH_DATA"))
     parser.add_argument("--dry-run", action="store_true", help="Write no results.")
     args = parser.parse_args(argv)
     rows = []
-    for name in ("emodb", "fsdd"):
+    for name, minutes in itertools.product(("emodb", "fsdd"), args.minutes):
         clips = getattr(datasets, f"fetch_{name}")(data_home=args.data_home)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "hour.flac")
-            segments = join(clips, file, args.minutes * 60)
-            row = {"recordings": name, "minutes": args.minutes, "segments": len(segments)}
+            segments = join(clips, file, minutes * 60)
+            row = {"recordings": name, "minutes": minutes, "segments": len(segments)}
             row["flac_mb"] = round(file.stat().st_size / 1e6, 1)
             rows.append(row | measure(file, segments, Path(folder)))
         print(rows[-1], flush=True)

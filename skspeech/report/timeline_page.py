@@ -110,8 +110,8 @@ def write_timeline_page(
     labels = sorted(set(segments["label"]), key=str)
     colors = class_colors(len(labels))
     listed = [
-        {"number": number, "code": labels.index(s.label), **s._asdict()}
-        for number, s in enumerate(segments[_COLUMNS].itertuples(index=False))
+        {"code": labels.index(s.label), **s._asdict()}
+        for s in segments[_COLUMNS].itertuples(index=False)
     ]
     script = (files("skspeech") / "templates" / "timeline.js").read_text(encoding="utf-8")
     return write_page(
