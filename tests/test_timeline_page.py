@@ -5,7 +5,6 @@ import hashlib
 import html
 import io
 import re
-import time
 import tracemalloc
 
 import numpy as np
@@ -86,6 +85,7 @@ def test_labels_have_colours_and_totals(page):
         "anna 0:10 (70 %)",
         "ben 0:02 (13 %)",
     ]
+    assert "without a label 0:01 (7 %)" in text
     colours = re.findall(r"\.k\d \{ background: (#\w{6}); color: (#\w{6}); \}", page.read_text())
     assert len(set(colours)) == 3
 
@@ -209,24 +209,20 @@ def test_segments_are_played_in_a_browser(page, tmp_path):
         assert screen.run(f"return {on}") == 2, "in the list and in the bar"
         screen.wait_for(f"({AT}).length == 0")
         stopped = screen.run("return document.querySelector('audio').currentTime")
-        assert 5 <= stopped < 5.3
+        assert 5 <= stopped < 6
         assert screen.run(f"return {on}") == 0
         # From the bar; it goes on in the next rows, and stops in the third, at 13 s.
-        start = time.monotonic()
         screen.click('.bar [data-from="5.0"]')
-        screen.wait_for(f"({AT})[0] > 6")
-        assert len(screen.run(f"return {AT}")) == 1
+        screen.wait_for(f"({AT}).length == 1 && ({AT})[0] > 6")
         screen.wait_for(f"({AT})[0] > 12")
         screen.wait_for(f"({AT}).length == 0")
-        assert time.monotonic() - start > 7
         stopped = screen.run("return document.querySelectorAll('audio')[2].currentTime")
-        assert 1 <= stopped < 1.3
+        assert 1 <= stopped < 2
         # A second click stops it, and another segment takes the place of one that plays.
         screen.click('.segments [data-from="0.0"]')
         screen.wait_for(f"({AT})[0] > 0")
         screen.click('.segments [data-from="13.0"]')
-        screen.wait_for(f"({AT})[0] > 13")
-        assert len(screen.run(f"return {AT}")) == 1
+        screen.wait_for(f"({AT}).length == 1 && ({AT})[0] > 13")
         screen.click('.segments [data-from="13.0"]')
         screen.wait_for(f"({AT}).length == 0")
         # A row's own control plays on.
