@@ -612,6 +612,26 @@ def test_timelines_for_other_programs(model, talks, run, tmp_path):
     assert run(*arguments, "-o", folder, "--overwrite")[0] == 0
 
 
+def test_timelines_as_pages(model, talks, run, tmp_path, monkeypatch):
+    folder = tmp_path / "pages"
+    arguments = ("timeline", model, talks, "--format", "html", *TALKS)
+    status, _, err = run(*arguments)
+    assert status == 2
+    assert "Pages are written to a folder. Name it: --output FOLDER" in err
+    assert run(*arguments, "-o", tmp_path / "a.html")[0] == 2
+    status, _, err = run(*arguments, "-o", folder)
+    assert status == 0
+    assert f"What was found is in the folder {folder}." in err
+    assert sorted(path.name for path in folder.iterdir()) == ["one.html", "two.html"]
+    assert "<h1>one.wav" in (folder / "one.html").read_text().replace("<wbr>", "")
+    # What a page needs is asked for before the first recording is listened to.
+    monkeypatch.setattr("skspeech.timelines.timeline", lambda *args, **options: 1 / 0)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    status, _, err = run(*arguments, "-o", folder, "--overwrite")
+    assert status == 2
+    assert "needs jinja2, which is not installed" in err
+
+
 @pytest.mark.filterwarnings("default:.*The part before that is used")
 def test_recordings_without_a_timeline_are_told_about_and_the_others_go_on(model, talks, run):
     (talks / "bad.wav").write_text("no sound at all")

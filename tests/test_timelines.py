@@ -509,7 +509,11 @@ def test_the_code_in_the_guide_runs(model, recording, tmp_path, monkeypatch, cap
         exec(block, namespace)
     assert {label for _, _, label in stretches} >= set(namespace["found"]["label"])
     assert namespace["text"].startswith("SPEAKER talk 1 ")
-    assert {path.name for path in tmp_path.iterdir()} >= {"talk.TextGrid", "labels.txt"}
+    assert {path.name for path in tmp_path.iterdir()} >= {
+        "talk.html",
+        "talk.TextGrid",
+        "labels.txt",
+    }
     moments = re.findall(r"^(\d+\.\d\d) s: (\w+)$", capsys.readouterr().out, re.MULTILINE)
     assert len(moments) == pytest.approx(len(waveform) / 16_000 / 0.5, abs=1)
 

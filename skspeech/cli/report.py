@@ -40,9 +40,10 @@ __all__ = []
 def _report(model, data, output, train, overwrite, **options):
     """Write one HTML page on how a MODEL does on DATA, clips with labels as for fit.
 
-    Scores and what new groups will score, the worst mistakes to listen to, a map of the clips, and
-    warnings of what makes a score untrustworthy. Clips that the model was trained on are known by
-    their content, and groups by their names; they are left out where there are others.
+    Scores and what new groups will score, the worst mistakes to listen to and which of their
+    moments decided, a map of the clips, and warnings of what makes a score untrustworthy. Clips
+    that the model was trained on are known by their content, and groups by their names; they are
+    left out where there are others.
     """
     check_output(output, overwrite)
     test = read_to_score(data, options)

@@ -21,7 +21,8 @@ from skspeech.cli.readable import status_of, tally
 
 __all__ = []
 
-_FORMATS = ("table", "audacity", "csv", "rttm", "textgrid", "vtt")
+_FORMATS = ("table", "html", "audacity", "csv", "rttm", "textgrid", "vtt")
+_SUFFIXES = {"table": ".txt", "html": ".html"}  # of formats that `export` doesn't write
 _NAME_THEIR_RECORDING = ("table", "rttm")
 
 
@@ -34,8 +35,8 @@ _NAME_THEIR_RECORDING = ("table", "rttm")
     type=click.Choice(_FORMATS),
     default="table",
     show_default=True,
-    help="How timelines are written: to read, or for Audacity, spreadsheets, diarization tools, "
-    "Praat, video players.",
+    help="How timelines are written: to read, as a page to see and hear, or for Audacity, "
+    "spreadsheets, diarization tools, Praat, video players.",
 )
 @click.option(
     "-o",
@@ -92,22 +93,28 @@ def _timeline(
     comes before the damage is used.
     """
     from skspeech.audio import AudioError
+    from skspeech.report import write_timeline_page
+    from skspeech.report.writing import template
     from skspeech.timelines import FORMATS, export, timeline
 
     check_named(files)
     paths = list(iter_paths(files))
+    if form == "html":
+        if output is None:
+            raise click.UsageError("Pages are written to a folder. Name it: --output FOLDER.")
+        template("timeline.html")  # says what is missing before the work, and not after it
     if output is None and len(paths) > 1 and form not in _NAME_THEIR_RECORDING:
         raise click.UsageError(
             f"In the format {form}, a file holds one recording, and there are {len(paths)}. Name a "
             "folder for them: --output FOLDER."
         )
     targets = {}
+    suffixes = _SUFFIXES | {name: known.suffix for name, known in FORMATS.items()}
     if output is not None:
-        if output.suffix in {".txt", ".csv", *(kind.suffix for kind in FORMATS.values())}:
+        if output.suffix in suffixes.values():
             raise click.UsageError(f"--output names a folder, not a file such as {output}.")
-        suffix = ".txt" if form == "table" else FORMATS[form].suffix
         output.mkdir(exist_ok=True)
-        targets = {path: output / f"{Path(path).stem}{suffix}" for path in paths}
+        targets = {path: output / f"{Path(path).stem}{suffixes[form]}" for path in paths}
         if len(set(targets.values())) < len(targets):
             raise click.UsageError("Some recordings have the same name: write them one by one.")
         for target in targets.values():
@@ -125,6 +132,9 @@ def _timeline(
     for path in paths:
         try:
             found = timeline(classifier, path, **options)
+            if form == "html":
+                write_timeline_page(found, path, targets[path])
+                continue
         except AudioError as error:
             say(f"{path}: {error.failures[0][2]}")
             n_bad += 1

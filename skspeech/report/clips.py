@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from skspeech.report.models import extractors_in, members_of
+from skspeech.report.moments import MOST_SECONDS, Moments
 
 __all__ = [
     "draw_clips",
@@ -21,8 +22,24 @@ _MAX_MAPPED = 800
 _MIN_MAPPED = 10
 
 
-def worst_mistakes(proba, true, predicted, classes, test):
-    """Wrong answers, the most confident first, with sounds and spectrograms."""
+def worst_mistakes(proba, true, predicted, classes, test, model=None):
+    """Wrong answers, the most confident first, with sounds and spectrograms.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_test, n_classes)
+    true, predicted : ndarray of int of shape (n_test,)
+        Indices of classes.
+    classes : ndarray of shape (n_classes,)
+    test : Part
+    model : fitted classifier, default=None
+        The one that predicted: it is asked which moments decided, as long as there is time.
+
+    Returns
+    -------
+    dict
+    """
+    moments = None if model is None else Moments(model)
     rows = np.arange(len(true))
     excess = proba[rows, predicted] - proba[rows, true]
     wrong = np.flatnonzero(predicted != true)
@@ -38,10 +55,21 @@ def worst_mistakes(proba, true, predicted, classes, test):
             "p_true": float(proba[i, true[i]]),
             "p_predicted": float(proba[i, predicted[i]]),
             "group": None if test.groups is None else str(test.groups[i]),
+            "moments": None,
             **playable(clip, _SOUND_SECONDS),
         }
+        if moments is not None and not mistake["problem"]:
+            shown = min(mistake["duration"], _SOUND_SECONDS)
+            mistake["moments"] = moments.of(clip, classes[predicted[i]], shown)
         mistakes.append(mistake)
-    return {"shown": mistakes, "n": len(wrong), "seconds": _SOUND_SECONDS}
+    return {
+        "shown": mistakes,
+        "n": len(wrong),
+        "seconds": _SOUND_SECONDS,
+        "n_explained": sum(mistake["moments"] is not None for mistake in mistakes),
+        "unexplained": "" if moments is None else moments.problem,
+        "most_seconds": MOST_SECONDS,
+    }
 
 
 def playable(clip, seconds):

@@ -26,6 +26,8 @@ __all__ = [
 
 # Okabe and Ito's colours, which most colour-blind people can tell apart, on white and on black.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b59f00", "#8a6fdf")
+_WRITTEN = 2**16  # samples at once: libsndfile's Vorbis encoder crashes if it gets very many
+_QUIETEST_TOP = -40.0  # dB: a spectrogram whose loudest point is below it stays dark
 _CLIPS_A_POINT = 20  # at least, for each point of the calibration
 # Placeholders for the page's colours, which differ on a dark screen.
 _QUIET, _LINE, _CARD, _INK, _ACCENT = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -261,23 +263,53 @@ def _titled(element, title):
 # Sound --------------------------------------------------------------------------------------------
 
 
-def sound_uri(waveform):
-    """A waveform at 16 kHz as a FLAC file in a data URI: lossless, and all browsers play it."""
+def sound_uri(waveform, *, small=False):
+    """A waveform at 16 kHz as a sound file in a data URI.
+
+    Parameters
+    ----------
+    waveform : ndarray of shape (n_samples,)
+    small : bool, default=False
+        False makes a FLAC file: lossless, and all browsers play it. True makes an Ogg Vorbis file,
+        about a quarter as large.
+
+    Returns
+    -------
+    str
+    """
     import soundfile
 
-    file = io.BytesIO()
-    peak = max(1.0, float(np.abs(waveform).max()))
-    soundfile.write(file, waveform / peak, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
-    return _data_uri("audio/flac", file.getvalue())
+    form, subtype = ("OGG", "VORBIS") if small else ("FLAC", "PCM_16")
+    content = io.BytesIO()
+    waveform = waveform / max(1.0, float(np.abs(waveform).max()))
+    with soundfile.SoundFile(content, "w", SAMPLING_RATE, 1, subtype, format=form) as file:
+        for begin in range(0, len(waveform), _WRITTEN):
+            file.write(waveform[begin : begin + _WRITTEN])
+    return _data_uri(f"audio/{form.lower()}", content.getvalue())
 
 
-def spectrogram_uri(waveform, *, n_mels=64, n_columns=400):
-    """The log mel spectrogram of a waveform at 16 kHz as a PNG image in a data URI."""
+def spectrogram_uri(waveform, *, n_mels=64, n_columns=400, form="png"):
+    """The log mel spectrogram of a waveform at 16 kHz as an image in a data URI.
+
+    Parameters
+    ----------
+    waveform : ndarray of shape (n_samples,)
+    n_mels : int, default=64
+        Rows of the image.
+    n_columns : int, default=400
+        Columns of the image, at most.
+    form : {"png", "jpeg"}, default="png"
+        ``"jpeg"`` is less exact, and a fifth as large.
+
+    Returns
+    -------
+    str
+    """
     from matplotlib.image import imsave
 
     from skspeech._spectrogram import mel_filter_bank
 
-    n_fft = 512
+    n_fft = 512 if len(waveform) <= 512 * n_columns else 1024  # no sound between two columns
     waveform = np.pad(waveform, (0, max(0, n_fft - len(waveform))))
     hop = max(128, -(-(len(waveform) - n_fft + 1) // n_columns))
     frames = np.lib.stride_tricks.sliding_window_view(waveform, n_fft)[::hop]
@@ -285,9 +317,9 @@ def spectrogram_uri(waveform, *, n_mels=64, n_columns=400):
     mel = power @ mel_filter_bank(SAMPLING_RATE, n_fft, n_mels).T
     decibels = 10 * np.log10(np.maximum(mel, 1e-10))
     file = io.BytesIO()
-    top = decibels.max()
-    imsave(file, decibels.T[::-1], cmap="magma", vmin=top - 70, vmax=top + 1e-6, format="png")
-    return _data_uri("image/png", file.getvalue())
+    top = max(decibels.max(), _QUIETEST_TOP)
+    imsave(file, decibels.T[::-1], cmap="magma", vmin=top - 70, vmax=top, format=form)
+    return _data_uri(f"image/{form}", file.getvalue())
 
 
 def _data_uri(kind, content):

@@ -130,7 +130,7 @@ def write_label_page(
         for p in unlabelled
     ]
     return write_page(
-        page.render(
+        page.generate(
             title=title,
             n_clips=len(y),
             remarks=list(remarks),

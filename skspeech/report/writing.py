@@ -56,7 +56,8 @@ def write_report(
     It shows the score, what new clips will score, and the score of each group; the learning curve
     and the leaderboard of a :class:`~skspeech.TimeBudgetClassifier`; the confusion matrix, scores
     per class, the calibration of the probabilities and how many clips can be answered at a wanted
-    accuracy, the worst mistakes to listen to, a map of the clips, their lengths and levels. It
+    accuracy, the worst mistakes to listen to, and which of their moments decided, a map of the
+    clips, their lengths and levels. It
     warns of what makes a score untrustworthy: clips or speakers that are in both parts, silent and
     clipped recordings, unequal classes.
 
@@ -119,6 +120,11 @@ def write_report(
     given, speaker embeddings tell whether the same voices seem to speak in both parts. At most
     2,000 clips of each part are examined, chosen at random.
 
+    Which moment of a mistake decided is found by :func:`skspeech.inspection.occlusion`. All of it
+    takes 10 seconds at most, or one prediction longer: where a model is too slow, the other
+    mistakes go without, and the page says so. In clips of more than a minute, and with `proba`, it
+    is not looked for.
+
     References
     ----------
     .. [1] E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
@@ -170,11 +176,11 @@ def write_report(
     shown = known.shown
     groups_shown = None if groups_test is None else groups_test[shown]
     test = Part("test", clips[shown], y_test[shown], groups_shown)
-    page = page.render(
+    parts = page.generate(
         title=title or f"Report: {type(model).__name__}",
         **_describe(model, classes, proba[shown], test, train, known, left_out, is_cross_validated),
     )
-    return write_page(page, path)
+    return write_page(parts, path)
 
 
 def _describe(model, classes, proba, test, train, known, left_out, is_cross_validated):
@@ -208,7 +214,9 @@ def _describe(model, classes, proba, test, train, known, left_out, is_cross_vali
         "certainty": certainty(proba, true, predicted),
         "confusion": confusions(confusion, classes),
         "per_class": rows_by_class(confusion, classes, train),
-        "mistakes": worst_mistakes(proba, true, predicted, classes, test),
+        "mistakes": worst_mistakes(
+            proba, true, predicted, classes, test, None if is_cross_validated else model
+        ),
         "map": draw_clips(embeddings, embedding_name, classes, true, predicted, test, train),
         "colors": class_colors(len(classes)),
         "classes": [str(label) for label in classes],
@@ -238,7 +246,7 @@ def template(name):
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"A report needs {error.name}, which is not installed. Install it: "
+            f"The page needs {error.name}, which is not installed. Install it: "
             f"{how_to_install('report')}"
         ) from error
     environment = jinja2.Environment(
@@ -325,11 +333,24 @@ def _colophon(model, run):
     }
 
 
-def write_page(page, path):
-    """Write the text of a page to a file, all of it or nothing; return the file's path."""
+def write_page(parts, path):
+    """Write a page to a file, all of it or nothing.
+
+    Parameters
+    ----------
+    parts : iterable of str
+        Its text, in parts that are made only as they are written.
+    path : str or path-like
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
     from skspeech.persistence.atomic import atomic_writer
 
     path = Path(os.fspath(path))
     with atomic_writer(path) as file:
-        file.write(page.encode("utf-8", errors="replace"))
+        for part in parts:
+            file.write(part.encode("utf-8", errors="replace"))
     return path

@@ -52,6 +52,10 @@ def export(
     ValueError
         If the format is unknown.
 
+    See Also
+    --------
+    skspeech.report.write_timeline_page : A page to see and hear; it needs the recording, too.
+
     Examples
     --------
     >>> import pandas as pd

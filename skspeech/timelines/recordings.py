@@ -113,6 +113,7 @@ def timeline(
     See Also
     --------
     skspeech.timelines.iter_timeline : The same for live sound.
+    skspeech.report.write_timeline_page : A page to see and hear.
     skspeech.timelines.export : Labels for Audacity, RTTM, TextGrid, WebVTT, CSV.
 
     Examples
