@@ -12,6 +12,7 @@ from skspeech._sklearn import Interval, validate_params
 from skspeech._spectrogram import mel_frequencies
 from skspeech._typing import ClipLike
 from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks
+from skspeech.audio.rates import ready_for, sampling_rate_of
 from skspeech.plotting import import_pyplot
 
 __all__ = ["OcclusionDisplay", "occlusion"]
@@ -45,7 +46,8 @@ def occlusion(
     model : fitted classifier
         Any that takes clips and has `predict_proba`.
     clip : clip
-        A path, a waveform at 16 kHz, a ``(waveform, sampling_rate)`` pair.
+        A path, a ``(waveform, sampling_rate)`` pair, or a waveform at the model's `sampling_rate`,
+        16 kHz if it has none.
     label : object, default=None
         The label to explain, as in training; None is the predicted label.
     n_times : int, default=20
@@ -101,11 +103,12 @@ def occlusion(
             f"model is a {type(model).__name__}, which is not fitted or has no predict_proba. "
             "Give a fitted classifier with probabilities."
         )
-    waveform = as_clips([clip])[0].load()
+    waveform = as_clips([clip], sampling_rate=sampling_rate_of(model))[0].load()
+    hand = ready_for(model)
     times = np.linspace(0, len(waveform) / SAMPLING_RATE, n_times + 1)
     frequencies = mel_frequencies(n_bands + 1, 0.0, SAMPLING_RATE / 2)
     classes = np.asarray(model.classes_)
-    whole = np.asarray(model.predict_proba([waveform]), dtype=np.float64)[0]
+    whole = np.asarray(model.predict_proba(hand([waveform])), dtype=np.float64)[0]
     if label is None:
         code = int(np.argmax(whole))
     elif not (classes == label).any():
@@ -113,7 +116,7 @@ def occlusion(
     else:
         code = int(np.flatnonzero(classes == label)[0])
     muted = _muted(waveform, times, frequencies)
-    asked = [model.predict_proba(chunk) for chunk in in_chunks(muted, _SECONDS_TOGETHER)]
+    asked = [model.predict_proba(hand(chunk)) for chunk in in_chunks(muted, _SECONDS_TOGETHER)]
     proba = np.concatenate(asked)[:, code].reshape(n_bands, n_times)
     return Bunch(
         label=classes.tolist()[code],
@@ -217,7 +220,7 @@ class OcclusionDisplay:
         estimator : fitted classifier
             Any that takes clips and has `predict_proba`.
         clip : clip
-            A path, a waveform at 16 kHz, a ``(waveform, sampling_rate)`` pair.
+            As for :func:`occlusion`.
         label : object, default=None
             The label to explain; None is the predicted label.
         n_times, n_bands : int, default=20 and 1

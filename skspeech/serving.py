@@ -16,6 +16,7 @@ from skspeech._clip_checks import SHORT_SECONDS
 from skspeech._extras import how_to_install
 from skspeech.audio import SAMPLING_RATE, as_clips
 from skspeech.audio.measuring import SILENT_DB
+from skspeech.audio.rates import ready_for
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -237,9 +238,10 @@ def hear(model, classes, source, max_seconds):
 
 
 def _classify(model, classes, waveform):
+    clip = ready_for(model)([waveform])
     if not hasattr(model, "predict_proba"):
-        return {"label": str(model.predict([waveform])[0])}
-    (row,) = model.predict_proba([waveform])
+        return {"label": str(model.predict(clip)[0])}
+    (row,) = model.predict_proba(clip)
     best = int(np.argmax(row))
     return {
         "label": classes[best],

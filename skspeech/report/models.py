@@ -2,17 +2,11 @@
 
 from sklearn.frozen import FrozenEstimator
 
-from skspeech.audio import SAMPLING_RATE
 from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.ensemble.members import active_weights
 from skspeech.unknown import UnknownRejector
 
-__all__ = ["extractors_in", "members_of", "sampling_rate_of", "trained"]
-
-
-def sampling_rate_of(model):
-    """The sampling rate, in Hz, at which the model's extractors take bare waveforms."""
-    return next((x.sampling_rate for x in extractors_in(model)), SAMPLING_RATE)
+__all__ = ["extractors_in", "members_of", "trained"]
 
 
 def trained(model):

@@ -5,9 +5,7 @@ import warnings
 
 import numpy as np
 
-from skspeech.audio import SAMPLING_RATE
 from skspeech.inspection import occlusion
-from skspeech.report.models import sampling_rate_of
 
 __all__ = ["MOST_SECONDS", "Moments"]
 
@@ -34,7 +32,7 @@ class Moments:
 
     def __init__(self, model):
         self.problem = ""
-        self._model = _Hurried(model, sampling_rate_of(model))
+        self._model = _Hurried(model)
         self._left = MOST_SECONDS
 
     def of(self, clip, label, shown):
@@ -109,19 +107,17 @@ class _Hurried:
     time of one clip at most.
     """
 
-    def __init__(self, model, rate):
+    def __init__(self, model):
         self.classes_ = np.asarray(model.classes_)
         self.deadline = np.inf
-        self._predict_proba, self._rate, self._pace = model.predict_proba, rate, 0.0
+        self._asked, self._pace = model, 0.0
 
     def predict_proba(self, X):
-        if self._rate != SAMPLING_RATE:  # bare waveforms would be taken for another rate
-            X = [(waveform, SAMPLING_RATE) for waveform in X]
         answers = []
         for part in filter(len, (X[:1], X[1:])):
             start = time.monotonic()
             if start + self._pace * len(part) > self.deadline:
                 raise _TimeIsUp
-            answers.append(self._predict_proba(part))
+            answers.append(self._asked.predict_proba(part))
             self._pace = (time.monotonic() - start) / len(part)
         return np.concatenate(answers)

@@ -16,10 +16,11 @@ from skspeech._clip_checks import Part, sorted_findings
 from skspeech._extras import how_to_install
 from skspeech._typing import ArrayLike, ClipsLike, PathLike
 from skspeech.audio import as_clips
+from skspeech.audio.rates import sampling_rate_of
 from skspeech.report.checks import find_problems
 from skspeech.report.clips import draw_clips, embed, statistics, voice_embeddings, worst_mistakes
 from skspeech.report.known import Known, left_out_finding
-from skspeech.report.models import sampling_rate_of, trained
+from skspeech.report.models import trained
 from skspeech.report.scores import (
     certainty,
     confusions,

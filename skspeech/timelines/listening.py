@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skspeech.audio import SAMPLING_RATE
+from skspeech.audio.rates import ready_for
 
 __all__ = ["Cell", "Listener"]
 
@@ -47,7 +48,7 @@ class Listener:
     Parameters
     ----------
     model : fitted classifier
-        Takes a list of waveforms.
+        Takes a list of waveforms, or of waveforms with their rate.
     window, hop : int
         Samples of a window, and between the starts of windows; a hop is no longer than a window.
     follower : SpeechFollower or None
@@ -57,7 +58,7 @@ class Listener:
     """
 
     def __init__(self, model, window, hop, follower, n_together):
-        self.model = model
+        self.model, self._hand = model, ready_for(model)
         self._window, self._hop = window, hop
         self._follower = follower
         self._n_together = n_together
@@ -131,6 +132,7 @@ class Listener:
         """Probabilities of the classes; if the model has none, 1 for its answer."""
         if not windows:
             return []
+        windows = self._hand(windows)
         if hasattr(self.model, "predict_proba"):
             return np.asarray(self.model.predict_proba(windows), dtype=np.float64)
         answers = np.asarray(self.model.predict(windows))

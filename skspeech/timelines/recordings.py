@@ -14,6 +14,7 @@ from skspeech._sklearn import Interval, StrOptions, validate_params
 from skspeech._typing import ClipLike, Device
 from skspeech.audio import SAMPLING_RATE, AudioError, as_clips
 from skspeech.audio.errors import DamagedError, printable
+from skspeech.audio.rates import sampling_rate_of
 from skspeech.audio.waveforms import RATE_LIMITS, follow
 from skspeech.timelines.listening import Listener
 from skspeech.timelines.segments import Segment, join
@@ -72,7 +73,8 @@ def timeline(
     model : fitted classifier
         Any that takes clips: a Pipeline, a grid search, what :func:`skspeech.load` returns.
     recording : clip
-        A path, a waveform at 16 kHz, a ``(waveform, sampling_rate)`` pair.
+        A path, a ``(waveform, sampling_rate)`` pair, or a waveform at the model's `sampling_rate`,
+        16 kHz if it has none.
     window : float or "auto", default="auto"
         Seconds of a window. ``"auto"`` is the length of the model's training clips if a classifier
         in it knows that (``clip_duration_``), as skspeech's do, and otherwise 3 seconds.
@@ -138,7 +140,7 @@ def timeline(
         raise ImportError(
             f"timeline needs pandas, which is not installed. Install it: {how_to_install('plot')}"
         ) from error
-    clip = as_clips([recording])[0]
+    clip = as_clips([recording], sampling_rate=sampling_rate_of(model))[0]
     window, hop = _check_lengths(model, window, hop)
     follower = _speech_follower(speech_only, device)
     n_together = max(1, round(_SECONDS_TOGETHER / window))  # type: ignore[operator]

@@ -4,6 +4,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 
 from skspeech._pickled import PickledClassifier
+from skspeech.audio.rates import sampling_rate_of
 from skspeech.estimators.unreadable import strict
 from skspeech.time_budget.features import shared_key, stateless_steps
 from skspeech.transformers.spectral import SpectralStatistics
@@ -33,7 +34,7 @@ def extractor_of(classifier):
     if not blocks:
         if not any(get_tags(member).input_tags.string for member in members):
             return None
-        blocks = {"": SpectralStatistics()}
+        blocks = {"": SpectralStatistics(sampling_rate=sampling_rate_of(classifier))}
     return side_by_side([(f"block{i}", block) for i, block in enumerate(blocks.values())])
 
 
