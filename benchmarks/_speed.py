@@ -2,9 +2,18 @@
 
 import gc
 import statistics
+import sys
 import time
+from pathlib import Path
 
-__all__ = ["alternate", "matmul_flops", "seconds"]
+__all__ = ["IMPORT_MEMORY", "alternate", "matmul_flops", "memory", "seconds"]
+
+_TESTS = str(Path(__file__).resolve().parent.parent / "tests")
+sys.path.insert(0, _TESTS)
+import memory  # noqa: E402
+
+# The same for scripts that run in a process of their own.
+IMPORT_MEMORY = f"import sys; sys.path.insert(0, {_TESTS!r}); import memory"
 
 
 def seconds(function):

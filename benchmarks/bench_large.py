@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from _report import write_results
-from _speed import alternate, seconds
+from _speed import IMPORT_MEMORY, alternate, seconds
 from bench_speed import fsdd_paths, row
 
 SECTIONS = {}
@@ -39,21 +39,20 @@ def section(function):
 
 # -- Long clips ------------------------------------------------------------------------------------
 
-_PEAK = """
+_PEAK = (
+    IMPORT_MEMORY
+    + """
 import sys
 import numpy as np
 from skspeech import *
 extractor, path = eval(sys.argv[1]).set_params(memory=False), sys.argv[2]
-def status(name):
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
 extractor.transform([np.random.default_rng(0).normal(scale=0.1, size=64_000)])
-before = status("VmRSS")
-with open("/proc/self/clear_refs", "w") as file:
-    file.write("5")
+before = memory.resident()
+memory.forget_peak()
 extractor.transform([path])
-print(status("VmHWM") - before)
+print(memory.peak() - before)
 """
+)
 _PEAK_OF_COMMAND = """
 import resource, subprocess, sys
 subprocess.run([sys.executable, "-m", "skspeech", "predict", *sys.argv[1:]], check=True,
@@ -118,12 +117,12 @@ def bench_long(options):
 # -- Other processes -------------------------------------------------------------------------------
 
 
-def _come_back(number, payload, clips, pooled, n_threads):
+def _come_back(payload, clips, pooled, n_threads):
     """A task for workers that computes nothing, to measure the cost of the transfer."""
     from skspeech.audio.loading import Remarks
 
     arrays = list(np.zeros((len(clips), 1792), dtype=np.float32))
-    return number, (np.arange(len(clips)), arrays, [True] * len(clips), Remarks())
+    return np.arange(len(clips)), arrays, [True] * len(clips), Remarks()
 
 
 def _cluster(n_workers):

@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from _report import write_page
+from _speed import memory
 
 import skspeech
 from skspeech import datasets
@@ -135,26 +136,24 @@ def measure(model, file, warm_up, words, folder):
 
 def ask(model, file, answer, warm_up):
     """The work of the separate process."""
-    import resource
-
     model = skspeech.load(model)
     model.predict(json.loads(warm_up))
     from skspeech.timelines import timeline
     from skspeech.transformers.vad import SpeechFollower
 
     SpeechFollower()(np.zeros(16_000, dtype=np.float32))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory.resident()
+    memory.forget_peak()
     start = time.perf_counter()
     found = timeline(model, file)
     seconds = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     Path(answer).write_text(
         json.dumps(
             {
                 "segments": found[["start", "end", "label"]].to_numpy().tolist(),
                 "window": found.attrs["window"],
                 "hop": found.attrs["hop"],
-                "memory_mb": round((after - before) / 1024),
+                "memory_mb": round(memory.peak() - before),
                 "speed": round(found.attrs["duration"] / seconds, 1),
             }
         )

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from _report import write_page
+from _speed import memory
 
 from skspeech import datasets
 
@@ -78,8 +79,6 @@ def measure(file, segments, folder):
 
 def ask(file, folder):
     """The work of the separate process: a page of a second first, so that all is imported."""
-    import resource
-
     import pandas as pd
 
     from skspeech.report import write_timeline_page
@@ -88,14 +87,15 @@ def ask(file, folder):
     columns = ["start", "end", "label", "probability"]
     first = np.zeros(16_000, dtype=np.float32)
     write_timeline_page(pd.DataFrame([], columns=columns), first, Path(folder, "first.html"))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory.resident()
+    memory.forget_peak()
     start = time.perf_counter()
     page = write_timeline_page(
         pd.DataFrame(segments, columns=columns), file, Path(folder, "page.html")
     )
     answer = {
         "seconds": round(time.perf_counter() - start, 1),
-        "memory_mb": round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024),
+        "memory_mb": round(memory.peak() - before),
         "page_mb": round(page.stat().st_size / 1e6, 1),
     }
     Path(folder, "answer.json").write_text(json.dumps(answer))

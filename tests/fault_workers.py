@@ -8,6 +8,7 @@ import os
 import signal
 import warnings
 
+import memory
 import numpy as np
 
 
@@ -118,12 +119,13 @@ def in_memory_limit(connection, function, max_bytes, *arguments):
 
     now = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (now + max_bytes, now + max_bytes))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory.resident()
+    memory.forget_peak()
     try:
         outcome = function(*arguments)
     except Exception as error:
         outcome = error
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    grown = (memory.peak() - before) * 2**20
     said = "" if isinstance(outcome, list) else str(outcome)
     connection.send((type(outcome).__name__, said, grown))
 

@@ -91,13 +91,13 @@ def test_many_clips_are_left_to_the_members(fitted, clips):
 @pytest.mark.parametrize("setting", [{"memory": False}, {"errors": "warn"}])
 def test_who_remembers_nothing_or_goes_on_is_left_to_the_members(clips, setting):
     LOG.clear()
-    embed_together([Slow(5, **setting), Slow(6, **setting)], clips[:1])
+    embed_together([Slow(power, **setting) for power in (5, 6, 8)], clips[:1])
     assert LOG == []
 
 
-def test_one_extractor_needs_no_company(clips):
+def test_two_extractors_come_one_after_the_other(clips):
     LOG.clear()
-    embed_together([Slow(7), make_pipeline(Slow(7), GaussianNB())], clips[:1])
+    embed_together([Slow(7), Slow(9), make_pipeline(Slow(7), GaussianNB())], clips[:1])
     assert LOG == []
 
 

@@ -250,7 +250,9 @@ class WindowedExtractor(Extractor):
         def forward(batch):
             return self._forward(network, frames[batch[:, None] + offsets])
 
-        parts = map_in_threads(forward, torch.tensor_split(starts, n_batches), n_threads)
+        # A single batch is computed here, by all of torch's threads.
+        batches = torch.tensor_split(starts, n_batches)
+        parts = map_in_threads(forward, batches, min(n_threads, n_batches))
         return torch.cat(list(parts)).float().cpu().numpy()
 
     def _centres(self, waveforms, windows):
