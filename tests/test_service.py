@@ -23,7 +23,7 @@ from skspeech.serving import create_app
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
 
-SECONDS = 0.3  # that the service waits for a file
+SECONDS = 1.0  # that the service waits for a file
 MAX_BYTES = 10_000_000
 
 
