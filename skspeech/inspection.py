@@ -11,7 +11,7 @@ from sklearn.utils import Bunch
 from skspeech._sklearn import Interval, validate_params
 from skspeech._spectrogram import mel_frequencies
 from skspeech._typing import ClipLike
-from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks
+from skspeech.audio import SAMPLING_RATE, in_chunks, load_waveforms
 from skspeech.audio.rates import ready_for, sampling_rate_of
 from skspeech.plotting import import_pyplot
 
@@ -103,7 +103,7 @@ def occlusion(
             f"model is a {type(model).__name__}, which is not fitted or has no predict_proba. "
             "Give a fitted classifier with probabilities."
         )
-    waveform = as_clips([clip], sampling_rate=sampling_rate_of(model))[0].load()
+    (waveform,) = load_waveforms([clip], sampling_rate=sampling_rate_of(model))
     hand = ready_for(model)
     times = np.linspace(0, len(waveform) / SAMPLING_RATE, n_times + 1)
     frequencies = mel_frequencies(n_bands + 1, 0.0, SAMPLING_RATE / 2)

@@ -123,7 +123,7 @@ def create_app(
             raise HTTPException(400, "The recording was not sent to its end.") from None
         if n_bytes > max_bytes:
             raise HTTPException(413, f"Send {max_bytes} bytes at most.")
-        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             content = await _only_file(request, bytes(content))
         if not content:
             raise HTTPException(400, "There is no recording: the body is empty.")
@@ -220,7 +220,8 @@ def hear(model, classes, source, max_seconds):
     RuntimeError
         If the model fails on it.
     """
-    waveform = as_clips([source])[0].load(max_duration=max_seconds)
+    clip = as_clips([source])[0]
+    waveform = clip.load(max_duration=max_seconds)
     try:
         answer, remarks = _classify(model, classes, waveform), []
     except Exception as error:
@@ -230,7 +231,7 @@ def hear(model, classes, source, max_seconds):
     seconds = len(waveform) / SAMPLING_RATE
     if seconds < SHORT_SECONDS:
         remarks.append(f"The recording lasts {1000 * seconds:.2g} ms: too short to say anything.")
-    if seconds >= max_seconds:
+    if seconds >= max_seconds and clip.duration() > max_seconds:
         remarks.append(f"Only the first {max_seconds:g} s were used.")
     if not len(waveform) or abs(waveform).max() < 10 ** (SILENT_DB / 20):
         remarks.append("The recording is silent: the label is no more than a guess.")

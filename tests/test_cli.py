@@ -612,6 +612,28 @@ def test_timelines_for_other_programs(model, talks, run, tmp_path):
     assert run(*arguments, "-o", folder, "--overwrite")[0] == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_timelines_of_recordings_whose_names_are_no_text(model, talks, run, tmp_path):
+    folder, out = tmp_path / "odd", tmp_path / "not" / "yet"
+    folder.mkdir()
+    for name in (b"bad\xff.wav", b"good.wav"):
+        shutil.copy(talks / "one.wav", os.path.join(os.fsencode(folder), name))
+    for form, suffix in (("table", "txt"), ("rttm", "rttm")):
+        status, _, err = run("timeline", model, folder, "--format", form, "-o", out, *TALKS)
+        assert status == 0, err
+        texts = [path.read_text("utf-8") for path in out.glob(f"*.{suffix}")]
+        assert len(texts) == 2
+        assert any(r"bad\udcff" in text for text in texts)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(talks / "one.wav", tmp_path / name)
+    twice = [tmp_path / "a", tmp_path / "b"]
+    status, _, err = run("timeline", model, *twice, "-o", tmp_path / "never", *TALKS)
+    assert status == 2
+    assert "Several recordings are called one" in err
+    assert not (tmp_path / "never").exists()
+
+
 def test_timelines_as_pages(model, talks, run, tmp_path, monkeypatch):
     folder = tmp_path / "pages"
     arguments = ("timeline", model, talks, "--format", "html", *TALKS)

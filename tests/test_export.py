@@ -412,3 +412,14 @@ def test_real_speech(name, fetch, data_home, tmp_path):
     waveforms = [skspeech.audio.as_clips([x])[0].load() for x in X[40:]]
     found, _, _ = answers(path, waveforms)
     np.testing.assert_allclose(found, model.predict_proba(X[40:]), atol=1e-3)
+
+
+@pytest.mark.parametrize("classifier", [MusicEmbeddingClassifier, FusedEmbeddingClassifier])
+def test_on_a_processor_with_bfloat16(classifier, speech, tmp_path, monkeypatch):
+    """With default settings the model computes in it; the graph does not."""
+    for module in ("music", "whisper"):
+        name = f"skspeech.transformers.{module}.computes_bfloat16"
+        monkeypatch.setattr(name, lambda device: True)
+    model = classifier().fit(speech.data, speech.target)
+    path = export_onnx(model, tmp_path / "model.onnx")
+    assert onnx.load(path).graph.output

@@ -134,3 +134,11 @@ def test_the_display_shows_both(beep):
     silent = OcclusionDisplay.from_estimator(Ear().fit(), np.zeros(8000, "f4"), n_times=3)
     silent.figure_.draw_without_rendering()
     plt.close("all")
+
+
+@pytest.mark.parametrize(
+    "clip", ["nowhere.wav", np.zeros(0, "f4"), np.full(99, np.nan, "f4")], ids=str
+)
+def test_a_bad_clip_is_named(clip):
+    with pytest.raises(AudioError, match=r"nowhere\.wav|clip 0"):
+        occlusion(Ear().fit(), clip)

@@ -2,6 +2,8 @@
 
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.naive_bayes import GaussianNB
@@ -60,11 +62,26 @@ def test_slim_needs_clips_and_time_for_one_member():
         clf.slim(predict_time_budget=1)
     with pytest.raises(ValueError, match="quickest member"):
         clf.slim(predict_time_budget=1e-9, X=X)
+    for seconds in ("1", 0, -1):
+        with pytest.raises(ValueError, match="a number above 0"):
+            clf.slim(predict_time_budget=seconds, X=X)
     assert hasattr(clf, "results_")
 
 
-def test_slim_times_clips_that_are_not_remembered(tones):
+def test_what_is_left_is_not_validated_and_not_reported():
+    clf = TimeBudgetClassifier([BAYES], time_budget=60).fit(X, y)
+    assert clf.best_score_ > 0.9
+    clf.slim(predict_time_budget=60, X=X)
+    assert np.isnan(clf.best_score_)
+    for told in (clf.summary, clf.leaderboard):
+        with pytest.raises(AttributeError, match="slim"):
+            told()
+
+
+@pytest.mark.parametrize("form", [list, np.stack, pd.DataFrame], ids=["list", "array", "frame"])
+def test_slim_times_clips_that_are_not_remembered(tones, form):
     X, y = tones
+    X = form(X)
     clf = TimeBudgetClassifier(preset="fast", time_budget=60, random_state=0).fit(X, y)
     before = clf.predict(X)
     seen = []

@@ -12,6 +12,7 @@ from skspeech import (
     MixupCNNClassifier,
     SpeakerEmbeddingClassifier,
     SpectralStatistics,
+    TimeBudgetClassifier,
     UnknownRejector,
     timeline,
 )
@@ -92,3 +93,25 @@ def test_a_rejector_of_a_trained_network_listens_at_its_rate(model):
 
     union = extractor_of(MixupCNNClassifier(sampling_rate=RATE))
     assert sampling_rate_of(union) == RATE
+
+
+def test_a_run_knows_how_long_clips_of_its_candidates_rate_are():
+    X = [tone(f, RATE, seconds=1.0, seed=seed) for f in (LOW, HIGH) for seed in range(10)]
+    voice = make_pipeline(SpectralStatistics(sampling_rate=RATE), GaussianNB())
+    model = TimeBudgetClassifier([("voice", voice)], time_budget=5, random_state=0)
+    assert model.fit(X, np.repeat(["low", "high"], 10)).clip_duration_ == 1.0
+
+
+def test_no_sound_is_skipped_by_a_model_that_hears_the_beginnings_of_windows():
+    X = [np.r_[tone(f, 16_000), tone(LOW + HIGH, 16_000, 2)] for f in (LOW, HIGH) for _ in range(6)]
+    extractor = SpectralStatistics(max_duration=0.5)
+    model = SpeakerEmbeddingClassifier(extractor=extractor).fit(X, np.repeat(["low", "high"], 6))
+    assert model.clip_duration_ == 2.5
+    talk = np.concatenate([tone(f, 16_000) for f in [LOW, HIGH, HIGH] * 4])
+    found = timeline(model, talk, speech_only=False)
+    assert found.attrs["window"] == 0.5
+    seconds = (found["end"] - found["start"]).groupby(found["label"]).sum()
+    assert seconds["high"] > 1.5 * seconds["low"]
+    assert timeline(model, talk, window=2, hop=0.5, speech_only=False).attrs["window"] == 2
+    with pytest.raises(ValueError, match=r"hears of one, its max_duration \(0.5 s\)"):
+        timeline(model, talk, window=2, speech_only=False)

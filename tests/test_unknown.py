@@ -131,10 +131,11 @@ def test_examples_teach_what_left_out_classes_can_not():
 def test_few_examples_are_not_relied_on():
     X, y = make_blobs(20, range(5))
     y[:3] = "unknown"
-    assert (
-        UnknownRejector(LogisticRegression(max_iter=5000), random_state=0).fit(X, y).method_
-        != "examples"
-    )
+    rejector = UnknownRejector(LogisticRegression(max_iter=5000), random_state=0)
+    with pytest.warns(UserWarning, match="^3 examples of unknown clips are left aside: 10"):
+        assert rejector.fit(X, y).method_ == "leave-class-out"
+    with pytest.warns(UserWarning, match="are used, but say little"):
+        rejector.set_params(method="examples").fit(X, y)
     with pytest.raises(ValueError, match="'examples' needs clips whose label is 'unknown'"):
         UnknownRejector(LogisticRegression(max_iter=5000), method="examples").fit(X[3:], y[3:])
 

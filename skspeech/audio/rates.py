@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 from skspeech._objects import objects_in
 from skspeech.audio.waveforms import SAMPLING_RATE
 
-__all__ = ["ready_for", "sampling_rate_of"]
+__all__ = ["ready_for", "sampling_rate_of", "takes_clips"]
 
 
 def sampling_rate_of(model):
@@ -23,9 +23,19 @@ def sampling_rate_of(model):
     float
         The first `sampling_rate` in the model; 16000 if there is none.
     """
-    estimators = (item for item in objects_in(model) if isinstance(item, BaseEstimator))
-    rates = (getattr(estimator, "sampling_rate", None) for estimator in estimators)
-    return next((rate for rate in rates if isinstance(rate, Real)), SAMPLING_RATE)
+    return next(_rates_in(model), SAMPLING_RATE)
+
+
+def takes_clips(model):
+    """Whether something in a model has a `sampling_rate`, as all of ours that take clips have."""
+    return next(_rates_in(model), None) is not None
+
+
+def _rates_in(model):
+    for item in objects_in(model):
+        rate = getattr(item, "sampling_rate", None) if isinstance(item, BaseEstimator) else None
+        if isinstance(rate, Real):
+            yield rate
 
 
 def ready_for(model):

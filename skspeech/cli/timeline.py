@@ -1,9 +1,11 @@
 """The command ``skspeech timeline``."""
 
+from collections import Counter
 from pathlib import Path
 
 import click
 
+from skspeech.audio.errors import printable
 from skspeech.cli.common import (
     EXIT_STATUS,
     check_output,
@@ -113,10 +115,13 @@ def _timeline(
     if output is not None:
         if output.suffix in suffixes.values():
             raise click.UsageError(f"--output names a folder, not a file such as {output}.")
-        output.mkdir(exist_ok=True)
         targets = {path: output / f"{Path(path).stem}{suffixes[form]}" for path in paths}
-        if len(set(targets.values())) < len(targets):
-            raise click.UsageError("Some recordings have the same name: write them one by one.")
+        twice = [target.stem for target, n in Counter(targets.values()).items() if n > 1]
+        if twice:
+            raise click.UsageError(
+                f"Several recordings are called {printable(twice[0])}: write them one by one."
+            )
+        output.mkdir(exist_ok=True, parents=True)
         for target in targets.values():
             check_output(target, overwrite)
     classifier = load_classifier(model, device, n_jobs, quiet)
@@ -153,9 +158,10 @@ def _timeline(
 
 def _table(found):
     """Aligned columns."""
+    recording = found.attrs["recording"].encode("utf-8", "backslashreplace").decode()
     width = max((len(str(label)) for label in found["label"]), default=0)
     return "".join(
         f"{s.start:9.2f} {s.end:9.2f}  {str(s.label).ljust(width)}  {s.probability:.3f}  "
-        f"{found.attrs['recording']}\n"
+        f"{recording}\n"
         for s in found.itertuples(index=False)
     )

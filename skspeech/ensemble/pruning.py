@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 
 from skspeech.audio import as_clips
+from skspeech.audio.rates import ready_for, sampling_rate_of, takes_clips
 from skspeech.ensemble.blending import geometric_mean
 from skspeech.ensemble.members import active_weights
 
@@ -81,18 +82,19 @@ def _seconds_for_one(classifier, X):
     """Median seconds that `classifier` takes to predict one row, after a warm-up."""
     times = []
     for row in [0, *range(min(MEASURED, len(X)))]:
-        new = _new_row(X, row)
+        new = _new_row(classifier, X, row)
         begin = time.perf_counter()
         classifier.predict_proba(new)
         times.append(time.perf_counter() - begin)
     return float(np.median(times[1:]))
 
 
-def _new_row(X, row):
+def _new_row(classifier, X, row):
     """A row that is in no cache yet: a clip is made slightly louder each time."""
-    if getattr(X, "ndim", 1) == 1:
+    if getattr(X, "ndim", 1) == 1 or takes_clips(classifier):
         try:
-            return [as_clips(_safe_indexing(X, [row]))[0].load() * (1 + 1e-5 * next(_turns))]
+            clips = as_clips(X, sampling_rate=sampling_rate_of(classifier))
+            return ready_for(classifier)([clips[row].load() * (1 + 1e-5 * next(_turns))])
         except (TypeError, ValueError):  # the rows are no clips
             pass
     return _safe_indexing(X, [row])

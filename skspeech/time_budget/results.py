@@ -6,6 +6,7 @@ import queue
 import time
 import warnings
 from collections.abc import Callable
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +58,7 @@ class ResultsMixin:
             ``predict_time`` (seconds per clip), ``started``, ``finished`` (seconds since the call
             of `fit`) and ``status``.
         """
-        check_is_fitted(self, "results_")
+        _check_reported(self)
         import pandas as pd
 
         results = self.results_
@@ -84,7 +85,7 @@ class ResultsMixin:
         -------
         str
         """
-        check_is_fitted(self, "results_")
+        _check_reported(self)
         results = self.results_
         voting = np.flatnonzero(results["weight"] > 0)
         voting = voting[np.argsort(-results["weight"][voting], kind="stable")]
@@ -124,7 +125,8 @@ class ResultsMixin:
 
         It drops the reports (`results_`, `learning_curve_`, `failures_`, `timing_`, `remarks_`) and
         the state that `warm_start` continues from. With `predict_time_budget`, it also keeps only
-        members that together predict one clip in time.
+        members that together predict one clip in time; `best_score_` is NaN then, because they were
+        not validated together.
 
         Parameters
         ----------
@@ -157,9 +159,14 @@ class ResultsMixin:
     def _keep_quick_members(self, seconds, X):
         if X is None or not len(X):
             raise ValueError("predict_time_budget needs X: clips on which answers should stay.")
+        if not isinstance(seconds, Real) or not seconds > 0:
+            raise ValueError(
+                f"predict_time_budget={seconds!r} has to be a number above 0, or None."
+            )
         time_ = self.ensemble_.time_
         self.ensemble_ = prune_to_time(self.ensemble_, X, seconds)
         self.ensemble_.time_, self.ensemble_.score_ = time_, np.nan  # not validated
+        self.best_score_ = np.nan
 
     def _repr_mimebundle_(self, **kwargs):
         """Show the leaderboard in notebooks too, below scikit-learn's diagram."""
@@ -170,6 +177,12 @@ class ResultsMixin:
             headline = " ".join(self.summary().splitlines()[:2])
             bundle["text/html"] += leaderboard_html(self.results_, headline)
         return bundle
+
+
+def _check_reported(classifier):
+    check_is_fitted(classifier)
+    if not hasattr(classifier, "results_"):
+        raise AttributeError("slim() has dropped the results of the run, so nothing can be told.")
 
 
 def follow(session, tell):

@@ -13,6 +13,7 @@ from skspeech._cores import effective_cores
 from skspeech._heard import forget
 from skspeech.audio import as_clips
 from skspeech.audio.measuring import usual_duration
+from skspeech.audio.rates import sampling_rate_of
 from skspeech.time_budget import inputs
 from skspeech.time_budget.candidates import check_candidates, gather_candidates
 from skspeech.time_budget.results import EventLog, collect, describe, fall_back, follow
@@ -182,7 +183,8 @@ def _make_candidates(classifier, X, y, n_cores, seed):
     # Candidates of the user's may take a table, which has no durations.
     if "auto" in classifier.candidates or getattr(X, "ndim", 1) == 1:
         with contextlib.suppress(ValueError, TypeError):
-            classifier.clip_duration_ = usual_duration(as_clips(X))
+            rate = sampling_rate_of(list(classifier.candidates))
+            classifier.clip_duration_ = usual_duration(as_clips(X, sampling_rate=rate))
     return gather_candidates(classifier.candidates, line_up)
 
 

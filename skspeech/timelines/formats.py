@@ -168,7 +168,10 @@ def _one_line(label):
 
 
 def _no_blanks(name):
-    return re.sub(r"\s+", "_", str(name).strip()) or "_"
+    name = (
+        str(name).encode("utf-8", "backslashreplace").decode()
+    )  # names of files may hold any byte
+    return re.sub(r"\s+", "_", name.strip()) or "_"
 
 
 class _Format(NamedTuple):

@@ -19,6 +19,7 @@ from skspeech.audio.waveforms import RATE_LIMITS, follow
 from skspeech.timelines.listening import Listener
 from skspeech.timelines.segments import Segment, join
 from skspeech.timelines.smoothing import median, most_probable, viterbi
+from skspeech.transformers.base import Extractor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -256,13 +257,24 @@ def _check_lengths(model, window, hop):
         known = [getattr(item, "clip_duration_", np.nan) for item in objects_in(model)]
         known = [seconds for seconds in known if np.isfinite(seconds)]
         window = max(known[0], _SHORTEST_WINDOW) if known else _USUAL_WINDOW
+        window = min(window, _heard_at_once(model))
     hop = window / _HOPS_A_WINDOW if hop == "auto" else hop
-    if not 1 <= round(hop * SAMPLING_RATE) <= round(window * SAMPLING_RATE):
+    longest = min(window, _heard_at_once(model))
+    if not 1 <= round(hop * SAMPLING_RATE) <= round(longest * SAMPLING_RATE):
+        of = "a window" if longest == window else "what the model hears of one, its max_duration"
         raise ValueError(
-            f"hop={hop:g} s is not accepted: it has to be a sample at least, and no longer than a "
-            f"window ({window:g} s), or some sound would never be heard."
+            f"hop={hop:g} s is not accepted: it has to be a sample at least, and no longer than "
+            f"{of} ({longest:g} s), or some sound would never be heard."
         )
     return window, hop
+
+
+def _heard_at_once(model):
+    """Seconds of a clip that the model hears; infinity if a part of it hears all of them."""
+    parts = list(objects_in(model))
+    parts = [part for part in parts if isinstance(part, Extractor)] or parts
+    limits = [part.max_duration for part in parts if hasattr(part, "max_duration")]
+    return max((np.inf if limit is None else limit for limit in limits), default=np.inf)
 
 
 def _listener(model, window, hop, follower, n_together):

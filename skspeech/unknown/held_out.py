@@ -145,9 +145,16 @@ def learn_to_reject(features, codes, groups, method, target, random_state):
 
 def _methods(method, known):
     """Methods to try, in order of preference."""
+    n_examples = np.count_nonzero(~known)
+    enough = n_examples >= _MIN_EXAMPLES
+    if 0 < n_examples < _MIN_EXAMPLES and method != "leave-class-out":
+        fate = "left aside" if method == "auto" else "used, but say little"
+        warnings.warn(
+            f"{n_examples} examples of unknown clips are {fate}: {_MIN_EXAMPLES} are needed.",
+            stacklevel=4,
+        )
     if method != "auto":
         return [method]
-    enough = np.count_nonzero(~known) >= _MIN_EXAMPLES
     return ["examples", "leave-class-out"] if enough else ["leave-class-out"]
 
 
