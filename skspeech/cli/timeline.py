@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from skspeech.audio.errors import printable
 from skspeech.cli.common import (
     EXIT_STATUS,
     check_output,
@@ -95,6 +94,7 @@ def _timeline(
     comes before the damage is used.
     """
     from skspeech.audio import AudioError
+    from skspeech.audio.errors import printable
     from skspeech.report import write_timeline_page
     from skspeech.report.writing import template
     from skspeech.timelines import FORMATS, export, timeline
