@@ -18,8 +18,9 @@ from skspeech._docs import shared
 from skspeech._labels import check_sample_weight
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
 from skspeech._typing import ArrayLike, ClipsLike, Device, Memory, Self
-from skspeech.audio import SAMPLING_RATE, as_clips
+from skspeech.audio import as_clips
 from skspeech.audio.measuring import usual_duration
+from skspeech.audio.rates import sampling_rate_of
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
 from skspeech.estimators.unreadable import (
@@ -202,9 +203,7 @@ class _EmbeddingClassifier(ClipClassifier):
         self.pipeline_ = pipeline
         self.classes_ = classifier.classes_
         self.n_iter_ = classifier.n_iter_
-        _, first = _blocks(pipeline[0])[0]
-        rate = getattr(first, "sampling_rate", SAMPLING_RATE)
-        self.clip_duration_ = usual_duration(as_clips(X, sampling_rate=rate))
+        self.clip_duration_ = usual_duration(as_clips(X, sampling_rate=sampling_rate_of(pipeline)))
         return self
 
     def decision_function(self, X: ClipsLike) -> np.ndarray:
