@@ -335,3 +335,37 @@ def test_pooling_before_the_normalisation_changes_nothing(size):
 def test_there_is_a_name_for_each_tag(tags):
     assert len(tags) == len(set(tags)) == 50
     assert all(isinstance(tag, str) and tag for tag in tags)
+
+
+def test_half_the_bits_hardly_change_speaker_embeddings():
+    clips = make_speech_like(6, random_state=0).data
+    exact = SpeakerEmbedding(memory=False)
+    rough = SpeakerEmbedding(dtype="bfloat16", memory=False)
+    expected, features = exact.fit_transform(clips), rough.fit_transform(clips)
+    assert not np.array_equal(features, expected)
+    assert np.linalg.norm(features - expected) < 0.01 * np.linalg.norm(expected)
+
+
+def test_speaker_embeddings_of_earlier_commits_compute_as_they_did():
+    state = SpeakerEmbedding().__getstate__()
+    del state["dtype"]
+    old = SpeakerEmbedding(dtype="bfloat16")
+    old.__setstate__(state)
+    assert old.dtype == "float32"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_of_matrices_are_the_convolutions_and_their_pooling(dtype):
+    """For filters whose normalisation has either sign, and lengths that blocks don't divide."""
+    torch.manual_seed(0)
+    for kernel, positions, shape in [((7, 38), (1, 4), (2, 1, 50, 96)), ((9, 1), (32, 1), (1, 1, 50, 5))]:
+        block = _ConvMax(13, kernel, positions).eval()
+        block.norm.factor.data = torch.randn(13)
+        x = torch.randn(shape)
+        with torch.inference_mode():
+            expected = block.norm(torch.relu(block.conv(x))).amax(dim=3)
+            block.fold(dtype)
+            result = block(x)
+        assert result.shape == expected.shape
+        tolerance = 1e-5 if dtype == torch.float32 else 0.03
+        np.testing.assert_allclose(result, expected, atol=tolerance, rtol=tolerance)

@@ -95,9 +95,9 @@ def test_who_remembers_nothing_or_goes_on_is_left_to_the_members(clips, setting)
     assert LOG == []
 
 
-def test_two_extractors_come_one_after_the_other(clips):
+def test_a_single_extractor_is_left_to_its_estimator(clips):
     LOG.clear()
-    embed_together([Slow(7), Slow(9), make_pipeline(Slow(7), GaussianNB())], clips[:1])
+    embed_together([Slow(7), make_pipeline(Slow(7), GaussianNB())], clips[:1])
     assert LOG == []
 
 

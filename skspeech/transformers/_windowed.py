@@ -241,7 +241,8 @@ class WindowedExtractor(Extractor):
         offsets = torch.arange(self._frames_per_window(), device=frames.device)
         starts = torch.from_numpy(windows.starts).to(frames.device)
         # Two batches with one thread each are faster than one batch after another with two threads,
-        # and they don't wait for each other in every layer when the cores are busy otherwise.
+        # and they don't wait for each other in every layer: where other work keeps the cores busy,
+        # that takes seconds in the place of milliseconds.
         n_threads = n_threads_for(frames.device)
         size = -(-min(self.batch_size, len(starts)) // n_threads)
         n_batches = -(-len(starts) // size) if len(starts) >= 4 * n_threads else 1
@@ -250,9 +251,8 @@ class WindowedExtractor(Extractor):
         def forward(batch):
             return self._forward(network, frames[batch[:, None] + offsets])
 
-        # A single batch is computed here, by all of torch's threads.
         batches = torch.tensor_split(starts, n_batches)
-        parts = map_in_threads(forward, batches, min(n_threads, n_batches))
+        parts = map_in_threads(forward, batches, n_threads)
         return torch.cat(list(parts)).float().cpu().numpy()
 
     def _centres(self, waveforms, windows):

@@ -12,7 +12,6 @@ from skspeech.transformers.keys import fingerprint_of
 
 __all__ = ["embed_together"]
 
-_WORTH_THREADS = 3  # extractors
 _FEW_CLIPS = 4  # more clips keep all cores busy in one network after another
 
 
@@ -21,9 +20,8 @@ def embed_together(estimators, X):
 
     A single clip hardly keeps two cores busy, because the layers of a network run one after
     another. So each extractor gets its own thread, and the estimators then find its features in the
-    cache. With two of them, it takes longer to wait for the slower one than to give all threads to
-    one after the other: these are left to the estimators. So are extractors that don't cache, run
-    on a GPU, or continue without clips that can't be read, and errors.
+    cache. Left to the estimators are a single extractor, extractors that don't cache, run on a GPU,
+    or continue without clips that can't be read, and errors.
 
     Parameters
     ----------
@@ -41,7 +39,7 @@ def embed_together(estimators, X):
             found.setdefault(fingerprint_of(extractor, pooled=True), extractor)
     extractors = list(found.values())
     devices = {extractor._device() for extractor in extractors}
-    if len(extractors) < _WORTH_THREADS or {device.type for device in devices} != {"cpu"}:
+    if len(extractors) < 2 or {device.type for device in devices} != {"cpu"}:
         return
 
     def embed(extractor):
