@@ -38,6 +38,13 @@ def test_a_linear_classifier_of_clips():
     np.testing.assert_allclose(model.predict_proba(_clips()), EXPECTED["speaker"], atol=1e-4)
 
 
+def test_a_rejector_that_measures_in_the_plane_of_the_classes():
+    model = unpickle(FOLDER / "rejector.pickle")
+    rows = load_iris().data[::10]
+    np.testing.assert_allclose(model.unknown_score(rows), EXPECTED["rejector"], rtol=1e-6)
+    assert set(model.predict(rows)) <= set(model.classes_)
+
+
 def _clips():
     return make_tones(n_samples=24, n_classes=3, random_state=0).data[:4]
 

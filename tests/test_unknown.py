@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import f_oneway
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -27,7 +29,7 @@ from skspeech import (
 )
 from skspeech.audio import AudioError
 from skspeech.unknown.features import extractor_of
-from skspeech.unknown.held_out import hold_out_rows
+from skspeech.unknown.held_out import _target_among_others, _threshold, hold_out_rows
 from skspeech.unknown.novelty import learn_classes, measure, principal_axes
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide" / "unknown.md"
@@ -141,7 +143,7 @@ def test_few_examples_are_not_relied_on():
 
 
 def test_two_classes():
-    """They span a line, and only what lies off on it is seen."""
+    """A row between them is unknown, but none tells how often such rows are accepted."""
     X, y = make_blobs(40, range(2))
     rejector = UnknownRejector(LogisticRegression(max_iter=5000), random_state=0).fit(X, y)
     between = (X[y == "c0"].mean(axis=0) + X[y == "c1"].mean(axis=0)) / 2
@@ -174,19 +176,26 @@ def test_groups_are_kept_whole_and_handed_on():
 
     learnt_from = []
 
-    def spy(rows, codes, n_features):
+    def spy(rows, codes):
         learnt_from.append(rows[:, 0])
-        return learn_classes(np.random.default_rng(0).normal(size=(len(rows), 3)), codes, 3)
+        return learn_classes(np.random.default_rng(0).normal(size=(len(rows), 3)), codes)
 
     rows, codes = np.repeat(groups[:, np.newaxis], 3, axis=1).astype(float), np.repeat(range(4), 20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skspeech.unknown.held_out.learn_classes", spy)
-        whole, parts, models = hold_out_rows(rows, codes, groups, 3, leave_out=True, random_state=0)
-    assert len(learnt_from) == 5 * (1 + 4)
+        whole, parts, models = hold_out_rows(rows, codes, groups, leave_out=True, random_state=0)
+        _, alone, _ = hold_out_rows(rows, codes, None, leave_out=True, random_state=0)
+    assert len(learnt_from) == 2 * (5 + 4)
     assert len(models) == 5
-    assert all(len(np.unique(part)) == 8 for part in learnt_from)
+    assert all(len(np.unique(part)) == 8 for part in learnt_from[:9])
     assert sorted(whole.row) == list(range(80))
-    assert parts.unknown.sum() == 80  # each row is of the class that is left out once
+    assert not whole.unknown.any()
+    # A left-out class is measured in the two groups that were held out with it; or everywhere.
+    assert len(parts.row) == 4 * 4
+    assert sorted(alone.row) == list(range(80))
+    for left, part in zip(learnt_from[5:9], range(4), strict=True):
+        assert not np.isin(groups[parts.row[parts.part == part]], left).any()
+        assert len(np.unique(codes[parts.row[parts.part == part]])) == 1
 
 
 def test_new_speakers_are_what_the_threshold_is_for():
@@ -207,12 +216,28 @@ def test_new_speakers_are_what_the_threshold_is_for():
     assert rejected["with"] == pytest.approx(0.1, abs=0.1)
 
 
+def test_the_threshold_allows_for_how_groups_differ():
+    rng = np.random.default_rng(0)
+    fold = np.repeat(range(5), 40)
+    scores = 3 * rng.normal(size=5)[fold] + rng.normal(size=200)
+    share = _target_among_others(scores, fold, 0.3)
+    assert 0 < share < 0.3
+    limits = np.array([_threshold(scores[fold != own], share) for own in range(5)])
+    assert np.mean(scores > limits[fold]) <= 0.3
+    alike = np.tile(np.arange(40.0), 5)
+    assert _target_among_others(alike, fold, 0.3) == 0.3
+    assert _target_among_others(scores, np.zeros(200), 0.3) == 0.3
+
+
 def test_where_no_group_can_be_held_out():
     X, y = make_blobs(20, range(4))
     rejector = UnknownRejector(LogisticRegression(max_iter=5000), random_state=0)
     with pytest.warns(UserWarning, match="No group can be held out, because all clips of each"):
         rejector.fit(X, y, groups=y)
     assert rejector.predict(X).tolist() != ["unknown"] * len(X)
+    with pytest.warns(UserWarning, match="No group can be held out"):
+        rejector.fit(X, y, groups=np.zeros(len(X)))
+    assert rejector.false_accepts_ < 0.5
 
     with pytest.warns(UserWarning, match="No clip will be rejected"):
         rejector.fit(X[::20], y[::20])
@@ -360,36 +385,57 @@ def test_the_guides_example_runs():
 # -- Arithmetic ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 5])
-def test_measures_against_a_slow_reference(n_classes):
-    """Distances in the plane of the means, by projecting onto it in the whitened space."""
+@pytest.mark.parametrize(("n_classes", "shape"), [(2, (40, 6)), (3, (40, 6)), (4, (20, 60))])
+def test_measures_against_a_slow_reference(n_classes, shape):
+    """Distances in the weighted, reduced and whitened space, one feature and row at a time."""
     rng = np.random.default_rng(0)
-    rows, codes = rng.normal(size=(40, 6)), np.arange(40) % n_classes
-    rows += 2 * rng.normal(size=(n_classes, 6))[codes]
-    asked = 3 * rng.normal(size=(7, 6))
-    got = measure(learn_classes(rows, codes, 10), asked)
-    means = np.array([rows[codes == c].mean(axis=0) for c in range(n_classes)])
-    within = rows - means[codes]
-    covariance, shrinkage = within.T @ within / 40, 6 / 16
-    covariance = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / 6 * np.eye(6)
-    whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
+    codes = np.arange(shape[0]) % n_classes
+    rows = rng.normal(size=shape) + rng.normal(size=(n_classes, shape[1]))[codes]
+    asked = 3 * rng.normal(size=(7, shape[1]))
+    got = measure(learn_classes(rows, codes), asked)
+
+    statistics = [
+        f_oneway(*(row[codes == c] for c in range(n_classes))).statistic for row in rows.T
+    ]
+    weights = np.sqrt(np.maximum(np.array(statistics) - 1, 0))
     middle = rows.mean(axis=0)
-    plane = np.linalg.svd((means - means.mean(axis=0)) @ whiten)[2][: n_classes - 1].T
-    points = (means - middle) @ whiten @ plane
-    for row, measures in zip((asked - middle) @ whiten @ plane, got, strict=False):
-        first, second = np.sort(np.square(row - points).sum(axis=1))[:2]
-        expected = [np.sqrt(first), (first - second) / np.linalg.norm(row)]
-        np.testing.assert_allclose(measures, expected, rtol=1e-5)
+    axes = PCA(min(shape[0] // 2, shape[1], np.count_nonzero(weights))).fit(rows * weights)
+    points = axes.transform(rows * weights)
+    means = np.array([points[codes == c].mean(axis=0) for c in range(n_classes)])
+    within = points - means[codes]
+    covariance = within.T @ within / shape[0]
+    noise = np.trace(covariance) / shape[1] * np.eye(len(covariance))
+    inverse = np.linalg.inv((covariance + noise) / 2)
+    for row, measures in zip((asked - middle) * weights @ axes.components_.T, got, strict=True):
+        distances = [(row - mean) @ inverse @ (row - mean) for mean in means]
+        nearer = np.mean(distances) - min(distances)
+        np.testing.assert_allclose(measures, [min(distances) ** 0.5, -(nearer**0.5)], rtol=1e-4)
+
+
+def test_features_in_which_classes_are_alike_do_not_count():
+    rng = np.random.default_rng(0)
+    codes = np.arange(60) % 3
+    rows = rng.normal(size=(60, 40))
+    rows[:, 0] += 5 * codes
+    rows[:, 1] = 1.0
+    known = learn_classes(rows, codes)
+    strengths = np.linalg.norm(known["weights"], axis=1)
+    assert strengths.argmax() == 0
+    assert strengths[1] == 0
+    alike = learn_classes(np.zeros((6, 2)), np.arange(6) % 2)
+    assert np.isfinite(measure(alike, rows[:, :2])).all()
 
 
 @pytest.mark.parametrize("shape", [(30, 8), (8, 30), (10, 10), (5, 1)])
-def test_axes_span_the_rows(shape):
+@pytest.mark.parametrize("n_axes", [3, 30])
+def test_axes_of_the_most_variance(shape, n_axes):
     rows = np.random.default_rng(0).normal(size=shape)
     rows -= rows.mean(axis=0)
-    axes = principal_axes(rows)
-    assert axes.shape == (shape[1], np.linalg.matrix_rank(rows))
+    axes = principal_axes(rows, n_axes)
+    assert axes.shape == (shape[1], min(np.linalg.matrix_rank(rows), n_axes))
     np.testing.assert_allclose(axes.T @ axes, np.eye(axes.shape[1]), atol=1e-9)
-    np.testing.assert_allclose(rows @ axes @ axes.T, rows, atol=1e-9)
+    kept = np.linalg.svd(rows, compute_uv=False)[: axes.shape[1]]
+    np.testing.assert_allclose(np.linalg.norm(rows @ axes), np.linalg.norm(kept), rtol=1e-9)
 
 
 def test_rows_that_are_all_alike():

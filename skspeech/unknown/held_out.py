@@ -1,8 +1,8 @@
 """Learn from held-out clips which clips to reject, and estimate how often that is wrong.
 
-Two kinds of models are trained on the training rows of each fold. One knows all classes: its scores
-of the fold's held-out rows set the threshold. The others lack some classes: for these models, the
-held-out rows of the missing classes are unknown.
+A model of all classes is trained on the training rows of each fold: its scores of the fold's
+held-out rows set the threshold. Others lack some classes: for these models, rows of the missing
+classes are unknown.
 """
 
 import warnings
@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skspeech._folds import hold_out, stratified_folds, why_no_fold
 from skspeech.transformers.scaling import ClippedStandardScaler
-from skspeech.unknown.novelty import learn_classes, measure, principal_axes
+from skspeech.unknown.novelty import learn_classes, measure
 from skspeech.unknown.rates import share_of_errors
 
 __all__ = ["MIN_CLASSES", "combined", "draw_rows", "hold_out_rows", "learn_to_reject"]
@@ -24,8 +24,9 @@ __all__ = ["MIN_CLASSES", "combined", "draw_rows", "hold_out_rows", "learn_to_re
 _MIN_EXAMPLES = 10  # fewer say less about unknown clips than known classes do
 _MAX_ROWS = 1500  # more take long, and add little
 _N_FOLDS = 5
+_N_TARGETS = 26  # to try
 _MAX_PARTS = 10  # groups of classes, each of which is left out once
-MIN_CLASSES = 3  # with fewer, no plane of classes remains when one is left out
+MIN_CLASSES = 3  # with fewer, no two classes remain when one is left out
 
 
 @dataclass
@@ -51,8 +52,8 @@ class HeldOut:
 class Learnt:
     """A score, its threshold, and the scores of rows that it was not learnt from.
 
-    `combiner` turns measures into a score. It is None if there is no unknown row to learn from;
-    then the first measure is the score. `scores` are above 0 for held-out rows that were rejected.
+    `combiner` turns measures into a score; it is None if no row could be held out. `scores` are
+    above 0 for held-out rows that were rejected.
     """
 
     combiner: object = None
@@ -99,18 +100,15 @@ def learn_to_reject(features, codes, groups, method, target, random_state):
     """
     known = codes != -1
     scaler = ClippedStandardScaler().fit(features[known])
-    features = scaler.transform(features)
-    centre = features[known].mean(axis=0)
-    axes = principal_axes(features - centre)
-    rows = ((features - centre) @ axes).astype(np.float64)
+    rows = scaler.transform(features)
     learnt = Learnt()
     for used in _methods(method, known):
         by_class = used == "leave-class-out"
         whole, parts, models = hold_out_rows(
-            rows, codes, groups, features.shape[1], leave_out=by_class, random_state=random_state
+            rows, codes, groups, leave_out=by_class, random_state=random_state
         )
         if whole is not None and (by_class or whole.unknown.any()):
-            learnt = _learn(whole, parts, target)
+            learnt = _learn(whole, parts, target, by_group=groups is not None)
             break
     if not np.isfinite(learnt.threshold):
         warnings.warn(
@@ -120,16 +118,7 @@ def learn_to_reject(features, codes, groups, method, target, random_state):
             stacklevel=4,
         )
     if not models:
-        models = [learn_classes(rows[known], codes[known], features.shape[1])]
-    # Straight from the features to the plane of the classes.
-    models = [
-        {
-            **model,
-            "weights": axes @ model["weights"],
-            "offset": model["offset"] + centre @ axes @ model["weights"],
-        }
-        for model in models
-    ]
+        models = [learn_classes(rows[known], codes[known])]
     group_of = (lambda rows: None) if groups is None else groups.take
     of_unknown = codes.take if by_class else group_of
     unknown = learnt.unknown
@@ -158,17 +147,16 @@ def _methods(method, known):
     return ["examples", "leave-class-out"] if enough else ["leave-class-out"]
 
 
-def hold_out_rows(rows, codes, groups, n_features, *, leave_out, random_state):
+def hold_out_rows(rows, codes, groups, *, leave_out, random_state):
     """Measure rows by models that were not trained on them.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_rows, n_components)
-        All principal components of the features.
+    rows : ndarray of shape (n_rows, n_features)
+        Scaled features.
     codes : ndarray of int of shape (n_rows,)
         Class of each row; -1 for examples of none.
     groups : ndarray of shape (n_rows,) or None
-    n_features : int
     leave_out : bool
         Whether to leave classes out, rather than learn from examples.
     random_state : int
@@ -176,37 +164,54 @@ def hold_out_rows(rows, codes, groups, n_features, *, leave_out, random_state):
     Returns
     -------
     whole, parts : HeldOut
-        Measured by models that know all classes, and by models that lack some; None if there are
-        none.
+        Measured by models that know all classes; and rows of left-out classes, measured by models
+        that lack these. None if there are none.
     models : list of dict
         The models that know all classes. They also measure new rows: a model of all rows would
         measure differently, and the threshold from held-out rows would not fit.
     """
-    n_classes = codes.max() + 1
-    classes = np.random.RandomState(random_state).permutation(n_classes)
-    part_of = np.empty(n_classes, dtype=int)
-    part_of[classes] = np.arange(n_classes) % min(n_classes, _MAX_PARTS)
-    n_parts = part_of.max() + 1 if leave_out and n_classes >= MIN_CLASSES else 0
-    whole, parts, models, of_class = [], [], [], codes != -1
-
-    def learn_from(learnt_from):
-        return learn_classes(rows[learnt_from], codes[learnt_from], n_features)
-
-    for number, (train, test) in enumerate(_folds(codes, groups, random_state)):
-        if leave_out:
-            train, test = train[of_class[train]], test[of_class[test]]
+    of_class = codes != -1
+    folds = _folds(codes, groups, random_state)
+    if leave_out:
+        folds = [(train[of_class[train]], test[of_class[test]]) for train, test in folds]
+    whole, models, usable = [], [], []
+    for number, (train, test) in enumerate(folds):
         if len(np.unique(codes[train][of_class[train]])) < 2:
             continue
-        models.append(learn_from(train))
+        usable.append((train, test))
+        models.append(learn_classes(rows[train], codes[train]))
         seen = measure(models[-1], rows[test])
         whole.append((seen, ~of_class[test], np.full(len(test), number), test))
-        for part in range(n_parts):
-            left = train[part_of[codes[train]] != part]
-            is_left_out = part_of[codes[test]] == part
-            if is_left_out.any() and len(np.unique(codes[left])) > 1:
-                seen = measure(learn_from(left), rows[test])
-                parts.append((seen, is_left_out, np.full(len(test), part), test))
+    parts = _leave_classes_out(rows, codes, groups, usable, random_state) if leave_out else []
     return *(HeldOut.joined(pieces) if pieces else None for pieces in (whole, parts)), models
+
+
+def _leave_classes_out(rows, codes, groups, folds, random_state):
+    """Measure rows of left-out classes: of those groups that the model was not trained on.
+
+    Each class is left out of the training rows of one fold, as all folds would take several times
+    as long.
+    """
+    n_classes = codes.max() + 1
+    if n_classes < MIN_CLASSES or not folds:
+        return []
+    classes = np.random.RandomState(random_state).permutation(n_classes)
+    pieces = []
+    for part in range(min(n_classes, _MAX_PARTS)):
+        left_out = np.isin(codes, classes[part::_MAX_PARTS])
+        first = part % len(folds)
+        for train, test in folds[first:] + folds[:first]:
+            left = train[~left_out[train]]
+            asked = np.flatnonzero(left_out)
+            if groups is not None:
+                asked = asked[~np.isin(groups[asked], groups[left])]
+            if not len(asked):  # groups were split
+                asked = test[left_out[test]]
+            if len(asked) and len(np.unique(codes[left])) > 1:
+                seen = measure(learn_classes(rows[left], codes[left]), rows[asked])
+                pieces.append((seen, np.ones(len(asked), bool), np.full(len(asked), part), asked))
+                break
+    return pieces
 
 
 def _folds(codes, groups, random_state):
@@ -222,54 +227,77 @@ def _folds(codes, groups, random_state):
     return folds
 
 
-def _learn(whole, parts, target):
+def _learn(whole, parts, target, by_group):
     """Learn a score and a threshold from held-out rows.
 
     Parameters
     ----------
-    whole, parts : HeldOut
-        From `hold_out_rows`; without `parts`, the examples in `whole` are learnt from.
+    whole, parts : HeldOut or None
+        From `hold_out_rows`; without `parts`, the unknown rows are the examples in `whole`.
     target : float
         Share of rows of known classes to reject.
+    by_group : bool
+        Whether the folds hold different groups.
 
     Returns
     -------
     Learnt
     """
-    pool = whole if parts is None else parts
-    known = whole.take(~whole.unknown)
-    combiner = _combiner(pool)
-    of_known = combined(combiner, known.measures)
-    threshold = _threshold(of_known, target)
+    combiner = _combiner(whole)
+    scores = combined(combiner, whole.measures)
+    if by_group:
+        target = _target_among_others(scores[~whole.unknown], whole.part[~whole.unknown], target)
+    threshold = _threshold(scores[~whole.unknown], target)
     # Error rates: each row is judged by a score and a threshold from other rows.
     found = []
-    for fold in np.unique(known.part):
-        own, scores, limit = known.part == fold, of_known, threshold
+    for fold in np.unique(whole.part):
+        own = whole.part == fold
+        scale, limit = combiner, threshold
         if not own.all():
-            if parts is None:
-                scores = combined(_combiner(pool.take(pool.part != fold)), known.measures)
-            limit = _threshold(scores[~own], target)
-        found.append((scores[own] - limit, np.zeros(own.sum(), dtype=bool), known.row[own]))
-    for part in np.unique(pool.part[pool.unknown]):
-        own = pool.take(pool.unknown & (pool.part == part))
-        others = _combiner(pool.take(pool.part != part))
-        elsewhere = known.take(known.part != part) if parts is None else known
-        limit = _threshold(combined(others, elsewhere.measures), target)
-        scores = combined(others, own.measures) - limit
-        found.append((scores, np.ones(len(scores), dtype=bool), own.row))
+            others = whole.take(~own)
+            scale = _combiner(others)
+            limit = _threshold(combined(scale, others.measures)[~others.unknown], target)
+        own = whole.take(own)
+        found.append((combined(scale, own.measures) - limit, own.unknown, own.row))
+    if parts is not None:
+        found.append((combined(combiner, parts.measures) - threshold, parts.unknown, parts.row))
     return Learnt(combiner, threshold, *(np.concatenate(column) for column in zip(*found)))
 
 
 def combined(combiner, measures):
     """The score of each row of measures."""
-    return measures[:, 0] if combiner is None else combiner.decision_function(measures)
+    if combiner is None:
+        return measures[:, 0]
+    if hasattr(combiner, "decision_function"):
+        return combiner.decision_function(measures)
+    return combiner.transform(measures).sum(axis=1)
 
 
 def _combiner(pool):
-    if not 0 < np.count_nonzero(pool.unknown) < len(pool.unknown):
-        return None
+    """What turns measures into a score, learnt from held-out rows.
+
+    Without examples, all measures count alike. Weights that separate left-out classes best were
+    worse: they fit the few classes that are left out, and models that lack one.
+    """
+    if not pool.unknown.any() or pool.unknown.all():
+        return StandardScaler().fit(pool.measures)
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
     return model.fit(pool.measures, pool.unknown)
+
+
+def _target_among_others(scores, fold, target):
+    """The share to reject of other groups, in order to reject at most `target` of a new one's rows.
+
+    It is smaller, as groups differ.
+    """
+    folds = np.unique(fold)
+    if len(folds) < 2:
+        return target
+    for share in np.linspace(target, 0, _N_TARGETS):
+        limits = [_threshold(scores[fold != own], share) for own in folds]
+        if np.mean(scores > np.array(limits)[np.searchsorted(folds, fold)]) <= target:
+            return share
+    return 0.0
 
 
 def _threshold(scores, target):

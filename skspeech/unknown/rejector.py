@@ -39,12 +39,13 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
     learnt from held-out clips, not a constant: a share `target` of the clips of known classes is
     rejected.
 
-    Nearness is measured in the classifier's own features, in the discriminant plane, where classes
-    differ most relative to the spread within them: the distance to the nearest class mean [1]_, and
-    how much farther the second class is. With many features, a clip of another class is between
-    the means in that plane, where no clip of a known class is [2]_. A logistic regression combines
-    both measures. It learns from examples of "unknown", if `y` has such a class. Otherwise it
-    learns from known classes: each is left out once, and its clips are then unknown.
+    Nearness is measured in the classifier's own features. Those in which the known classes differ
+    more count more, as other classes probably differ in them, too. There are two measures, in units
+    of the spread within classes: the distance to the nearest class mean [1]_, and how much nearer
+    that is than the class means are on average, since clips of other classes tend to be between
+    the means [2]_. If `y` has examples of "unknown", a logistic regression learns from them how to
+    combine the measures. Otherwise both count alike; each known class is left out once, and its
+    clips tell how many of an unknown class will be accepted.
 
     Parameters
     ----------
@@ -53,9 +54,9 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         is already fitted on these classes as ``FrozenEstimator(classifier)``.
     method : {"auto", "examples", "leave-class-out"}, default="auto"
         What it learns from. ``"examples"``: the clips whose label is `unknown_label`, which may be
-        anything that is of no class, such as background. ``"leave-class-out"``: known classes that
-        are left out; clips labelled `unknown_label` are then not used. ``"auto"`` takes examples if
-        some can be held out.
+        anything that is of no class, such as background. ``"leave-class-out"``: known classes
+        only; clips labelled `unknown_label` are then not used. ``"auto"`` takes examples if some
+        can be held out.
     target : float, default=0.05
         Share of the clips of known classes that may be rejected.
     unknown_label : str or int, default="unknown"
@@ -81,7 +82,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         times of 10, as in :func:`skspeech.metrics.score_interval`.
     false_accepts_ : float
         Share of clips of unknown classes that were not rejected: of the left-out classes, each
-        judged by what was learnt from the others; or of the held-out examples.
+        judged by a model of the others; or of the held-out examples.
     false_accepts_interval_ : tuple (low, high, meaning)
         Its interval for another unknown class, or for examples of a new group.
     held_out_scores_ : ndarray of shape (n_held_out,)
@@ -109,8 +110,8 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
     ----------
     .. [1] K. Lee, K. Lee, H. Lee, J. Shin, "A simple unified framework for detecting
            out-of-distribution samples and adversarial attacks", NeurIPS 2018.
-    .. [2] P. Bodesheim, A. Freytag, E. Rodner, M. Kemmler, J. Denzler, "Kernel null space methods
-           for novelty detection", CVPR 2013.
+    .. [2] S. Vaze, K. Han, A. Vedaldi, A. Zisserman, "Open-set recognition: a good closed-set
+           classifier is all you need?", ICLR 2022.
 
     Examples
     --------
