@@ -455,9 +455,7 @@ def bench_predict(options):
             "<= 20",
             "default settings",
         ),
-        row(
-            "the same a clip, 256 at once, ms", 1e3 * times["many"] / 256, "<= 6", "memory=False"
-        ),
+        row("the same a clip, 256 at once, ms", 1e3 * times["many"] / 256, "<= 6", "memory=False"),
     ]
 
 

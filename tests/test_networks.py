@@ -16,6 +16,7 @@ import torch
 from numpy.testing import assert_allclose
 from torch.nn import functional
 
+from skspeech import SpeakerEmbedding
 from skspeech._spectrogram import MelSpectrogram  # what the networks are fed with
 from skspeech.datasets import make_speech_like
 from skspeech.transformers.networks.ge2e import GE2E
@@ -26,6 +27,7 @@ from skspeech.transformers.networks.musicnn import (
     MTT_TAGS,
     VGG,
     MusicNN,
+    _ConvMax,  # what it computes with shows in no output
     _ConvPool,  # its order of steps shows in no output
 )
 from skspeech.weights import WeightsNotFoundError, fetch_wheel, load_weights
@@ -358,7 +360,8 @@ def test_speaker_embeddings_of_earlier_commits_compute_as_they_did():
 def test_products_of_matrices_are_the_convolutions_and_their_pooling(dtype):
     """For filters whose normalisation has either sign, and lengths that blocks don't divide."""
     torch.manual_seed(0)
-    for kernel, positions, shape in [((7, 38), (1, 4), (2, 1, 50, 96)), ((9, 1), (32, 1), (1, 1, 50, 5))]:
+    over_bands, over_frames = ((7, 38), (1, 4), (2, 1, 50, 96)), ((9, 1), (32, 1), (1, 1, 50, 5))
+    for kernel, positions, shape in (over_bands, over_frames):
         block = _ConvMax(13, kernel, positions).eval()
         block.norm.factor.data = torch.randn(13)
         x = torch.randn(shape)

@@ -125,11 +125,13 @@ class _ConvMax(_ConvPool):
         n_frames = x.shape[2] - self.conv.kernel_size[0] + 1
         rows = self._rows(x[:, 0].to(weight.dtype), n_frames, weight.shape[1])
         maps = torch.cat([self._pooled(rows, *part) for part in parts], dim=2)[:, :n_frames].float()
-        maps = torch.relu(maps).gather(2, order.expand(*maps.shape[:2], -1))  # faster than maps[:, :, order]
+        maps = torch.relu(maps).gather(
+            2, order.expand(*maps.shape[:2], -1)
+        )  # faster than maps[:, :, order]
         return self.norm(maps.transpose(1, 2))
 
     def _rows(self, x, n_frames, width):
-        """What filters see, (n, blocks of frames, blocks of bands, width), 1 for the bias, and 0."""
+        """What filters see, (n, frame blocks, band blocks, width), then 1 for the bias, and 0."""
         x = functional.pad(x, (0, 0, 0, -n_frames % self.positions[0]))
         if self.positions[0] > 1:  # what a row has of a band is then contiguous
             x = x.transpose(1, 2).contiguous().transpose(1, 2)
@@ -137,7 +139,7 @@ class _ConvMax(_ConvPool):
         x = x.unfold(1, n_seen, self.positions[0])
         blocks = [x.unfold(2, n_bands, self.positions[1])]
         if (x.shape[2] - n_bands) % self.positions[1]:
-            # The last block ends with the bands: that some positions occur twice changes no maximum.
+            # The last block ends with the bands: some positions twice change no maximum.
             blocks.append(x[:, :, -n_bands:].unfold(2, n_bands, 1))
         sizes = [block.shape[2] for block in blocks]
         rows = x.new_empty(*x.shape[:2], sum(sizes), width)
