@@ -372,3 +372,10 @@ def test_products_of_matrices_are_the_convolutions_and_their_pooling(dtype):
         assert result.shape == expected.shape
         tolerance = 1e-5 if dtype == torch.float32 else 0.03
         np.testing.assert_allclose(result, expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("network", [MusicNN, VGG])
+def test_music_networks_compute_on_other_devices(network):
+    """On the device "meta", which has shapes only, as on a GPU no tensor of the CPU may join in."""
+    folded = network().to("meta").eval().fold()
+    assert folded(torch.empty(3, 187, 96, device="meta"))["tags"].shape == (3, 50)

@@ -70,7 +70,7 @@ class MusicEmbedding(WindowedExtractor):
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
-        Precision of the wide convolutions. ``"auto"`` is bfloat16 on a CPU that has instructions
+        Precision of the convolutions. ``"auto"`` is bfloat16 on a CPU that has instructions
         for it, where it takes less than two thirds of the time, else float32. Features differ by
         less than 1 % of their size.
     sampling_rate : int, default=16000

@@ -78,30 +78,24 @@ class _ConvPool(nn.Module):
 
     def forward(self, x, pool):
         sign, weight, bias = self._folded or self._fold(x.dtype)
-        maps = self._convolve(x.to(weight.dtype), weight, bias)
+        maps = functional.conv2d(x.to(weight.dtype), weight, bias, padding=self.conv.padding)
         return self.norm(torch.relu(pool(maps).float() * sign))
 
     def _fold(self, dtype):
         sign = torch.where(self.norm.factor < 0, -1.0, 1.0)
-        weight = self._laid_out(self.conv.weight * sign[:, None, None, None])
+        weight = self.conv.weight * sign[:, None, None, None]
         # With the channels last in memory, convolutions on a CPU are about twice as fast. Unlike
         # to(), contiguous() would leave filters with one input channel as they are.
         weight = weight.to(dtype=dtype, memory_format=torch.channels_last)
         return sign.view(-1, 1, 1), weight, (self.conv.bias * sign).to(dtype)
-
-    def _laid_out(self, weight):
-        return weight
-
-    def _convolve(self, x, weight, bias):
-        return functional.conv2d(x, weight, bias, padding=self.conv.padding)
 
 
 class _ConvMax(_ConvPool):
     """The same for one input channel, where the pooling is the maximum over all bands.
 
     On a CPU it is a product of matrices: a row has all that a filter sees at some neighbouring
-    positions, and for each of these, a column has the filter's weights, shifted to it. Half as many
-    numbers are copied as if each position had a row, and products this wide are fast.
+    positions, and for each of these, a column has the filter's weights, shifted to it. At most half
+    as many numbers are copied as if each position had a row, and products this wide are fast.
 
     Normalisation comes after the pooling, so the pooling of channels with a negative factor is the
     minimum. Both compare bits as integers, which takes a third of the time: the order of numbers
@@ -125,10 +119,8 @@ class _ConvMax(_ConvPool):
         n_frames = x.shape[2] - self.conv.kernel_size[0] + 1
         rows = self._rows(x[:, 0].to(weight.dtype), n_frames, weight.shape[1])
         maps = torch.cat([self._pooled(rows, *part) for part in parts], dim=2)[:, :n_frames].float()
-        maps = torch.relu(maps).gather(
-            2, order.expand(*maps.shape[:2], -1)
-        )  # faster than maps[:, :, order]
-        return self.norm(maps.transpose(1, 2))
+        places = order.expand(*maps.shape[:2], -1)  # gather() is faster than maps[:, :, order]
+        return self.norm(torch.relu(maps).gather(2, places).transpose(1, 2))
 
     def _rows(self, x, n_frames, width):
         """What filters see, (n, frame blocks, band blocks, width), then 1 for the bias, and 0."""
@@ -163,7 +155,8 @@ class _ConvMax(_ConvPool):
 
     def fold(self, dtype):
         super().fold(dtype)
-        self._products = self._shifted(dtype)
+        if self.conv.weight.device.type == "cpu":
+            self._products = self._shifted(dtype)
 
     def _shifted(self, dtype):
         """The column of each filter, and matrices of the shifted filters with their pooling."""
@@ -231,9 +224,8 @@ class _MusicNetwork(nn.Module):
         Parameters
         ----------
         dtype : torch.dtype, default=torch.float32
-            What the wide convolutions compute in. ``torch.bfloat16`` takes less than two thirds of
-            the time where the processor has instructions for it; all else stays in single
-            precision.
+            What the convolutions compute in. ``torch.bfloat16`` takes less than two thirds of the
+            time where the processor has instructions for it; all else stays in single precision.
 
         Returns
         -------
