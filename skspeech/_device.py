@@ -7,7 +7,7 @@ from skspeech._stopping import stop_check
 
 __all__ = ["computes_bfloat16", "map_in_threads", "n_threads_for", "resolve_device"]
 
-_BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+_BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # names of torch.cpu.get_capabilities
 
 
 def resolve_device(device="auto"):
@@ -59,13 +59,15 @@ def _check_present(device):
         )
 
 
-def computes_bfloat16(device):
+def computes_bfloat16(device, instructions=_BFLOAT16_INSTRUCTIONS):
     """Whether a device multiplies matrices in bfloat16 faster than in single precision.
 
     Parameters
     ----------
     device : torch.device
         Which.
+    instructions : sequence of str, default=("avx512_bf16", "amx_bf16")
+        Instructions of a CPU, any of which does so.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def computes_bfloat16(device):
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return False  # older versions of torch don't tell
     capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in _BFLOAT16_INSTRUCTIONS)
+    return any(capabilities.get(name, False) for name in instructions)
 
 
 def n_threads_for(device):

@@ -149,3 +149,15 @@ def _threads_are_set_back():
     yield
     after = _threads()
     assert {**after, **before} == after
+
+
+@pytest.fixture
+def set_bfloat16(monkeypatch):
+    """A function that lets extractors believe that the processor computes in bfloat16, or not."""
+
+    def pretend(can):
+        for module in ("music", "speaker", "whisper"):
+            name = f"skspeech.transformers.{module}.computes_bfloat16"
+            monkeypatch.setattr(name, lambda device, instructions=(): can)
+
+    return pretend

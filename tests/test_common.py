@@ -605,9 +605,9 @@ def test_shows_itself_in_a_notebook(name, make):
 
 @pytest.mark.gpu
 @every_estimator_on_clips
-def test_gpu_and_cpu_agree(name, make, clips, monkeypatch):
-    # Of the music networks in single precision: the other is for processors only.
-    monkeypatch.setattr("skspeech.transformers.music.computes_bfloat16", lambda device: False)
+def test_gpu_and_cpu_agree(name, make, clips, set_bfloat16):
+    # Of the networks in single precision: the other is for processors only.
+    set_bfloat16(False)
     X, _ = clips
     devices = [key for key in make(name).get_params() if key.split("__")[-1] == "device"]
     if not devices:

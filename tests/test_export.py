@@ -161,7 +161,7 @@ def _speaker(**settings):
 
 
 MODELS = {
-    "ge2e": lambda resnet: _speaker(),
+    "ge2e": lambda resnet: _speaker(dtype="float32"),
     "resnetse34l": lambda resnet: _speaker(model="resnetse34l", weights=resnet),
     "smart-turn": lambda resnet: SpeakerEmbeddingClassifier(extractor=WhisperEmbedding(**SINGLE)),
     "music": lambda resnet: MusicEmbeddingClassifier(
@@ -414,12 +414,12 @@ def test_real_speech(name, fetch, data_home, tmp_path):
     np.testing.assert_allclose(found, model.predict_proba(X[40:]), atol=1e-3)
 
 
-@pytest.mark.parametrize("classifier", [MusicEmbeddingClassifier, FusedEmbeddingClassifier])
-def test_on_a_processor_with_bfloat16(classifier, speech, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "classifier", [SpeakerEmbeddingClassifier, MusicEmbeddingClassifier, FusedEmbeddingClassifier]
+)
+def test_on_a_processor_with_bfloat16(classifier, speech, tmp_path, set_bfloat16):
     """With default settings the model computes in it; the graph does not."""
-    for module in ("music", "whisper"):
-        name = f"skspeech.transformers.{module}.computes_bfloat16"
-        monkeypatch.setattr(name, lambda device: True)
+    set_bfloat16(True)
     model = classifier().fit(speech.data, speech.target)
     path = export_onnx(model, tmp_path / "model.onnx")
     assert onnx.load(path).graph.output

@@ -301,9 +301,9 @@ def test_unused_parameters_of_running_do_not_change_the_key(extractor, clips, co
 
 
 @pytest.mark.gpu
-def test_gpu_gives_the_cpus_features(extractor, clips, monkeypatch):
-    # Of the music networks in single precision: the other is for processors only.
-    monkeypatch.setattr("skspeech.transformers.music.computes_bfloat16", lambda device: False)
+def test_gpu_gives_the_cpus_features(extractor, clips, set_bfloat16):
+    # Of the networks in single precision: the other is for processors only.
+    set_bfloat16(False)
     on_gpu = extractor.set_params(memory=False, device="cuda").transform(clips)
     on_cpu = extractor.set_params(device="cpu").transform(clips)
     np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-2, atol=1e-3)

@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose
 from torch.nn import functional
 
 from skspeech import SpeakerEmbedding
+from skspeech._device import computes_bfloat16  # a pure function
 from skspeech._spectrogram import MelSpectrogram  # what the networks are fed with
 from skspeech.datasets import make_speech_like
 from skspeech.transformers.networks.ge2e import GE2E
@@ -341,11 +342,41 @@ def test_there_is_a_name_for_each_tag(tags):
 
 def test_half_the_bits_hardly_change_speaker_embeddings():
     clips = make_speech_like(6, random_state=0).data
-    exact = SpeakerEmbedding(memory=False)
+    exact = SpeakerEmbedding(dtype="float32", memory=False)
     rough = SpeakerEmbedding(dtype="bfloat16", memory=False)
     expected, features = exact.fit_transform(clips), rough.fit_transform(clips)
     assert not np.array_equal(features, expected)
     assert np.linalg.norm(features - expected) < 0.01 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("layers", ["all", "embedding"])
+def test_half_the_bits_are_the_same_ones_beside_other_clips(layers):
+    if not computes_bfloat16(torch.device("cpu"), ["amx_bf16"]):
+        pytest.skip("needs a processor with AMX")
+    rng = np.random.default_rng(0)
+    clips = [rng.standard_normal(n).astype(np.float32) for n in (9_000, 25_600, 40_000, 90_000)]
+    extractor = SpeakerEmbedding(layers=layers, memory=False)
+    assert extractor._precision() == "bfloat16"
+    alone = np.concatenate([extractor.transform([clip]) for clip in clips])
+    for many in (clips, clips[::-1] * 30):  # some batches of several sizes
+        rows = extractor.transform(many)
+        order = [next(i for i, clip in enumerate(clips) if clip is x) for x in many]
+        np.testing.assert_array_equal(rows, alone[order])
+
+
+@pytest.mark.parametrize(
+    ("model", "can", "auto"),
+    [
+        ("ge2e", True, "bfloat16"),
+        ("ge2e", False, "float32"),
+        ("resnetse34l", True, "float32"),
+    ],
+)
+def test_precision_of_speaker_networks(model, can, auto, monkeypatch):
+    capabilities = {"avx512_bf16": True, "amx_bf16": can}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert SpeakerEmbedding(model, device="cpu")._precision() == auto
+    assert SpeakerEmbedding(model, device="meta")._precision() == "float32"
 
 
 def test_speaker_embeddings_of_earlier_commits_compute_as_they_did():

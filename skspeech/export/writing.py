@@ -84,8 +84,9 @@ def export_onnx(model: BaseEstimator, path: PathLike) -> Path:
     Notes
     -----
     The graph computes in single precision. On processors with instructions for bfloat16,
-    :class:`~skspeech.WhisperEmbedding` and :class:`~skspeech.MusicEmbedding` don't, unless
-    ``dtype="float32"``; then features differ by 0.2 % of their size.
+    :class:`~skspeech.SpeakerEmbedding`, :class:`~skspeech.WhisperEmbedding` and
+    :class:`~skspeech.MusicEmbedding` don't, unless ``dtype="float32"``; then features differ by
+    less than 1 % of their size.
 
     Examples
     --------

@@ -232,7 +232,8 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         """What knows the pretrained network: its weights, its spectrogram."""
         if self.model == "smart-turn":
             return WhisperEmbedding(dtype="float32", level=self.level)
-        return SpeakerEmbedding(self.model, weights=self.weights, level=self.level)
+        settings = {"weights": self.weights, "level": self.level, "dtype": "float32"}
+        return SpeakerEmbedding(self.model, **settings)
 
     def _weights_name(self):
         return self._extractor()._weights_name()
