@@ -27,8 +27,19 @@ from skspeech._routing import fit_params_for
 from skspeech._voices import find_voices
 from skspeech.audio import as_clips
 from skspeech.candidates import default_candidates
+from skspeech.datasets import make_tones
+from skspeech.time_budget.features import shared_key, stateless_steps
 
-__all__ = ["ALL_TASKS", "LINE_UPS", "VALIDATIONS", "Record", "load_records", "load_split", "record"]
+__all__ = [
+    "ALL_TASKS",
+    "LINE_UPS",
+    "VALIDATIONS",
+    "Record",
+    "families_of",
+    "load_records",
+    "load_split",
+    "record",
+]
 
 # "trained" are two approaches that train networks on the clips; combine it with one of the others.
 LINE_UPS = ("best", "autospeech2020", "trained")
@@ -79,6 +90,16 @@ def load_split(task, seed, data_home):
     pair = pairs[np.random.default_rng(2020).permutation(len(pairs))[seed]]
     test = np.isin(speakers, pair)
     return Split(list(X[~test]), y[~test], list(X[test]), y[test], speakers[~test])
+
+
+def families_of(line_up, names):
+    """What each candidate of a line-up shares with others: its extractor, or nothing but itself."""
+    clips = make_tones(4, duration=12.0, random_state=0)  # long enough for every crop
+    keys = {}
+    for candidate in default_candidates(clips.data, clips.target, preset=line_up):
+        steps, _ = stateless_steps(candidate.estimator)
+        keys[candidate.name] = shared_key(steps) if steps else candidate.name
+    return [keys.get(name, name) for name in names]
 
 
 def _speaker(path):

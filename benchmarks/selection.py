@@ -23,7 +23,14 @@ from pathlib import Path
 
 import numpy as np
 from _machine import machine, versions
-from _selection_records import ALL_TASKS, LINE_UPS, VALIDATIONS, load_records, record
+from _selection_records import (
+    ALL_TASKS,
+    LINE_UPS,
+    VALIDATIONS,
+    families_of,
+    load_records,
+    record,
+)
 
 from skspeech.ensemble import selection
 from skspeech.ensemble.blending import blend_log_probas, log_probas
@@ -37,6 +44,8 @@ from skspeech.ensemble.scoring import (
 RESULTS = Path(__file__).parent / "results"
 SCORING = "balanced_accuracy"
 TRAINED = "trained"
+FLOOR = 1e-4  # as in a run
+FLOORS = (1e-2, 1e-3, 1e-4, 1e-6)
 
 
 def main(argv=None):
@@ -83,28 +92,28 @@ def run_record(args):
 # Rules: functions of log-probabilities, classes, units and score that give weights.
 
 
-def best_single(logs, y, units, score):
+def best_single(logs, y, units, score, families):
     weights = np.zeros(len(logs))
     weights[np.argmax([neg_log_loss(np.exp(log), y) for log in logs])] = 1.0
     return weights
 
 
-def equal(logs, y, units, score):
+def equal(logs, y, units, score, families):
     return np.full(len(logs), 1 / len(logs))
 
 
-def greedy(logs, y, units, score):
+def greedy(logs, y, units, score, families):
     return selection.RULES["greedy"](logs, y, score=score, units=units, fits=lambda own: True)
 
 
-def greedy_on_loss(logs, y, units, score):
+def greedy_on_loss(logs, y, units, score, families):
     return selection.greedy_selection(logs, y, score=neg_log_loss)
 
 
 def within(n_errors, *, of="loss", paired=True):
     """Equal weights for all candidates within `n_errors` standard errors of the best one."""
 
-    def choose(logs, y, units, score):
+    def choose(logs, y, units, score, families):
         if of == "loss":
             credit = log_likelihoods(np.exp(logs), y)
         else:  # the share that each row contributes to the balanced accuracy
@@ -126,7 +135,7 @@ def shrunk(rule, share):
     return lambda *given: share * rule(*given) + (1 - share) * equal(*given)
 
 
-def over_units(logs, y, units, score, n_bags=8):
+def over_units(logs, y, units, score, families, n_bags=8):
     """Mean of the greedy weights (log loss) of random halves of the groups, or of the clips."""
     rng = np.random.default_rng(0)
     names, weights = np.unique(units), np.zeros(len(logs))
@@ -138,8 +147,8 @@ def over_units(logs, y, units, score, n_bags=8):
 
 def least_loss(n_errors):
     """The default rule, with another strength of shrinkage towards equal weights."""
-    return lambda logs, y, units, score: selection.least_loss_selection(
-        logs, y, units=units, n_errors=n_errors
+    return lambda logs, y, units, score, families: selection.least_loss_selection(
+        logs, y, units=units, families=families, n_errors=n_errors
     )
 
 
@@ -156,6 +165,9 @@ RULES = {
     "half greedy (log loss), half equal": shrunk(greedy_on_loss, 0.5),
     **{f"least loss, drawn by {n:g} errors": least_loss(n) for n in (0, 0.3, 1, 3)},
 }
+RULES["least loss, each candidate a family"] = lambda logs, y, units, score, families: (
+    selection.least_loss_selection(logs, y, units=units)
+)
 DEFAULT = f"least loss, drawn by {selection.N_ERRORS:g} errors"
 BEFORE = "greedy, score (as before)"
 
@@ -193,15 +205,17 @@ GATES = {
 class Replay:
     """A record whose held-out rows are joined over `n_repeats` repeats of the validation."""
 
-    def __init__(self, record, trained=None, n_repeats=1):
-        self.record = record
+    def __init__(self, record, trained=None, n_repeats=1, floor=FLOOR):
+        self.record, self.trained, self.label = record, trained, record.line_up
+        self.families = families_of(record.line_up, record.names)
         held, test = record.held[:n_repeats], record.test
         if trained is not None:
             held = np.concatenate([held, trained.held[:n_repeats]], axis=1)
             test = np.concatenate([test, trained.test])
+            self.families += list(trained.names)
         held = np.concatenate(held, axis=1)
         known = ~np.isnan(held).any(axis=(0, 2))
-        self.logs, self.test = log_probas(held[:, known]), log_probas(test)
+        self.logs, self.test = log_probas(held[:, known], floor), log_probas(test, floor)
         self.y = np.tile(record.y, n_repeats)[known]
         clips = np.arange(len(record.y)) if record.validation == "random" else record.groups
         self.units = np.tile(clips, n_repeats)[known]
@@ -212,7 +226,7 @@ class Replay:
     def weights(self, rule):
         """Weights after each candidate that arrives."""
         return [
-            rule(self.logs[:n], self.y, self.units, self.score)
+            rule(self.logs[:n], self.y, self.units, self.score, self.families[:n])
             for n in range(1, len(self.logs) + 1)
         ]
 
@@ -235,6 +249,9 @@ class Replay:
             "to single": end - self.singles.max(),
             "snapshots": len(path),
             "held-out": self.score(held[path[-1]], self.y),
+            "log loss": -neg_log_loss(
+                blend_log_probas(self.test[: len(weights)], weights)[0], self.y_test
+            ),
         }
 
 
@@ -249,7 +266,7 @@ def run_replay(args):
         extra = trained.get((r.task, r.seed, r.validation))
         if extra is not None:
             with_networks = Replay(r, extra)
-            with_networks.record = r._replace(line_up=f"{r.line_up} + networks")
+            with_networks.label = f"{r.line_up} + networks"
             replays.append(with_networks)
     chosen_on = [r for r in replays if r.record.seed in args.chosen_on]
     others = [r for r in replays if r.record.seed not in args.chosen_on]
@@ -301,7 +318,18 @@ def run_replay(args):
         "Test score at the end with the default rule and gate, and as before (greedy by score).",
         [each(r, steps) for r in sorted(replays, key=lambda r: r.record[:4])],
     )
-    repeated = [r.record for r in replays if len(r.record.held) > 1 and "+" not in r.record.line_up]
+    for title, seeds in [("where they were chosen", True), ("elsewhere", False)]:
+        part = [r for r in replays if (r.record.seed in args.chosen_on) == seeds]
+        rows = []
+        for floor in FLOORS if part else ():
+            own = [Replay(r.record, r.trained, floor=floor) for r in part]
+            ends = [r.follow(r.weights(RULES[DEFAULT]), by_chance) for r in own]
+            rows.append({"floor": f"{floor:g}", **mean(ends)})
+        if rows:
+            add(
+                f"Floors, {title}", "Default rule and gate; the least probability of a class.", rows
+            )
+    repeated = [r.record for r in replays if len(r.record.held) > 1 and r.trained is None]
     if repeated:
         rows = [
             {
@@ -327,11 +355,11 @@ def run_replay(args):
 def each(replay, steps):
     now = replay.follow(steps[id(replay), DEFAULT], by_chance)
     before = replay.follow(steps[id(replay), BEFORE], by_score)
-    task, seed, line_up, validation = replay.record[:4]
+    task, seed, _, validation = replay.record[:4]
     return {
         "task": task,
         "seed": seed,
-        "line-up": line_up,
+        "line-up": replay.label,
         "held out": validation,
         "end": now["end"],
         "before": before["end"],

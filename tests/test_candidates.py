@@ -93,6 +93,15 @@ def test_crops_longer_than_the_clips_are_left_out():
     assert {name.split("-")[1] for name in names} == {"3s", "5s", "all"}
 
 
+def test_short_clips_are_not_heard_twice():
+    names = _names_of_linear_ones(1.0)
+    assert {name.rsplit("-", 1)[0].removesuffix("-signed") for name in names} == {
+        "speaker-3s",
+        "music-all",
+        "fused-all",
+    }
+
+
 def _names_of_linear_ones(seconds):
     candidates = default_candidates(_clips(seconds), LABELS, preset="autospeech2020")
     return [candidate.name for candidate in candidates if candidate.where == "auto"]

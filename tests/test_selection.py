@@ -328,6 +328,22 @@ def test_candidates_of_different_folds_are_judged_on_common_rows():
     assert least_loss_selection(np.full((2, 5, 3), np.nan), np.zeros(5, int)).sum() == 0
 
 
+def test_many_candidates_of_one_family_do_not_outvote_another():
+    proba, y = make_candidates(3)
+    logs = log_probas(proba)[[0, 0, 0, 0, 1, 1, 2]]
+    one = np.zeros(len(y), dtype=int)  # with rows of one unit nothing is sure
+    np.testing.assert_allclose(least_loss_selection(logs, y, units=one), 1 / 7, atol=1e-2)
+    expected = np.repeat([1 / 12, 1 / 6, 1 / 3], [4, 2, 1])
+    found = least_loss_selection(logs, y, units=one, families=[*"aaaabb", None])
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+    shared = {i: ("a" if i < 4 else "b", 0.0) for i in range(6)}
+    weights = select_members(logs, y, score=BALANCED, units=one, shared=shared)
+    np.testing.assert_allclose(weights, expected, atol=1e-2)
+    logs[6] = np.nan  # of those that have predicted
+    found = least_loss_selection(logs, y, units=one, families=[*"aaaabb", None])
+    np.testing.assert_allclose(found, np.repeat([1 / 8, 1 / 4, 0], [4, 2, 1]), atol=1e-2)
+
+
 def test_a_rule_of_ones_own():
     proba, y = make_candidates(3)
     logs = log_probas(proba)

@@ -1,5 +1,6 @@
 """Which candidates vote, and with what weight: decided on held-out probabilities."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,7 @@ __all__ = [
 TIED = 1e-9
 # The loss has to fall by this many standard errors for all weight to go to one candidate.
 N_ERRORS = 1.0
-# A member with less than this share of an equal weight is dropped: it would only cost time.
+# A member with less than this share of what its weight is drawn towards would only cost time.
 _LEAST_SHARE = 0.25
 # If all rows belong to one unit, there is no standard error: this keeps the weights equal.
 _VERY_UNSURE = 1e3
@@ -63,7 +64,8 @@ def select_members(
         ``score(proba, y)``, higher is better, such as :class:`ProbabilityScore`. Where it is NaN
         on all these rows, the log loss decides.
     rule : str or callable, default=None
-        A key of `RULES`, or a function with the signature of these. None is `DEFAULT_RULE`.
+        A key of `RULES`, or a function with the signature of these; `families` may be left out.
+        None is `DEFAULT_RULE`.
     units : array-like of int of shape (n_rows,), default=None
         The unit of each row: a clip, or a group of clips. Rows of one unit are not independent.
         None is a unit for each row.
@@ -71,7 +73,7 @@ def select_members(
         Prediction seconds per clip of each candidate, without what it shares.
     shared : dict of {int: (key, float)}, default=None
         Seconds per clip of the steps, such as an embedding, that a candidate shares with the other
-        candidates of the same key.
+        candidates of the same key, which are a family.
     max_cost : float, default=None
         Most seconds per clip that the whole ensemble may take. None is no limit.
 
@@ -100,9 +102,10 @@ def select_members(
     if pool:
         logs = logs[pool]
         score = _defined(score, blend_log_probas(logs, np.ones(len(pool))), y)
-        weights[pool] = choose(
-            logs, y, score=score, units=units, fits=lambda own: fits([pool[i] for i in own])
-        )
+        given = {"score": score, "units": units, "fits": lambda own: fits([pool[i] for i in own])}
+        if "families" in inspect.signature(choose).parameters:
+            given["families"] = [(shared or {}).get(i, (i,))[0] for i in pool]
+        weights[pool] = choose(logs, y, **given)
     return weights
 
 
@@ -113,7 +116,12 @@ def _defined(score, blend, y):
 
 
 def least_loss_selection(
-    logs: np.ndarray, y: np.ndarray, *, units: ArrayLike | None = None, n_errors: float = N_ERRORS
+    logs: np.ndarray,
+    y: np.ndarray,
+    *,
+    units: ArrayLike | None = None,
+    families: list | None = None,
+    n_errors: float = N_ERRORS,
 ) -> np.ndarray:
     """Find the weights with the lowest log loss, drawn towards equal weights by the uncertainty.
 
@@ -121,7 +129,8 @@ def least_loss_selection(
     and it changes little when a candidate is added that predicts what others predict. A penalty
     (the Kullback-Leibler divergence from equal weights) is added to the loss: to put all weight on
     one of many candidates, the loss has to fall by `n_errors` standard errors. With few held-out
-    rows, few units, or rows that every candidate gets right, the weights stay almost equal.
+    rows, few units, or rows that every candidate gets right, the weights stay almost equal. Equal
+    are the weights of families: ten classifiers of the same features don't outvote another network.
 
     Parameters
     ----------
@@ -133,6 +142,9 @@ def least_loss_selection(
     units : array-like of int of shape (n_rows,), default=None
         The unit of each row: a clip, or a group of clips. Rows of one unit are not independent.
         None is a unit for each row.
+    families : list of hashable of length n_candidates, default=None
+        The family of each candidate, such as a key of the features that its members share. None is
+        a family for each candidate.
     n_errors : float, default=1.0
         How strongly weights are drawn towards equal ones, in standard errors of the loss.
 
@@ -140,7 +152,7 @@ def least_loss_selection(
     -------
     weights : ndarray of shape (n_candidates,)
         They sum to 1; all zero where no candidate has predicted. A weight that is less than a
-        quarter of an equal one is 0.
+        quarter of what it is drawn towards is 0.
 
     References
     ----------
@@ -168,7 +180,11 @@ def least_loss_selection(
     # A candidate that has not predicted a row gets the others' mean there, so it changes nothing.
     mean = np.nansum(logs, axis=0) / known.sum(axis=0)[:, None]
     logs = np.where(known[:, :, None], logs, mean)
-    start = known.mean(axis=1) / known.mean(axis=1).sum()
+    start = known.mean(axis=1)
+    if families is not None:
+        own = [family for family, is_in in zip(families, pool, strict=True) if is_in]
+        start /= [own.count(family) for family in own]
+    start /= start.sum()
     pull = n_errors * _unsure(logs, known, y, units) / np.log(len(logs))
 
     own = logs[:, np.arange(len(y)), y].mean(axis=1)
@@ -186,7 +202,7 @@ def least_loss_selection(
 
     found = minimize(loss, np.log(start), jac=True, method="L-BFGS-B", options={"ftol": 1e-9})
     shares = softmax(found.x)
-    shares[shares < _LEAST_SHARE / len(shares)] = 0.0
+    shares[shares < _LEAST_SHARE * start] = 0.0
     weights[pool] = shares / shares.sum()
     return weights
 
@@ -447,16 +463,19 @@ def _affordable(weights, fits):
     return weights / weights.sum() if kept else weights
 
 
-def _least_loss(logs, y, *, score, units, fits):
-    weights = least_loss_selection(logs, y, units=units)
+def _least_loss(logs, y, *, score, units, fits, families=None):
+    families = range(len(logs)) if families is None else families
+    weights = least_loss_selection(logs, y, units=units, families=families)
     kept = np.flatnonzero(_affordable(weights, fits))
     if len(kept) < np.count_nonzero(weights):
         weights = np.zeros(len(logs))
-        weights[kept] = least_loss_selection(logs[kept], y, units=units)
+        own = [families[i] for i in kept]
+        weights[kept] = least_loss_selection(logs[kept], y, units=units, families=own)
     return weights
 
 
 # A rule gets log-probabilities (n_candidates, n_rows, n_classes) of candidates that each fit into
-# the cost and predicted some rows. `fits([0, 2])` says whether some of them fit together.
+# the cost and predicted some rows. `fits([0, 2])` says whether some of them fit together, and
+# candidates of equal `families` share their features.
 RULES = {"least-loss": _least_loss, "greedy": _greedy, "threshold": _threshold}
 DEFAULT_RULE = "least-loss"

@@ -78,7 +78,8 @@ class TimeBudgetClassifier(
     selection : str, default="least-loss"
         The rule of ``skspeech.selection.RULES`` by which members are chosen. ``"least-loss"``
         minimises the held-out log loss over the weights, and draws them towards equal weights
-        where the held-out rows can't tell candidates apart. ``"greedy"`` repeatedly adds the
+        where the held-out rows can't tell candidates apart; candidates that share an extractor
+        share one such weight. ``"greedy"`` repeatedly adds the
         candidate that raises the score most [1]_. ``"threshold"`` takes those with at least 0.92
         of the best score, 26 at most.
     preset : str, default="best"

@@ -52,6 +52,8 @@ _WORTH_CUTTING = 1.1
 # Shrinkage of the covariance towards the identity if test clips may have new speakers: Ledoit and
 # Wolf's amount assumes that test rows are distributed like the training rows.
 _STRONG = 0.5
+# Seconds of each clip that the first candidates of "autospeech2020" hear.
+_FIRST_CROP = 3.0
 # From this budget in seconds on, networks are trained, too, without delaying the candidates before.
 _LONG_BUDGET = 240.0
 # First guess of the seconds that all extractors together take per second of audio, in two threads.
@@ -119,13 +121,18 @@ def default_candidates(
     line_up = [
         candidate
         for candidate in make(np.nan_to_num(usual_duration(as_clips(X))), settings, time_budget)
-        if len(y) * (candidate.cost or 0.0) + candidate.startup < time_budget / 2
+        if len(y) * (candidate.cost or 0.0) + candidate.startup < _share(candidate) * time_budget
     ]
     if random_state is not None:
         rng = check_random_state(random_state)
         for candidate in line_up:
             set_random_states(candidate.estimator, rng.randint(np.iinfo(np.int32).max))
     return line_up
+
+
+def _share(candidate):
+    """The share of the budget that a candidate may take; networks in workers can stop earlier."""
+    return 1.0 if candidate.where == "worker" else 0.5
 
 
 def group_by_voice(X, y, *, device="auto", memory=None, n_jobs=None, is_stopped=None):
@@ -349,7 +356,7 @@ def _autospeech2020(duration, settings, time_budget):
         "signed-sqrt": SignedSqrt(),
     }
     line_up = []
-    for stage, seconds in enumerate([3.0, 5.0, 10.0, 15.0, None]):
+    for stage, seconds in enumerate([_FIRST_CROP, 5.0, 10.0, 15.0, None]):
         if stage and seconds is not None and seconds >= 2 * duration:
             continue
         crop = {"max_duration": seconds, **_AS_RECORDED, **settings}
@@ -357,6 +364,8 @@ def _autospeech2020(duration, settings, time_budget):
         if stage:
             extractors["music"] = MusicEmbedding(**crop)
             extractors["fused"] = side_by_side(list(extractors.items()))
+        if seconds is None and 2 * duration <= _FIRST_CROP:
+            del extractors["speaker"]  # the first crop was the whole clip
         suffix = "all" if seconds is None else f"{seconds:g}s"
         for approach, extractor in extractors.items():
             for scaling, scaler in scalers.items():

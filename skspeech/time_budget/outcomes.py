@@ -10,6 +10,9 @@ from skspeech.time_budget.state import HeldOut
 
 __all__ = ["Outcomes", "Stopwatch"]
 
+# Least probability of a class. A higher one costs log loss; see benchmarks/results/selection.md.
+_FLOOR = 1e-4
+
 
 class Outcomes:
     """Takes the outcomes of a session's jobs, and makes ensembles of them.
@@ -28,7 +31,7 @@ class Outcomes:
         settings = session.settings
         self.session = session
         self.ensemble, self.score, self.curve = None, np.nan, []
-        self.floor = min(1e-3, 0.1 / len(session.classes))
+        self.floor = min(_FLOOR, 0.1 / len(session.classes))
         self.chooser = Chooser(
             session.state,
             session.data,
