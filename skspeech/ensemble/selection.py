@@ -102,7 +102,8 @@ def select_members(
     if pool:
         logs = logs[pool]
         score = _defined(score, blend_log_probas(logs, np.ones(len(pool))), y)
-        given = {"score": score, "units": units, "fits": lambda own: fits([pool[i] for i in own])}
+        given: dict[str, Any] = {"score": score, "units": units}
+        given["fits"] = lambda own: fits([pool[i] for i in own])
         if "families" in inspect.signature(choose).parameters:
             given["families"] = [(shared or {}).get(i, (i,))[0] for i in pool]
         weights[pool] = choose(logs, y, **given)

@@ -22,6 +22,7 @@ from joblib.parallel import ParallelBackendBase, get_active_backend
 from sklearn import clone
 from sklearn.pipeline import FeatureUnion
 
+from skspeech._heap import kept_memory
 from skspeech._stopping import Stopped, stop_check
 from skspeech._threads import limited_threads
 from skspeech.audio.loading import Remarks
@@ -314,7 +315,7 @@ def _embed_shard(payload, clips, pooled, n_threads):
     extractor, remarks = pickle.loads(payload), Remarks()
     indices, arrays, reusable = [], [], []
     limits = contextlib.nullcontext() if n_threads is None else limited_threads(n_threads)
-    with limits:
+    with limits, kept_memory():
         for part in extractor._compute_here(clips, np.arange(len(clips)), pooled, remarks):
             for all_parts, some in zip((indices, arrays, reusable), part, strict=True):
                 all_parts.extend(some)
