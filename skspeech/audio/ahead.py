@@ -25,8 +25,9 @@ class _Ahead:
     """A buffer: threads put waveforms into it, and the consumer takes them out in order.
 
     A clip may be decoded while the audio that is decoded but not yet taken stays within `limit`
-    seconds. The clip that the consumer waits for is always admitted, so there is no deadlock, and
-    memory is bounded by `limit` plus one clip.
+    seconds; once that is reached, threads go on when half of it is taken. The clip that the
+    consumer waits for is always admitted, so there is no deadlock, and memory is bounded by `limit`
+    plus one clip.
     """
 
     def __init__(self, n_clips, limit):
@@ -82,10 +83,12 @@ class _Ahead:
         """Wait for an outcome."""
         with self._changed:
             self._next = index
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: index in self._outcomes)
+            if index not in self._outcomes:
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: index in self._outcomes)
             self._total -= self._seconds.pop(index, 0.0)
-            self._changed.notify_all()
+            if self._total <= self._limit / 2:  # to wake threads for each clip would take time
+                self._changed.notify_all()
             return self._outcomes.pop(index)
 
     def close(self):
