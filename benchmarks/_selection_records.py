@@ -5,6 +5,7 @@ validated, and what it would score: a file of arrays for a task, a seed, a line-
 hold rows out. Embeddings are cached on disk, so each clip goes through each network once.
 """
 
+import functools
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -94,12 +95,16 @@ def load_split(task, seed, data_home):
 
 def families_of(line_up, names):
     """What each candidate of a line-up shares with others: its extractor, or nothing but itself."""
-    clips = make_tones(4, duration=12.0, random_state=0)  # long enough for every crop
-    keys = {}
-    for candidate in default_candidates(clips.data, clips.target, preset=line_up):
-        steps, _ = stateless_steps(candidate.estimator)
-        keys[candidate.name] = shared_key(steps) if steps else candidate.name
+    keys = _shared_keys(line_up)
     return [keys.get(name, name) for name in names]
+
+
+@functools.cache
+def _shared_keys(line_up):
+    clips = make_tones(4, duration=12.0, random_state=0)  # long enough for every crop
+    candidates = default_candidates(clips.data, clips.target, preset=line_up)
+    steps = {candidate.name: stateless_steps(candidate.estimator)[0] for candidate in candidates}
+    return {name: shared_key(own) for name, own in steps.items() if own}
 
 
 def _speaker(path):

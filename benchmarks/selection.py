@@ -40,12 +40,12 @@ from skspeech.ensemble.scoring import (
     neg_log_loss,
     standard_error,
 )
+from skspeech.time_budget.outcomes import LEAST_PROBABILITY
 
 RESULTS = Path(__file__).parent / "results"
 SCORING = "balanced_accuracy"
 TRAINED = "trained"
-FLOOR = 1e-4  # as in a run
-FLOORS = (1e-2, 1e-3, 1e-4, 1e-6)
+FLOORS = (1e-2, 1e-3, LEAST_PROBABILITY, 1e-6)
 
 
 def main(argv=None):
@@ -164,10 +164,10 @@ RULES = {
     "half greedy (score), half equal": shrunk(greedy, 0.5),
     "half greedy (log loss), half equal": shrunk(greedy_on_loss, 0.5),
     **{f"least loss, drawn by {n:g} errors": least_loss(n) for n in (0, 0.3, 1, 3)},
+    "least loss, each candidate a family": lambda logs, y, units, score, families: (
+        selection.least_loss_selection(logs, y, units=units)
+    ),
 }
-RULES["least loss, each candidate a family"] = lambda logs, y, units, score, families: (
-    selection.least_loss_selection(logs, y, units=units)
-)
 DEFAULT = f"least loss, drawn by {selection.N_ERRORS:g} errors"
 BEFORE = "greedy, score (as before)"
 
@@ -205,7 +205,7 @@ GATES = {
 class Replay:
     """A record whose held-out rows are joined over `n_repeats` repeats of the validation."""
 
-    def __init__(self, record, trained=None, n_repeats=1, floor=FLOOR):
+    def __init__(self, record, trained=None, n_repeats=1, floor=LEAST_PROBABILITY):
         self.record, self.trained, self.label = record, trained, record.line_up
         self.families = families_of(record.line_up, record.names)
         held, test = record.held[:n_repeats], record.test

@@ -180,8 +180,8 @@ def test_music_models(model, clips):
 
 
 @pytest.mark.parametrize(("can", "auto"), [(True, "bfloat16"), (False, "float32")])
-def test_precision(can, auto, clips, monkeypatch):
-    monkeypatch.setattr("skspeech.transformers.music.computes_bfloat16", lambda device: can)
+def test_precision(can, auto, clips, set_bfloat16):
+    set_bfloat16(can)
     features = {
         dtype: MusicEmbedding(dtype=dtype, device="cpu").transform(clips[:3])
         for dtype in ("float32", "bfloat16", "auto")
@@ -192,13 +192,11 @@ def test_precision(can, auto, clips, monkeypatch):
     np.testing.assert_allclose(features["auto"], features[auto], rtol=1e-4, atol=1e-4)
 
 
-def test_embeddings_of_another_precision_are_not_found_again(clips, monkeypatch):
+def test_embeddings_of_another_precision_are_not_found_again(clips, set_bfloat16):
     extractor = MusicEmbedding(device="cpu")
     features = []
     for can in (True, False):
-        monkeypatch.setattr(
-            "skspeech.transformers.music.computes_bfloat16", lambda device, can=can: can
-        )
+        set_bfloat16(can)
         features.append(extractor.transform(clips[:3]))
     assert not np.array_equal(*features)
 

@@ -11,7 +11,7 @@ from skspeech import _heap
 
 # Counts the pages that the system hands out while large arrays come and go.
 CODE = """
-import json, resource, threading
+import json, resource
 import numpy as np
 from skspeech._heap import kept_memory
 
@@ -32,21 +32,17 @@ print(json.dumps(counts))
 """
 
 
-def pages(**variables):
-    environment = {**os.environ, **variables}
-    if not variables:
-        environment.pop("MALLOC_TRIM_THRESHOLD_", None)
-    run = [sys.executable, "-c", CODE]
-    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
-
-
 @pytest.mark.skipif(
     not sys.platform.startswith("linux") or "glibc" not in os.confstr("CS_GNU_LIBC_VERSION"),
     reason="needs glibc",
 )
 def test_memory_is_kept_inside_the_block_alone():
-    before, nested, inside, after = pages(MALLOC_TRIM_THRESHOLD_="65536")
+    run, environment = (
+        [sys.executable, "-c", CODE],
+        {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"},
+    )
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
+    before, nested, inside, after = json.loads(done.stdout)
     assert before > 10_000
     assert nested < 500
     assert inside < 500
@@ -74,7 +70,8 @@ def test_another_c_library(monkeypatch):
         pass
 
 
-def test_an_error_ends_the_block(monkeypatch):
+@pytest.mark.parametrize(("variable", "mapped"), [(None, 131072), ("4096", 4096)])
+def test_an_error_ends_the_block(variable, mapped, monkeypatch):
     calls = []
 
     class Library:
@@ -86,7 +83,9 @@ def test_an_error_ends_the_block(monkeypatch):
 
     monkeypatch.setattr(_heap.ctypes, "CDLL", lambda name: Library())
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    if variable is not None:
+        monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", variable)
     with pytest.raises(KeyError), _heap.kept_memory():
         raise KeyError
-    assert calls[-3:] == [(-1, 65536), (-3, 131072), "trim"]
+    assert calls[-3:] == [(-1, 65536), (-3, mapped), "trim"]
     assert len(calls) == 5

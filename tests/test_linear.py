@@ -518,3 +518,13 @@ def test_labels_and_weights_are_checked_before_clips_are_read():
         SpeakerEmbeddingClassifier().fit(["gone.wav", "lost.wav"], ["a", None])
     with pytest.raises(ValueError, match="must not be negative, but is -1 at position 0"):
         SpeakerEmbeddingClassifier().fit(["gone.wav"] * 2, ["a", "b"], sample_weight=[-1, 1])
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_answers_hardly_depend_on_the_other_clips(classifier):
+    """Up to the rounding of single precision, which is relative to the largest score."""
+    clips = make_speech_like(30, n_classes=2, random_state=0)
+    model = classifier(memory=False).fit(clips.data, clips.target)
+    together = model.decision_function(clips.data)
+    alone = np.concatenate([model.decision_function([clip]) for clip in clips.data])
+    assert_allclose(alone, together, rtol=0, atol=1e-5 * np.abs(together).max())

@@ -339,6 +339,9 @@ def test_many_candidates_of_one_family_do_not_outvote_another():
     shared = {i: ("a" if i < 4 else "b", 0.0) for i in range(6)}
     weights = select_members(logs, y, score=BALANCED, units=one, shared=shared)
     np.testing.assert_allclose(weights, expected, atol=1e-2)
+    shared = {i: (6 if i < 4 else 1, 0.0) for i in range(6)}  # keys are no positions
+    weights = select_members(logs, y, score=BALANCED, units=one, shared=shared)
+    np.testing.assert_allclose(weights, expected, atol=1e-2)
     logs[6] = np.nan  # of those that have predicted
     found = least_loss_selection(logs, y, units=one, families=[*"aaaabb", None])
     np.testing.assert_allclose(found, np.repeat([1 / 8, 1 / 4, 0], [4, 2, 1]), atol=1e-2)

@@ -17,7 +17,6 @@ from sklearn.base import clone
 from skspeech import WhisperEmbedding, cache
 from skspeech.audio import SAMPLING_RATE, load_waveforms
 from skspeech.datasets import fetch_emodb, make_speech_like
-from skspeech.transformers import whisper
 from skspeech.transformers.networks.whisper import WhisperEncoder
 from skspeech.weights import (
     WeightsError,
@@ -229,8 +228,8 @@ def test_features_in_bfloat16_are_nearly_the_same(weights, clips):
 
 
 @pytest.mark.parametrize(("can", "auto"), [(True, "bfloat16"), (False, "float32")])
-def test_bfloat16_is_taken_where_the_processor_has_it(weights, monkeypatch, can, auto):
-    monkeypatch.setattr(whisper, "computes_bfloat16", lambda device: can)
+def test_bfloat16_is_taken_where_the_processor_has_it(weights, set_bfloat16, can, auto):
+    set_bfloat16(can)
     assert WhisperEmbedding(device="cpu")._precision() == auto
 
 

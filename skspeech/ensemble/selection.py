@@ -96,6 +96,7 @@ def select_members(
     y = np.asarray(y)
     units = np.arange(len(y)) if units is None else np.asarray(units)
     choose = RULES[rule or DEFAULT_RULE] if not callable(rule) else rule
+    shared = shared or {}
     fits = _CostCheck(costs, shared, max_cost)
     pool = [i for i, log in enumerate(logs) if fits([i]) and not np.isnan(log[:, 0]).all()]
     weights = np.zeros(len(logs))
@@ -105,7 +106,7 @@ def select_members(
         given: dict[str, Any] = {"score": score, "units": units}
         given["fits"] = lambda own: fits([pool[i] for i in own])
         if "families" in inspect.signature(choose).parameters:
-            given["families"] = [(shared or {}).get(i, (i,))[0] for i in pool]
+            given["families"] = [shared[i][0] if i in shared else object() for i in pool]
         weights[pool] = choose(logs, y, **given)
     return weights
 
@@ -183,8 +184,8 @@ def least_loss_selection(
     logs = np.where(known[:, :, None], logs, mean)
     start = known.mean(axis=1)
     if families is not None:
-        own = [family for family, is_in in zip(families, pool, strict=True) if is_in]
-        start /= [own.count(family) for family in own]
+        kin = [family for family, is_in in zip(families, pool, strict=True) if is_in]
+        start /= [kin.count(family) for family in kin]
     start /= start.sum()
     pull = n_errors * _unsure(logs, known, y, units) / np.log(len(logs))
 
@@ -464,19 +465,18 @@ def _affordable(weights, fits):
     return weights / weights.sum() if kept else weights
 
 
-def _least_loss(logs, y, *, score, units, fits, families=None):
-    families = range(len(logs)) if families is None else families
+def _least_loss(logs, y, *, score, units, fits, families):
     weights = least_loss_selection(logs, y, units=units, families=families)
     kept = np.flatnonzero(_affordable(weights, fits))
     if len(kept) < np.count_nonzero(weights):
         weights = np.zeros(len(logs))
-        own = [families[i] for i in kept]
-        weights[kept] = least_loss_selection(logs[kept], y, units=units, families=own)
+        kin = [families[i] for i in kept]
+        weights[kept] = least_loss_selection(logs[kept], y, units=units, families=kin)
     return weights
 
 
 # A rule gets log-probabilities (n_candidates, n_rows, n_classes) of candidates that each fit into
 # the cost and predicted some rows. `fits([0, 2])` says whether some of them fit together, and
 # candidates of equal `families` share their features.
-RULES = {"least-loss": _least_loss, "greedy": _greedy, "threshold": _threshold}
+RULES: dict[str, Callable] = {"least-loss": _least_loss, "greedy": _greedy, "threshold": _threshold}
 DEFAULT_RULE = "least-loss"

@@ -8,10 +8,10 @@ from skspeech.ensemble.blending import log_probas
 from skspeech.time_budget.members import Chooser, build_ensemble
 from skspeech.time_budget.state import HeldOut
 
-__all__ = ["Outcomes", "Stopwatch"]
+__all__ = ["LEAST_PROBABILITY", "Outcomes", "Stopwatch"]
 
-# Least probability of a class. A higher one costs log loss; see benchmarks/results/selection.md.
-_FLOOR = 1e-4
+# Of a class. A higher one costs log loss; see benchmarks/results/selection.md.
+LEAST_PROBABILITY = 1e-4
 
 
 class Outcomes:
@@ -31,7 +31,7 @@ class Outcomes:
         settings = session.settings
         self.session = session
         self.ensemble, self.score, self.curve = None, np.nan, []
-        self.floor = min(_FLOOR, 0.1 / len(session.classes))
+        self.floor = min(LEAST_PROBABILITY, 0.1 / len(session.classes))
         self.chooser = Chooser(
             session.state,
             session.data,

@@ -273,7 +273,7 @@ class SpeakerEmbedding(WindowedExtractor):
     def _forward(self, network, mel):
         import torch
 
-        mel = mel.to(getattr(torch, self._precision()))
+        mel = mel.to(next(network.parameters()).dtype)
         if len(mel) == 1 and mel.dtype == torch.bfloat16:
             # A single row is computed in another order, and its rounding would differ from that of
             # the same row in company.
