@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -627,6 +628,9 @@ def _training_on(options):
     data = fetch_emodb(data_home=os.environ.get("SKSPEECH_DATA"))
     rows = []
     for make in (FineTunedSpeakerClassifier, MixupCNNClassifier, RecurrentAttentionClassifier):
+        if make is RecurrentAttentionClassifier and find_spec("tensorflow") is None:
+            print("RecurrentAttentionClassifier is left out: tensorflow is not installed.")
+            continue
         rates = []
         for device in (options.device, "cpu"):
             clf = make(max_time=options.training_seconds, device=device, random_state=0)

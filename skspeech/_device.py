@@ -2,10 +2,19 @@
 
 import collections
 import concurrent.futures
+import contextlib
+import threading
 
+from skspeech._forks import in_each_fork
 from skspeech._stopping import stop_check
 
-__all__ = ["computes_bfloat16", "map_in_threads", "n_threads_for", "resolve_device"]
+__all__ = [
+    "computes_bfloat16",
+    "in_single_precision",
+    "map_in_threads",
+    "n_threads_for",
+    "resolve_device",
+]
 
 _BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # names of torch.cpu.get_capabilities
 
@@ -81,6 +90,66 @@ def computes_bfloat16(device, instructions=_BFLOAT16_INSTRUCTIONS):
         return False  # older versions of torch don't tell
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in instructions)
+
+
+_lock = threading.Lock()
+_before = []  # while blocks are open: how many, and torch's settings from before them
+
+
+@in_each_fork
+def _forget_blocks():
+    global _lock
+    _lock = threading.Lock()
+    if _before:
+        _leave(all_of_them=True)
+
+
+@contextlib.contextmanager
+def in_single_precision(device):
+    """Let float32 mean single precision inside the block, on a GPU too.
+
+    There, torch lets convolutions and recurrent layers round to TF32, with 10 bits in the place of
+    23. That is enough to train networks, but what was trained on features from one device has to
+    meet the same features from another. The setting is one for the process: it is restored when the
+    last of such blocks ends.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the block computes. On other devices than CUDA's, nothing changes.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    with _lock:
+        if not _before:
+            _before[:] = [0, [getattr(*setting[:2]) for setting in _tf32_settings()]]
+            for place, name, exact in _tf32_settings():
+                setattr(place, name, exact)
+        _before[0] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _leave()
+
+
+def _leave(all_of_them=False):
+    _before[0] -= 1
+    if all_of_them or _before[0] == 0:
+        for (place, name, _), value in zip(_tf32_settings(), _before[1], strict=True):
+            setattr(place, name, value)
+        _before.clear()
+
+
+def _tf32_settings():
+    """Where torch keeps the setting, its name there, and its value for single precision."""
+    from torch import backends
+
+    matmul, cudnn = backends.cuda.matmul, backends.cudnn
+    if hasattr(cudnn, "conv"):  # since torch 2.9
+        return [(place, "fp32_precision", "ieee") for place in (cudnn.conv, cudnn.rnn, matmul)]
+    return [(place, "allow_tf32", False) for place in (cudnn, matmul)]
 
 
 def n_threads_for(device):

@@ -27,6 +27,7 @@ from sounds import labelled_tones
 from tiny_transformers import save_tiny
 
 from skspeech import AudioError, TransformersEmbedding, cache
+from skspeech._objects import objects_in
 from skspeech.audio import SAMPLING_RATE
 from skspeech.utils import all_estimators
 from skspeech.weights import WeightsError
@@ -601,6 +602,25 @@ def test_shows_itself_in_a_notebook(name, make):
 
     assert name in estimator._repr_html_()
     assert name in repr(estimator)
+
+
+@every_estimator_on_clips
+def test_another_processor_gives_the_same_answers(name, instance, fitted, clips, set_bfloat16):
+    """What was fitted in one precision never meets features of another; not even when it warns."""
+    X, _ = clips
+    estimator = instance(name)
+    if not any(getattr(item, "dtype", None) == "auto" for item in objects_in(fitted)):
+        pytest.skip("computes in one precision everywhere")
+    if "errors" in estimator.get_params():
+        estimator.set_params(errors="warn")
+    set_bfloat16(False)
+    estimator.fit(*clips)
+    expected, pickled = output(estimator, X), pickle.dumps(estimator)
+
+    set_bfloat16(True)
+    for model in (estimator, pickle.loads(pickled)):
+        cache.clear()
+        assert_same(output(model, X), expected)
 
 
 @pytest.mark.gpu

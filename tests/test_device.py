@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skspeech._device import computes_bfloat16  # a pure function
+from skspeech._device import computes_bfloat16, in_single_precision
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,31 @@ def test_bfloat16_where_torch_does_not_tell(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert computes_bfloat16(torch.device("cpu")) is False
     assert computes_bfloat16(torch.device("meta")) is False
+
+
+def rounding():
+    cudnn = torch.backends.cudnn
+    settings = [cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32]
+    return settings + ([cudnn.conv.fp32_precision] if hasattr(cudnn, "conv") else [])
+
+
+@pytest.mark.parametrize("matmul", ["highest", "high"])
+def test_a_gpu_computes_in_single_precision_inside_a_block(matmul, request):
+    request.addfinalizer(lambda: torch.set_float32_matmul_precision("highest"))
+    torch.set_float32_matmul_precision(matmul)
+    before = rounding()
+    assert before[0]
+    first, second = (in_single_precision(torch.device("cuda")) for _ in range(2))
+    with in_single_precision(torch.device("cpu")):
+        assert rounding() == before
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)  # blocks of two threads end in any order
+    if hasattr(torch.backends.cudnn, "conv"):
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+        assert torch.backends.cudnn.rnn.fp32_precision == "ieee"
+        assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+    else:
+        assert rounding() == [False, False]
+    second.__exit__(None, None, None)
+    assert rounding() == before

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -14,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from skspeech import AudioError, MusicEmbedding, SpeakerEmbedding, cache
 from skspeech.audio import SAMPLING_RATE
 from skspeech.datasets import make_speech_like
+from skspeech.transformers._windowed import _networks as shared_networks
 from skspeech.transformers.speaker import raise_volume
 from skspeech.weights import WeightsError, load_weights
 
@@ -199,6 +201,31 @@ def test_embeddings_of_another_precision_are_not_found_again(clips, set_bfloat16
         set_bfloat16(can)
         features.append(extractor.transform(clips[:3]))
     assert not np.array_equal(*features)
+
+
+@pytest.mark.parametrize("is_fitted", [True, False])
+def test_a_precision_is_kept_wherever_the_extractor_goes(extractor, clips, set_bfloat16, is_fitted):
+    extractor.set_params(device="cpu", memory=False)
+    set_bfloat16(True)
+    before = extractor.transform(clips[:2])
+    if is_fitted:
+        extractor.fit(clips)
+    moved = pickle.loads(pickle.dumps(extractor))
+
+    set_bfloat16(False)
+    shared_networks.clear()
+    with pytest.warns(UserWarning, match="was fitted on a processor that computes in bfloat16"):
+        after = moved.transform(clips[:2])
+    np.testing.assert_array_equal(after, before)
+    for new in (clone(moved), moved.fit(clips)):  # both may choose anew
+        assert new._precision() == "float32"
+
+
+def test_a_precision_that_was_asked_for_holds(extractor, clips, set_bfloat16):
+    set_bfloat16(True)
+    extractor.set_params(device="cpu").fit(clips).set_params(dtype="float32")
+    assert extractor._precision() == "float32"
+    assert pickle.loads(pickle.dumps(extractor))._precision() == "float32"
 
 
 def test_tags_have_names():

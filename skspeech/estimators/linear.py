@@ -244,7 +244,7 @@ class _EmbeddingClassifier(ClipClassifier):
         extractor.fit(X)
         if not goes_on(extractor):
             return extractor.transform(X), slice(None)
-        return fit_without_unreadable(strict(extractor).fit(X).transform, X, y)
+        return fit_without_unreadable(strict(extractor).transform, X, y)
 
     def _predict(self, method, X, instead):
         extractor = self.pipeline_[0]
@@ -252,9 +252,7 @@ class _EmbeddingClassifier(ClipClassifier):
             return getattr(self.pipeline_, method)(X)
         reader = strict(extractor)
         rest = getattr(self.pipeline_[1:], method)
-        return predict_without_unreadable(
-            lambda clips: rest(reader.fit_transform(clips)), X, instead
-        )
+        return predict_without_unreadable(lambda clips: rest(reader.transform(clips)), X, instead)
 
     def _frequencies(self):
         """The classes' shares of the training data; equal in models that earlier versions saved."""

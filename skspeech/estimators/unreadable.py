@@ -4,10 +4,10 @@ They leave such clips out. With silence instead, a classifier would learn silenc
 their class, and its predictions for them would mean nothing.
 """
 
+import copy
 import warnings
 
 import numpy as np
-from sklearn.base import clone
 
 from skspeech._sklearn import _safe_indexing
 from skspeech.audio import AudioError, Clips
@@ -23,8 +23,8 @@ def goes_on(estimator):
 
 
 def strict(extractor):
-    """An unfitted copy of an extractor that raises an error for clips that can't be read."""
-    extractor = clone(extractor)
+    """A copy of an extractor that raises an error for clips that can't be read."""
+    extractor = copy.deepcopy(extractor)  # fitted as it is: it keeps its precision
     return extractor.set_params(**dict.fromkeys(_errors_in(extractor.get_params()), "raise"))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.preprocessing import Normalizer
 from sklearn.utils import check_random_state
 
 from skspeech._folds import stratified_folds
@@ -350,7 +350,7 @@ def _autospeech2020(duration, settings, time_budget):
     over all windows of one part of that length.
     """
     scalers = {
-        "standardize": StandardScaler(),
+        "standardize": ClippedStandardScaler(),
         "normalize": Normalizer(),
         "none": "passthrough",
         "signed-sqrt": SignedSqrt(),

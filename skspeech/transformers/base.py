@@ -1,5 +1,6 @@
 """The base class of extractors: clips in, features out, each clip computed once."""
 
+import contextlib
 import itertools
 import math
 from abc import ABC, abstractmethod
@@ -10,9 +11,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import validate_data
 
-from skspeech._device import map_in_threads, resolve_device
+from skspeech._device import in_single_precision, map_in_threads, resolve_device
 from skspeech._progress import progress_bar
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech._threads import loaded
 from skspeech._typing import ClipsLike, Memory, Self
 from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
 from skspeech.audio.loading import Remarks
@@ -101,6 +103,8 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
     errors: str = "raise"
     verbose: int = 0
 
+    _kept_precision: str | None = None  # what dtype="auto" stood for when this was fitted
+
     def __init__(
         self,
         *,
@@ -156,6 +160,9 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         self._clips(X)
         if getattr(X, "ndim", None) == 2:
             validate_data(self, X, skip_check_array=True)
+        self._kept_precision = None
+        if getattr(self, "dtype", None) == "auto":
+            self._kept_precision = self._precision()
         return self
 
     def transform(self, X: ClipsLike) -> np.ndarray:
@@ -218,11 +225,26 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
     def _precision(self):
         """The arithmetic: the parameter `dtype`, if there is one, else float32."""
         dtype = getattr(self, "dtype", "float32")
-        return self._auto_precision(self._device()) if dtype == "auto" else str(dtype)
+        if dtype != "auto":
+            return str(dtype)
+        return self._kept_precision or self._auto_precision(self._device())
 
     def _auto_precision(self, device):
         """What ``dtype="auto"`` stands for on a device."""
         return "float32"
+
+    def __getstate__(self):
+        """The state, with what ``dtype="auto"`` stands for here.
+
+        What was trained on features of one precision may answer anything on those of another. So an
+        extractor keeps the precision that it had when it was fitted, or left a process that
+        computes, wherever it goes. One that has not computed yet, without torch, is still free.
+        """
+        state = super().__getstate__()
+        if getattr(self, "dtype", None) == "auto" and loaded("torch"):
+            with contextlib.suppress(ValueError):  # this machine lacks the device
+                return {**state, "_kept_precision": self._precision()}
+        return state
 
     def _variant_id(self):
         """Identifies the class and its arithmetic: features of another one differ."""
@@ -325,7 +347,8 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
             first, n_threads = [[list(itertools.chain(*parts)) for parts in zip(*first)]], 1
         # Many clips: a thread for each chunk, so that the spectrograms of one chunk are computed
         # while another goes through the network.
-        yield from map_in_threads(embed, itertools.chain(first, chunks), n_threads)
+        with in_single_precision(self._device()):
+            yield from map_in_threads(embed, itertools.chain(first, chunks), n_threads)
 
 
 def _chunks(extractor, clips, todo, max_seconds, remarks):

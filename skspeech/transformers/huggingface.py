@@ -58,6 +58,7 @@ class TransformersEmbedding(PieceExtractor):
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "float16", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. ``"auto"`` is float16 on a GPU, else float32.
+        A fitted or pickled extractor keeps its precision on other GPUs.
     revision : str or None, default=None
         Branch, tag or commit on the hub; None is the newest.
     local_files_only : bool, default=False
@@ -209,6 +210,12 @@ class TransformersEmbedding(PieceExtractor):
 
     def _auto_precision(self, device):
         return "float16" if device.type == "cuda" else "float32"
+
+    def _precision(self):
+        precision = super()._precision()
+        # What was fitted on a GPU; on a CPU, float16 takes many times as long as single precision.
+        wide = self.dtype == "auto" and precision == "float16" and self._device().type == "cpu"
+        return "float32" if wide else precision
 
     def _load_network(self, device):
         with quiet(self.verbose), explained(self._source()):
