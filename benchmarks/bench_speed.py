@@ -628,8 +628,8 @@ def _training_on(options):
     data = fetch_emodb(data_home=os.environ.get("SKSPEECH_DATA"))
     rows = []
     for make in (FineTunedSpeakerClassifier, MixupCNNClassifier, RecurrentAttentionClassifier):
-        if make is RecurrentAttentionClassifier and find_spec("tensorflow") is None:
-            print("RecurrentAttentionClassifier is left out: tensorflow is not installed.")
+        if make is not FineTunedSpeakerClassifier and find_spec("tensorflow") is None:
+            print(f"{make.__name__} is left out: tensorflow is not installed.")
             continue
         rates = []
         for device in (options.device, "cpu"):

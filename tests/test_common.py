@@ -434,9 +434,12 @@ def test_prediction_does_not_depend_on_the_other_clips(name, fitted, clips):
     chosen = [6, 1, 4]
     apart = output(fitted, [X[i] for i in chosen])
 
-    assert_same(apart, together[chosen], tol=1e-4)
+    # How far a padded sequence is rounded, where the processor computes in bfloat16.
+    halves = (getattr(item, "_kept_precision", None) == "bfloat16" for item in objects_in(fitted))
+    tol = 2e-3 if any(halves) else 1e-4
+    assert_same(apart, together[chosen], tol=tol)
     cache.clear()
-    assert_same(output(fitted, [X[3]]), together[[3]], tol=1e-4)
+    assert_same(output(fitted, [X[3]]), together[[3]], tol=tol)
 
 
 @every_estimator_on_clips

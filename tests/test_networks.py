@@ -17,7 +17,7 @@ from numpy.testing import assert_allclose
 from torch.nn import functional
 
 from skspeech import SpeakerEmbedding
-from skspeech._device import computes_bfloat16  # a pure function
+from skspeech._device import computes_bfloat16, in_single_precision
 from skspeech._spectrogram import MelSpectrogram  # what the networks are fed with
 from skspeech.datasets import make_speech_like
 from skspeech.transformers.networks.ge2e import GE2E
@@ -241,7 +241,7 @@ def test_music_networks_agree_with_the_original_graphs(model, original):
 def test_music_networks_agree_on_a_gpu(model, waveforms):
     network = pretrained(*MUSIC_NETWORKS[model])
     inputs = log_mel(waveforms)
-    with torch.inference_mode():
+    with torch.inference_mode(), in_single_precision(torch.device("cuda")):
         on_cpu = network(inputs)
         on_gpu = network.to("cuda")(inputs.to("cuda"))
     for name, layer in on_cpu.items():
@@ -254,7 +254,7 @@ def test_ge2e_agrees_on_a_gpu(waveforms):
     network = pretrained("ge2e", GE2E)
     mel, _ = MelSpectrogram(n_fft=400, hop_length=160, n_mels=40)(waveforms)
     mels = mel[: len(mel) // 160 * 160].reshape(-1, 160, 40)
-    with torch.inference_mode():
+    with torch.inference_mode(), in_single_precision(torch.device("cuda")):
         on_cpu = network(mels)
         on_gpu = network.to("cuda")(mels.to("cuda")).cpu()
     assert (on_cpu * on_gpu).sum(dim=1).min() > 0.9999

@@ -1,14 +1,13 @@
 """Extractors that send windows of many clips through one network."""
 
 import threading
-import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
 
-from skspeech._device import computes_bfloat16, map_in_threads, n_threads_for
+from skspeech._device import map_in_threads, n_threads_for
 from skspeech._forks import in_each_fork
 from skspeech._sklearn import Interval
 from skspeech._typing import ClipsLike
@@ -155,13 +154,7 @@ class WindowedExtractor(Extractor):
         return embed
 
     def _loaded_network(self, device):
-        if self._kept_precision == "bfloat16" and not computes_bfloat16(device):
-            warnings.warn(
-                f"{type(self).__name__} was fitted on a processor that computes in bfloat16, and "
-                "keeps to it, so that answers are the same. This one has no instructions for it "
-                "and takes several times as long. For such machines, fit with dtype='float32'.",
-                stacklevel=2,
-            )
+        self._warn_if_slow(device)
         return self._load_network(device)
 
     def _embed_waveforms(self, waveforms, network, device, pooled):

@@ -1,6 +1,5 @@
 """The base class of extractors: clips in, features out, each clip computed once."""
 
-import contextlib
 import itertools
 import math
 from abc import ABC, abstractmethod
@@ -14,11 +13,11 @@ from sklearn.utils.validation import validate_data
 from skspeech._device import in_single_precision, map_in_threads, resolve_device
 from skspeech._progress import progress_bar
 from skspeech._sklearn import Interval, StrOptions, _fit_context
-from skspeech._threads import loaded
 from skspeech._typing import ClipsLike, Memory, Self
 from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
 from skspeech.audio.loading import Remarks
 from skspeech.cache import open_cache
+from skspeech.transformers._precision import KeepsPrecision
 from skspeech.transformers.keys import clip_keys, definition
 from skspeech.transformers.workers import chosen_workers
 
@@ -28,9 +27,14 @@ __all__ = ["Extractor"]
 _CHUNK_SECONDS = 120.0
 # Chunks per thread that these seconds are cut into: several, so that threads finish together.
 _CHUNKS_A_THREAD = 2
+# But no shorter ones: on 16 cores, 16 threads with chunks of a few clips waited for Python's
+# interpreter more than they computed.
+_SHORTEST_CHUNK = 30.0
+# Fewer chunks than that are embedded as one.
+_FEW_CHUNKS = 4
 
 
-class Extractor(TransformerMixin, BaseEstimator, ABC):
+class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
     """Base of everything that turns clips into features and learns nothing.
 
     A subclass writes one method, ``_extract``, which takes a list of waveforms and returns a row of
@@ -103,8 +107,6 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
     errors: str = "raise"
     verbose: int = 0
 
-    _kept_precision: str | None = None  # what dtype="auto" stood for when this was fitted
-
     def __init__(
         self,
         *,
@@ -160,9 +162,7 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
         self._clips(X)
         if getattr(X, "ndim", None) == 2:
             validate_data(self, X, skip_check_array=True)
-        self._kept_precision = None
-        if getattr(self, "dtype", None) == "auto":
-            self._kept_precision = self._precision()
+        self._keep_precision()
         return self
 
     def transform(self, X: ClipsLike) -> np.ndarray:
@@ -221,30 +221,6 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
     def _device(self):
         """Where to compute: the parameter `device`, if there is one, else the CPU."""
         return resolve_device(getattr(self, "device", "cpu"))
-
-    def _precision(self):
-        """The arithmetic: the parameter `dtype`, if there is one, else float32."""
-        dtype = getattr(self, "dtype", "float32")
-        if dtype != "auto":
-            return str(dtype)
-        return self._kept_precision or self._auto_precision(self._device())
-
-    def _auto_precision(self, device):
-        """What ``dtype="auto"`` stands for on a device."""
-        return "float32"
-
-    def __getstate__(self):
-        """The state, with what ``dtype="auto"`` stands for here.
-
-        What was trained on features of one precision may answer anything on those of another. So an
-        extractor keeps the precision that it had when it was fitted, or left a process that
-        computes, wherever it goes. One that has not computed yet, without torch, is still free.
-        """
-        state = super().__getstate__()
-        if getattr(self, "dtype", None) == "auto" and loaded("torch"):
-            with contextlib.suppress(ValueError):  # this machine lacks the device
-                return {**state, "_kept_precision": self._precision()}
-        return state
 
     def _variant_id(self):
         """Identifies the class and its arithmetic: features of another one differ."""
@@ -339,10 +315,13 @@ class Extractor(TransformerMixin, BaseEstimator, ABC):
             indices, waveforms, reusable = chunk
             return indices, embed_waveforms(waveforms), reusable
 
-        n_chunks = _CHUNKS_A_THREAD * n_threads if n_threads > 1 else 1
-        chunks = _chunks(self, clips, todo, self._seconds_per_chunk() / n_chunks, remarks)
-        first = list(itertools.islice(chunks, n_chunks))
-        if first and len(first) < n_chunks:
+        seconds, few = self._seconds_per_chunk(), 1
+        if n_threads > 1:
+            seconds = max(seconds / (_CHUNKS_A_THREAD * n_threads), _SHORTEST_CHUNK)
+            few = _FEW_CHUNKS
+        chunks = _chunks(self, clips, todo, seconds, remarks)
+        first = list(itertools.islice(chunks, few))
+        if first and len(first) < few:
             # Few clips: all of them in one chunk, with a thread for each batch.
             first, n_threads = [[list(itertools.chain(*parts)) for parts in zip(*first)]], 1
         # Many clips: a thread for each chunk, so that the spectrograms of one chunk are computed

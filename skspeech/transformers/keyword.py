@@ -166,8 +166,10 @@ class KeywordEmbedding(WindowedExtractor):
 
         network = SpeechEmbedding()
         network.load_state_dict(load_weights(_WEIGHTS))
-        # On a CPU, nearly twice as fast as the usual memory format.
-        return network.to(device, memory_format=torch.channels_last).eval()
+        # On a CPU, nearly twice as fast as the usual memory format; on a GPU, three times as slow.
+        is_cpu = device.type == "cpu"
+        memory_format = torch.channels_last if is_cpu else torch.contiguous_format
+        return network.to(device, memory_format=memory_format).eval()
 
     def _window_and_hop(self):
         frame = self._spectrogram.hop_length / SAMPLING_RATE

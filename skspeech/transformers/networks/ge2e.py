@@ -45,6 +45,8 @@ class GE2E(nn.Module):
         """Hidden states of the first `n_layers` layers, each of shape (n, n_frames, 256)."""
         states = []
         for layer in self.layers[:n_layers]:
+            if mel.is_cuda:
+                layer.flatten_parameters()  # those of a copied network lie apart
             mel, _ = layer(mel)
             states.append(mel)
         return states
