@@ -812,6 +812,11 @@ def test_scores_of_classes_that_do_not_occur():
     assert json.loads(shown.to_json(scores.as_dict()))["per_class"]["c"]["recall"] is None
 
 
+def test_json_is_utf8_whatever_files_are_called():
+    row = {"path": os.fsdecode(b'bad\xff\xc3\xa9 "\\.wav')}
+    assert json.loads(shown.to_json(row).encode("utf-8")) == row
+
+
 def test_many_classes_are_told_by_their_confusions(capsys):
     names = [f"[class {i}]" for i in range(30)]
     scores = Scores(names, names, [names[1], *names[1:]])

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -421,5 +422,17 @@ def test_on_a_processor_with_bfloat16(classifier, speech, tmp_path, set_bfloat16
     """With default settings the model computes in it; the graph does not."""
     set_bfloat16(True)
     model = classifier().fit(speech.data, speech.target)
-    path = export_onnx(model, tmp_path / "model.onnx")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The model was fitted in half precision")
+        path = export_onnx(model, tmp_path / "model.onnx")
     assert onnx.load(path).graph.output
+
+
+def test_what_half_precision_changes_is_told(speech, tmp_path, set_bfloat16):
+    """Units of musicnn that are inactive in all clips, scaled like the others."""
+    extractor = MusicEmbedding("mtt_musicnn", memory=False, device="cpu")
+    model = make_pipeline(extractor, StandardScaler(), LogisticRegression())
+    set_bfloat16(True)
+    model.fit(speech.data, speech.target)
+    with pytest.warns(UserWarning, match=r"in half precision.* they differ by up to .*dtype='floa"):
+        export_onnx(model, tmp_path / "model.onnx")

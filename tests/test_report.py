@@ -655,6 +655,7 @@ def test_sounds_and_spectrograms_of_any_length_and_level(n_samples, scale):
         ({"y": ["go"]}, r"X_test and y_test .* do not fit together"),
         ({"groups_test": ["a"]}, r"X_test and y_test \(and groups, if any\) do not fit"),
         ({"X_train": ["a.wav"]}, "X_train and y_train come together"),
+        ({"X": [], "y": []}, "X_test and y_test are empty: there is nothing to report"),
         ({"X_train": ["a.wav"], "y_train": ["go", "go"]}, "X_train and y_train .* do not fit"),
     ],
 )

@@ -61,13 +61,17 @@ def progress(title, total, quiet):
 
 
 def to_json(value):
-    """Write values as JSON; a number that is not finite becomes null.
+    r"""Write values as JSON; a number that is not finite becomes null.
+
+    A file name may hold bytes that are no text: they become escapes, such as ``\udcff``, so that
+    the output is UTF-8 and whoever reads it gets the name back.
 
     Returns
     -------
     str
     """
-    return json.dumps(_plain(value), ensure_ascii=False)
+    text = json.dumps(_plain(value), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _plain(value):

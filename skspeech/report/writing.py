@@ -290,6 +290,8 @@ def _checked_labels(what, X, y, groups):
         check_consistent_length(X, y, groups)
     except ValueError as error:
         raise ValueError(f"{what} (and groups, if any) do not fit together: {error}") from error
+    if len(y) == 0:
+        raise ValueError(f"{what} are empty: there is nothing to report on.")
     return y
 
 
