@@ -36,12 +36,13 @@ def test_the_temperature_takes_back_what_made_probabilities_wrong(factor):
 
 
 def test_few_rows_that_are_all_right_do_not_make_sure():
-    def temperature(n):
+    def temperature(n, **options):
         y = np.arange(n) % 2
-        return find_temperature(np.where(np.eye(2)[y] == 1, 0.9, 0.1), y)
+        return find_temperature(np.where(np.eye(2)[y] == 1, 0.9, 0.1), y, **options)
 
     assert temperature(20) > 0.8
     assert temperature(20) > temperature(200) > temperature(2000)
+    assert temperature(20) > temperature(20, n_imagined=1) > temperature(20, n_imagined=0.3)
 
 
 def test_rows_without_a_prediction_are_left_out():

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import softmax
 from sklearn.base import clone
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from skspeech import FineTunedSpeakerClassifier
 from skspeech.datasets import fetch_fsdd
@@ -184,6 +185,26 @@ def test_too_few_clips_to_hold_some_out_are_not_learnt_from_twice(hard):
 
     assert not any("all clips" in row["network"] for row in clf.history_)
     assert clf.predict(X).tolist() == y
+    assert clf.temperature_ == 1  # nothing tells how sure it may be
+
+
+def test_probabilities_mean_what_held_out_clips_say(hard):
+    X, y = hard
+    clf = FineTunedSpeakerClassifier(**QUICK).fit(X[:60], y[:60], X_val=X[60:], y_val=y[60:])
+
+    assert clf.temperature_ != 1
+    calibrated = log_loss(y[60:], clf.predict_proba(X[60:]))
+    temperature = clf.temperature_
+    losses = []
+    for clf.temperature_ in (0.8 * temperature, 1.25 * temperature):
+        losses.append(log_loss(y[60:], clf.predict_proba(X[60:])))
+    assert calibrated < min(losses) + 0.01
+
+    del clf.temperature_  # as in older pickles
+    at_one = clf.predict_proba(X[60:])
+    clf.temperature_ = temperature
+    expected = softmax(np.log(at_one) / temperature, axis=1)
+    assert_allclose(clf.predict_proba(X[60:]), expected, atol=1e-5)
 
 
 @pytest.mark.slow

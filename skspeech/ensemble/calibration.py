@@ -23,7 +23,7 @@ _IMAGINED_ROWS = 3.0
 _TINY = 1e-12
 
 
-def find_temperature(proba, y):
+def find_temperature(proba, y, *, n_imagined=_IMAGINED_ROWS):
     """Find the temperature that calibrates held-out probabilities.
 
     It is the temperature with the lowest log loss [1]_. A geometric mean of well-calibrated
@@ -37,6 +37,8 @@ def find_temperature(proba, y):
         out.
     y : array-like of int of shape (n_rows,)
         Index of each row's class.
+    n_imagined : float, default=3.0
+        How many rows to imagine, spread evenly over the classes.
 
     Returns
     -------
@@ -45,8 +47,8 @@ def find_temperature(proba, y):
 
     Notes
     -----
-    As in Platt's method [2]_, targets are not exactly 0 and 1: three imaginary rows, spread evenly
-    over the classes, are added to the others.
+    As in Platt's method [2]_, targets are not exactly 0 and 1: imaginary rows, spread evenly over
+    the classes, are added to the others. They say that a few rows that are all right prove little.
 
     References
     ----------
@@ -70,7 +72,7 @@ def find_temperature(proba, y):
     proba, y = proba[known], y[known]
     if len(np.unique(y)) < 2:
         return 1.0
-    spread = min(0.5, _IMAGINED_ROWS / (len(y) + 2))
+    spread = min(0.5, n_imagined / (len(y) + 2))
     return least_loss_temperature(np.log(np.maximum(proba, _TINY)), y, _LOG_BOUNDS, spread=spread)
 
 

@@ -101,6 +101,9 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         one is the first answer.
     frozen_share_ : float
         Weight of the first of them in the mean; the others share the rest.
+    temperature_ : float
+        What the logarithms of their mean are divided by, so that the held-out clips are neither
+        predicted too surely nor, as is usual after training on changed clips, too timidly.
 
     See Also
     --------
@@ -284,10 +287,11 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
             n_dropped=int(self.model == "smart-turn"),
         )
 
-    def _keep(self, networks, frozen_share=0.5):
+    def _keep(self, networks, frozen_share=0.5, temperature=1.0):
         """Predict with these from now on."""
         self.networks_ = networks
         self.frozen_share_ = frozen_share
+        self.temperature_ = temperature
         self._live.pop("networks", None)
 
     # -- Prediction --------------------------------------------------------------------------------
@@ -300,10 +304,9 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
             log_probas(network, waveforms, front_end, kept["choices"]["crop"], self.n_crops)
             for network, kept in zip(self._networks(), self.networks_, strict=True)
         )
-        if not tuned:
-            return softmax(frozen, axis=1)
-        share = self.frozen_share_
-        return softmax(share * frozen + (1 - share) * np.mean(tuned, axis=0), axis=1)
+        share = self.frozen_share_ if tuned else 1.0
+        mean = share * frozen + (1 - share) * np.mean(tuned or [frozen], axis=0)
+        return softmax(mean / getattr(self, "temperature_", 1.0), axis=1)  # older pickles have none
 
     def _networks(self):
         from skspeech.estimators.fine_tuned.training import restore

@@ -4,9 +4,10 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from skspeech._device import resolve_device
+from skspeech.ensemble.calibration import find_temperature
 from skspeech.ensemble.scoring import balanced_accuracy
 from skspeech.estimators.fine_tuned.crops import log_probas
 from skspeech.estimators.fine_tuned.training import (
@@ -36,6 +37,9 @@ _RESERVED_PASSES, _RESERVED_SECONDS = 2.0, 0.1
 _LEAST_SHARE = 0.3
 # Weights that the first answer may have.
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+# For the temperature. Among 0, 0.3, 1 and 3 it came closest to the best one for new clips, of FSDD
+# speakers and of Berlin emotions, and never below it, with some sixty held-out clips.
+_IMAGINED_ROWS = 0.3
 _NO_SCORE = (-np.inf, -np.inf)
 # Copies of the clips at other speeds, for the closed form, which learns from so many rows at most.
 _COPY_SPEEDS = (0.85, 0.92, 1.08, 1.15)
@@ -78,6 +82,11 @@ class Judge:
         """Weight of the first of two predictions in their geometric mean, by log loss."""
         return max(_SHARES, key=lambda share: self.score(share * first + (1 - share) * others)[1])
 
+    def temperature(self, log_probas):
+        """The temperature at which probabilities mean what they say."""
+        proba = softmax(log_probas, axis=1)
+        return find_temperature(proba, self.clips.codes, n_imagined=_IMAGINED_ROWS)
+
 
 class Run:
     """One call of a classifier's `fit`, with a `TrainingData`.
@@ -110,6 +119,7 @@ class Run:
         self.frozen_log_probas = None  # what it says of the held-out clips,
         self.tuned = []  # the networks that have learnt,
         self.frozen_share = 0.5
+        self.temperature = 1.0
         self.leader = None  # and the best of them, where this call has found one
         self.best = _NO_SCORE
 
@@ -148,6 +158,7 @@ class Run:
         self.least_frozen = min(kept["choices"]["freeze"] for kept in self.classifier.networks_)
         self.frozen_log_probas = found[0]
         self.frozen_share = share = self.classifier.frozen_share_
+        self.temperature = getattr(self.classifier, "temperature_", 1.0)
         tuned = np.mean(found[1:], axis=0) if self.tuned else found[0]
         self.best = self.judge.score(share * found[0] + (1 - share) * tuned)
 
@@ -163,7 +174,7 @@ class Run:
         self._record(name + (", changed copies" if copies else ""), None, score)
         if worse_than is None or score[1] > worse_than[1]:
             self.best, self.frozen, self.frozen_log_probas = score, kept, log_probas
-            self.classifier._keep([kept])
+            self._keep([kept], log_probas=log_probas)
         return score
 
     def _solved(self, features, *, columns, copies):
@@ -212,8 +223,8 @@ class Run:
         """Predict with these networks, the best of them first, and with the first answer."""
         self.leader, self.tuned = found[0], [one.kept for one in found]
         log_probas = np.mean([one.log_probas for one in found], axis=0)
-        self.frozen_share = self.judge.best_share(self.frozen_log_probas, log_probas)
-        self._keep_all()
+        self.frozen_share = share = self.judge.best_share(self.frozen_log_probas, log_probas)
+        self._keep_all(share * self.frozen_log_probas + (1 - share) * log_probas)
         yield
 
     def refit(self):
@@ -300,7 +311,8 @@ class Run:
         if not self._is_better(found.score):
             return False
         self.best = found.score
-        self.classifier._keep([self.frozen, found.kept])
+        mean = (found.log_probas + self.frozen_log_probas) / 2
+        self._keep([self.frozen, found.kept], log_probas=mean)
         return True
 
     def is_perfect(self):
@@ -311,8 +323,17 @@ class Run:
         """Whether a score beats the best one; if classes are speakers, log loss does not decide."""
         return score[0] > self.best[0] if self.about_speakers else score > self.best
 
-    def _keep_all(self):
-        self.classifier._keep([self.frozen, *self.tuned], self.frozen_share)
+    def _keep_all(self, log_probas=None):
+        self._keep([self.frozen, *self.tuned], self.frozen_share, log_probas)
+
+    def _keep(self, networks, frozen_share=0.5, log_probas=None):
+        """Predict with these from now on; `log_probas` is what they say of the held-out clips.
+
+        Without it, as they were trained on these clips, the temperature stays.
+        """
+        if log_probas is not None and self.data.judges != "training":
+            self.temperature = self.judge.temperature(log_probas)
+        self.classifier._keep(networks, frozen_share, self.temperature)
 
     # -- Small parts -------------------------------------------------------------------------------
 
