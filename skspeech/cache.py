@@ -106,6 +106,18 @@ class MemoryStore:
             while self._n_bytes > self.max_bytes:
                 self._n_bytes -= self._values.popitem(last=False)[1].nbytes
 
+    @contextlib.contextmanager
+    def for_now(self):
+        """Forget at the end of a block what was remembered in it, by whatever thread."""
+        with self._lock:
+            before = set(self._values)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for key in self._values.keys() - before:
+                    self._n_bytes -= self._values.pop(key).nbytes
+
     def clear(self):
         """Forget everything."""
         with self._lock:

@@ -43,6 +43,18 @@ def test_memory_store_refuses_what_is_larger_than_itself():
     assert len(store) == 0
 
 
+def test_what_is_remembered_for_now_is_forgotten_alone():
+    store = MemoryStore(max_bytes=1000)
+    store.set_many({"old": _row(1), "replaced": _row(2)})
+    n_bytes = store.n_bytes
+    with contextlib.suppress(KeyError), store.for_now():
+        store.set_many({"new": _row(3), "replaced": _row(4)})
+        assert set(store.get_many(["old", "new", "replaced"])) == {"old", "new", "replaced"}
+        raise KeyError
+    assert set(store.get_many(["old", "new", "replaced"])) == {"old", "replaced"}
+    assert store.n_bytes == n_bytes
+
+
 def test_stored_values_can_not_be_changed():
     store, value = MemoryStore(), _row(1)
     store.set_many({"a": value})

@@ -30,6 +30,7 @@ from skspeech import (
     timeline,
 )
 from skspeech.audio import AudioError
+from skspeech.cache import memory_store
 from skspeech.datasets import make_tones
 from skspeech.timelines import FORMATS, Segment, export, iter_timeline
 from skspeech.timelines.listening import Cell, Listener
@@ -180,6 +181,14 @@ def test_memory_does_not_grow_with_the_recording(write):
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
     assert peaks[1] < 20 * 60 * 16_000 * 4 / 2
+
+
+def test_windows_are_not_remembered(sixty_tones, recording):
+    model = make_pipeline(SpectralStatistics(), GaussianNB()).fit(*sixty_tones)
+    before = set(memory_store()._values)
+    assert len(before) >= len(sixty_tones[0])
+    timeline(model, recording[0], window=0.5, speech_only=False)
+    assert set(memory_store()._values) == before
 
 
 @pytest.mark.parametrize("rate", [8000, 44_100])

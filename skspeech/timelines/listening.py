@@ -6,6 +6,7 @@ import numpy as np
 
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.rates import ready_for
+from skspeech.cache import memory_store
 
 __all__ = ["Cell", "Listener"]
 
@@ -133,9 +134,10 @@ class Listener:
         if not windows:
             return []
         windows = self._hand(windows)
-        if hasattr(self.model, "predict_proba"):
-            return np.asarray(self.model.predict_proba(windows), dtype=np.float64)
-        answers = np.asarray(self.model.predict(windows))
+        with memory_store().for_now():  # no window comes twice, and an hour has many
+            if hasattr(self.model, "predict_proba"):
+                return np.asarray(self.model.predict_proba(windows), dtype=np.float64)
+            answers = np.asarray(self.model.predict(windows))
         return (answers[:, None] == self.model.classes_).astype(np.float64)
 
     def _add(self, start, stop, share, proba):
