@@ -135,6 +135,8 @@ def in_single_precision(device):
 
 
 def _leave(all_of_them=False):
+    if not _before:
+        return  # after a fork, a block of the parent ends here
     _before[0] -= 1
     if all_of_them or _before[0] == 0:
         for (place, name, _), value in zip(_tf32_settings(), _before[1], strict=True):

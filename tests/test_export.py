@@ -423,7 +423,7 @@ def test_on_a_processor_with_bfloat16(classifier, speech, tmp_path, set_bfloat16
     set_bfloat16(True)
     model = classifier().fit(speech.data, speech.target)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The model was fitted in half precision")
+        warnings.filterwarnings("ignore", "The model computes in half precision")
         path = export_onnx(model, tmp_path / "model.onnx")
     assert onnx.load(path).graph.output
 

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 
+import joblib
 import numpy as np
 import pytest
 import soundfile
@@ -203,13 +204,10 @@ def test_embeddings_of_another_precision_are_not_found_again(clips, set_bfloat16
     assert not np.array_equal(*features)
 
 
-@pytest.mark.parametrize("is_fitted", [True, False])
-def test_a_precision_is_kept_wherever_the_extractor_goes(extractor, clips, set_bfloat16, is_fitted):
+def test_a_fitted_extractor_keeps_its_precision(extractor, clips, set_bfloat16):
     extractor.set_params(device="cpu", memory=False)
     set_bfloat16(True)
-    before = extractor.transform(clips[:2])
-    if is_fitted:
-        extractor.fit(clips)
+    before = extractor.fit(clips).transform(clips[:2])
     moved = pickle.loads(pickle.dumps(extractor))
 
     set_bfloat16(False)
@@ -217,8 +215,25 @@ def test_a_precision_is_kept_wherever_the_extractor_goes(extractor, clips, set_b
     with pytest.warns(UserWarning, match="was fitted on a processor that computes in bfloat16"):
         after = moved.transform(clips[:2])
     np.testing.assert_array_equal(after, before)
+    assert moved.set_params(batch_size=3)._precision() == "bfloat16"
     for new in (clone(moved), moved.fit(clips)):  # both may choose anew
         assert new._precision() == "float32"
+
+
+def test_what_computes_something_else_chooses_its_precision_anew(extractor, clips, set_bfloat16):
+    set_bfloat16(True)
+    extractor.fit(clips)
+    set_bfloat16(False)
+    assert extractor.set_params(max_duration=1.0)._precision() == "float32"
+
+
+def test_only_a_fit_settles_the_precision(extractor, set_bfloat16):
+    """What was fitted before it was kept, or not at all, passes through as it is."""
+    set_bfloat16(True)
+    moved = pickle.loads(pickle.dumps(extractor))
+    set_bfloat16(False)
+    assert moved._precision() == "float32"
+    assert joblib.hash(moved) == joblib.hash(extractor)
 
 
 def test_a_precision_that_was_asked_for_holds(extractor, clips, set_bfloat16):

@@ -156,7 +156,7 @@ def _answers(model, clips):
 def _warn_of_precision(difference):
     if difference > _ROUNDED:
         warnings.warn(
-            "The model was fitted in half precision, and the graph computes in single precision, "
+            "The model computes in half precision here, and the graph in single precision, "
             f"which gives other probabilities: they differ by up to {difference:.2g} on made-up "
             "clips. Fit the model with dtype='float32' before it is exported.",
             stacklevel=3,

@@ -1,10 +1,10 @@
 """In which precision an extractor computes, wherever its model goes."""
 
-import contextlib
 import warnings
+from typing import Any
 
 from skspeech._device import computes_bfloat16
-from skspeech._threads import loaded
+from skspeech._typing import Self
 
 __all__ = ["KeepsPrecision"]
 
@@ -14,8 +14,8 @@ class KeepsPrecision:
 
     What was trained on features of one precision may answer anything on those of another: inactive
     units spread by 1e-11 in one and by 1e-7 in the other, and are scaled to unit variance.
-    So an extractor keeps the precision that it had when it was fitted, or when it was pickled by a
-    process that computes. One that has not computed yet, without torch, is still free.
+    So an extractor keeps the precision that it had when it was fitted, wherever it is pickled or
+    computes, until it is fitted again or computes something else.
     """
 
     _kept_precision: str | None = None
@@ -36,6 +36,23 @@ class KeepsPrecision:
         self._kept_precision = None
         if getattr(self, "dtype", None) == "auto":
             self._kept_precision = self._precision()
+        return self
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; one that changes the features ends what was kept.
+
+        Parameters
+        ----------
+        **params : dict
+            Their names and values.
+
+        Returns
+        -------
+        self : object
+        """
+        if params.keys() - self._runtime_parameters:  # type: ignore[attr-defined]
+            self._kept_precision = None
+        return super().set_params(**params)  # type: ignore[misc]
 
     def _warn_if_slow(self, device):
         if self._kept_precision == "bfloat16" and not computes_bfloat16(device):
@@ -45,10 +62,3 @@ class KeepsPrecision:
                 "and takes several times as long. For such machines, fit with dtype='float32'.",
                 stacklevel=2,
             )
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        if getattr(self, "dtype", None) == "auto" and loaded("torch"):
-            with contextlib.suppress(ValueError):  # this machine lacks the device
-                return {**state, "_kept_precision": self._precision()}
-        return state

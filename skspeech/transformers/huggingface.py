@@ -58,7 +58,7 @@ class TransformersEmbedding(PieceExtractor):
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "float16", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. ``"auto"`` is float16 on a GPU, else float32.
-        A fitted or pickled extractor keeps its precision on other GPUs.
+        A fitted extractor keeps its precision on other GPUs.
     revision : str or None, default=None
         Branch, tag or commit on the hub; None is the newest.
     local_files_only : bool, default=False

@@ -73,7 +73,7 @@ class MusicEmbedding(WindowedExtractor):
         Precision of the convolutions. ``"auto"`` is bfloat16 on a CPU that has instructions
         for it, where it takes less than two thirds of the time, else float32. Features differ by
         less than 1 % of their size, but those of inactive units by many times their spread: a
-        fitted or pickled extractor keeps its precision on other machines.
+        fitted extractor keeps its precision on other machines.
     sampling_rate : int, default=16000
         Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
         their own.

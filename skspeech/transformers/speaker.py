@@ -100,7 +100,7 @@ class SpeakerEmbedding(WindowedExtractor):
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network. ``"auto"`` is bfloat16 for ``"ge2e"`` on a CPU with Intel's AMX,
         where its LSTM layers take a quarter of the time, else float32. Features in bfloat16 differ
-        from the others by less than 1 % of their size. A fitted or pickled extractor keeps its
+        from the others by less than 1 % of their size. A fitted extractor keeps its
         precision on other machines.
     sampling_rate : int, default=16000
         Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring

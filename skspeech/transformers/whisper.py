@@ -93,7 +93,7 @@ class WhisperEmbedding(PieceExtractor):
         Read only this many seconds of each clip; None reads all of it.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of matrix products. ``"auto"`` is bfloat16 on a CPU that has instructions for it,
-        else float32. Features differ by 0.2 % of their size. A fitted or pickled extractor keeps
+        else float32. Features differ by 0.2 % of their size. A fitted extractor keeps
         its precision on other machines.
     revision : str or None, default=None
         Branch, tag or commit on the hub; None is the newest.
