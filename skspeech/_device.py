@@ -3,9 +3,8 @@
 import collections
 import concurrent.futures
 import contextlib
-import threading
 
-from skspeech._forks import in_each_fork
+from skspeech._shared_setting import SharedSetting
 from skspeech._stopping import stop_check
 
 __all__ = [
@@ -92,21 +91,8 @@ def computes_bfloat16(device, instructions=_BFLOAT16_INSTRUCTIONS):
     return any(capabilities.get(name, False) for name in instructions)
 
 
-_lock = threading.Lock()
-_before = []  # while blocks are open: how many, and torch's settings from before them
-
-
-@in_each_fork
-def _forget_blocks():
-    global _lock
-    _lock = threading.Lock()
-    if _before:
-        _leave(all_of_them=True)
-
-
-@contextlib.contextmanager
 def in_single_precision(device):
-    """Let float32 mean single precision inside the block, on a GPU too.
+    """Let float32 mean single precision inside a block, on a GPU too.
 
     There, torch lets convolutions and recurrent layers round to TF32, with 10 bits in the place of
     23. That is enough to train networks, but what was trained on features from one device has to
@@ -117,31 +103,28 @@ def in_single_precision(device):
     ----------
     device : torch.device
         Where the block computes. On other devices than CUDA's, nothing changes.
+
+    Returns
+    -------
+    context manager
     """
-    if device.type != "cuda":
-        yield
-        return
-    with _lock:
-        if not _before:
-            _before[:] = [0, [getattr(*setting[:2]) for setting in _tf32_settings()]]
-            for place, name, exact in _tf32_settings():
-                setattr(place, name, exact)
-        _before[0] += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _leave()
+    return _single_precision.block() if device.type == "cuda" else contextlib.nullcontext()
 
 
-def _leave(all_of_them=False):
-    if not _before:
-        return  # after a fork, a block of the parent ends here
-    _before[0] -= 1
-    if all_of_them or _before[0] == 0:
-        for (place, name, _), value in zip(_tf32_settings(), _before[1], strict=True):
+def _forbid_tf32():
+    settings = _tf32_settings()
+    before = [getattr(place, name) for place, name, _ in settings]
+    for place, name, exact in settings:
+        setattr(place, name, exact)
+
+    def restore():
+        for (place, name, _), value in zip(settings, before, strict=True):
             setattr(place, name, value)
-        _before.clear()
+
+    return restore
+
+
+_single_precision = SharedSetting(_forbid_tf32)
 
 
 def _tf32_settings():

@@ -56,6 +56,7 @@ class MemoryStore:
         self.max_bytes = max_bytes
         self._values = OrderedDict()
         self._n_bytes = 0
+        self._added = []  # for each open block of `for_now`, what was remembered in it
         self._lock = threading.Lock()
 
     def __len__(self):
@@ -103,19 +104,24 @@ class MemoryStore:
                 replaced = self._values.pop(key, None)
                 self._n_bytes += value.nbytes - (0 if replaced is None else replaced.nbytes)
                 self._values[key] = value
+                if replaced is None:
+                    for added in self._added:
+                        added.add(key)
             while self._n_bytes > self.max_bytes:
                 self._n_bytes -= self._values.popitem(last=False)[1].nbytes
 
     @contextlib.contextmanager
     def for_now(self):
         """Forget at the end of a block what was remembered in it, by whatever thread."""
+        added = set()
         with self._lock:
-            before = set(self._values)
+            self._added.append(added)
         try:
             yield
         finally:
             with self._lock:
-                for key in self._values.keys() - before:
+                self._added = [other for other in self._added if other is not added]
+                for key in added & self._values.keys():
                     self._n_bytes -= self._values.pop(key).nbytes
 
     def clear(self):

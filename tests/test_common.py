@@ -427,6 +427,8 @@ def test_pickle_to_a_fresh_process(name, fitted, clips, fresh_process):
 @every_estimator_on_clips
 def test_prediction_does_not_depend_on_the_other_clips(name, fitted, clips):
     X, _ = clips
+    if name == "WhisperEmbedding":  # in bfloat16, how a padded sequence is rounded depends on them
+        fitted = deepcopy(fitted).set_params(dtype="float32")
     X = [np.resize(x, n) for x, n in zip(X, [4800, 160, 9000, 1, 20_000, 3200, 777], strict=False)]
     together = output(fitted, X)
 
@@ -434,12 +436,9 @@ def test_prediction_does_not_depend_on_the_other_clips(name, fitted, clips):
     chosen = [6, 1, 4]
     apart = output(fitted, [X[i] for i in chosen])
 
-    # How far a padded sequence is rounded, where the processor computes in bfloat16.
-    halves = (getattr(item, "_kept_precision", None) == "bfloat16" for item in objects_in(fitted))
-    tol = 2e-3 if any(halves) else 1e-4
-    assert_same(apart, together[chosen], tol=tol)
+    assert_same(apart, together[chosen], tol=1e-4)
     cache.clear()
-    assert_same(output(fitted, [X[3]]), together[[3]], tol=tol)
+    assert_same(output(fitted, [X[3]]), together[[3]], tol=1e-4)
 
 
 @every_estimator_on_clips

@@ -56,3 +56,38 @@ def test_a_lock_that_is_held_while_the_process_forks(held):
     code = textwrap.dedent(HELD).replace("{held}", held)
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
     assert subprocess.run(command, timeout=120).returncode == 0
+
+
+FORKED = """
+    import os, signal, sys
+    from skspeech._shared_setting import SharedSetting
+
+    value = ["before"]
+
+    def change():
+        value[0] = "changed"
+        return lambda: value.__setitem__(0, "before")
+
+    setting = SharedSetting(change)
+    with setting.block():
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            found = [*value]
+            with setting.block():
+                found += value
+        else:
+            _, status = os.waitpid(child, 0)
+            found = value * 2
+    found += value
+    if child == 0:
+        os._exit(found != ["before", "changed", "before"])
+    sys.exit(status != 0 or found != ["changed", "changed", "before"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_setting_that_is_changed_while_the_process_forks():
+    assert (
+        subprocess.run([sys.executable, "-c", textwrap.dedent(FORKED)], timeout=120).returncode == 0
+    )

@@ -501,6 +501,17 @@ def test_a_name_that_cannot_be_one(clips):
         TransformersEmbedding("no such/name at all", local_files_only=True).transform(clips)
 
 
+def test_what_was_fitted_on_a_gpu_stays_in_its_precision_there(folders, clips, monkeypatch):
+    extractor = TransformersEmbedding(folders("wavlm-layer"))
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(TransformersEmbedding, "_device", lambda self: gpu)
+    extractor.fit(clips)
+    for device, precision in [(gpu, "float16"), (cpu, "float32"), (gpu, "float16")]:
+        monkeypatch.setattr(TransformersEmbedding, "_device", lambda self, device=device: device)
+        extractor = pickle.loads(pickle.dumps(extractor))
+        assert extractor._precision() == precision
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "auto"])
 def test_gpu_gives_the_cpus_features(family, folders, clips, dtype):

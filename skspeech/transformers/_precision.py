@@ -36,7 +36,6 @@ class KeepsPrecision:
         self._kept_precision = None
         if getattr(self, "dtype", None) == "auto":
             self._kept_precision = self._precision()
-        return self
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters; one that changes the features ends what was kept.
