@@ -9,7 +9,7 @@ N_DRAWS = 400  # random orders of the groups to try, for one part to hold out
 _MAX_CELLS = 2e8  # draws times groups times classes: about two seconds
 
 
-def stratified_folds(codes, n_splits, *, groups=None, random_state=None):
+def stratified_folds(codes, n_splits, *, groups=None, random_state=None, jitter=0.0):
     """Split rows into folds, each of which is held out once.
 
     No group is split. A fold holds out only classes that its training rows have too: if all rows of
@@ -25,7 +25,10 @@ def stratified_folds(codes, n_splits, *, groups=None, random_state=None):
     groups : array-like of shape (n_samples,), default=None
         Rows with the same value stay on one side. None: each row is a group of its own.
     random_state : int, RandomState or None, default=None
-        Seed of the order of the rows.
+        Seed of the order of the rows, and of groups of equal size.
+    jitter : float, default=0.0
+        Up to which share the sizes of groups are misjudged at random. Large groups find their folds
+        first, so where sizes differ, all seeds give the same folds unless this is above 0.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def stratified_folds(codes, n_splits, *, groups=None, random_state=None):
     if groups is None:
         fold_of = _spread_rows(codes, n_splits, rng)
     else:
-        fold_of = _spread_groups(codes, groups, n_splits, rng)
+        fold_of = _spread_groups(codes, groups, n_splits, rng, jitter)
     folds = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(n_splits)]
     if groups is not None:
         folds = [_keep_all_classes(codes, groups, *fold) for fold in folds]
@@ -160,7 +163,7 @@ def _spread_rows(codes, n_splits, rng):
     return fold_of
 
 
-def _spread_groups(codes, groups, n_splits, rng):
+def _spread_groups(codes, groups, n_splits, rng, jitter):
     """Fold of each row, the same in a group; -1 if a group has all rows of some class.
 
     Each group, the largest first, goes to the fold that has least of its classes.
@@ -171,6 +174,8 @@ def _spread_groups(codes, groups, n_splits, rng):
     sizes = np.bincount(groups)
     weight = np.bincount(group, share**2)
 
+    if jitter:
+        weight = weight * rng.uniform(1 - jitter, 1 + jitter, len(tied))
     order = rng.permutation(len(tied))
     order = order[np.argsort(-weight[order].round(9), kind="stable")]
     held = np.zeros((n_splits, codes.max() + 1))  # share of each class in each fold

@@ -300,6 +300,29 @@ def test_the_validation_is_repeated_when_nothing_else_is_left():
     assert not policy.wants_repeat(state)
 
 
+def test_folds_that_keep_voices_whole_do_not_wait():
+    """Neither for what is left to try, nor for a place among the best."""
+    poor = validated(entry("poor"), 0.1)
+    good = [validated(entry(f"good {i}"), 0.9) for i in range(policy.MAX_REPEATED)]
+    dear, begun = entry("dear", cost=0.1, gain=0.1), validated(entry("begun"), 0.5, folds=(0,))
+    state = run_state([*good, poor, dear, begun], max_repeats=3)
+    state.folds += [Fold(fold.train, fold.test, 1, is_scored=False) for fold in FOLDS]
+    state.folds += [Fold(fold.train, fold.test, 2, is_scored=False) for fold in FOLDS]
+    done = []
+    while (job := policy.next_here(state)) is not None:
+        done.append((job.entry.name, job.folds[0]))
+        validated(job.entry, job.entry.score, folds=job.folds)
+    first, second, third = (
+        [name for name, fold in done if fold == 3 * repeat] for repeat in range(3)
+    )
+    assert first == ["begun", "dear"]
+    assert sorted(second) == sorted(e.name for e in state.entries)
+    assert done.index(("begun", 0)) < done.index(("begun", 3))
+    assert done.index(("poor", 3)) < done.index(("dear", 0))
+    assert "poor" not in third
+    assert min(done.index((name, 6)) for name in third) > len(first) + len(second) - 1
+
+
 @pytest.mark.parametrize("reason", ["time", "one candidate", "no folds"])
 def test_the_validation_is_not_repeated_for_nothing(reason):
     seconds = 9.0 if reason == "time" else 0.1
@@ -320,6 +343,13 @@ def test_refits_come_before_repeats():
 
 
 # -------------------------------------------------------------------------- elsewhere
+
+
+def test_work_goes_on_elsewhere_while_this_process_looks_for_voices():
+    features = shared("steps", 0.01, level=N)
+    state = run_state([entry("worker", where="worker", features=features)])
+    state.here = Job("voices", None)
+    assert policy.next_elsewhere(state).entry.name == "worker"
 
 
 def test_each_candidate_gets_a_fold_before_any_gets_its_second():

@@ -25,14 +25,16 @@ from skspeech import (
     SpectralStatistics,
     TimeBudgetClassifier,
 )
+from skspeech._voices import Voices
 from skspeech.audio import AudioError, as_clips
 from skspeech.datasets import make_speech_like
 from skspeech.selection import ProbabilityScore
-from skspeech.time_budget.features import SharedFeatures, row_sizes
-from skspeech.time_budget.line_ups import remark_on_voices
+from skspeech.time_budget.features import Data, SharedFeatures, row_sizes
+from skspeech.time_budget.line_ups import voices_in
+from skspeech.time_budget.members import Chooser
 from skspeech.time_budget.session import Session
 from skspeech.time_budget.splits import make_splits, repeat_folds, value_order
-from skspeech.time_budget.state import Fold
+from skspeech.time_budget.state import CandidateState, Fold, HeldOut, RunState
 
 X, y = load_iris(return_X_y=True)
 BAYES = ("bayes", GaussianNB())
@@ -58,14 +60,26 @@ def test_groups_are_never_on_both_sides(cv, n_groups):
         assert np.isin(y[fold.test], y[fold.train]).all()
 
 
-def test_groups_are_whole_in_every_repeat_and_the_folds_differ():
-    groups = np.arange(len(y)) // 5
-    codes = y
-    first, second = (repeat_folds("auto", codes, groups, 0, repeat) for repeat in (0, 1))
-    assert {fold.repeat for fold in second} == {1}
-    for fold in second:
-        assert not np.intersect1d(groups[fold.train], groups[fold.test]).size
-    assert any(not np.array_equal(a.test, b.test) for a, b in zip(first, second, strict=True))
+@pytest.mark.parametrize("sizes", [[5] * 30, [6, 9, 12, 15, 21, 24, 30, 33]], ids=["equal", "not"])
+def test_groups_are_whole_in_every_repeat_and_the_folds_differ(sizes):
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    codes = np.arange(len(groups)) % 3
+    seen = set()
+    for repeat in range(5):
+        folds = repeat_folds("auto", codes, groups, 0, repeat)
+        assert {fold.repeat for fold in folds} == {repeat}
+        for fold in folds:
+            assert not np.intersect1d(groups[fold.train], groups[fold.test]).size
+            assert 0.5 < len(fold.test) / (len(groups) / 3) < 1.5
+        seen.add(frozenset(fold.test.tobytes() for fold in folds))
+    assert len(seen) >= 3
+
+
+def test_the_validation_is_not_repeated_with_the_same_folds():
+    groups = np.arange(len(y)) % 3  # one group a fold: there is only one way
+    clf = TimeBudgetClassifier([BAYES, LINEAR], time_budget=30, random_state=0)
+    clf.fit(X, y, groups)
+    assert sum(name.startswith("split") for name in clf.results_) == 3
 
 
 def test_a_splitter_that_splits_groups_is_refused():
@@ -333,16 +347,133 @@ def _clips_of_voices(n_voices, n_each, seed=0):
     return features, voices
 
 
-def test_a_run_without_groups_remarks_that_only_voices_were_recognised():
+def test_voices_are_found_in_complete_features_of_the_speaker_network():
     features, voices = _clips_of_voices(8, 15)
     # Mostly one class a voice, and never one class alone.
     codes = np.where(np.arange(len(voices)) % 15 < 13, voices % 2, 1 - voices % 2)
-    score = ProbabilityScore("balanced_accuracy", [0, 1])
-    remark = remark_on_voices([features], codes, score, random_state=0)
-    assert "Clips of new voices are recognised worse" in remark
-    assert remark_on_voices([features], voices, score, random_state=0) is None
+    groups = voices_in([features], codes).groups
+    assert len(np.unique(np.column_stack([groups, voices]), axis=0)) == 8
+    groups, reason = voices_in([features], voices)
+    assert groups is None
+    assert "classes are voices" in reason
     features.level -= 1  # the network has not heard all clips
-    assert remark_on_voices([features], codes, score, random_state=0) is None
+    assert voices_in([features], codes) is None
+
+
+class KnowsVoices(fake.Fake):
+    """Right for rows of voices that it has heard, and mostly wrong for others."""
+
+    def fit(self, X, y):
+        self.classes_, self.heard_ = np.unique(y), np.unique(X[:, 1])
+        return self
+
+    def predict_proba(self, X):
+        known = np.isin(X[:, 1], self.heard_)
+        right = np.where(known, 0.99, 0.3)[:, None]
+        return np.where(np.eye(2)[X[:, 0].astype(int)] == 1, right, 1 - right)
+
+
+class KnowsWords(KnowsVoices):
+    """Right for nine rows of ten, whoever speaks."""
+
+    def predict_proba(self, X):
+        right = np.where(X[:, 2] % 10 == 0, 0.2, 0.9)[:, None]
+        return np.where(np.eye(2)[X[:, 0].astype(int)] == 1, right, 1 - right)
+
+
+@pytest.fixture
+def rows_of_voices(monkeypatch):
+    """Rows of six voices, and a run that finds them: the class, the voice, and the row's number."""
+    voices = np.repeat(np.arange(6), 20)
+    rows = np.column_stack([np.arange(120) % 2, voices, np.arange(120)]).astype(float)
+    line_up = [
+        Candidate("voices", make_pipeline(fake.SlowEmbedding(seconds=0), KnowsVoices())),
+        Candidate("words", make_pipeline(fake.SlowEmbedding(seconds=0), KnowsWords())),
+    ]
+    line_up = [Candidate(c.name, c.estimator, where="main") for c in line_up]
+    patched = "skspeech.time_budget.line_ups"
+    monkeypatch.setattr(f"{patched}.default_candidates", lambda *args, **kwargs: line_up)
+    monkeypatch.setattr(f"{patched}.voices_in", lambda features, y: Voices(voices, ""))
+    return rows, rows[:, 0].astype(int), voices
+
+
+def test_members_are_also_chosen_for_new_voices(rows_of_voices):
+    rows, labels, _ = rows_of_voices
+    clf = TimeBudgetClassifier(time_budget=30, random_state=0).fit(rows, labels)
+    weights = dict(zip(clf.results_["name"], clf.results_["weight"], strict=True))
+    assert weights["words"] > 0.8
+    given = TimeBudgetClassifier(time_budget=30, random_state=0).fit(
+        rows, labels, groups=rows[:, 2]
+    )
+    weights = dict(zip(given.results_["name"], given.results_["weight"], strict=True))
+    assert weights["words"] < 0.3  # each row is a group of its own, so only rows are held out
+    # A run that goes on knows the voices.
+    clf = TimeBudgetClassifier(time_budget=30, random_state=0, warm_start=True).fit(rows, labels)
+    n_folds = len(clf._state.state.folds)
+    clf.set_params(time_budget=5).fit(rows, labels)
+    assert len(clf._state.state.folds) == n_folds
+    # Nobody said that voices will be new, so scores are those of held-out rows.
+    assert clf.best_score_ == pytest.approx(0.9)
+    assert sum(name.startswith("split") for name in clf.results_) == 3
+    scores = dict(zip(clf.results_["name"], clf.results_["mean_test_score"], strict=True))
+    assert scores == pytest.approx({"voices": 1.0, "words": 0.9})
+
+
+def test_a_run_without_groups_remarks_that_only_voices_were_recognised(rows_of_voices, monkeypatch):
+    rows, labels, voices = rows_of_voices
+    monkeypatch.setattr(KnowsWords, "predict_proba", KnowsVoices.predict_proba)
+    events = []
+    clf = TimeBudgetClassifier(time_budget=30, random_state=0, callbacks=events.append)
+    clf.fit(rows, labels)
+    (remark,) = clf.remarks_
+    assert "Clips of new voices are recognised worse: 1.00 on held-out clips, 0.00" in remark
+    assert remark in clf.summary()
+    assert [event["text"] for event in events if event["event"] == "remark"] == [remark]
+    assert not TimeBudgetClassifier(time_budget=30).fit(rows, labels, groups=voices).remarks_
+
+
+def test_a_search_for_voices_that_fails_is_logged_and_loses_nothing(
+    rows_of_voices, monkeypatch, caplog
+):
+    def fail(features, y):
+        raise MemoryError("too many clips")
+
+    monkeypatch.setattr("skspeech.time_budget.line_ups.voices_in", fail)
+    rows, labels, _ = rows_of_voices
+    clf = TimeBudgetClassifier(time_budget=30, random_state=0).fit(rows, labels)
+    assert (clf.results_["status"] == "ok").all()
+    assert "No voices are looked for" in caplog.text
+    assert "too many clips" in caplog.text
+
+
+def test_rows_that_are_held_out_again_make_no_ensemble_surer():
+    """39 rows of 40 are right: held out once or five times, that is all that is known."""
+    codes = np.arange(40) % 2
+    data = Data([None] * 40, codes, codes)
+    proba = np.where(np.eye(2)[np.where(np.arange(40) < 39, codes, 1 - codes)] == 1, 0.9, 0.1)
+    temperatures = []
+    for n_repeats in (1, 5):
+        entry = CandidateState(0, Candidate("one", GaussianNB()), None, GaussianNB(), "main")
+        folds = [
+            Fold(
+                np.arange(40)[np.arange(40) // 2 % 2 != k],
+                np.arange(40)[np.arange(40) // 2 % 2 == k],
+                r,
+            )
+            for r in range(n_repeats)
+            for k in range(2)
+        ]
+        for number, fold in enumerate(folds):
+            entry.held_out[number] = HeldOut(np.arange(20), np.log(proba[fold.test]))
+            entry.models[number], entry.levels[number] = object(), 40
+        state = RunState(60.0, 40, 40, 2, folds=folds)
+        state.entries = [entry]
+        score = ProbabilityScore("balanced_accuracy", [0, 1])
+        chooser = Chooser(state, data, score, "least-loss", None, 0)
+        chooser.choose()
+        temperatures.append(chooser.temperature)
+    assert temperatures[1] == pytest.approx(temperatures[0], abs=0.01)
+    assert temperatures[0] != 1
 
 
 @pytest.mark.network

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_mutual_info_score
 
 from skspeech import SpeakerEmbedding, datasets
@@ -35,6 +36,22 @@ def test_no_voices_where_the_classes_are_voices_or_one_person_speaks():
     assert "classes are voices" in reason
     one = make_embedding(np.zeros(400, int), sentence, loudest=1.5)
     assert find_voices(one, sentence).groups is None
+
+
+def test_only_some_of_many_clips_are_compared_with_each_other(monkeypatch):
+    compared = []
+
+    class Ward(AgglomerativeClustering):
+        def fit_predict(self, X):
+            compared.append(len(X))
+            return super().fit_predict(X)
+
+    monkeypatch.setattr("skspeech._voices.AgglomerativeClustering", Ward)
+    rng = np.random.default_rng(0)
+    speaker, y = rng.integers(8, size=20_000), rng.integers(3, size=20_000)
+    groups, _ = find_voices(make_embedding(speaker, y, loudest=1.5), y)
+    assert compared == [2000]
+    assert adjusted_mutual_info_score(groups, speaker) > 0.95
 
 
 @pytest.mark.parametrize("X", [np.ones((6, 4)), np.ones((60, 4)), np.full((60, 4), np.nan)])

@@ -9,6 +9,7 @@ from skspeech._folds import stratified_folds
 from skspeech._sklearn import _safe_indexing
 
 __all__ = [
+    "IMAGINED_ROWS",
     "at_temperature",
     "cross_validated_temperature",
     "find_temperature",
@@ -19,11 +20,11 @@ _LOG_BOUNDS = np.log(0.2), np.log(5.0)
 # This many imaginary rows, spread evenly over the classes, are added to the held-out rows. So a few
 # rows that are all right don't make an ensemble too confident. Chosen by experiment among 0, 1, 3,
 # 10.
-_IMAGINED_ROWS = 3.0
+IMAGINED_ROWS = 3.0
 _TINY = 1e-12
 
 
-def find_temperature(proba, y, *, n_imagined=_IMAGINED_ROWS):
+def find_temperature(proba, y, *, n_imagined=IMAGINED_ROWS):
     """Find the temperature that calibrates held-out probabilities.
 
     It is the temperature with the lowest log loss [1]_. A geometric mean of well-calibrated

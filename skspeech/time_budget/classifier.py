@@ -70,9 +70,10 @@ class TimeBudgetClassifier(
         How candidates are validated. ``"auto"`` is 5 stratified folds below 100 clips, 3 below
         1,000, and one held-out part above. If time is left, the validation is repeated with other
         folds, up to five times in all. With `groups`, no group is on both sides of a split. A class
-        with a single clip or group always stays in the training part. An int is the number of
-        stratified folds; splitters and iterables of index pairs are as in scikit-learn; a tuple is
-        a validation set of your own.
+        with a single clip or group always stays in the training part. An int is a number of
+        folds; splitters and iterables of index pairs are as in scikit-learn; a tuple is your own
+        validation set. Without one, or `groups`, ``"auto"`` candidates meet further folds that keep
+        voices whole. These help to choose the members, but don't score or calibrate them.
     scoring : str or callable, default="balanced_accuracy"
         What is maximised: a scikit-learn scorer that can be computed from probabilities.
     selection : str, default="least-loss"
@@ -106,15 +107,14 @@ class TimeBudgetClassifier(
     callbacks : callable or list of callables, default=None
         Each is called with every event, a dict with the keys ``"event"`` and ``"time"``.
     predict_time_budget : float, default=None
-        Seconds that the ensemble may take to predict a clip; members are chosen to fit in. None is
-        no limit.
+        Seconds that the chosen members may take to predict a clip. None is no limit.
     log_file : str or path-like, default=None
         A file to which each event is appended as a line of JSON.
     random_state : int, RandomState instance or None, default=None
         Seed of the splits, and of candidates whose own `random_state` is None.
     verbose : int, default=0
-        1 prints what :func:`skspeech.audit.audit` finds in the data, and a line for each better
-        ensemble; 2 also prints a line for each validated candidate.
+        1 prints what :func:`skspeech.audit.audit` finds, and each better ensemble; 2 also prints
+        each validated candidate.
 
     Attributes
     ----------

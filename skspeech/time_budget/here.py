@@ -1,11 +1,14 @@
 """The job of a run in its own process."""
 
+import logging
 import time
 
 from skspeech.time_budget import policy
 from skspeech.time_budget.workers.here import WorkThread
 
 __all__ = ["Here"]
+
+logger = logging.getLogger(__name__)
 
 
 class Here:
@@ -29,6 +32,10 @@ class Here:
     def dispatch(self):
         """Start the next job, if there is one and the cores are free."""
         session, state = self.session, self.session.state
+        search = session.repeats.search()
+        if search is not None:
+            self.start(*search)
+            return
         job = policy.next_here(state)
         if job is None:
             return
@@ -55,10 +62,13 @@ class Here:
         entry = job.entry
         if kind in ("done", "error"):
             session.state.here = None
-        if job.kind == "remark":
-            if kind == "remark" and payload[0] is not None:
-                session.remarks.append(payload[0])
-                session.event("remark", text=payload[0])
+        if job.kind == "voices":
+            if kind == "voices":
+                session.repeats.take(*payload)
+            elif kind == "error":
+                logger.warning(
+                    "No voices are looked for in the clips, by an error:\n%s", payload[1]
+                )
         elif kind == "embedded":
             features, n_rows, seconds = payload
             session.stopwatch.add("embedding", seconds)

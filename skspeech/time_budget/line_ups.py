@@ -14,10 +14,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.utils import check_random_state
 
-from skspeech._folds import stratified_folds
 from skspeech._stopping import Stopped, stoppable
 from skspeech._typing import ArrayLike, ClipsLike, Device, Memory, RandomState
-from skspeech._voices import find_voices, warn_of_voices
+from skspeech._voices import find_voices
 from skspeech.audio import as_clips
 from skspeech.audio.measuring import usual_duration
 from skspeech.estimators.augmented import AugmentedClassifier
@@ -36,7 +35,7 @@ from skspeech.transformers.spectral import SpectralStatistics
 from skspeech.transformers.whisper import WhisperEmbedding
 from skspeech.transformers.workers import side_by_side
 
-__all__ = ["PRESETS", "default_candidates", "group_by_voice", "remark_on_voices"]
+__all__ = ["PRESETS", "default_candidates", "group_by_voice", "voices_in"]
 
 PRESETS = ("best", "fast", "autospeech2020")
 
@@ -163,43 +162,27 @@ def group_by_voice(X, y, *, device="auto", memory=None, n_jobs=None, is_stopped=
     return find_voices(embedding, y)
 
 
-def remark_on_voices(all_features, codes, score, random_state):
-    """Say whether scores on random folds are too high because voices are on both sides.
+def voices_in(all_features, y):
+    """Group clips by voice with the speaker network's features, once all clips have them.
 
     Parameters
     ----------
     all_features : list of SharedFeatures
-        Those of the speaker network are used, if there are any.
-    codes : ndarray of int of shape (n_clips,)
-        Index of each clip's class.
-    score : ProbabilityScore
-    random_state : int
-        Seed of the folds.
+    y : sequence of n_clips
+        The clips' labels.
 
     Returns
     -------
-    str or None
+    Voices or None
+        None if the speaker network has not heard all clips.
     """
     for features in all_features:
         extractor = features.steps[0][1]
-        if isinstance(extractor, SpeakerEmbedding) and features.level == len(codes):
-            X = features.matrix
+        if isinstance(extractor, SpeakerEmbedding) and features.level == len(y):
             columns = _columns(extractor, ["_embedding_"])
-            voices, _ = find_voices(X[:, columns], codes) if len(columns) else (None, "")
-            if voices is not None:
-                break
-    else:
-        return None
-    probas = []
-    for groups in (None, voices):
-        proba = np.full((len(codes), codes.max() + 1), np.nan)
-        for train, test in stratified_folds(codes, 3, groups=groups, random_state=random_state):
-            model = _discriminant("passthrough", _STRONG).fit(X[train], codes[train])
-            proba[np.ix_(test, model.classes_)] = model.predict_proba(X[test])
-        known = ~np.isnan(proba).all(axis=1)
-        proba[known] = np.nan_to_num(proba[known])
-        probas.append(proba)
-    return warn_of_voices(*probas, codes, voices, score=score)
+            if len(columns):
+                return find_voices(features.matrix[:, columns], y)
+    return None
 
 
 def _discriminant(extractor, shrinkage="auto", columns=None):

@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.ensemble.blending import blend_log_probas
-from skspeech.ensemble.calibration import find_temperature
+from skspeech.ensemble.calibration import IMAGINED_ROWS, find_temperature
 from skspeech.ensemble.scoring import cross_fitted_blend, is_better, score_known
 from skspeech.ensemble.selection import select_members
 from skspeech.time_budget.splits import judging_parts
@@ -26,18 +26,24 @@ class HeldOutTable:
     ----------
     logs : ndarray of shape (n_candidates, n_rows, n_classes)
         Log-probabilities; NaN where a candidate made no prediction.
+    rows : ndarray of int of shape (n_rows,)
+        Their numbers; a row that was held out in several repeats occurs several times.
     codes : ndarray of int of shape (n_rows,)
         The true classes.
     folds : ndarray of int of shape (n_rows,)
         The fold that held each row out.
     units : ndarray of int of shape (n_rows,)
         Rows of one clip, or of one group where there are groups, are one unit.
+    is_scored : ndarray of bool of shape (n_rows,)
+        Whether each row counts for scores, too.
     """
 
     logs: np.ndarray
+    rows: np.ndarray
     codes: np.ndarray
     folds: np.ndarray
     units: np.ndarray
+    is_scored: np.ndarray
 
     @classmethod
     def of(cls, state, entries, data):
@@ -52,7 +58,9 @@ class HeldOutTable:
         units = rows
         if data.groups is not None and rows.max() < data.n_train:
             units = np.unique(data.groups, return_inverse=True)[1][rows]
-        return cls(logs, data.codes[rows], np.repeat(np.arange(len(sizes)), sizes), units)
+        folds = np.repeat(np.arange(len(sizes)), sizes)
+        is_scored = np.repeat([fold.is_scored for fold in state.folds], sizes)
+        return cls(logs, rows, data.codes[rows], folds, units, is_scored)
 
 
 class Chooser:
@@ -65,6 +73,7 @@ class Chooser:
         self._standing = {}  # weights of the current members
         self._versions = {}  # ids of their folds' models
         self._blend = None  # their blend for the held-out rows
+        self._judged = None  # the same rows, but cross-fitted, and their table
         self.temperature = 1.0  # calibrates their probabilities
 
     def choose(self, *, final=False):
@@ -87,14 +96,34 @@ class Chooser:
             return None
         blend, known = blend_log_probas(table.logs, weights)
         blend = np.where(known[:, None], blend, np.nan)
-        if not (final or self._is_worth_it(blend, table, versions)):
+        if not (final or self._is_worth_it(blend, pool, table, versions)):
             return None
         self._standing, self._versions, self._blend = chosen, versions, blend
         for entry in self.state.entries:
             entry.weight = chosen.get(entry, 0.0)
         blend = self._cross_fitted(pool, table)
-        self.temperature = find_temperature(blend, table.codes)
-        return score_known(blend, table.codes, self.score)
+        self._judged = blend, table
+        blend, codes = blend[table.is_scored], table.codes[table.is_scored]
+        # A row that was held out several times tells no more than once.
+        repeats = len(codes) / len(np.unique(table.rows[table.is_scored]))
+        self.temperature = find_temperature(blend, codes, n_imagined=IMAGINED_ROWS * repeats)
+        return score_known(blend, codes, self.score)
+
+    def held_out_probas(self, n_train):
+        """The ensemble's cross-fitted probabilities for each row: on folds for scores, on others.
+
+        Returns
+        -------
+        probas : ndarray of shape (2, n_train, n_classes)
+            NaN where a row was not held out.
+        codes : ndarray of int of shape (n_train,)
+        """
+        probas = np.full((2, n_train, self.state.n_classes), np.nan)
+        if self._judged is not None:
+            blend, table = self._judged
+            for proba, own in zip(probas, (table.is_scored, ~table.is_scored), strict=True):
+                proba[table.rows[own]] = blend[own]
+        return probas, self.data.codes[:n_train]
 
     def _select(self, pool, table, rows):
         return select_members(
@@ -112,7 +141,7 @@ class Chooser:
             max_cost=self.predict_time_budget,
         )
 
-    def _is_worth_it(self, blend, table, versions):
+    def _is_worth_it(self, blend, pool, table, versions):
         """Whether the new choice is better than the current ensemble, beyond chance."""
         if self._blend is None:
             return True
@@ -122,6 +151,10 @@ class Chooser:
         renewed = any(versions.get(e, v) != v for e, v in self._versions.items())
         if renewed:  # only a member's newest models can vote: take them unless they are worse
             return not is_better(old, blend, table.codes, **settings)
+        if self._standing.keys() <= set(pool):  # its members may have predicted further folds
+            standing = np.array([self._standing.get(entry, 0.0) for entry in pool])
+            proba, known = blend_log_probas(table.logs, standing)
+            old = np.where(known[:, None], proba, np.nan)
         return is_better(blend, old, table.codes, **settings)
 
     def _cross_fitted(self, pool, table):

@@ -100,7 +100,7 @@ class Outcomes:
 
     def note_change(self, job):
         """Have members chosen again after a validation; repeats wait until all of them are done."""
-        if job.kind == "validate" and not self.session.state.is_repeat(job):
+        if job.kind == "validate" and not (job.folds and self.session.state.waits(job.folds)):
             self._is_stale = True
 
     def choose_if_stale(self):

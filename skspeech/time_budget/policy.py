@@ -77,7 +77,7 @@ def _validations(state):
         if cost > 0.95 * time_left:
             continue
         job = Job("validate", entry, folds, level, limit=_patience(state, entry, cost))
-        later = folds[:1] != state.folds_of(0)[:1]  # repeats wait for everything else
+        later = bool(folds) and state.waits(folds)
         jobs.append(((not later, value * 0.1 ** _misses(entry) / (cost + 0.02)), job))
     return jobs
 
@@ -169,11 +169,13 @@ def _affordable(state, level, mass):
 
 
 def _next_repeat(state, entry):
-    """For a good candidate: the folds of the first repeat that it has not been validated on."""
-    if entry.where != "main" or np.isnan(entry.score) or not _is_among_the_best(state, entry):
+    """The folds of the first repeat that a candidate has still to be validated on, if any."""
+    if entry.where != "main" or entry.level(state.folds_of(0)) < state.n_total:
         return ()
     for repeat in range(1, state.n_repeats):
         folds = state.folds_of(repeat)
+        if state.waits(folds) and not _is_among_the_best(state, entry):
+            return ()
         if any(fold not in entry.final for fold in folds):
             return folds
     return ()
@@ -292,7 +294,8 @@ def _features_ready(state, entry):
         return True
     if features.error is not None:
         return False
-    grows = state.here is not None and state.here.entry.features is features
+    running = state.here.entry if state.here is not None else None
+    grows = running is not None and running.features is features
     return features.level == state.n_total or (
         features.level > 0 and not grows and _next_level(state, entry) is None
     )

@@ -227,10 +227,11 @@ def collect(session):
     -------
     dict
     """
-    entries, n_folds = session.state.entries, len(session.state.folds)
-    splits = np.array(
-        [[entry.scores.get(k, np.nan) for k in range(n_folds)] for entry in entries]
-    ).reshape(len(entries), n_folds)
+    entries = session.state.entries
+    scored = [number for number, fold in enumerate(session.state.folds) if fold.is_scored]
+    splits = np.array([[entry.scores.get(k, np.nan) for k in scored] for entry in entries]).reshape(
+        len(entries), len(scored)
+    )
     known = np.ma.masked_invalid(splits)
 
     def column(name, dtype=float):
@@ -245,7 +246,7 @@ def collect(session):
         "score": column("score"),
         "mean_test_score": known.mean(axis=1).filled(np.nan),
         "std_test_score": known.std(axis=1).filled(np.nan),
-        **{f"split{k}_test_score": splits[:, k] for k in range(n_folds)},
+        **{f"split{k}_test_score": scores for k, scores in enumerate(splits.T)},
         "rank_test_score": _ranks(column("score")),
         "weight": column("weight"),
         "mean_fit_time": column("fit_time"),

@@ -48,9 +48,9 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
         classifier, X, y, codes, classes, groups, sample_weight
     )
     inputs.warn_of_validation(splits, classes, codes, stacklevel=5)
-    remark = None
+    find_voices = None
     if groups is None and splits.validation is None and "auto" in classifier.candidates:
-        remark = partial(_remark, codes=codes, score=score, seed=seed)
+        find_voices = partial(_voices_in, y=codes)
     workers = _workers(classifier, n_cores)
     settings = Settings(
         time_budget=float(classifier.time_budget),
@@ -64,7 +64,7 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
         random_state=seed,
         cv=classifier.cv,
         pauses=pauses,
-        remark=remark,
+        find_voices=find_voices,
     )
     session = Session(
         Data(
@@ -136,10 +136,10 @@ def _print_audit(classifier, X, y, groups):
         print(f"[TimeBudgetClassifier] {finding.message}")
 
 
-def _remark(all_features, codes, score, seed):
-    from skspeech.time_budget.line_ups import remark_on_voices
+def _voices_in(all_features, y):
+    from skspeech.time_budget.line_ups import voices_in
 
-    return remark_on_voices(all_features, codes, score, seed)
+    return voices_in(all_features, y)
 
 
 def _group_by_voice(classifier, X, y, n_cores, start):

@@ -30,8 +30,9 @@ from skspeech.time_budget.failures import Failures
 from skspeech.time_budget.features import SharedFeatures, shared_key, stateless_steps
 from skspeech.time_budget.here import Here
 from skspeech.time_budget.outcomes import Outcomes, Stopwatch
-from skspeech.time_budget.splits import repeat_folds, value_order
-from skspeech.time_budget.state import CandidateState, Job, RunState
+from skspeech.time_budget.repeats import Repeats
+from skspeech.time_budget.splits import value_order
+from skspeech.time_budget.state import CandidateState, RunState
 from skspeech.time_budget.workers.here import Work, wait_for_threads
 from skspeech.time_budget.workers.places import runs_here
 from skspeech.time_budget.workers.tasks import (
@@ -48,7 +49,6 @@ SETTLING = 0.1  # last share of the budget, reserved for training the members on
 # While the caller predicts with the first answer, nothing else computes: for at most this share of
 # the budget or this many seconds, whichever is longer.
 PAUSE_SHARE, PAUSE_SECONDS = 0.1, 1.0
-LEFT_FOR_REMARKS = 3.0  # remarks on the features are made only if more seconds than this are left
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Settings:
     random_state: int
     cv: object
     pauses: bool = False  # whether to pause after the first snapshot until the next is asked for
-    remark: Callable | None = None  # checks all shared features when nothing else is left to do
+    find_voices: Callable | None = None  # in all shared features; None where there are groups
 
 
 class Session:
@@ -117,6 +117,7 @@ class Session:
         self._settled = False
         self._thread = None
         self.here, self.elsewhere, self.outcomes = Here(self), Elsewhere(self), Outcomes(self)
+        self.repeats = Repeats(self)
         self._paused_until = -np.inf
         self._workers_wanted = False
         if earlier is not None:
@@ -225,6 +226,7 @@ class Session:
         """Take over what an earlier run learned."""
         self.elapsed_before = earlier.now_at_end
         self.outcomes.continue_from(earlier.outcomes)
+        self.repeats.continue_from(earlier.repeats)
         state, before = self.state, earlier.state
         state.folds, state.entries = before.folds, before.entries
         state.unit_costs, state.answered = before.unit_costs, self.outcomes.ensemble is not None
@@ -270,34 +272,15 @@ class Session:
             if not self._settled and not self._stop.is_set():
                 self._settled = True
                 self.outcomes.choose(final=self.remaining > 0)
+                self.repeats.remark()
 
     def _repeat(self):
-        """With nothing else left to do: check the features for remarks, or add further folds.
-
-        Returns whether there is something to do now.
-        """
+        """With nothing else left to do, validate on further folds; return whether there are any."""
         with self._lock:
             state = self.state
             self.outcomes.choose()
             state.left = self.remaining
-            remark, self.settings.remark = self.settings.remark, None
-            if remark is not None and state.folds and state.left > LEFT_FOR_REMARKS:
-                self.here.start(
-                    Job("remark", None, limit=state.left / 2),
-                    lambda job, post: post("remark", remark(state.all_features)),
-                )
-                return True
-            if not policy.wants_repeat(state):
-                return False
-            folds = repeat_folds(
-                self.settings.cv,
-                self.data.codes[: state.n_train],
-                self.data.groups,
-                self.settings.random_state,
-                state.n_repeats,
-            )
-            state.folds = [*state.folds, *folds]
-            return bool(folds)
+            return policy.wants_repeat(state) and self.repeats.add(self.settings.cv)
 
     def _receive(self):
         """Wait for messages, handle all that are there, and watch the running jobs."""

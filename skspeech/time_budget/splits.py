@@ -15,6 +15,7 @@ __all__ = ["Splits", "judging_parts", "make_splits", "repeat_folds", "value_orde
 FEW_CLIPS, SOME_CLIPS = 100, 1000
 MAX_HELD_OUT, MAX_HELD_OUT_PER_CLASS = 2000, 25
 MAX_REPEATS = 5
+REPEAT_JITTER = 0.8  # how far the sizes of groups are misjudged, so that repeats have other folds
 # A single held-out part is cut into this many parts, so that an ensemble is scored on rows that its
 # weights were not chosen on.
 N_JUDGING_PARTS = 5
@@ -68,7 +69,7 @@ def make_splits(cv, X, y, codes, classes, groups, random_state):
     return Splits(folds)
 
 
-def repeat_folds(cv, codes, groups, random_state, repeat):
+def repeat_folds(cv, codes, groups, random_state, repeat, *, is_scored=True):
     """Make the folds of one repeat of the validation, for ``cv="auto"`` or a number of folds."""
     n_rows, n_folds, only_first = len(codes), cv, False
     if isinstance(cv, str):
@@ -77,8 +78,15 @@ def repeat_folds(cv, codes, groups, random_state, repeat):
             most = max(MAX_HELD_OUT, MAX_HELD_OUT_PER_CLASS * (codes.max() + 1))
             n_folds, only_first = max(4, -(-n_rows // most)), True
     seed = (random_state + 104_729 * repeat) % (2**32 - 1)
-    folds = stratified_folds(codes, int(n_folds), groups=groups, random_state=seed)
-    return [Fold(train, test, repeat) for train, test in (folds[:1] if only_first else folds)]
+    folds = stratified_folds(
+        codes,
+        int(n_folds),
+        groups=groups,
+        random_state=seed,
+        jitter=REPEAT_JITTER if repeat else 0.0,
+    )
+    folds = folds[:1] if only_first else folds
+    return [Fold(train, test, repeat, is_scored) for train, test in folds]
 
 
 def _is_validation_set(cv):

@@ -25,11 +25,14 @@ class Fold:
     repeat : int
         0 for the folds that every candidate is validated on; 1 and above for further repeats of
         the validation, with other folds.
+    is_scored : bool
+        Whether its held-out rows count for scores, too, and not only for the choice of members.
     """
 
     train: np.ndarray
     test: np.ndarray
     repeat: int = 0
+    is_scored: bool = True
 
 
 @dataclass
@@ -149,12 +152,12 @@ class Job:
 
     Attributes
     ----------
-    kind : {"first", "validate", "refit", "remark"}
+    kind : {"first", "validate", "refit", "voices"}
         ``"first"`` trains on the rows embedded so far, for the first answer; ``"validate"`` trains
         on folds and predicts their held-out rows; ``"refit"`` trains on all rows;
-        ``"remark"`` looks at the features when nothing else is left to do.
+        ``"voices"`` groups the rows by the voices that are heard in the features.
     entry : CandidateState or None
-        None for a remark.
+        None if the job is no candidate's.
     folds : tuple of int
         Which folds are trained.
     level : int or None
@@ -254,6 +257,14 @@ class RunState:
     def folds_of(self, repeat):
         """Numbers of the folds of one repeat."""
         return tuple(i for i, fold in enumerate(self.folds) if fold.repeat == repeat)
+
+    def waits(self, folds):
+        """Whether these folds repeat the validation, and wait until nothing else is left to do.
+
+        The first ones that keep voices whole don't.
+        """
+        fold = self.folds[folds[0]]
+        return fold.repeat > (0 if fold.is_scored else 1)
 
     def is_repeat(self, job):
         """Whether a job validates on further folds, which do not change a candidate's models."""

@@ -1,0 +1,88 @@
+"""Further folds of a run: repeats of its validation, which keep voices whole if they can."""
+
+from skspeech.time_budget.splits import repeat_folds
+from skspeech.time_budget.state import Job
+
+__all__ = ["Repeats"]
+
+N_TRIALS = 5  # to find other folds; a few groups can be spread in a few ways only
+
+
+class Repeats:
+    """Adds folds to the state of a session.
+
+    Candidates that know the training rows' voices all look right on random folds; which of them are
+    also right for new voices doesn't show. So without groups, further folds keep voices whole as
+    soon as these are known. Such folds count for the choice of members, but not for scores and the
+    calibration, since nobody said that voices will be new.
+
+    Attributes
+    ----------
+    voices : ndarray of int of shape (n_train,), or None
+        The voice of each row, as far as it is known.
+    """
+
+    def __init__(self, session):
+        self.session = session
+        self.voices = None
+        self._find_voices = session.settings.find_voices
+        self._n_searched = 0  # complete features in which voices have been looked for
+
+    def continue_from(self, earlier):
+        """Take over what an earlier run on the same data has found."""
+        self.voices, self._find_voices = earlier.voices, earlier._find_voices
+
+    def add(self, cv):
+        """Add the folds of a repeat; return whether there are any that are not known yet."""
+        session, state = self.session, self.session.state
+        known = {fold.test.tobytes() for fold in state.folds}
+        for trial in range(N_TRIALS):
+            folds = repeat_folds(
+                cv,
+                session.data.codes[: state.n_train],
+                session.data.groups if self.voices is None else self.voices,
+                session.settings.random_state + trial,
+                state.n_repeats,
+                is_scored=self.voices is None,
+            )
+            if not known.issuperset(fold.test.tobytes() for fold in folds):
+                state.folds = [*state.folds, *folds]
+                return True
+        return False
+
+    def search(self):
+        """A job that looks for voices, and its function, once there are further complete features.
+
+        None if there is nothing to do.
+        """
+        state = self.session.state
+        if self._find_voices is None or not (state.answered and state.folds):
+            return None
+        n_complete = sum(features.level == state.n_total for features in state.all_features)
+        if n_complete <= self._n_searched:
+            return None
+        self._n_searched = n_complete
+        find = self._find_voices
+        job = Job("voices", None, limit=state.left / 2)
+        return job, lambda job, post: post("voices", find(state.all_features))
+
+    def take(self, found):
+        """Take the result of such a job: `Voices`, or None to go on looking."""
+        if found is None:
+            return
+        self._find_voices, self.voices = None, found.groups
+        if found.groups is not None:
+            self.add("auto")
+
+    def remark(self):
+        """Tell if the ensemble is much better on held-out rows than on held-out voices."""
+        session = self.session
+        if self.voices is None:
+            return
+        from skspeech._voices import warn_of_voices
+
+        probas, codes = session.outcomes.chooser.held_out_probas(len(self.voices))
+        text = warn_of_voices(*probas, codes, self.voices, score=session.settings.score)
+        if text is not None:
+            session.remarks.append(text)
+            session.event("remark", text=text)
