@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -33,6 +34,7 @@ from skspeech import (
     WhisperEmbedding,
     WideLogisticRegression,
 )
+from skspeech._pickled import PickledClassifier
 from skspeech._spectrogram import MelSpectrogram, power_to_db
 from skspeech.audio.level import MAX_GAIN_DB, SHORTEST_PERIOD, at_level
 from skspeech.cli import main
@@ -436,3 +438,19 @@ def test_what_half_precision_changes_is_told(speech, tmp_path, set_bfloat16):
     model.fit(speech.data, speech.target)
     with pytest.warns(UserWarning, match=r"in half precision.* they differ by up to .*dtype='floa"):
         export_onnx(model, tmp_path / "model.onnx")
+
+
+def test_members_that_a_worker_trained(speech, tmp_path, set_bfloat16):
+    """They are pickles until their first use, and computed in half precision nevertheless."""
+    set_bfloat16(True)
+    member = make_pipeline(SpeakerEmbedding(memory=False), StandardScaler(), LogisticRegression())
+    member.fit(speech.data, speech.target)
+    trained = PickledClassifier.from_bytes(pickle.dumps(member), member.classes_, "trained")
+    model = GeometricMeanVotingClassifier.from_fitted([("here", member), ("there", trained)])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The model computes in half precision")
+        path = export_onnx(model, tmp_path / "model.onnx")
+    assert trained.load()[0].dtype == "auto"  # the model itself stays as it was
+    check(path, member.set_params(speakerembedding__dtype="float32"), odd_clips())
+    told = {item.key: item.value for item in onnx.load(path).metadata_props}["extractor"]
+    assert told.count("SpeakerEmbedding") == 1

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skspeech import __version__
 from skspeech._extras import how_to_install
 from skspeech._objects import objects_in
+from skspeech._pickled import PickledClassifier
 from skspeech._typing import PathLike
 from skspeech.audio import SAMPLING_RATE
 from skspeech.datasets import make_speech_like
@@ -142,11 +143,18 @@ def _forgetful(model, **settings):
     """A copy that computes on the processor, with these settings, and that remembers nothing."""
     model = copy.deepcopy(model)
     settings |= {"device": "cpu", "memory": False}
+    for extractor in _extractors(model):
+        names = extractor.get_params(deep=False)
+        extractor.set_params(**{key: value for key, value in settings.items() if key in names})
+    return model
+
+
+def _extractors(model):
     for item in objects_in(model):
         if isinstance(item, Extractor):
-            names = item.get_params(deep=False)
-            item.set_params(**{key: value for key, value in settings.items() if key in names})
-    return model
+            yield item
+        elif isinstance(item, PickledClassifier):
+            yield from _extractors(item.load())
 
 
 def _answers(model, clips):
@@ -244,7 +252,7 @@ def _with_answer(content, model):
             "classes": json.dumps(labels if is_int else [str(label) for label in labels]),
             "sampling_rate": str(SAMPLING_RATE),
             "length": "any",
-            "extractor": ", ".join(_extractors(model)),
+            "extractor": ", ".join(_networks(model)),
             "skspeech_version": __version__,
         },
     )
@@ -253,12 +261,11 @@ def _with_answer(content, model):
     return exported.SerializeToString()
 
 
-def _extractors(model):
+def _networks(model):
     """Names of the extractors with their networks, each once; a folder's name without its path."""
     names = {}
-    for item in objects_in(model):
-        if isinstance(item, Extractor):
-            network = getattr(item, "model", None)
-            words = [type(item).__name__, *([Path(network).name] if network else [])]
-            names[" ".join(words)] = None
+    for extractor in _extractors(model):
+        network = getattr(extractor, "model", None)
+        words = [type(extractor).__name__, *([Path(network).name] if network else [])]
+        names[" ".join(words)] = None
     return list(names)
