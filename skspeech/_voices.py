@@ -2,14 +2,17 @@
 
 If the same voices are on both sides of a split, a score says nothing about new ones. Clusters of a
 speaker embedding separate the voices well enough to keep each on one side: on Emo-DB and the Free
-Spoken Digit Dataset, their adjusted mutual information with the true speakers is 0.8 and 0.8. The
-class means are removed first; otherwise clusters would be emotions and words as much as voices.
+Spoken Digit Dataset, their adjusted mutual information with the true speakers is 0.8 to 0.9, and
+0.97. The class means are removed first; otherwise clusters would be emotions and words as much as
+voices.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.cluster import AgglomerativeClustering
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist, squareform
+from sklearn.metrics import silhouette_score
 
 __all__ = ["Voices", "find_voices", "warn_of_voices"]
 
@@ -38,8 +41,8 @@ def find_voices(X, y, *, n_voices=8):
     y : array-like of shape (n_clips,)
         The clips' labels.
     n_voices : int, default=8
-        Maximum number of groups; fewer if there are fewer than five clips for each. If there are
-        fewer voices, some are in several groups; if there are more, groups contain several.
+        Most groups to find; fewer if there are fewer than five clips for each. If there are more
+        voices, groups contain several.
 
     Returns
     -------
@@ -73,25 +76,45 @@ def find_voices(X, y, *, n_voices=8):
     rest = X - _means(X, codes)[codes]
     if np.square(rest).sum() <= 1e-9 * len(X):
         return Voices(None, "all clips of a class sound the same")
-    groups = _clusters(rest, n_voices)
-    if _explained(rest, groups) <= _explained(X, codes):
+    some = np.linspace(0, len(X) - 1, min(len(X), _MOST_COMPARED)).astype(int)
+    cuts, heights = _cut(rest[some], n_voices)
+    if _explained(rest[some], cuts[n_voices]) <= _explained(X[some], codes[some]):
         return Voices(
             None,
             "nothing tells the clips' voices apart as well as the classes do: either the classes "
             "are voices, or one person speaks in all clips",
         )
+    groups = cuts[_last_peak(heights)]
+    if len(some) < len(X):  # each of the others joins the group with the nearest mean
+        means = _means(rest[some], groups)
+        nearest = np.argmin(np.square(means).sum(axis=1) - 2 * rest @ means.T, axis=1)
+        groups = np.unique(nearest, return_inverse=True)[1]
     return Voices(groups, "")
 
 
-def _clusters(X, n_clusters):
-    """Ward's clusters of some rows; each of the others joins the cluster with the nearest mean."""
-    some = X[np.linspace(0, len(X) - 1, min(len(X), _MOST_COMPARED)).astype(int)]
-    groups = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(some)
-    if len(some) == len(X):
-        return groups
-    means = _means(some, groups)
-    nearest = np.argmin(np.square(means).sum(axis=1) - 2 * X @ means.T, axis=1)
-    return np.unique(nearest, return_inverse=True)[1]
+def _cut(X, most):
+    """Ward's clusters by their number, from 3 (for as many folds) to `most`, and silhouettes."""
+    distances = pdist(X)
+    tree, square = linkage(distances, "ward"), squareform(distances)
+    cuts = {k: fcluster(tree, k, "maxclust") - 1 for k in range(min(3, most), most + 1)}
+    heights = {
+        k: silhouette_score(square, groups, metric="precomputed") if groups.any() else -1.0
+        for k, groups in cuts.items()
+    }
+    return cuts, heights
+
+
+def _last_peak(heights):
+    """The number of voices, given the silhouette of each number of clusters.
+
+    A split of one voice lowers the silhouette, and so may a cluster of two voices: men and women
+    differ most. So of its peaks that are at least half as high as the highest, the one with most
+    clusters counts.
+    """
+    top = max(heights.values())
+    padded = {min(heights) - 1: -np.inf, **heights, max(heights) + 1: -np.inf}
+    peaks = [k for k in heights if padded[k - 1] < padded[k] >= padded[k + 1]]
+    return max(k for k in peaks if heights[k] >= top - abs(top) / 2)
 
 
 def _means(X, groups):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.cluster import AgglomerativeClustering
+from scipy.spatial.distance import pdist
 from sklearn.metrics import adjusted_mutual_info_score
 
 from skspeech import SpeakerEmbedding, datasets
@@ -28,6 +28,15 @@ def test_voices_are_found_where_classes_sound_different_too():
     assert reason == ""
 
 
+@pytest.mark.parametrize("n_speakers", [2, 3, 4, 6, 8])
+def test_there_are_as_many_groups_as_voices(n_speakers):
+    rng = np.random.default_rng(n_speakers)
+    speaker, y = rng.integers(n_speakers, size=400), rng.integers(3, size=400)
+    groups, _ = find_voices(make_embedding(speaker, y, loudest=1.5), y)
+    assert len(np.unique(groups)) == max(n_speakers, 3)  # three folds need three groups
+    assert len(np.unique(np.column_stack([groups, speaker]), axis=0)) == max(n_speakers, 3)
+
+
 def test_no_voices_where_the_classes_are_voices_or_one_person_speaks():
     rng = np.random.default_rng(0)
     speaker, sentence = rng.integers(8, size=400), rng.integers(3, size=400)
@@ -40,18 +49,23 @@ def test_no_voices_where_the_classes_are_voices_or_one_person_speaks():
 
 def test_only_some_of_many_clips_are_compared_with_each_other(monkeypatch):
     compared = []
-
-    class Ward(AgglomerativeClustering):
-        def fit_predict(self, X):
-            compared.append(len(X))
-            return super().fit_predict(X)
-
-    monkeypatch.setattr("skspeech._voices.AgglomerativeClustering", Ward)
+    monkeypatch.setattr("skspeech._voices.pdist", lambda X: (compared.append(len(X)), pdist(X))[1])
     rng = np.random.default_rng(0)
     speaker, y = rng.integers(8, size=20_000), rng.integers(3, size=20_000)
     groups, _ = find_voices(make_embedding(speaker, y, loudest=1.5), y)
     assert compared == [2000]
     assert adjusted_mutual_info_score(groups, speaker) > 0.95
+
+
+@pytest.mark.parametrize("n_clips", [10, 14, 15, 16, 40, 100])
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_has_some_groups_or_a_reason(n_clips, seed):
+    X = np.random.default_rng(seed).normal(size=(n_clips, 8))
+    groups, reason = find_voices(X, np.arange(n_clips) % 3)
+    assert (groups is None) == bool(reason)
+    if groups is not None:
+        assert np.unique(groups).tolist() == list(range(groups.max() + 1))
+        assert 2 <= groups.max() + 1 <= min(8, n_clips // 5)
 
 
 @pytest.mark.parametrize("X", [np.ones((6, 4)), np.ones((60, 4)), np.full((60, 4), np.nan)])
@@ -81,6 +95,13 @@ def test_voices_of_real_clips(data_home):
     groups = find_voices(X, emotions.target[some]).groups
     assert adjusted_mutual_info_score(groups, speakers) > 0.7
     assert find_voices(X, speakers).groups is None
+    digits = datasets.fetch_fsdd(task="digit", data_home=data_home)
+    some = np.arange(0, len(digits.data), 4)
+    X = embed.transform([digits.data[i] for i in some])
+    speakers = np.asarray(digits.groups)[some]
+    groups = find_voices(X, digits.target[some]).groups
+    assert len(np.unique(groups)) - len(np.unique(speakers)) in (0, 1)
+    assert adjusted_mutual_info_score(groups, speakers) > 0.9
 
 
 def test_a_warning_is_due_where_held_out_voices_are_much_worse():
