@@ -44,7 +44,8 @@ __all__ = [
 
 # "trained" are two approaches that train networks on the clips; combine it with one of the others.
 LINE_UPS = ("best", "autospeech2020", "trained")
-# "given" are the task's own groups, "voices" are clusters that replace them.
+# "given" are the task's own groups. "voices" are clusters of clips that are kept whole where no
+# groups are given: candidates that hold rows out themselves don't know them.
 VALIDATIONS = ("random", "given", "voices")
 N_FOLDS = 3
 # Tasks with other unseen speakers than in `_tasks.py`, two at a time; the seed chooses them. The
@@ -133,6 +134,7 @@ def record(folder, task, seed, line_up, validation, data_home, n_repeats=1, max_
             print(f"{task} {seed}: no voices, {reason}")
             return None
     used = None if validation == "random" else np.unique(groups, return_inverse=True)[1]
+    told = used if validation == "given" else None
 
     parts = [_part(split, y, used, 1000 * seed + repeat) for repeat in range(n_repeats)]
     if line_up == "trained":
@@ -149,8 +151,8 @@ def record(folder, task, seed, line_up, validation, data_home, n_repeats=1, max_
     for c, candidate in enumerate(candidates):
         rows, sources, tail, X_test = _features(candidate.estimator, split, features)
         # As in a run: without other groups, a clip and its variants form a group.
-        kept = sources if used is None else used[sources]
-        kept = kept if used is not None or len(rows) > len(y) else None
+        kept = sources if told is None else told[sources]
+        kept = kept if told is not None or len(rows) > len(y) else None
 
         def fit(train, tail=tail, rows=rows, sources=sources, kept=kept):
             params = fit_params_for(tail, groups=None if kept is None else kept[train])

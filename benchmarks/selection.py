@@ -203,10 +203,16 @@ GATES = {
 
 
 class Replay:
-    """A record whose held-out rows are joined over `n_repeats` repeats of the validation."""
+    """A record whose held-out rows are joined over `n_repeats` repeats of the validation.
 
-    def __init__(self, record, trained=None, n_repeats=1, floor=LEAST_PROBABILITY):
+    With `voices`, the record of the same candidates on folds that keep voices whole, its rows are
+    among those that members are chosen by.
+    """
+
+    def __init__(self, record, trained=None, n_repeats=1, floor=LEAST_PROBABILITY, voices=None):
         self.record, self.trained, self.label = record, trained, record.line_up
+        self.voices = voices
+        self.held_out = record.validation
         self.families = families_of(record.line_up, record.names)
         held, test = record.held[:n_repeats], record.test
         if trained is not None:
@@ -217,9 +223,15 @@ class Replay:
         known = ~np.isnan(held).any(axis=(0, 2))
         self.logs, self.test = log_probas(held[:, known], floor), log_probas(test, floor)
         self.y = np.tile(record.y, n_repeats)[known]
-        clips = np.arange(len(record.y)) if record.validation == "random" else record.groups
+        clips = record.groups if record.validation == "given" else np.arange(len(record.y))
         self.units = np.tile(clips, n_repeats)[known]
         self.score = ProbabilityScore(SCORING, np.arange(held.shape[2]))
+        if voices is not None:
+            self.held_out += " + voices"
+            other = Replay(voices, None, n_repeats, floor)
+            self.logs = np.concatenate([self.logs, other.logs], axis=1)
+            self.y = np.concatenate([self.y, other.y])
+            self.units = np.concatenate([self.units, other.units])
         self.y_test = record.y_test
         self.singles = np.array([self.score(np.exp(log), self.y_test) for log in self.test])
 
@@ -258,11 +270,14 @@ class Replay:
 def run_replay(args):
     records = load_records(args.folder)
     trained = {(r.task, r.seed, r.validation): r for r in records if r.line_up == TRAINED}
+    by_voice = {r[:3]: r for r in records if r.validation == "voices"}
     replays = []
     for r in records:
-        if r.line_up == TRAINED:
+        if r.line_up == TRAINED or r.validation == "voices":
             continue
         replays.append(Replay(r))
+        if r.validation == "random" and r[:3] in by_voice:
+            replays.append(Replay(r, voices=by_voice[r[:3]]))
         extra = trained.get((r.task, r.seed, r.validation))
         if extra is not None:
             with_networks = Replay(r, extra)
@@ -318,11 +333,21 @@ def run_replay(args):
         "Test score at the end with the default rule and gate, and as before (greedy by score).",
         [each(r, steps) for r in sorted(replays, key=lambda r: r.record[:4])],
     )
-    for title, seeds in [("where they were chosen", True), ("elsewhere", False)]:
-        part = [r for r in replays if (r.record.seed in args.chosen_on) == seeds]
+    for title, part in [("where they were chosen", chosen_on), ("elsewhere", others)]:
+        rows = [
+            {
+                "held out": kind,
+                "records": len(own),
+                **mean([r.follow(steps[id(r), DEFAULT], by_chance) for r in own]),
+            }
+            for kind, own in _with_voices(part)
+        ]
+        if rows:
+            add(f"Voices, {title}", "Default rule and gate, where there are voices.", rows)
+    for title, part in [("where they were chosen", chosen_on), ("elsewhere", others)]:
         rows = []
         for floor in FLOORS if part else ():
-            own = [Replay(r.record, r.trained, floor=floor) for r in part]
+            own = [Replay(r.record, r.trained, 1, floor, r.voices) for r in part]
             ends = [r.follow(r.weights(RULES[DEFAULT]), by_chance) for r in own]
             rows.append({"floor": f"{floor:g}", **mean(ends)})
         if rows:
@@ -352,15 +377,23 @@ def run_replay(args):
     (RESULTS / "selection.json").write_text(json.dumps(data, indent=1) + "\n")
 
 
+def _with_voices(replays):
+    """The same tasks and seeds by random rows, and also by held-out voices."""
+    also = [r for r in replays if r.voices is not None]
+    alike = {r.record[:4] for r in also}
+    only = [r for r in replays if r.record[:4] in alike and r.voices is None and not r.trained]
+    return [("random", only), ("random + voices", also)] if also else []
+
+
 def each(replay, steps):
     now = replay.follow(steps[id(replay), DEFAULT], by_chance)
     before = replay.follow(steps[id(replay), BEFORE], by_score)
-    task, seed, _, validation = replay.record[:4]
+    task, seed = replay.record[:2]
     return {
         "task": task,
         "seed": seed,
         "line-up": replay.label,
-        "held out": validation,
+        "held out": replay.held_out,
         "end": now["end"],
         "before": before["end"],
         "to curve": now["to curve"],
