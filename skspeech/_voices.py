@@ -13,11 +13,12 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import silhouette_score
+from sklearn.utils import check_random_state
 
 __all__ = ["Voices", "find_voices", "warn_of_voices"]
 
 # Clips that a voice should have on average; with fewer, clusters are noise.
-_CLIPS_PER_VOICE = 5
+_CLIPS_PER_VOICE = 10
 # All pairs of this many clips are compared, which takes a tenth of a second.
 _MOST_COMPARED = 2000
 # A smaller fall of the held-out score for new voices is not reported.
@@ -41,7 +42,7 @@ def find_voices(X, y, *, n_voices=8):
     y : array-like of shape (n_clips,)
         The clips' labels.
     n_voices : int, default=8
-        Most groups to find; fewer if there are fewer than five clips for each. If there are more
+        Most groups to find; fewer if there are fewer than ten clips for each. If there are more
         voices, groups contain several.
 
     Returns
@@ -76,19 +77,26 @@ def find_voices(X, y, *, n_voices=8):
     rest = X - _means(X, codes)[codes]
     if np.square(rest).sum() <= 1e-9 * len(X):
         return Voices(None, "all clips of a class sound the same")
-    some = np.linspace(0, len(X) - 1, min(len(X), _MOST_COMPARED)).astype(int)
+    rng = check_random_state(0)
+    some = np.sort(rng.permutation(len(X))[:_MOST_COMPARED])
     cuts, heights = _cut(rest[some], n_voices)
-    if _explained(rest[some], cuts[n_voices]) <= _explained(X[some], codes[some]):
+
+    def all_groups(k):
+        """The clusters of a cut; each other clip joins the one with the nearest mean."""
+        means = _means(rest[some], cuts[k])
+        groups = np.argmin(np.square(means).sum(axis=1) - 2 * rest @ means.T, axis=1)
+        groups[some] = cuts[k]
+        return groups
+
+    if _explained(rest, all_groups(n_voices)) <= _explained(X, codes):
         return Voices(
             None,
             "nothing tells the clips' voices apart as well as the classes do: either the classes "
             "are voices, or one person speaks in all clips",
         )
-    groups = cuts[_last_peak(heights)]
-    if len(some) < len(X):  # each of the others joins the group with the nearest mean
-        means = _means(rest[some], groups)
-        nearest = np.argmin(np.square(means).sum(axis=1) - 2 * rest @ means.T, axis=1)
-        groups = np.unique(nearest, return_inverse=True)[1]
+    groups = all_groups(_last_peak(heights))
+    if not groups.any():
+        return Voices(None, "voices can't be told apart")
     return Voices(groups, "")
 
 

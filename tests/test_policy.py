@@ -345,6 +345,15 @@ def test_refits_come_before_repeats():
 # -------------------------------------------------------------------------- elsewhere
 
 
+def test_a_worker_trains_on_all_rows_before_it_repeats_the_validation():
+    net = validated(entry("net", SVC(), where="worker"), 0.9, weight=1.0)
+    state = run_state([net])
+    state.folds += [Fold(fold.train, fold.test, 1, is_scored=False) for fold in FOLDS]
+    assert policy.next_elsewhere(state).kind == "refit"
+    net.full_model, net.full_level = object(), N
+    assert policy.next_elsewhere(state).folds == (3,)
+
+
 def test_work_goes_on_elsewhere_while_this_process_looks_for_voices():
     features = shared("steps", 0.01, level=N)
     state = run_state([entry("worker", where="worker", features=features)])

@@ -93,6 +93,8 @@ class Chooser:
         chosen = {e: float(w) for e, w in zip(pool, weights, strict=True) if w > 0}
         versions = {e: {n: id(model) for n, model in e.models.items()} for e in chosen}
         if not chosen or (chosen == self._standing and versions == self._versions):
+            if final:
+                self._judged = self._cross_fitted(pool, table), table
             return None
         blend, known = blend_log_probas(table.logs, weights)
         blend = np.where(known[:, None], blend, np.nan)
@@ -103,9 +105,10 @@ class Chooser:
             entry.weight = chosen.get(entry, 0.0)
         blend = self._cross_fitted(pool, table)
         self._judged = blend, table
-        blend, codes = blend[table.is_scored], table.codes[table.is_scored]
+        known = table.is_scored & ~np.isnan(blend[:, 0])
+        blend, codes = blend[known], table.codes[known]
         # A row that was held out several times tells no more than once.
-        repeats = len(codes) / len(np.unique(table.rows[table.is_scored]))
+        repeats = len(codes) / max(len(np.unique(table.rows[known])), 1)
         self.temperature = find_temperature(blend, codes, n_imagined=IMAGINED_ROWS * repeats)
         return score_known(blend, codes, self.score)
 
@@ -121,8 +124,9 @@ class Chooser:
         probas = np.full((2, n_train, self.state.n_classes), np.nan)
         if self._judged is not None:
             blend, table = self._judged
+            known = ~np.isnan(blend[:, 0])
             for proba, own in zip(probas, (table.is_scored, ~table.is_scored), strict=True):
-                proba[table.rows[own]] = blend[own]
+                proba[table.rows[own & known]] = blend[own & known]
         return probas, self.data.codes[:n_train]
 
     def _select(self, pool, table, rows):

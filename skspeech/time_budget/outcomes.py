@@ -79,7 +79,12 @@ class Outcomes:
             logs = np.concatenate([held.logs for _, held in known])
             entry.score = score(np.exp(logs), np.concatenate(true))
         self.session.event(
-            "candidate", candidate=entry.name, fold=number, score=entry.score, final=outcome.final
+            "candidate",
+            candidate=entry.name,
+            fold=number,
+            repeat=fold.repeat,
+            score=entry.score,
+            final=outcome.final,
         )
 
     def take_full(self, entry, level, outcome, kind):

@@ -30,21 +30,25 @@ class Repeats:
 
     def continue_from(self, earlier):
         """Take over what an earlier run on the same data has found."""
-        self.voices, self._find_voices = earlier.voices, earlier._find_voices
+        if earlier.voices is not None:
+            self.voices, self._find_voices = earlier.voices, None
 
     def add(self, cv):
-        """Add the folds of a repeat; return whether there are any that are not known yet."""
+        """Add the folds of a repeat; return whether there are any that are not known yet.
+
+        They keep voices whole, if these can be spread in other ways.
+        """
+        groups = self.session.data.groups
+        by_voice = self.voices is not None and self._add("auto", self.voices, is_scored=False)
+        return by_voice or self._add(cv, groups, is_scored=True)
+
+    def _add(self, cv, groups, is_scored):
         session, state = self.session, self.session.state
         known = {fold.test.tobytes() for fold in state.folds}
+        codes = session.data.codes[: state.n_train]
         for trial in range(N_TRIALS):
-            folds = repeat_folds(
-                cv,
-                session.data.codes[: state.n_train],
-                session.data.groups if self.voices is None else self.voices,
-                session.settings.random_state + trial,
-                state.n_repeats,
-                is_scored=self.voices is None,
-            )
+            seed = session.settings.random_state + trial
+            folds = repeat_folds(cv, codes, groups, seed, state.n_repeats, is_scored=is_scored)
             if not known.issuperset(fold.test.tobytes() for fold in folds):
                 state.folds = [*state.folds, *folds]
                 return True
@@ -53,26 +57,24 @@ class Repeats:
     def search(self):
         """A job that looks for voices, and its function, once there are further complete features.
 
-        None if there is nothing to do.
+        None if there is nothing to do. What hangs or fails is not tried again.
         """
-        state = self.session.state
-        if self._find_voices is None or not (state.answered and state.folds):
+        state, find = self.session.state, self._find_voices
+        if find is None or not (state.answered and state.folds) or self.session.is_settled:
             return None
         n_complete = sum(features.level == state.n_total for features in state.all_features)
         if n_complete <= self._n_searched:
             return None
-        self._n_searched = n_complete
-        find = self._find_voices
+        self._n_searched, self._find_voices = n_complete, None
         job = Job("voices", None, limit=state.left / 2)
-        return job, lambda job, post: post("voices", find(state.all_features))
+        return job, lambda job, post: post("voices", find, find(state.all_features))
 
-    def take(self, found):
+    def take(self, find, found):
         """Take the result of such a job: `Voices`, or None to go on looking."""
         if found is None:
-            return
-        self._find_voices, self.voices = None, found.groups
-        if found.groups is not None:
-            self.add("auto")
+            self._find_voices = find
+        elif found.groups is not None and self._add("auto", found.groups, is_scored=False):
+            self.voices = found.groups
 
     def remark(self):
         """Tell if the ensemble is much better on held-out rows than on held-out voices."""

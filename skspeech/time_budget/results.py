@@ -379,7 +379,7 @@ def describe(event, verbose):
         return event["text"]
     if kind == "interrupted":
         return "interrupted; the best ensemble so far is kept"
-    if kind == "candidate" and verbose > 1:
+    if kind == "candidate" and verbose > 1 and not event["repeat"]:
         return f"{event['candidate']}, fold {event['fold']}: score {event['score']:.4f}"
     return None
 

@@ -114,7 +114,7 @@ class Session:
         self.inbox = queue.Queue()
         self._lock = threading.RLock()
         self._stop = threading.Event()
-        self._settled = False
+        self.is_settled = False
         self._thread = None
         self.here, self.elsewhere, self.outcomes = Here(self), Elsewhere(self), Outcomes(self)
         self.repeats = Repeats(self)
@@ -250,9 +250,9 @@ class Session:
             with self._lock:
                 self._dispatch()
                 idle = not self._is_busy() and self.inbox.empty() and not self._is_paused()
-            if idle and not self._settled and self._repeat():
+            if idle and not self.is_settled and self._repeat():
                 continue
-            if idle and self._settled:
+            if idle and self.is_settled:
                 break
             if idle or self.remaining < SETTLING * self.budget:
                 self._settle()
@@ -269,8 +269,8 @@ class Session:
     def _settle(self):
         """Choose the final members, while there is still time to train them on all rows."""
         with self._lock:
-            if not self._settled and not self._stop.is_set():
-                self._settled = True
+            if not self.is_settled and not self._stop.is_set():
+                self.is_settled = True
                 self.outcomes.choose(final=self.remaining > 0)
                 self.repeats.remark()
 
