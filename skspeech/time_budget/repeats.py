@@ -12,9 +12,9 @@ class Repeats:
     """Adds folds to the state of a session.
 
     Candidates that know the training rows' voices all look right on random folds; which of them are
-    also right for new voices doesn't show. So without groups, further folds keep voices whole as
-    soon as these are known. Such folds count for the choice of members, but not for scores and the
-    calibration, since nobody said that voices will be new.
+    also right for new voices doesn't show. So without groups, some further folds keep voices whole,
+    the first ones as soon as voices are known. Such folds count for the choice of members, but not
+    for scores and the calibration, since nobody said that voices will be new.
 
     Attributes
     ----------
@@ -36,11 +36,12 @@ class Repeats:
     def add(self, cv):
         """Add the folds of a repeat; return whether there are any that are not known yet.
 
-        They keep voices whole, if these can be spread in other ways.
+        Every other repeat keeps voices whole, if these can be spread in other ways.
         """
-        groups = self.session.data.groups
-        by_voice = self.voices is not None and self._add("auto", self.voices, is_scored=False)
-        return by_voice or self._add(cv, groups, is_scored=True)
+        in_turn = self.voices is not None and self.session.state.n_repeats % 2
+        return (in_turn and self._add("auto", self.voices, is_scored=False)) or self._add(
+            cv, self.session.data.groups, is_scored=True
+        )
 
     def _add(self, cv, groups, is_scored):
         session, state = self.session, self.session.state
