@@ -499,6 +499,18 @@ def test_a_search_for_voices_that_fails_is_logged_once_and_loses_nothing(
     assert "too many clips" in caplog.text
 
 
+def test_voices_are_not_looked_for_in_very_many_rows(rows_of_voices, monkeypatch):
+    rows, labels, _ = rows_of_voices
+    asked = []
+    _voices_are(monkeypatch, lambda features, y: asked.append(len(y)))
+    monkeypatch.setattr("skspeech.time_budget.repeats.MOST_ROWS", 119)
+    TimeBudgetClassifier(time_budget=30, random_state=0).fit(rows, labels)
+    assert not asked
+    monkeypatch.setattr("skspeech.time_budget.repeats.MOST_ROWS", 120)
+    TimeBudgetClassifier(time_budget=30, random_state=0).fit(rows, labels)
+    assert asked == [120]
+
+
 def test_voices_are_looked_for_until_all_clips_are_heard(rows_of_voices, monkeypatch):
     rows, labels, voices = rows_of_voices
     answers = [None, None, Voices(voices, "")]

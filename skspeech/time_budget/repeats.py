@@ -5,6 +5,9 @@ from skspeech.time_budget.state import Job
 
 __all__ = ["Repeats"]
 
+# With more rows, voices are not looked for: to validate by them takes as long as the first
+# validation, and time is what runs that large lack.
+MOST_ROWS = 20_000
 N_TRIALS = 5  # to find other folds; a few groups can be spread in a few ways only
 
 
@@ -25,7 +28,8 @@ class Repeats:
     def __init__(self, session):
         self.session = session
         self.voices = None
-        self._find_voices = session.settings.find_voices
+        few = session.data.n_train <= MOST_ROWS
+        self._find_voices = session.settings.find_voices if few else None
         self._n_searched = 0  # complete features in which voices have been looked for
 
     def continue_from(self, earlier):
