@@ -23,13 +23,13 @@ from skspeech import (
     MixupCNNClassifier,
     SpeakerEmbedding,
 )
-from skspeech._folds import stratified_folds
 from skspeech._routing import fit_params_for
 from skspeech._voices import find_voices
 from skspeech.audio import as_clips
 from skspeech.candidates import default_candidates
 from skspeech.datasets import make_tones
 from skspeech.time_budget.features import shared_key, stateless_steps
+from skspeech.time_budget.splits import repeat_folds
 
 __all__ = [
     "ALL_TASKS",
@@ -136,7 +136,7 @@ def record(folder, task, seed, line_up, validation, data_home, n_repeats=1, max_
     used = None if validation == "random" else np.unique(groups, return_inverse=True)[1]
     told = used if validation == "given" else None
 
-    parts = [_part(split, y, used, 1000 * seed + repeat) for repeat in range(n_repeats)]
+    parts = [_part(y, used, 1000 * seed, repeat) for repeat in range(n_repeats)]
     if line_up == "trained":
         candidates = _trained(max_time, seed)
     else:
@@ -193,12 +193,11 @@ def _trained(max_time, seed):
     ]
 
 
-def _part(split, y, groups, seed):
-    """The fold that holds each row out; groups stay whole, and every fold trains on every class."""
+def _part(y, groups, seed, repeat):
+    """The fold that holds each row out, as in a repeat of a run with this seed; -1 if none does."""
     part = np.full(len(y), -1)
-    folds = stratified_folds(y, N_FOLDS, groups=groups, random_state=seed)
-    for fold, (_, test) in enumerate(folds):
-        part[test] = fold
+    for number, fold in enumerate(repeat_folds(N_FOLDS, y, groups, seed, repeat)):
+        part[fold.test] = number
     return part
 
 

@@ -139,8 +139,10 @@ def answers_of_preset(system, split, time_budget, seed):
     from skspeech import TimeBudgetClassifier
 
     candidates = ["auto", *[f"-{name}*" for name in LEFT_OUT.get(system, [])]]
-    preset = "autospeech2020" if system in LEFT_OUT else system.removesuffix("-no-groups")
-    groups = None if system == NO_GROUPS else split.groups_train
+    preset = "autospeech2020" if system in LEFT_OUT else system
+    groups = split.groups_train
+    if system == NO_GROUPS:
+        preset, groups = "best", None
     classifier = TimeBudgetClassifier(
         candidates, preset=preset, time_budget=time_budget, random_state=seed
     )

@@ -66,15 +66,16 @@ def test_groups_are_never_on_both_sides(cv, n_groups):
 def test_groups_are_whole_in_every_repeat_and_the_folds_differ(sizes):
     groups = np.repeat(np.arange(len(sizes)), sizes)
     codes = np.arange(len(groups)) % 3
-    seen = set()
+    seen = []
     for repeat in range(5):
         folds = repeat_folds("auto", codes, groups, 0, repeat)
         assert {fold.repeat for fold in folds} == {repeat}
         for fold in folds:
             assert not np.intersect1d(groups[fold.train], groups[fold.test]).size
             assert 0.5 < len(fold.test) / (len(groups) / 3) < 1.5
-        seen.add(frozenset(fold.test.tobytes() for fold in folds))
-    assert len(seen) >= 3
+        seen.append(frozenset(fold.test.tobytes() for fold in folds))
+    assert seen[1] != seen[0]
+    assert len(set(seen)) >= 4
 
 
 def test_the_validation_is_not_repeated_with_the_same_folds():

@@ -6,6 +6,7 @@ from skspeech._typing import ArrayLike
 
 __all__ = [
     "FLOOR",
+    "blend_known",
     "blend_log_probas",
     "check_probabilities",
     "check_weights",
@@ -138,6 +139,12 @@ def blend_log_probas(logs: np.ndarray, weights: ArrayLike) -> tuple[np.ndarray, 
     mean = total / np.where(mass > 0, mass, 1.0)[:, None]
     proba = np.exp(mean - mean.max(axis=1, keepdims=True))
     return proba / proba.sum(axis=1, keepdims=True), mass > 0
+
+
+def blend_known(logs, weights):
+    """The probabilities of :func:`blend_log_probas`, with NaN in rows that no member predicted."""
+    proba, covered = blend_log_probas(logs, weights)
+    return np.where(covered[:, None], proba, np.nan)
 
 
 def check_probabilities(proba, who):

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
 
 from skspeech._typing import ArrayLike
-from skspeech.ensemble.blending import blend_log_probas
+from skspeech.ensemble.blending import blend_known
 
 __all__ = [
     "ProbabilityScore",
@@ -252,8 +252,7 @@ def cross_fitted_blend(logs, *, parts, select, units=None):
         others = np.flatnonzero(~np.isin(units, units[own]))
         weights = select(others) if len(others) else np.zeros(len(logs))
         if weights.any():
-            proba, known = blend_log_probas(logs[:, own], weights)
-            blended[own] = np.where(known[:, None], proba, np.nan)
+            blended[own] = blend_known(logs[:, own], weights)
     return blended
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from skspeech.ensemble import GeometricMeanVotingClassifier
-from skspeech.ensemble.blending import blend_log_probas
+from skspeech.ensemble.blending import blend_known
 from skspeech.ensemble.calibration import IMAGINED_ROWS, find_temperature
 from skspeech.ensemble.scoring import cross_fitted_blend, is_better, score_known
 from skspeech.ensemble.selection import select_members
@@ -96,8 +96,7 @@ class Chooser:
             if final:
                 self._judged = self._cross_fitted(pool, table), table
             return None
-        blend, known = blend_log_probas(table.logs, weights)
-        blend = np.where(known[:, None], blend, np.nan)
+        blend = blend_known(table.logs, weights)
         if not (final or self._is_worth_it(blend, pool, table, versions)):
             return None
         self._standing, self._versions, self._blend = chosen, versions, blend
@@ -157,8 +156,7 @@ class Chooser:
             return not is_better(old, blend, table.codes, **settings)
         if self._standing.keys() <= set(pool):  # its members may have predicted further folds
             standing = np.array([self._standing.get(entry, 0.0) for entry in pool])
-            proba, known = blend_log_probas(table.logs, standing)
-            old = np.where(known[:, None], proba, np.nan)
+            old = blend_known(table.logs, standing)
         return is_better(blend, old, table.codes, **settings)
 
     def _cross_fitted(self, pool, table):

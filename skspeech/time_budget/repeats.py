@@ -43,9 +43,8 @@ class Repeats:
         Every other repeat keeps voices whole, if these can be spread in other ways.
         """
         in_turn = self.voices is not None and self.session.state.n_repeats % 2
-        return (in_turn and self._add("auto", self.voices, is_scored=False)) or self._add(
-            cv, self.session.data.groups, is_scored=True
-        )
+        by_voice = in_turn and self._add("auto", self.voices, is_scored=False)
+        return by_voice or self._add(cv, self.session.data.groups, is_scored=True)
 
     def _add(self, cv, groups, is_scored):
         session, state = self.session, self.session.state
