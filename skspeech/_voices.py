@@ -19,7 +19,7 @@ __all__ = ["Voices", "find_voices", "warn_of_voices"]
 
 # Clips that a voice should have on average; with fewer, clusters are noise.
 _CLIPS_PER_VOICE = 10
-# All pairs of this many clips are compared, which takes a tenth of a second.
+# All pairs of this many clips are compared, which takes some tenths of a second.
 _MOST_COMPARED = 2000
 # A smaller fall of the held-out score for new voices is not reported.
 _NOTABLE = 0.05

@@ -354,6 +354,26 @@ def test_a_worker_trains_on_all_rows_before_it_repeats_the_validation():
     assert policy.next_elsewhere(state).folds == (3,)
 
 
+def test_a_worker_repeats_the_validation_where_its_training_on_all_rows_does_not_fit():
+    net = validated(entry("net", SVC(), where="worker"), 0.9, seconds=10.0, weight=1.0)
+    state = run_state([net])
+    state.folds += [Fold(fold.train, fold.test, 1) for fold in FOLDS]
+    kinds = []
+    for state.left in (10.0, 11.5, 17.0, 20.0):
+        job = policy.next_elsewhere(state)
+        kinds.append(None if job is None else job.kind)
+    assert kinds == [None, "validate", "validate", "refit"]
+
+
+def test_the_first_held_out_voices_never_wait():
+    """Also where the validation was repeated before they were known."""
+    state = run_state([])
+    for repeat, is_scored in [(1, True), (2, False), (3, True), (4, False)]:
+        state.folds += [Fold(fold.train, fold.test, repeat, is_scored) for fold in FOLDS]
+    waiting = [state.waits(state.folds_of(repeat)) for repeat in range(5)]
+    assert waiting == [False, True, False, True, True]
+
+
 def test_work_goes_on_elsewhere_while_this_process_looks_for_voices():
     features = shared("steps", 0.01, level=N)
     state = run_state([entry("worker", where="worker", features=features)])

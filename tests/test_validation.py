@@ -469,7 +469,9 @@ def _several_features():
     ]
 
 
-def test_a_search_for_voices_that_hangs_is_not_tried_again(rows_of_voices, monkeypatch):
+def test_a_search_for_voices_that_hangs_is_logged_and_not_tried_again(
+    rows_of_voices, monkeypatch, caplog
+):
     rows, labels, _ = rows_of_voices
     begun, end = [], threading.Event()
 
@@ -482,6 +484,7 @@ def test_a_search_for_voices_that_hangs_is_not_tried_again(rows_of_voices, monke
     clf.fit(rows, labels)
     end.set()
     assert len(begun) == 1
+    assert "No voices are looked for in the clips, by an error:\nno answer after" in caplog.text
     assert (clf.results_["status"] == "ok").all()
 
 
@@ -527,6 +530,23 @@ def test_a_run_that_goes_on_with_other_candidates_looks_for_voices(rows_of_voice
     assert all(fold.is_scored for fold in clf._state.state.folds)
     clf.set_params(candidates=["auto"]).fit(rows, labels)
     assert not all(fold.is_scored for fold in clf._state.state.folds)
+
+
+def test_the_last_choice_scores_no_more_than_somebody_reads(rows_of_voices, monkeypatch):
+    rows, labels, voices = rows_of_voices
+    scored = []
+
+    def count(self, pool, table, cross_fitted=Chooser._cross_fitted):
+        scored.append(len(table.codes))
+        return cross_fitted(self, pool, table)
+
+    monkeypatch.setattr(Chooser, "_cross_fitted", count)
+    settings = {"selection": "threshold", "time_budget": 30, "random_state": 0}
+    candidates = ["auto", "-words"]
+    TimeBudgetClassifier(candidates, **settings).fit(rows, labels, groups=voices)
+    given = len(scored)
+    TimeBudgetClassifier(candidates, **settings).fit(rows, labels)
+    assert (given, len(scored) - given) == (1, 2)  # once more, for the remark on voices
 
 
 def test_what_an_unfinished_repeat_lacks_hides_nothing():

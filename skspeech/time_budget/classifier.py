@@ -35,7 +35,7 @@ y : array-like of shape (n_samples,)
 groups : array-like of shape (n_samples,) or "voices", default=None
     What must not be on both sides of a validation split, such as speakers. Candidates that
     hold out rows themselves get the groups, too. ``"voices"`` is for clips whose speakers are
-    not known: it clusters them by a speaker network's embedding. If the classes are the voices,
+    not known: it clusters twenty or more by a speaker network's embedding. If classes are voices,
     a warning says that there are no groups.
 sample_weight : array-like of shape (n_samples,), default=None
     How much each row counts for the candidates that take weights. Held-out rows all count
@@ -72,8 +72,8 @@ class TimeBudgetClassifier(
         folds, up to five times in all. With `groups`, no group is on both sides of a split. A class
         with a single clip or group always stays in the training part. An int is a number of
         folds; splitters and iterables of index pairs are as in scikit-learn; a tuple is your own
-        validation set. Without one, or `groups`, ``"auto"`` candidates meet further folds that keep
-        voices whole. These help to choose the members, but don't score or calibrate them.
+        validation set. Without one, or `groups`, up to 20,000 clips get further folds that keep
+        voices whole, by which ``"auto"`` members are chosen, too, but not scored or calibrated.
     scoring : str or callable, default="balanced_accuracy"
         What is maximised: a scikit-learn scorer that can be computed from probabilities.
     selection : str, default="least-loss"

@@ -51,8 +51,6 @@ class Failures:
     def miss(self, job):
         """Record a timeout; after the first one, the candidate is tried again after the others."""
         entry = job.entry
-        if entry is None:
-            return
         entry.running = False
         entry.misses += 1
         entry.failed = entry.misses >= policy.MAX_MISSES

@@ -66,9 +66,7 @@ class Here:
             if kind == "voices":
                 session.repeats.take(*payload)
             elif kind == "error":
-                logger.warning(
-                    "No voices are looked for in the clips, by an error:\n%s", payload[1]
-                )
+                self._tell_no_voices(payload[1])
         elif kind == "embedded":
             features, n_rows, seconds = payload
             session.stopwatch.add("embedding", seconds)
@@ -105,8 +103,13 @@ class Here:
         if was_sent:  # the embedding workers hang: not the candidate's fault
             session.work.workers, job.entry.running = None, False
             self._tell_lost_workers()
+        elif job.kind == "voices":
+            self._tell_no_voices(f"no answer after {job.limit:.1f} s")
         else:
             session.failures.miss(job)
+
+    def _tell_no_voices(self, why):
+        logger.warning("No voices are looked for in the clips, by an error:\n%s", why)
 
     def _tell_lost_workers(self):
         self.session.event("workers lost", remedy="the other clips are embedded in this process")

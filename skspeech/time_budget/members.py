@@ -93,7 +93,7 @@ class Chooser:
         chosen = {e: float(w) for e, w in zip(pool, weights, strict=True) if w > 0}
         versions = {e: {n: id(model) for n, model in e.models.items()} for e in chosen}
         if not chosen or (chosen == self._standing and versions == self._versions):
-            if final:
+            if final and not table.is_scored.all():  # for `held_out_probas`
                 self._judged = self._cross_fitted(pool, table), table
             return None
         blend = blend_known(table.logs, weights)

@@ -224,13 +224,13 @@ def next_elsewhere(state):
 def _jobs_elsewhere(state, entry, n_untried):
     """At most one (rank, job) for a candidate; the lowest rank comes first."""
     left, fold = state.left, next_fold(state, entry)
-    refits = wants_refit_elsewhere(state, entry)
-    if fold is None or (refits and state.folds[fold].repeat):  # repeats wait for the refit
-        cost = refit_cost(state, entry)
+    cost = refit_cost(state, entry)
+    refits = wants_refit_elsewhere(state, entry) and 1.15 * cost <= left
+    if fold is None or refits:  # repeats wait for a refit that fits
         untrained = not state.folds and entry.full_model is None
         if untrained:
             limits = _first_limits(state, entry, n_untried)
-        elif refits and 1.15 * cost <= left:
+        elif refits:
             limits = _limits(state, entry, left, cost)
         else:
             return []

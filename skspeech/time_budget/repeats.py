@@ -8,6 +8,7 @@ __all__ = ["Repeats"]
 # With more rows, voices are not looked for: to validate by them takes as long as the first
 # validation, and time is what runs that large lack.
 MOST_ROWS = 20_000
+SECONDS = 10.0  # a search that takes longer hangs; it takes one second for so many rows
 N_TRIALS = 5  # to find other folds; a few groups can be spread in a few ways only
 
 
@@ -42,7 +43,7 @@ class Repeats:
 
         Every other repeat keeps voices whole, if these can be spread in other ways.
         """
-        in_turn = self.voices is not None and self.session.state.n_repeats % 2
+        in_turn = self.voices is not None and self.session.state.folds[-1].is_scored
         by_voice = in_turn and self._add("auto", self.voices, is_scored=False)
         return by_voice or self._add(cv, self.session.data.groups, is_scored=True)
 
@@ -70,12 +71,12 @@ class Repeats:
         if n_complete <= self._n_searched:
             return None
         self._n_searched, self._find_voices = n_complete, None
-        job = Job("voices", None, limit=state.left / 2)
+        job = Job("voices", None, limit=min(state.left / 2, SECONDS))
         return job, lambda job, post: post("voices", find, find(state.all_features))
 
     def take(self, find, found):
         """Take the result of such a job: `Voices`, or None to go on looking."""
-        if found is None:
+        if found is None or self.session.is_settled:
             self._find_voices = find
         elif found.groups is not None and self._add("auto", found.groups, is_scored=False):
             self.voices = found.groups

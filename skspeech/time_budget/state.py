@@ -263,8 +263,8 @@ class RunState:
 
         The first ones that keep voices whole don't.
         """
-        fold = self.folds[folds[0]]
-        return fold.repeat > (0 if fold.is_scored else 1)
+        by_voice = next((fold.repeat for fold in self.folds if not fold.is_scored), 0)
+        return self.folds[folds[0]].repeat not in (0, by_voice)
 
     def is_repeat(self, job):
         """Whether a job validates on further folds, which do not change a candidate's models."""
