@@ -1,5 +1,7 @@
 """Discriminant analysis from inner products is discriminant analysis, and knows how sure it is."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf_shrinkage
@@ -9,6 +11,8 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_dense_data
 
+from skspeech._folds import stratified_folds
+from skspeech.ensemble.calibration import least_loss_temperature
 from skspeech.estimators import ShrinkageDiscriminantAnalysis, WideLogisticRegression
 
 
@@ -205,3 +209,48 @@ def test_weights_are_left_alone():
     for cls in (ShrinkageDiscriminantAnalysis, WideLogisticRegression):
         cls().fit(X, y, sample_weight=weight)
     assert (weight == 1).all()
+
+
+@pytest.mark.parametrize("shrinkage", ["auto", 0.3])
+@pytest.mark.parametrize("shape", [(80, 300), (300, 40)])
+def test_the_temperature_is_that_of_models_of_the_folds(shape, shrinkage):
+    X, y = make_classification(*shape, n_informative=20, n_classes=3, random_state=0)
+    groups, weight = np.arange(len(y)) // 3, np.random.RandomState(0).uniform(0.5, 2, len(y))
+    given = {"groups": groups, "sample_weight": weight}
+    scores, codes, weights = [], [], []
+    for train, test in stratified_folds(y, 5, groups=groups, random_state=0):
+        model = ShrinkageDiscriminantAnalysis(shrinkage, calibrate=False)
+        model.fit(X[train], y[train], sample_weight=weight[train])
+        scores.append(model.decision_function(X[test]))
+        codes.append(y[test])
+        weights.append(weight[test])
+    scores, codes, weights = map(np.concatenate, (scores, codes, weights))
+    weights /= np.bincount(codes, weights)[codes]
+    expected = least_loss_temperature(scores, codes, (-3.0, 7.0), weight=weights)
+    found = ShrinkageDiscriminantAnalysis(shrinkage).fit(X, y, **given).temperature_
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_many_rows_are_not_copied():
+    X, y = make_classification(20_000, 60, n_informative=20, random_state=0)
+    X = X.astype(np.float32)
+    tracemalloc.start()
+    try:
+        ShrinkageDiscriminantAnalysis().fit(X, y)
+        assert tracemalloc.get_traced_memory()[1] < X.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shrinkage", ["auto", 0.0])
+def test_an_outlier_or_dependent_features_need_no_more_digits_than_there_are(dtype, shrinkage):
+    rng = np.random.RandomState(0)
+    y = np.arange(900) % 3
+    outlier = rng.standard_normal((900, 100)) + np.eye(100)[y] * 4
+    outlier[4] *= 1e4
+    dependent = np.repeat(outlier[:, :25], 4, axis=1)
+    dependent[4] = 0
+    for X in (outlier, dependent):
+        model = ShrinkageDiscriminantAnalysis(shrinkage).fit(X.astype(dtype), y)
+        assert np.isfinite(model.predict_proba(X.astype(dtype))).all()
