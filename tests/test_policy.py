@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import FeatureUnion
 from sklearn.svm import SVC
 
 from skspeech import Candidate
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget import policy
-from skspeech.time_budget.features import Data, SharedFeatures
+from skspeech.time_budget.features import Data, SharedFeatures, UnitedFeatures
 from skspeech.time_budget.members import Chooser
 from skspeech.time_budget.state import (
     RACE_ROWS,
@@ -65,8 +66,8 @@ def order_here(state):
     while (job := policy.next_here(state)) is not None and job.kind == "validate":
         names.append(job.entry.name)
         if job.entry.features is not None:
-            job.entry.features.level = job.level
-            job.entry.features.rate = job.entry.features.rate or 0.001
+            for part in job.entry.features.parts:
+                part.level, part.rate = max(part.level, job.level), part.rate or 0.001
         validated(job.entry, 0.5)
     return names
 
@@ -114,6 +115,48 @@ def test_the_order_of_candidates(table, order):
         for name, gain, stage, rate in table
     ]
     assert order_here(run_state(entries, left=20.0)) == order
+
+
+def united(*parts):
+    union = FeatureUnion([(part.key, "passthrough") for part in parts])
+    for part in parts:
+        part.steps = [("step", "passthrough")]
+    return UnitedFeatures("union", [("union", union)], parts)
+
+
+def test_a_union_costs_what_its_parts_still_cost():
+    done, half, cold = shared("d", 0.1, N), shared("h", 0.2, 40), shared("c", None)
+    state = run_state([entry("a", features=united(done, half))])
+    assert policy.embedding_cost(state, state.entries[0].features, 30) == 0
+    assert policy.embedding_cost(state, state.entries[0].features, 50) == pytest.approx(2.0)
+    assert state.entries[0].features.level == 40
+    assert state.entries[0].features.rate == pytest.approx(0.3)
+    state.entries.append(entry("b", features=united(half, cold)))
+    assert state.entries[1].features.rate is None
+    # The rate of what never ran is the median of the parts that did.
+    assert policy.embedding_cost(state, cold, 10) == pytest.approx(10 * 0.15)
+    assert policy.embedding_cost(state, state.entries[1].features, 41) == pytest.approx(6.35)
+
+
+def test_a_union_of_what_is_there_comes_before_what_has_to_be_computed():
+    one, other = shared("one", 0.1, N), shared("other", 0.1, N)
+    entries = [
+        entry("new", features=shared("new", 0.1)),
+        entry("both", features=united(one, other), stage=1),
+    ]
+    assert order_here(run_state(entries)) == ["both", "new"]
+
+
+def test_a_union_begins_with_as_many_rows_as_there_is_time_for():
+    part = shared("part", 0.5)
+    state = run_state([entry("both", features=united(shared("done", 0.1, N), part))], left=60.0)
+    assert policy.next_here(state).level == 60  # half of the time for new steps
+    part.level = 60
+    state.left = 10.0
+    assert policy.next_here(state).level == 60
+    validated(state.entries[0], 0.5, level=60)
+    state.left = 30.0
+    assert policy.next_here(state).level == N
 
 
 def test_what_there_is_no_time_for_does_not_come_first():
@@ -451,5 +494,17 @@ def test_costs_are_measured_hinted_or_guessed():
     assert policy.unit_cost(state, seen) == pytest.approx(0.1)
     assert policy.unit_cost(state, hinted) == 0.5
     assert policy.unit_cost(state, guessed) == policy.DEFAULT_UNIT_COST
-    state.unit_costs[GaussianNB] = 0.02
+    state.unit_costs[GaussianNB] = (0.02, None)
     assert policy.unit_cost(state, guessed) == 0.02
+
+
+def test_costs_grow_with_the_features():
+    narrow, wide = shared("narrow", 0.1, N), shared("wide", 0.1, N)
+    narrow.matrix, wide.matrix = np.zeros((N, 4)), np.zeros((N, 12))
+    union = united(narrow, wide)
+    state = run_state([entry("both", features=union), entry("rows")])
+    state.unit_costs[LogisticRegression] = (0.01, 4)
+    assert policy.unit_cost(state, state.entries[0]) == pytest.approx(0.01 * 4**1.5)
+    assert policy.unit_cost(state, state.entries[1]) == 0.01
+    wide.matrix = None
+    assert policy.unit_cost(state, state.entries[0]) == 0.01

@@ -29,7 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -615,6 +615,40 @@ def test_predicting_computes_a_shared_embedding_once():
     assert fake.SlowEmbedding.seen == len(X)
     shared = clf.ensemble_.estimators_[0][-1]
     assert (shared.predict(X) == clf.predict(X)).all()
+
+
+def test_a_union_shares_its_parts_with_the_candidates_that_use_them_alone():
+    fake.SlowEmbedding.seen = 0
+    root, square = fake.SlowEmbedding(power=0.5), fake.SlowEmbedding(power=2.0)
+    candidates = [
+        ("both", make_pipeline(make_union(root, square), GaussianNB())),
+        ("root", make_pipeline(root, GaussianNB())),
+        ("square", make_pipeline(square, LogisticRegression(max_iter=1000))),
+        ("forest", make_pipeline(make_union(square, root), RandomForestClassifier(10))),
+    ]
+    settings = {"selection": "threshold", "random_state": 0}
+    clf = TimeBudgetClassifier(candidates, time_budget=30, **settings).fit(X, y)
+    assert fake.SlowEmbedding.seen == 2 * len(X)
+    assert clf.failures_ == []
+    assert not np.isnan(clf.results_["score"]).any()
+    assert clf.score(X, y) > 0.93
+    members = dict(pickle.loads(pickle.dumps(clf.ensemble_)).named_estimators)
+    expected = candidates[0][1].fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(members["both"].predict_proba(X), expected)
+
+
+def test_a_part_that_fails_is_the_failure_of_all_that_need_it():
+    good, bad = fake.SlowEmbedding(), fake.SlowEmbedding(fail=True)
+    candidates = [
+        ("good", make_pipeline(good, GaussianNB())),
+        ("both", make_pipeline(make_union(good, bad), GaussianNB())),
+        ("bad", make_pipeline(bad, GaussianNB())),
+    ]
+    clf = TimeBudgetClassifier(candidates, time_budget=20).fit(X, y)
+    failed = {name: exception for name, exception, _ in clf.failures_}
+    assert failed.keys() == {"both", "bad"}
+    assert all("row 3 is no good" in exception for exception in failed.values())
+    assert clf.score(X, y) > 0.9
 
 
 @pytest.mark.slow

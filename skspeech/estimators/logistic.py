@@ -164,10 +164,10 @@ class WideLogisticRegression(LinearScores):
         losses = dict.fromkeys(map(float, Cs), 0.0)
         folds = stratified_folds(codes, self.cv, groups=groups, random_state=0)
         for train, test in folds:
-            solver = self._solver()
+            solver, X, X_test = self._solver(), rows[train], rows[test]
             for C in losses:
-                solver.set_params(C=C).fit(rows[train], codes[train], weight[train])
-                log_probas = class_log_probas(solver.decision_function(rows[test]))
+                solver.set_params(C=C).fit(X, codes[train], weight[train])
+                log_probas = class_log_probas(solver.decision_function(X_test))
                 held_out = log_probas[np.arange(len(test)), codes[test]]
                 losses[C] -= np.average(held_out, weights=balanced[test])
         return {C: loss / len(folds) for C, loss in losses.items()} if folds else {}

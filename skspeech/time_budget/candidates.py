@@ -37,7 +37,7 @@ class Candidate:
         of its own, on the data as given. ``"auto"`` is ``"main"`` for scikit-learn's linear models,
         naive Bayes, discriminant analysis, nearest neighbours and trees. For anything else, the
         stateless first steps of a Pipeline run in the calling process and are shared, and the rest
-        goes to a worker.
+        goes to a worker. Parts of a FeatureUnion are shared, each with the candidates that use it.
     first : bool, default=False
         Whether this is the cheapest candidate, which gives the first answer.
     stage : int, default=0

@@ -54,9 +54,10 @@ class Failures:
         entry.running = False
         entry.misses += 1
         entry.failed = entry.misses >= policy.MAX_MISSES
-        features = entry.features
-        n_rows = self.session.data.n_total
-        if entry.where == "main" and features is not None and features.level < n_rows:
+        level = job.level or self.session.data.n_total
+        due = [] if entry.features is None else entry.features.unfinished(level)
+        if entry.where == "main" and due:
+            features = due[0]
             features.misses += 1
             if features.misses >= policy.MAX_MISSES:
                 features.error = TimeoutError("no answer from its first steps")

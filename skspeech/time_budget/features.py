@@ -7,12 +7,21 @@ import joblib
 import numpy as np
 from sklearn import clone
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.utils import get_tags
+from sklearn.utils import gen_batches, get_tags
 
 from skspeech._sklearn import _safe_indexing
 
-__all__ = ["Data", "SharedFeatures", "row_sizes", "shared_key", "stateless_steps"]
+__all__ = [
+    "Data",
+    "SharedFeatures",
+    "UnitedFeatures",
+    "row_sizes",
+    "share_features",
+    "shared_key",
+    "stateless_steps",
+]
 
+COPIED = 1024  # rows of united features that are copied at once
 CHEAP_MODULES = ("sklearn.preprocessing", "skspeech.transformers.scaling")
 
 
@@ -94,7 +103,40 @@ def _size(row):
     return float(size) if isinstance(size, int | float) else np.nan
 
 
-class SharedFeatures:
+class _Features:
+    """Features of all rows, which candidates share.
+
+    Attributes
+    ----------
+    key : str
+        The same for equal steps with equal parameters.
+    steps : list of (str, transformer)
+        Copies; they are fitted once there are features.
+    """
+
+    def __init__(self, key, steps):
+        self.key = key
+        self.steps = [(name, _clone_step(step)) for name, step in steps]
+        self._dumped = None
+
+    def unfinished(self, level):
+        """Return the parts that have not done `level` rows, in the order in which these are due."""
+        return [part for part in self.parts if part.level < level]
+
+    def dump(self, folder):
+        """Write the features to a file for worker processes, once per level; return the path."""
+        if self._dumped is None or self._dumped[0] != self.level:
+            path = os.path.join(folder, f"features-{self.key}-{self.level}.joblib")
+            joblib.dump(self.take(slice(None)), path)
+            self._dumped = self.level, path
+        return self._dumped[1]
+
+    def forget_files(self):
+        """Forget the dumped file: the folder of the last run is gone."""
+        self._dumped = None
+
+
+class SharedFeatures(_Features):
     """The stateless first steps of one or more candidates, and their features so far.
 
     Parameters
@@ -106,6 +148,8 @@ class SharedFeatures:
 
     Attributes
     ----------
+    parts : tuple
+        Itself.
     matrix : ndarray of shape (n_total, ...) or None
         The features; rows that are not done yet are undefined.
     level : int
@@ -125,8 +169,8 @@ class SharedFeatures:
     """
 
     def __init__(self, key, steps):
-        self.key = key
-        self.steps = [(name, _clone_step(step)) for name, step in steps]
+        super().__init__(key, steps)
+        self.parts = (self,)
         self.matrix = None
         self.level = 0
         self.warm = self.sent = False
@@ -136,7 +180,6 @@ class SharedFeatures:
         self.shareable = True
         self.lock = threading.Lock()  # an abandoned thread may still write
         self._fitted = False
-        self._dumped = None
 
     def transform(self, X):
         """Transform rows; the first time also `fit`, which learns nothing but checks parameters."""
@@ -159,17 +202,104 @@ class SharedFeatures:
         self.matrix[rows] = features
         return True
 
-    def dump(self, folder):
-        """Write the features to a file for worker processes, once per level; return the path."""
-        if self._dumped is None or self._dumped[0] != self.level:
-            path = os.path.join(folder, f"features-{self.key}-{self.level}.joblib")
-            joblib.dump(self.matrix, path)
-            self._dumped = self.level, path
-        return self._dumped[1]
+    @property
+    def n_columns(self):
+        """Number of features of a row; None until there are some."""
+        return None if self.matrix is None else int(np.prod(self.matrix.shape[1:]))
 
-    def forget_files(self):
-        """Forget the dumped file: the folder of the last run is gone."""
-        self._dumped = None
+    def take(self, rows):
+        """Return the features of some rows."""
+        return self.matrix[rows]
+
+
+class UnitedFeatures(_Features):
+    """Features side by side. Each part runs once, also for candidates that use it alone.
+
+    Parameters
+    ----------
+    key : str
+        As of `SharedFeatures`.
+    steps : list of (str, transformer)
+        The union, not fitted.
+    parts : list of SharedFeatures
+        What it unites.
+    """
+
+    def __init__(self, key, steps, parts):
+        super().__init__(key, steps)
+        self.parts = tuple(parts)
+        union = self.steps[0][1]
+        names = [name for name, _ in union.transformer_list]
+        own = [part.steps[0][1] for part in parts]  # which get fitted
+        union.set_params(transformer_list=list(zip(names, own, strict=True)))
+
+    @property
+    def level(self):
+        return min(part.level for part in self.parts)
+
+    @property
+    def warm(self):
+        return all(part.warm for part in self.parts)
+
+    @property
+    def rate(self):
+        rates = [part.rate for part in self.parts]
+        return None if None in rates else sum(rates)
+
+    @property
+    def n_columns(self):
+        counts = [part.n_columns for part in self.parts]
+        return None if None in counts else sum(counts)
+
+    @property
+    def misses(self):
+        return max(part.misses for part in self.parts)
+
+    @property
+    def error(self):
+        return next((part.error for part in self.parts if part.error is not None), None)
+
+    @property
+    def shareable(self):
+        return all(part.shareable for part in self.parts)
+
+    def take(self, rows):
+        """Return the features of some rows."""
+        rows = np.arange(len(self.parts[0].matrix))[rows]
+        matrices = [part.matrix for part in self.parts]
+        some = np.hstack([matrix[:0] for matrix in matrices])
+        united = np.empty((len(rows), *some.shape[1:]), dtype=some.dtype)
+        for chunk in gen_batches(len(rows), COPIED):
+            np.concatenate([m[rows[chunk]] for m in matrices], axis=1, out=united[chunk])
+        return united
+
+
+def share_features(steps, known):
+    """Return the features of some steps: those that are known, or new ones, which then are.
+
+    Parameters
+    ----------
+    steps : list of (str, transformer)
+        Without state.
+    known : dict of str to features
+        By key; it is added to.
+    """
+    key = shared_key(steps)
+    if key not in known:
+        parts = [share_features([part], known) for part in _united(steps)]
+        known[key] = UnitedFeatures(key, steps, parts) if parts else SharedFeatures(key, steps)
+    return known[key]
+
+
+def _united(steps):
+    """The parts of a union that does nothing but put them side by side; none of anything else."""
+    union = steps[0][1]
+    if len(steps) > 1 or type(union) is not FeatureUnion:
+        return []
+    plain = union.transformer_weights is None and union.n_jobs in (None, 1)
+    if not plain or any(isinstance(part, str | FeatureUnion) for _, part in union.transformer_list):
+        return []
+    return union.transformer_list
 
 
 def _clone_step(step):

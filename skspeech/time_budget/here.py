@@ -80,8 +80,8 @@ class Here:
             session.stopwatch.add("candidates", outcome.fit_time + outcome.predict_time)
             outcomes.take_fold(entry, number, level, places, outcome)
             n_rows = len(session.state.folds[number].train) * level / session.data.n_total
-            unit_costs = session.state.unit_costs
-            unit_costs[policy.kind_of(entry.estimator)] = outcome.fit_time / max(n_rows, 1)
+            cost = outcome.fit_time / max(n_rows, 1), policy.n_columns_of(entry)
+            session.state.unit_costs[policy.kind_of(entry.estimator)] = cost
         elif kind == "full":
             level, outcome = payload
             outcomes.take_full(entry, level, outcome, job.kind)

@@ -5,6 +5,7 @@ process, `next_elsewhere` for worker processes and executors, `wants_repeat` whe
 validation. All weigh what a job may gain against the seconds that it is expected to take.
 """
 
+import bisect
 import math
 
 import numpy as np
@@ -12,7 +13,14 @@ from sklearn.pipeline import Pipeline
 
 from skspeech.time_budget.state import Job
 
-__all__ = ["has_work_elsewhere", "kind_of", "next_elsewhere", "next_here", "wants_repeat"]
+__all__ = [
+    "has_work_elsewhere",
+    "kind_of",
+    "n_columns_of",
+    "next_elsewhere",
+    "next_here",
+    "wants_repeat",
+]
 
 FIRST_LEVEL = 10_000  # rows of the first validation, for candidates without shared steps
 REFIT_RESERVE = 0.3  # at most this share of the budget is reserved for training on all rows
@@ -20,6 +28,9 @@ PATIENCE = 1 / 3  # share of the budget that a job may take, however quick it wa
 COLD_START = 10.0  # seconds that imports and loading weights may take when steps first run
 MAX_MISSES = 2  # a candidate that was given up this many times is not tried again
 DEFAULT_UNIT_COST = 5e-5  # seconds per training row of a quick classifier, before one is measured
+# How the cost of a training row grows with its features: from 1, where there are fewer rows than
+# features, to 2, where products of all features are added up.
+COLUMN_POWER = 1.5
 DEFAULT_RATE = 1e-3  # seconds per row of shared steps, before any are measured
 RACE_SHARE = 0.1  # of the remaining time, which the race of shared steps may take
 MAX_REPEATED = 12  # only this many of the best candidates are validated again
@@ -141,12 +152,12 @@ def _next_level(state, entry):
         if racer is entry and level < race and _has_time_to_race(state):
             return race
         # New steps: all rows, or as many as half of the remaining time allows.
-        affordable = _affordable(state, features.level, 0.5 * state.left / _rate(state, features))
+        affordable = _affordable(state, features, 0.5 * state.left)
         enough = max(10 * state.n_classes, total // 4)
         return total if affordable >= total else affordable if affordable >= enough else None
     if level < features.level and entry.where == "main":
         return features.level
-    affordable = _affordable(state, features.level, 0.6 * max(state.left, 0) / features.rate)
+    affordable = _affordable(state, features, 0.6 * max(state.left, 0))
     target = min(3 * max(features.level, 1), total)
     target = total if affordable >= total else min(target, affordable)
     return target if target >= min(1.3 * features.level, total) else None
@@ -163,9 +174,13 @@ def _misses(entry):
     return max(entry.misses, entry.lost, by_features)
 
 
-def _affordable(state, level, mass):
-    """How many of the first rows are done after `level` rows and `mass` more of row mass."""
-    return int(np.searchsorted(state.mass, state.mass[level] + mass, side="right")) - 1
+def _affordable(state, features, seconds):
+    """How many of the first rows have features after so many more seconds."""
+
+    def cost(level):
+        return embedding_cost(state, features, level)
+
+    return bisect.bisect_right(range(state.n_total + 1), seconds, key=cost) - 1
 
 
 def _next_repeat(state, entry):
@@ -296,7 +311,7 @@ def _features_ready(state, entry):
     if features.error is not None:
         return False
     running = state.here.entry if state.here is not None else None
-    grows = running is not None and running.features is features
+    grows = running is not None and set(running.features.parts) & set(features.parts)
     return features.level == state.n_total or (
         features.level > 0 and not grows and _next_level(state, entry) is None
     )
@@ -355,10 +370,9 @@ def validation_cost(state, entry, level, folds=None):
 
 
 def embedding_cost(state, features, level):
-    """Expected seconds until the shared steps have run for `level` rows."""
-    if features is None or level <= features.level:
-        return 0.0
-    return (state.mass[level] - state.mass[features.level]) * _rate(state, features)
+    """Expected seconds until there are features of `level` rows."""
+    parts = [] if features is None else features.unfinished(level)
+    return sum((state.mass[level] - state.mass[part.level]) * _rate(state, part) for part in parts)
 
 
 def refit_cost(state, entry):
@@ -376,11 +390,17 @@ def unit_cost(state, entry):
         n_rows = np.mean([len(state.folds[fold].train) for fold in entry.fit_times])
         level = max(entry.levels.values(), default=state.n_total)
         return entry.fit_time / max(n_rows * level / state.n_total, 1)
-    known = state.unit_costs.get(kind_of(entry.estimator))
-    if known is not None:
-        return known
+    if kind_of(entry.estimator) in state.unit_costs:
+        cost, n_columns = state.unit_costs[kind_of(entry.estimator)]
+        own = n_columns_of(entry)
+        return cost * (own / n_columns) ** COLUMN_POWER if own and n_columns else cost
     hint = entry.candidate.cost
     return hint if hint is not None else DEFAULT_UNIT_COST
+
+
+def n_columns_of(entry):
+    """Number of features that its estimator gets; None if that is not known yet."""
+    return entry.features.n_columns if entry.features is not None else None
 
 
 def kind_of(estimator):
@@ -398,8 +418,8 @@ def _cost_elsewhere(state, entry):
 
 
 def _rate(state, features):
-    """Seconds per row: measured, else the median of other shared steps, else guessed."""
-    rates = [other.rate for other in state.all_features if other.rate is not None]
+    """Seconds per row of a part: measured, else the median of other parts, else guessed."""
+    rates = [f.rate for f in state.all_features if f.rate is not None and len(f.parts) == 1]
     return features.rate or (float(np.median(rates)) if rates else DEFAULT_RATE)
 
 

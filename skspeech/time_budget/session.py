@@ -27,7 +27,7 @@ from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget import policy
 from skspeech.time_budget.elsewhere import Elsewhere
 from skspeech.time_budget.failures import Failures
-from skspeech.time_budget.features import SharedFeatures, shared_key, stateless_steps
+from skspeech.time_budget.features import share_features, stateless_steps
 from skspeech.time_budget.here import Here
 from skspeech.time_budget.outcomes import Outcomes, Stopwatch
 from skspeech.time_budget.repeats import Repeats
@@ -350,17 +350,14 @@ class Session:
 
 
 def _make_entry(index, candidate, shared, random_state):
-    """Begin what is known about a candidate; `shared` has the first steps of the others, by key."""
+    """Begin what is known about a candidate; `shared` has the features of the others, by key."""
     where = candidate.where
     steps, rest = [], candidate.estimator
     if where != "worker":
         steps, rest = stateless_steps(candidate.estimator)
     rest = clone(rest)
     set_random_states(rest, (random_state + 7919 * (index + 1)) % (2**32 - 1))
-    features = None
-    if steps:
-        key = shared_key(steps)
-        features = shared.setdefault(key, SharedFeatures(key, steps))
+    features = share_features(steps, shared) if steps else None
     if where == "auto":
         where = "main" if runs_here(rest) else "worker"
     return CandidateState(index, candidate, features, rest, where, takes_max_time(rest))

@@ -58,8 +58,8 @@ class CandidateState:
     ----------
     index, candidate, name : int, Candidate, str
         Its position in the list, the candidate as the user or the line-up gave it, and its name.
-    features : SharedFeatures or None
-        Its stateless first steps, shared with other candidates.
+    features : SharedFeatures, UnitedFeatures or None
+        What its stateless first steps give, shared with other candidates.
     estimator : classifier
         The steps after them, not fitted.
     where : {"main", "worker"}
@@ -224,8 +224,9 @@ class RunState:
         The job that this process runs.
     capacity : int
         How many jobs can run elsewhere at once.
-    unit_costs : dict
-        Measured seconds per training row, by class of the final estimator.
+    unit_costs : dict of type to (float, int or None)
+        Seconds per training row and number of features of the last training, by class of the
+        final estimator.
     """
 
     budget: float
@@ -250,9 +251,9 @@ class RunState:
 
     @property
     def all_features(self):
-        """The shared steps of all candidates, each once."""
-        found = {id(e.features): e.features for e in self.entries if e.features is not None}
-        return list(found.values())
+        """The features of all candidates and their parts, each once."""
+        own = [entry.features for entry in self.entries if entry.features is not None]
+        return list(dict.fromkeys(each for features in own for each in (*features.parts, features)))
 
     def folds_of(self, repeat):
         """Numbers of the folds of one repeat."""

@@ -176,7 +176,7 @@ class Work:
 
     def _rows(self, entry, rows):
         if entry.features is not None and entry.features.shareable:
-            return entry.features.matrix[rows]
+            return entry.features.take(rows)
         return self.data.take(rows)
 
     def training_rows(self, level):
@@ -199,8 +199,13 @@ class Work:
 
         If all rows would take longer than `seconds`, the first part is enough.
         """
-        if features is None or not features.shareable:
-            return None
+        end = time.monotonic() + seconds
+        for part in [] if features is None else features.unfinished(target):
+            if features.shareable:
+                self._embed_part(part, target, job, post, end - time.monotonic())
+        return features.level if features is not None and features.shareable else None
+
+    def _embed_part(self, features, target, job, post, seconds):
         mass, begun = self.state.mass, time.monotonic()
         while features.level < target and not job.stopped:
             workers = self._awake()
@@ -229,7 +234,7 @@ class Work:
                     features.level = end
             post("embedded", features, len(rows), took)
             if not shareable:
-                return None
+                return
             paid_for_imports = not features.warm or (workers is not None and not features.sent)
             features.warm, features.sent = True, features.sent or workers is not None
             if not paid_for_imports:
@@ -240,7 +245,6 @@ class Work:
                 begun = time.monotonic()
                 if features.rate is None and features.level == target:
                     features.rate = rate
-        return features.level
 
     def _awake(self):
         """Workers that embed clips now; None is this process."""

@@ -68,8 +68,8 @@ class RowsOfJob:
     Parameters
     ----------
     data : Data
-    features : SharedFeatures or None
-        If they are shared, their matrix replaces the rows.
+    features : SharedFeatures, UnitedFeatures or None
+        If they are shared, they replace the rows.
     train_rows : ndarray of int
     test_rows : ndarray of int or None
     folder : ExchangeFolder
@@ -101,4 +101,4 @@ class RowsOfJob:
         return self.folder.dump(f"part-{part}", self.data.parts[part]), indices
 
     def _take(self, rows):
-        return self.data.take(rows) if self.features is None else self.features.matrix[rows]
+        return self.data.take(rows) if self.features is None else self.features.take(rows)
