@@ -346,7 +346,7 @@ def _clips_of_voices(n_voices, n_each, seed=0):
         size=(len(voices), len(names))
     )
     features = SharedFeatures("key", [("extractor", extractor)])
-    features.matrix, features.level = matrix, len(voices)
+    features.store([(np.arange(len(voices)), matrix)], len(voices))
     return features, voices
 
 

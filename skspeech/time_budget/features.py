@@ -151,7 +151,7 @@ class SharedFeatures(_Features):
     parts : tuple
         Itself.
     matrix : ndarray of shape (n_total, ...) or None
-        The features; rows that are not done yet are undefined.
+        The features, in the order of embedding, so that rows to come take no memory yet.
     level : int
         Number of rows done, in the order of embedding.
     warm : bool
@@ -180,6 +180,7 @@ class SharedFeatures(_Features):
         self.shareable = True
         self.lock = threading.Lock()  # an abandoned thread may still write
         self._fitted = False
+        self._places = None  # in the matrix, of each row
 
     def transform(self, X):
         """Transform rows; the first time also `fit`, which learns nothing but checks parameters."""
@@ -192,14 +193,28 @@ class SharedFeatures(_Features):
         self._fitted = True
         return X
 
-    def store(self, rows, features, n_total):
-        """Keep the features of some rows; return False if they cannot be shared."""
-        if not isinstance(features, np.ndarray) or len(features) != len(rows):
+    def store(self, values, n_total):
+        """Keep the features of further rows; return False if they cannot be shared.
+
+        Parameters
+        ----------
+        values : list of (ndarray of int, object)
+            Rows, and what the steps made of them.
+        n_total : int
+            Number of all rows.
+        """
+        if any(not isinstance(new, np.ndarray) or len(new) != len(rows) for rows, new in values):
             self.shareable = False
             return False
-        if self.matrix is None:
-            self.matrix = np.empty((n_total, *features.shape[1:]), dtype=features.dtype)
-        self.matrix[rows] = features
+        end = self.level
+        for rows, new in values:
+            if self.matrix is None:
+                self.matrix = np.empty((n_total, *new.shape[1:]), dtype=new.dtype)
+                self._places = np.zeros(n_total, dtype=int)
+            begin, end = end, end + len(rows)
+            self.matrix[begin:end] = new
+            self._places[rows] = np.arange(begin, end)
+        self.level = end
         return True
 
     @property
@@ -208,8 +223,8 @@ class SharedFeatures(_Features):
         return None if self.matrix is None else int(np.prod(self.matrix.shape[1:]))
 
     def take(self, rows):
-        """Return the features of some rows."""
-        return self.matrix[rows]
+        """Return the features of some rows, which are done; of others, anything."""
+        return self.matrix[self._places[rows]]
 
 
 class UnitedFeatures(_Features):
@@ -264,13 +279,13 @@ class UnitedFeatures(_Features):
         return all(part.shareable for part in self.parts)
 
     def take(self, rows):
-        """Return the features of some rows."""
+        """Return the features of some rows, which are done; of others, anything."""
         rows = np.arange(len(self.parts[0].matrix))[rows]
-        matrices = [part.matrix for part in self.parts]
-        some = np.hstack([matrix[:0] for matrix in matrices])
-        united = np.empty((len(rows), *some.shape[1:]), dtype=some.dtype)
+        none = np.hstack([part.matrix[:0] for part in self.parts])
+        united = np.empty((len(rows), *none.shape[1:]), dtype=none.dtype)
         for chunk in gen_batches(len(rows), COPIED):
-            np.concatenate([m[rows[chunk]] for m in matrices], axis=1, out=united[chunk])
+            parts = [part.take(rows[chunk]) for part in self.parts]
+            np.concatenate(parts, axis=1, out=united[chunk])
         return united
 
 

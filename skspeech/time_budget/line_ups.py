@@ -181,7 +181,7 @@ def voices_in(all_features, y):
         if isinstance(extractor, SpeakerEmbedding) and features.level == len(y):
             columns = _columns(extractor, ["_embedding_"])
             if len(columns):
-                return find_voices(features.matrix[:, columns], y)
+                return find_voices(features.take(slice(None))[:, columns], y)
     return None
 
 

@@ -22,7 +22,7 @@ __all__ = [
     "wants_repeat",
 ]
 
-FIRST_LEVEL = 10_000  # rows of the first validation, for candidates without shared steps
+FIRST_LEVEL = 10_000  # rows of the first validation, where there are more than twice as many
 REFIT_RESERVE = 0.3  # at most this share of the budget is reserved for training on all rows
 PATIENCE = 1 / 3  # share of the budget that a job may take, however quick it was expected to be
 COLD_START = 10.0  # seconds that imports and loading weights may take when steps first run
@@ -133,6 +133,7 @@ def _waiting_for_refit(state):
 def _next_level(state, entry):
     """How many rows the candidate should train on next; None if it needs no more."""
     total, features = state.n_total, entry.features
+    first = FIRST_LEVEL if total > 2 * FIRST_LEVEL else total
     level = entry.level(state.folds_of(0))
     if entry.where == "worker":
         if features.error is not None or features.level >= total:
@@ -140,7 +141,6 @@ def _next_level(state, entry):
     elif level >= total:
         return None
     if features is None or not features.shareable:
-        first = FIRST_LEVEL if total > 2 * FIRST_LEVEL else total
         return first if not level else min(4 * level, total)
     if features.level >= total:
         return total
@@ -151,13 +151,13 @@ def _next_level(state, entry):
             return None  # the racer shows whether these steps are worth it
         if racer is entry and level < race and _has_time_to_race(state):
             return race
-        # New steps: all rows, or as many as half of the remaining time allows.
-        affordable = _affordable(state, features, 0.5 * state.left)
-        enough = max(10 * state.n_classes, total // 4)
-        return total if affordable >= total else affordable if affordable >= enough else None
+        # New steps: all rows of a first part, or as many as half of the remaining time allows.
+        affordable = _affordable(state, entry, 0.5 * state.left)
+        enough = max(10 * state.n_classes, first // 4)
+        return first if affordable >= first else affordable if affordable >= enough else None
     if level < features.level and entry.where == "main":
         return features.level
-    affordable = _affordable(state, features, 0.6 * max(state.left, 0))
+    affordable = _affordable(state, entry, 0.6 * max(state.left, 0))
     target = min(3 * max(features.level, 1), total)
     target = total if affordable >= total else min(target, affordable)
     return target if target >= min(1.3 * features.level, total) else None
@@ -174,11 +174,11 @@ def _misses(entry):
     return max(entry.misses, entry.lost, by_features)
 
 
-def _affordable(state, features, seconds):
-    """How many of the first rows have features after so many more seconds."""
+def _affordable(state, entry, seconds):
+    """On how many of the first rows the candidate can be validated in so many seconds."""
 
     def cost(level):
-        return embedding_cost(state, features, level)
+        return validation_cost(state, entry, level)
 
     return bisect.bisect_right(range(state.n_total + 1), seconds, key=cost) - 1
 

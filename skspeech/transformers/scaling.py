@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.preprocessing import StandardScaler, normalize
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skspeech._sklearn import Interval, StrOptions, _fit_context
@@ -16,6 +17,7 @@ __all__ = ["ClippedStandardScaler", "SignedSqrt"]
 # A smaller standard deviation is rounding noise: this, or this many units in a mean's last place.
 _MIN_SCALE = 1e-12
 _ROUNDED = 16
+_BATCH = 4096  # rows
 
 
 class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -81,7 +83,10 @@ class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         self : ClippedStandardScaler
         """
         X = validate_data(self, X, dtype=(np.float64, np.float32))
-        scaler = StandardScaler().fit(X, sample_weight=sample_weight)
+        scaler = StandardScaler()
+        for rows in gen_batches(len(X), _BATCH):  # it copies what it gets
+            weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+            scaler.partial_fit(X[rows], sample_weight=weight)
         self.mean_ = scaler.mean_
         noise = np.maximum(_MIN_SCALE, _ROUNDED * np.finfo(X.dtype).eps * np.abs(self.mean_))
         self.scale_ = np.where(scaler.scale_ < noise, 1.0, scaler.scale_)

@@ -229,9 +229,7 @@ class Work:
             with features.lock:
                 if job.stopped:
                     raise Stopped
-                shareable = all(features.store(*part, self.data.n_total) for part in values)
-                if shareable:
-                    features.level = end
+                shareable = features.store(values, self.data.n_total)
             post("embedded", features, len(rows), took)
             if not shareable:
                 return
