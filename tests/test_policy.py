@@ -15,6 +15,7 @@ from skspeech.time_budget import policy
 from skspeech.time_budget.features import Data, SharedFeatures, UnitedFeatures
 from skspeech.time_budget.members import Chooser
 from skspeech.time_budget.state import (
+    FIRST_LEVEL,
     RACE_ROWS,
     RACE_ROWS_PER_CLASS,
     CandidateState,
@@ -160,7 +161,7 @@ def test_a_union_begins_with_as_many_rows_as_there_is_time_for():
 
 
 def test_of_many_rows_a_first_part_is_tried_with_all_steps():
-    n, first = 50_000, policy.FIRST_LEVEL
+    n, first = 50_000, FIRST_LEVEL
     folds = [Fold(np.arange(n - 2000), np.arange(n - 2000, n))]
     entries = [entry(key, features=shared(key, 0.001, RACE_ROWS)) for key in "ab"]
     settings = {"folds": folds, "left": 200.0, "answered": True, "refit": False}
@@ -239,6 +240,7 @@ def test_a_candidate_that_was_given_up_waits_and_has_twice_the_time():
     state = run_state([late, other])
     assert order_here(state) == ["other", "late"]
     late.levels.clear()
+    late.fit_times.clear()
     late.score = math.nan
     assert policy.next_here(state).limit == 2 * before.limit
 
@@ -407,6 +409,28 @@ def test_refits_come_before_repeats():
     state = run_state([one, two], max_repeats=2)
     state.folds += [Fold(fold.train, fold.test, 1) for fold in FOLDS]
     assert policy.next_here(state).kind == "refit"
+
+
+def test_folds_of_a_first_part_need_no_more_rows_than_that():
+    grown = validated(entry("grown", features=shared("g", 0.1, 60)), 0.9, 0.6, 1.0, level=60)
+    small = validated(entry("small", features=shared("s", 0.1, 20)), 0.9, 0.6, 1.0, level=20)
+    state = run_state([grown, small], refit=False)
+    part = np.arange(30)
+    state.folds.append(Fold(part[::2], part[1::2], 1, is_scored=False, level=30))
+    assert policy.unit_cost(state, grown) == pytest.approx(0.6 / 40)
+    assert state.n_trained(3, 30) == state.n_trained(3, N) == 15
+    jobs = [job for _, job in policy._validations(state)]
+    assert [(job.entry.name, job.folds, job.level) for job in jobs] == [
+        ("grown", (0, 1, 2), N),
+        ("grown", (3,), 30),
+        ("small", (0, 1, 2), N),
+    ]
+    cost = policy.validation_cost(state, grown, 30, (3,))
+    assert cost == pytest.approx(15 * 0.6 / 40)
+    before = policy.refit_cost(state, grown)
+    validated(grown, 0.9, 0.15, folds=(3,), level=30)
+    assert policy.refit_cost(state, grown) == before
+    assert [job.folds for _, job in policy._validations(state) if job.level == 30] == []
 
 
 # -------------------------------------------------------------------------- elsewhere

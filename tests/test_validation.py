@@ -354,13 +354,14 @@ def test_voices_are_found_in_complete_features_of_the_speaker_network():
     features, voices = _clips_of_voices(8, 15)
     # Mostly one class a voice, and never one class alone.
     codes = np.where(np.arange(len(voices)) % 15 < 13, voices % 2, 1 - voices % 2)
-    groups = voices_in([features], codes).groups
+    rows = np.arange(len(voices))
+    groups = voices_in([features], codes, rows).groups
     assert len(np.unique(np.column_stack([groups, voices]), axis=0)) == 8
-    groups, reason = voices_in([features], voices)
+    groups, reason = voices_in([features], voices, rows)
     assert groups is None
     assert "classes are voices" in reason
     features.level -= 1  # the network has not heard all clips
-    assert voices_in([features], codes) is None
+    assert voices_in([features], codes, rows) is None
 
 
 class KnowsVoices(fake.Fake):
@@ -395,7 +396,7 @@ def rows_of_voices(monkeypatch):
     ]
     patched = "skspeech.time_budget.line_ups"
     monkeypatch.setattr(f"{patched}.default_candidates", lambda *args, **kwargs: line_up)
-    monkeypatch.setattr(f"{patched}.voices_in", lambda features, y: Voices(voices, ""))
+    monkeypatch.setattr(f"{patched}.voices_in", lambda features, y, rows: Voices(voices, ""))
     return rows, rows[:, 0].astype(int), voices
 
 
@@ -454,7 +455,7 @@ def test_where_voices_can_be_spread_in_few_ways_random_repeats_go_on(
     rows_of_voices, monkeypatch, n_voices, by_voice
 ):
     rows, labels, voices = rows_of_voices
-    _voices_are(monkeypatch, lambda features, y: Voices(voices % n_voices, ""))
+    _voices_are(monkeypatch, lambda features, y, rows: Voices(voices % n_voices, ""))
     clf = TimeBudgetClassifier(time_budget=30, random_state=0, warm_start=True).fit(rows, labels)
     folds = clf._state.state.folds
     assert 1 + max(fold.repeat for fold in folds) == 5
@@ -475,7 +476,7 @@ def test_a_search_for_voices_that_hangs_is_logged_and_not_tried_again(
     rows, labels, _ = rows_of_voices
     begun, end = [], threading.Event()
 
-    def hang(features, y):
+    def hang(features, y, rows):
         begun.append(len(features))
         end.wait(60)
 
@@ -491,7 +492,7 @@ def test_a_search_for_voices_that_hangs_is_logged_and_not_tried_again(
 def test_a_search_for_voices_that_fails_is_logged_once_and_loses_nothing(
     rows_of_voices, monkeypatch, caplog
 ):
-    def fail(features, y):
+    def fail(features, y, rows):
         raise MemoryError("too many clips")
 
     _voices_are(monkeypatch, fail)
@@ -503,22 +504,35 @@ def test_a_search_for_voices_that_fails_is_logged_once_and_loses_nothing(
     assert "too many clips" in caplog.text
 
 
-def test_voices_are_not_looked_for_in_very_many_rows(rows_of_voices, monkeypatch):
-    rows, labels, _ = rows_of_voices
-    asked = []
-    _voices_are(monkeypatch, lambda features, y: asked.append(len(y)))
-    monkeypatch.setattr("skspeech.time_budget.repeats.MOST_ROWS", 119)
-    TimeBudgetClassifier(time_budget=30, random_state=0).fit(rows, labels)
-    assert not asked
-    monkeypatch.setattr("skspeech.time_budget.repeats.MOST_ROWS", 120)
-    TimeBudgetClassifier(time_budget=30, random_state=0).fit(rows, labels)
-    assert asked == [120]
+def test_of_very_many_rows_the_first_ones_tell_who_knows_voices(rows_of_voices, monkeypatch):
+    rows, labels, voices = rows_of_voices
+    heard = []
+
+    def find(features, y, rows):
+        heard.append(rows)
+        return Voices(voices[rows], "")
+
+    _voices_are(monkeypatch, find)
+    monkeypatch.setattr("skspeech.time_budget.state.FIRST_LEVEL", 55)
+    clf = TimeBudgetClassifier(time_budget=30, random_state=0, warm_start=True).fit(rows, labels)
+    (first,) = heard
+    assert len(first) == 55
+    assert (np.diff(first) > 0).all()
+    by_voice = [fold for fold in clf._state.state.folds if not fold.is_scored]
+    assert by_voice
+    for fold in by_voice:
+        assert np.isin(fold.train, first).all()
+        assert np.isin(fold.test, first).all()
+        assert not set(voices[fold.train]) & set(voices[fold.test])
+    weights = dict(zip(clf.results_["name"], clf.results_["weight"], strict=True))
+    assert weights["words"] > 0.5  # 0.2 without them
+    assert clf.best_score_ == 1.0
 
 
 def test_voices_are_looked_for_until_all_clips_are_heard(rows_of_voices, monkeypatch):
     rows, labels, voices = rows_of_voices
     answers = [None, None, Voices(voices, "")]
-    _voices_are(monkeypatch, lambda features, y: answers.pop(0))
+    _voices_are(monkeypatch, lambda features, y, rows: answers.pop(0))
     TimeBudgetClassifier(["auto", *_several_features()], time_budget=30).fit(rows, labels)
     assert not answers
 

@@ -72,8 +72,8 @@ class TimeBudgetClassifier(
         folds, up to five times in all. With `groups`, no group is on both sides of a split. A class
         with a single clip or group always stays in the training part. An int is a number of
         folds; splitters and iterables of index pairs are as in scikit-learn; a tuple is your own
-        validation set. Without one, or `groups`, up to 20,000 clips get further folds that keep
-        voices whole, by which ``"auto"`` members are chosen, too, but not scored or calibrated.
+        validation set. Without one, or `groups`, there are further folds that keep voices whole,
+        by which ``"auto"`` members are chosen, too, but not scored or calibrated.
     scoring : str or callable, default="balanced_accuracy"
         What is maximised: a scikit-learn scorer that can be computed from probabilities.
     selection : str, default="least-loss"

@@ -79,7 +79,7 @@ class Here:
             job.started = time.monotonic()
             session.stopwatch.add("candidates", outcome.fit_time + outcome.predict_time)
             outcomes.take_fold(entry, number, level, places, outcome)
-            n_rows = len(session.state.folds[number].train) * level / session.data.n_total
+            n_rows = session.state.n_trained(number, level)
             cost = outcome.fit_time / max(n_rows, 1), policy.n_columns_of(entry)
             session.state.unit_costs[policy.kind_of(entry.estimator)] = cost
         elif kind == "full":

@@ -162,26 +162,28 @@ def group_by_voice(X, y, *, device="auto", memory=None, n_jobs=None, is_stopped=
     return find_voices(embedding, y)
 
 
-def voices_in(all_features, y):
-    """Group clips by voice with the speaker network's features, once all clips have them.
+def voices_in(all_features, y, rows):
+    """Group clips by voice with the speaker network's features, once they have them.
 
     Parameters
     ----------
     all_features : list of SharedFeatures
-    y : sequence of n_clips
+    y : ndarray of shape (n_clips,)
         The clips' labels.
+    rows : ndarray of int
+        Which clips: the first ones in the order of embedding.
 
     Returns
     -------
     Voices or None
-        None if the speaker network has not heard all clips.
+        None if the speaker network has not heard all these clips.
     """
     for features in all_features:
         extractor = features.steps[0][1]
-        if isinstance(extractor, SpeakerEmbedding) and features.level == len(y):
+        if isinstance(extractor, SpeakerEmbedding) and features.level >= len(rows):
             columns = _columns(extractor, ["_embedding_"])
             if len(columns):
-                return find_voices(features.take(slice(None))[:, columns], y)
+                return find_voices(features.take(rows)[:, columns], y[rows])
     return None
 
 

@@ -22,7 +22,6 @@ __all__ = [
     "wants_repeat",
 ]
 
-FIRST_LEVEL = 10_000  # rows of the first validation, where there are more than twice as many
 REFIT_RESERVE = 0.3  # at most this share of the budget is reserved for training on all rows
 PATIENCE = 1 / 3  # share of the budget that a job may take, however quick it was expected to be
 COLD_START = 10.0  # seconds that imports and loading weights may take when steps first run
@@ -75,22 +74,30 @@ def _validations(state):
     for entry in state.entries:
         if entry.failed or (entry.features is None and entry.where != "main"):
             continue
-        level, folds = _next_level(state, entry), state.folds_of(0)
-        value = gain(state, entry)
-        if level is None:
-            folds = _next_repeat(state, entry)
-            level, value = state.n_total, 0.1 * value + entry.weight
-            if not folds:
-                continue
-        elif not state.folds and entry.where == "main":
+        if not state.folds and entry.where == "main":
             continue  # no row can be held out, so `_refits` trains it on all rows at once
-        cost = validation_cost(state, entry, level, folds)
-        if cost > 0.95 * time_left:
-            continue
-        job = Job("validate", entry, folds, level, limit=_patience(state, entry, cost))
-        later = bool(folds) and state.waits(folds)
-        jobs.append(((not later, value * 0.1 ** _misses(entry) / (cost + 0.02)), job))
+        for value, folds, level in _next_folds(state, entry):
+            cost = validation_cost(state, entry, level, folds)
+            if cost > 0.95 * time_left:
+                continue
+            job = Job("validate", entry, folds, level, limit=_patience(state, entry, cost))
+            later = bool(folds) and state.waits(folds)
+            jobs.append(((not later, value * 0.1 ** _misses(entry) / (cost + 0.02)), job))
     return jobs
+
+
+def _next_folds(state, entry):
+    """(value, folds, level): to validate a candidate on more rows, or on folds of a repeat."""
+    level, value = _next_level(state, entry), gain(state, entry)
+    if level is not None:
+        yield value, state.folds_of(0), level
+    folds = _next_repeat(state, entry)
+    if folds and not (level is not None and state.waits(folds)):
+        if level is None:
+            value = 0.1 * value + entry.weight
+        else:  # held-out voices of a first part, which tell more than further rows
+            value = expected_gain(entry) + entry.weight
+        yield value, folds, state.level_of(folds)
 
 
 def _refits(state):
@@ -132,8 +139,7 @@ def _waiting_for_refit(state):
 
 def _next_level(state, entry):
     """How many rows the candidate should train on next; None if it needs no more."""
-    total, features = state.n_total, entry.features
-    first = FIRST_LEVEL if total > 2 * FIRST_LEVEL else total
+    total, first, features = state.n_total, state.first_level, entry.features
     level = entry.level(state.folds_of(0))
     if entry.where == "worker":
         if features.error is not None or features.level >= total:
@@ -185,10 +191,12 @@ def _affordable(state, entry, seconds):
 
 def _next_repeat(state, entry):
     """The folds of the first repeat that a candidate has still to be validated on, if any."""
-    if entry.where != "main" or entry.level(state.folds_of(0)) < state.n_total:
+    if entry.where != "main":
         return ()
     for repeat in range(1, state.n_repeats):
         folds = state.folds_of(repeat)
+        if entry.level(state.folds_of(0)) < state.level_of(folds):
+            return ()
         if state.waits(folds) and not _is_among_the_best(state, entry):
             return ()
         if any(fold not in entry.final for fold in folds):
@@ -339,7 +347,7 @@ def _limits(state, entry, patience, expected):
 
 def gain(state, entry):
     """How much a job may improve the ensemble, without unit: it only ranks candidates."""
-    expected = entry.candidate.gain * 0.5**entry.candidate.stage
+    expected = expected_gain(entry)
     level = entry.level(state.folds_of(0))
     if 0 < level <= state.race_level:
         raced = [e.score for e in state.racers if 0 < e.member_level <= state.race_level]
@@ -359,14 +367,19 @@ def gain(state, entry):
     return expected
 
 
+def expected_gain(entry):
+    """The gain of a candidate of which nothing is known yet, by its hints."""
+    return entry.candidate.gain * 0.5**entry.candidate.stage
+
+
 def validation_cost(state, entry, level, folds=None):
     """Expected seconds until a candidate is validated on `level` rows."""
     folds = state.folds_of(0) if folds is None else folds
     cost = embedding_cost(state, entry.features, level)
     if entry.where == "worker":
         return cost
-    n_rows = sum(len(state.folds[fold].train) for fold in folds)
-    return cost + n_rows * level / state.n_total * unit_cost(state, entry)
+    n_rows = sum(state.n_trained(fold, level) for fold in folds)
+    return cost + n_rows * unit_cost(state, entry)
 
 
 def embedding_cost(state, features, level):
@@ -378,18 +391,18 @@ def embedding_cost(state, features, level):
 def refit_cost(state, entry):
     """Expected seconds to train on all rows, with the embedding that this still needs."""
     cost = embedding_cost(state, entry.features, state.n_total)
-    if not entry.fit_times:
+    times = {n: seconds for n, seconds in entry.fit_times.items() if not state.folds[n].repeat}
+    if not times:
         return cost + state.n_train * unit_cost(state, entry)
-    n_rows = np.mean([len(state.folds[fold].train) for fold in entry.fit_times])
-    return 1.1 * entry.fit_time * state.n_train / max(n_rows, 1)
+    n_rows = np.mean([len(state.folds[fold].train) for fold in times])
+    return 1.1 * np.mean(list(times.values())) * state.n_train / max(n_rows, 1)
 
 
 def unit_cost(state, entry):
     """Seconds per training row: measured on this or a similar candidate, else hinted or guessed."""
     if entry.fit_times:
-        n_rows = np.mean([len(state.folds[fold].train) for fold in entry.fit_times])
-        level = max(entry.levels.values(), default=state.n_total)
-        return entry.fit_time / max(n_rows * level / state.n_total, 1)
+        n_rows = np.mean([state.n_trained(n, entry.levels[n]) for n in entry.fit_times])
+        return entry.fit_time / max(n_rows, 1)
     if kind_of(entry.estimator) in state.unit_costs:
         cost, n_columns = state.unit_costs[kind_of(entry.estimator)]
         own = n_columns_of(entry)

@@ -1,14 +1,15 @@
 """Further folds of a run: repeats of its validation, which keep voices whole if they can."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from skspeech.time_budget.splits import repeat_folds
 from skspeech.time_budget.state import Job
 
 __all__ = ["Repeats"]
 
-# With more rows, voices are not looked for: to validate by them takes as long as the first
-# validation, and time is what runs that large lack.
-MOST_ROWS = 20_000
-SECONDS = 10.0  # a search that takes longer hangs; it takes one second for so many rows
+SECONDS = 10.0  # a search that takes longer hangs; one takes about a second
 N_TRIALS = 5  # to find other folds; a few groups can be spread in a few ways only
 
 
@@ -18,20 +19,20 @@ class Repeats:
     Candidates that know the training rows' voices all look right on random folds; which of them are
     also right for new voices doesn't show. So without groups, some further folds keep voices whole,
     the first ones as soon as voices are known. Such folds count for the choice of members, but not
-    for scores and the calibration, since nobody said that voices will be new.
+    for scores and the calibration, since nobody said that voices will be new. Of many rows, only
+    those that are tried first are in them.
 
     Attributes
     ----------
     voices : ndarray of int of shape (n_train,), or None
-        The voice of each row, as far as it is known.
+        The voice of each row, once it is known; -1 for rows of which it isn't.
     """
 
     def __init__(self, session):
         self.session = session
         self.voices = None
-        few = session.data.n_train <= MOST_ROWS
-        self._find_voices = session.settings.find_voices if few else None
-        self._n_searched = 0  # complete features in which voices have been looked for
+        self._find_voices = session.settings.find_voices
+        self._n_searched = 0  # features in which voices have been looked for
 
     def continue_from(self, earlier):
         """Take over what an earlier run on the same data has found."""
@@ -44,42 +45,53 @@ class Repeats:
         Every other repeat keeps voices whole, if these can be spread in other ways.
         """
         in_turn = self.voices is not None and self.session.state.folds[-1].is_scored
-        by_voice = in_turn and self._add("auto", self.voices, is_scored=False)
-        return by_voice or self._add(cv, self.session.data.groups, is_scored=True)
+        return (in_turn and self._add_by_voice()) or self._add(cv, self.session.data.groups)
 
-    def _add(self, cv, groups, is_scored):
+    def _add_by_voice(self):
+        rows, level = np.flatnonzero(self.voices >= 0), self.session.state.first_level
+        return self._add("auto", self.voices[rows], rows, is_scored=False, level=level)
+
+    def _add(self, cv, groups, rows=None, **settings):
         session, state = self.session, self.session.state
+        rows = np.arange(state.n_train) if rows is None else rows
+        codes = session.data.codes[rows]
         known = {fold.test.tobytes() for fold in state.folds}
-        codes = session.data.codes[: state.n_train]
         for trial in range(N_TRIALS):
             seed = session.settings.random_state + trial
-            folds = repeat_folds(cv, codes, groups, seed, state.n_repeats, is_scored=is_scored)
+            folds = repeat_folds(cv, codes, groups, seed, state.n_repeats)
+            folds = [replace(f, train=rows[f.train], test=rows[f.test], **settings) for f in folds]
             if not known.issuperset(fold.test.tobytes() for fold in folds):
                 state.folds = [*state.folds, *folds]
                 return True
         return False
 
     def search(self):
-        """A job that looks for voices, and its function, once there are further complete features.
+        """A job that looks for voices, and its function, once there are further features for it.
 
         None if there is nothing to do. What hangs or fails is not tried again.
         """
         state, find = self.session.state, self._find_voices
         if find is None or not (state.answered and state.folds) or self.session.is_settled:
             return None
-        n_complete = sum(features.level == state.n_total for features in state.all_features)
-        if n_complete <= self._n_searched:
+        n_ready = sum(features.level >= state.first_level for features in state.all_features)
+        if n_ready <= self._n_searched:
             return None
-        self._n_searched, self._find_voices = n_complete, None
+        self._n_searched, self._find_voices = n_ready, None
+        rows = np.sort(self.session.order[: state.first_level])
         job = Job("voices", None, limit=min(state.left / 2, SECONDS))
-        return job, lambda job, post: post("voices", find, find(state.all_features))
+        return job, lambda job, post: post(
+            "voices", find, rows, find(state.all_features, rows=rows)
+        )
 
-    def take(self, find, found):
+    def take(self, find, rows, found):
         """Take the result of such a job: `Voices`, or None to go on looking."""
         if found is None or self.session.is_settled:
             self._find_voices = find
-        elif found.groups is not None and self._add("auto", found.groups, is_scored=False):
-            self.voices = found.groups
+        elif found.groups is not None:
+            self.voices = np.full(self.session.state.n_train, -1)
+            self.voices[rows] = found.groups
+            if not self._add_by_voice():
+                self.voices = None
 
     def remark(self):
         """Tell if the ensemble is much better on held-out rows than on held-out voices."""

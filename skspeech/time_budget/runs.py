@@ -136,10 +136,10 @@ def _print_audit(classifier, X, y, groups):
         print(f"[TimeBudgetClassifier] {finding.message}")
 
 
-def _voices_in(all_features, y):
+def _voices_in(all_features, y, rows):
     from skspeech.time_budget.line_ups import voices_in
 
-    return voices_in(all_features, y)
+    return voices_in(all_features, y, rows)
 
 
 def _group_by_voice(classifier, X, y, n_cores, start):

@@ -69,7 +69,7 @@ def make_splits(cv, X, y, codes, classes, groups, random_state):
     return Splits(folds)
 
 
-def repeat_folds(cv, codes, groups, random_state, repeat, *, is_scored=True):
+def repeat_folds(cv, codes, groups, random_state, repeat):
     """Make the folds of one repeat of the validation, for ``cv="auto"`` or a number of folds."""
     n_rows, n_folds, only_first = len(codes), cv, False
     if isinstance(cv, str):
@@ -86,7 +86,7 @@ def repeat_folds(cv, codes, groups, random_state, repeat, *, is_scored=True):
         jitter=REPEAT_JITTER if repeat else 0.0,
     )
     folds = folds[:1] if only_first else folds
-    return [Fold(train, test, repeat, is_scored) for train, test in folds]
+    return [Fold(train, test, repeat) for train, test in folds]
 
 
 def _is_validation_set(cv):

@@ -11,6 +11,7 @@ __all__ = ["KEPT", "CandidateState", "Fold", "HeldOut", "Job", "RunState"]
 
 # Rows on which shared steps are compared first: at least, and per class; see `RunState.racers`.
 RACE_ROWS, RACE_ROWS_PER_CLASS = 48, 5
+FIRST_LEVEL = 10_000  # rows that are tried first where there are more than twice as many
 KEPT = "kept as validated"  # status of a member that could not be trained on all rows
 
 
@@ -27,12 +28,15 @@ class Fold:
         the validation, with other folds.
     is_scored : bool
         Whether its held-out rows count for scores, too, and not only for the choice of members.
+    level : float
+        In how many of the first rows all of its own are; infinite if these are rows of all.
     """
 
     train: np.ndarray
     test: np.ndarray
     repeat: int = 0
     is_scored: bool = True
+    level: float = np.inf
 
 
 @dataclass
@@ -270,6 +274,19 @@ class RunState:
     def is_repeat(self, job):
         """Whether a job validates on further folds, which do not change a candidate's models."""
         return bool(job.folds) and self.folds[job.folds[0]].repeat > 0
+
+    @property
+    def first_level(self):
+        """Number of rows that are tried first, after the race."""
+        return FIRST_LEVEL if self.n_total > 2 * FIRST_LEVEL else self.n_total
+
+    def level_of(self, folds):
+        """Number of rows that have to be embedded for all rows of some folds."""
+        return min(max((self.folds[fold].level for fold in folds), default=0), self.n_total)
+
+    def n_trained(self, fold, level):
+        """Number of training rows of a fold among the first `level` rows, about."""
+        return len(self.folds[fold].train) * min(level / self.level_of([fold]), 1.0)
 
     @property
     def racers(self):

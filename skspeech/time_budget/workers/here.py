@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from skspeech._stopping import Stopped, stoppable
 from skspeech._threads import forget_limits, limited_threads
+from skspeech.time_budget.state import FIRST_LEVEL
 from skspeech.time_budget.workers.tasks import Task, run_task
 from skspeech.transformers.workers import WorkersDiedError
 
@@ -24,7 +25,6 @@ __all__ = ["Work", "WorkThread", "wait_for_threads"]
 WARM_UP_ROWS, FIRST_CHUNK, LARGEST_CHUNK = 4, 32, 4096
 CHUNK_SECONDS = 1.0
 BAD_ROWS_ADVICE = "Repair these clips, or leave them out together with their labels."
-FIRST_LEVEL = 10_000  # rows of the first answer, for candidates without an embedding
 # Seconds of embedding for the first answer. It may take half of that more if it is done then.
 FIRST_ANSWER_SECONDS = 1.0
 
