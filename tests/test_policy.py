@@ -411,6 +411,21 @@ def test_refits_come_before_repeats():
     assert policy.next_here(state).kind == "refit"
 
 
+def test_a_worker_gets_features_of_which_no_part_grows_now():
+    done, part, other = shared("done", 0.1, N), shared("part", 9.0, 40), shared("other", 9.0, 40)
+    net = entry("net", SVC(), features=united(done, part), where="worker")
+    state = run_state([net], left=20.0)
+    assert policy.next_elsewhere(state).entry is net
+    for features, waits in [
+        (part, True),
+        (united(part, other), True),
+        (other, False),
+        (None, False),
+    ]:
+        state.here = Job("validate", entry("here", features=features))
+        assert (policy.next_elsewhere(state) is None) == waits
+
+
 def test_folds_of_a_first_part_need_no_more_rows_than_that():
     grown = validated(entry("grown", features=shared("g", 0.1, 60)), 0.9, 0.6, 1.0, level=60)
     small = validated(entry("small", features=shared("s", 0.1, 20)), 0.9, 0.6, 1.0, level=20)

@@ -319,7 +319,8 @@ def _features_ready(state, entry):
     if features.error is not None:
         return False
     running = state.here.entry if state.here is not None else None
-    grows = running is not None and set(running.features.parts) & set(features.parts)
+    growing = running.features.parts if running is not None and running.features else ()
+    grows = any(part in growing for part in features.parts)
     return features.level == state.n_total or (
         features.level > 0 and not grows and _next_level(state, entry) is None
     )
