@@ -6,7 +6,9 @@ import threading
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-__all__ = ["PickledClassifier"]
+from skspeech._objects import objects_in
+
+__all__ = ["PickledClassifier", "parts_of"]
 
 
 class PickledClassifier(ClassifierMixin, BaseEstimator):
@@ -72,3 +74,23 @@ class PickledClassifier(ClassifierMixin, BaseEstimator):
         self.__dict__.update(state)
         self._lock = threading.Lock()
         self._model = None
+
+
+def parts_of(model, kind):
+    """Find the parts of a model that are of a class, those in pickles of workers, too.
+
+    Parameters
+    ----------
+    model : estimator
+    kind : type
+
+    Yields
+    ------
+    object
+        Each part once.
+    """
+    for item in objects_in(model):
+        if isinstance(item, PickledClassifier):
+            item.load()  # the search goes on in what this leaves behind
+        elif isinstance(item, kind):
+            yield item

@@ -4,6 +4,7 @@ import base64
 import html
 import html.parser
 import io
+import pickle
 import re
 import subprocess
 import sys
@@ -20,8 +21,14 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 
 import skspeech
-from skspeech import GeometricMeanVotingClassifier, SpectralStatistics, TimeBudgetClassifier
+from skspeech import (
+    GeometricMeanVotingClassifier,
+    SpeakerEmbedding,
+    SpectralStatistics,
+    TimeBudgetClassifier,
+)
 from skspeech._clip_checks import Part  # what its checks take
+from skspeech._pickled import PickledClassifier
 from skspeech.audio import as_clips
 from skspeech.candidates import default_candidates
 from skspeech.datasets import make_speech_like
@@ -33,6 +40,7 @@ from skspeech.metrics import (
 )
 from skspeech.report import scores, write_report, writing
 from skspeech.report.checks import best_correlation, find_problems, voices_in_common
+from skspeech.report.clips import voice_embeddings
 from skspeech.report.drawings import (
     class_colors,
     draw_calibration,
@@ -559,11 +567,18 @@ def test_of_very_many_clips_some_are_measured(monkeypatch, ensemble, speech, wri
     assert "Of the test part, 20 clips, chosen at random, were looked at." in page.text
 
 
+def test_members_that_a_worker_trained_hear_voices():
+    """They are pickles until their first use."""
+    member = PickledClassifier.from_bytes(pickle.dumps([SpeakerEmbedding()]), ["a", "b"], "trained")
+    part = Part("test", as_clips(some(2)), np.array(["a", "b"]))
+    voices, _ = voice_embeddings(member, part, part)
+    np.testing.assert_allclose(voices, SpeakerEmbedding().transform(some(2)), rtol=1e-4)
+
+
 @pytest.mark.network
 @pytest.mark.data
 @pytest.mark.slow
 def test_real_voices(data_home):
-    from skspeech import SpeakerEmbedding
     from skspeech.datasets import fetch_emodb
 
     data = fetch_emodb(data_home=data_home)

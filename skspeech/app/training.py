@@ -179,6 +179,7 @@ class Training:
     def _train(self):
         from skspeech.persistence import save
         from skspeech.time_budget import TimeBudgetClassifier
+        from skspeech.unknown.rejector import fit_rejector
 
         settings = self.settings
         asks = settings.unknown > 0
@@ -209,7 +210,7 @@ class Training:
         model = run
         if asks:
             self.phase = "Learning what is unknown"
-            model = _rejector(run, train, settings.unknown)
+            model = fit_rejector(run, *arrays(train), settings.unknown)
             if not np.isfinite(model.threshold_):
                 remarks.append(
                     f"Nothing will be answered with {UNKNOWN!r}: there are too few clips to learn "
@@ -265,18 +266,6 @@ def _split(clips, size):
     if groups is None and any(clip.group for clip in clips):
         remarks.append("Speakers are not kept apart, because that of some clips is not known.")
     return [clips[i] for i in train], [clips[i] for i in test], remarks
-
-
-def _rejector(run, clips, target):
-    from sklearn.frozen import FrozenEstimator
-
-    from skspeech.unknown import UnknownRejector
-
-    rejector = UnknownRejector(
-        FrozenEstimator(run), target=target, unknown_label=UNKNOWN, random_state=0
-    )
-    paths, labels, groups = arrays(clips)
-    return rejector.fit(paths, labels, groups=groups)
 
 
 # -- What to listen to -----------------------------------------------------------------------------

@@ -33,23 +33,18 @@ def call_unknown(labelled, names, model):
 
 def reject_unknown(classifier, labelled, options):
     """Add the answer "unknown" to a trained classifier; clips may turn out to be bad."""
-    from sklearn.frozen import FrozenEstimator
-
     from skspeech.audio import AudioError
-    from skspeech.unknown import UnknownRejector
+    from skspeech.unknown.rejector import fit_rejector
 
-    rejector = UnknownRejector(
-        FrozenEstimator(classifier),
-        target=options["unknown"],
-        unknown_label=LABEL,
-        random_state=options["seed"],
-    )
+    def fit(labelled):
+        clips = labelled.paths, labelled.labels, labelled.groups
+        return fit_rejector(classifier, *clips, options["unknown"], options["seed"])
+
     try:
-        return rejector.fit(labelled.paths, labelled.labels, groups=labelled.groups)
+        return fit(labelled)
     except AudioError as error:  # some candidates could train without these
         bad = {position for position, _, _ in error.failures}
-        labelled = labelled.take([i for i in range(len(labelled)) if i not in bad])
-        return rejector.fit(labelled.paths, labelled.labels, groups=labelled.groups)
+        return fit(labelled.take([i for i in range(len(labelled)) if i not in bad]))
     except KeyboardInterrupt:
         say('Interrupted: the model does not answer "unknown".')
         return classifier

@@ -13,8 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skspeech import __version__
 from skspeech._extras import how_to_install
-from skspeech._objects import objects_in
-from skspeech._pickled import PickledClassifier
+from skspeech._pickled import parts_of
 from skspeech._typing import PathLike
 from skspeech.audio import SAMPLING_RATE
 from skspeech.datasets import make_speech_like
@@ -143,18 +142,10 @@ def _forgetful(model, **settings):
     """A copy that computes on the processor, with these settings, and that remembers nothing."""
     model = copy.deepcopy(model)
     settings |= {"device": "cpu", "memory": False}
-    for extractor in _extractors(model):
+    for extractor in parts_of(model, Extractor):
         names = extractor.get_params(deep=False)
         extractor.set_params(**{key: value for key, value in settings.items() if key in names})
     return model
-
-
-def _extractors(model):
-    for item in objects_in(model):
-        if isinstance(item, Extractor):
-            yield item
-        elif isinstance(item, PickledClassifier):
-            yield from _extractors(item.load())
 
 
 def _answers(model, clips):
@@ -264,7 +255,7 @@ def _with_answer(content, model):
 def _networks(model):
     """Names of the extractors with their networks, each once; a folder's name without its path."""
     names = {}
-    for extractor in _extractors(model):
+    for extractor in parts_of(model, Extractor):
         network = getattr(extractor, "model", None)
         words = [type(extractor).__name__, *([Path(network).name] if network else [])]
         names[" ".join(words)] = None

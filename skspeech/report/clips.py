@@ -4,7 +4,8 @@ import warnings
 
 import numpy as np
 
-from skspeech.report.models import extractors_in, members_of
+from skspeech._pickled import parts_of
+from skspeech.report.models import members_of
 from skspeech.report.moments import MOST_SECONDS, Moments
 
 __all__ = [
@@ -153,7 +154,7 @@ def voice_embeddings(model, test, train):
 
     from skspeech.transformers.speaker import SpeakerEmbedding
 
-    speaker = next((x for x in extractors_in(model) if isinstance(x, SpeakerEmbedding)), None)
+    speaker = next(parts_of(model, SpeakerEmbedding), None)
     if train is None or speaker is None:
         return None
     embeddings = _transform_parts(clone(speaker), test, train)

@@ -6,7 +6,7 @@ from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.ensemble.members import active_weights
 from skspeech.unknown import UnknownRejector
 
-__all__ = ["extractors_in", "members_of", "trained"]
+__all__ = ["members_of", "trained"]
 
 
 def trained(model):
@@ -14,13 +14,6 @@ def trained(model):
     while isinstance(model, UnknownRejector | FrozenEstimator):
         model = model.estimator_ if isinstance(model, UnknownRejector) else model.estimator
     return model
-
-
-def extractors_in(model):
-    from skspeech._objects import objects_in
-    from skspeech.transformers.base import Extractor
-
-    return [item for item in objects_in(model) if isinstance(item, Extractor)]
 
 
 def members_of(model):

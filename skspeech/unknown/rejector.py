@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from sklearn import clone
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_array, check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -26,7 +27,7 @@ from skspeech.unknown.features import extractor_of
 from skspeech.unknown.held_out import combined, draw_rows, learn_to_reject
 from skspeech.unknown.novelty import measure
 
-__all__ = ["UnknownRejector"]
+__all__ = ["UnknownRejector", "fit_rejector"]
 
 _FARTHEST = 30.0  # log-odds
 
@@ -320,6 +321,28 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "threshold_")
+
+
+def fit_rejector(classifier, X, y, groups, target, random_state=0):
+    """Add the answer "unknown" to a classifier that is already fitted.
+
+    Parameters
+    ----------
+    classifier : classifier
+    X, y, groups
+        As in :meth:`UnknownRejector.fit`.
+    target : float
+        Share of the clips of known classes that may be rejected.
+    random_state : int, default=0
+        Seed of the folds.
+
+    Returns
+    -------
+    UnknownRejector
+    """
+    frozen = FrozenEstimator(classifier)
+    rejector = UnknownRejector(frozen, target=target, random_state=random_state)
+    return rejector.fit(X, y, groups=groups)
 
 
 def _check_label(unknown_label, y):
