@@ -170,19 +170,23 @@ def create_app(
 async def _only_file(request, body):
     """The one file of a form whose whole body is here."""
     from starlette.exceptions import HTTPException
-    from starlette.requests import Request
+    from starlette.formparsers import MultiPartException, MultiPartParser
 
     async def replay():
-        return {"type": "http.request", "body": body, "more_body": False}
+        yield body
 
+    parser = MultiPartParser(request.headers, replay(), max_files=2, max_fields=10)
+    parser.spool_max_size = len(body)  # a larger file would be written to disk
     try:
-        async with Request(request.scope, replay).form(max_files=2, max_fields=10) as form:
-            files = [item for _, item in form.multi_items() if not isinstance(item, str)]
-            if len(files) == 1:
-                return bytearray(await files[0].read())
-    except HTTPException as error:
-        raise HTTPException(422, f"The form can't be read: {error.detail}") from None
-    raise HTTPException(422, f"A form has to hold one file; this one holds {len(files)}.")
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise HTTPException(422, f"The form can't be read: {error.message}") from None
+    files = [item for _, item in form.multi_items() if not isinstance(item, str)]
+    contents = [bytearray(await file.read()) for file in files]
+    await form.close()
+    if len(files) != 1:
+        raise HTTPException(422, f"A form has to hold one file; this one holds {len(files)}.")
+    return contents[0]
 
 
 def _answer(model, classes, content, max_seconds):
@@ -231,7 +235,8 @@ def hear(model, classes, source, max_seconds):
     seconds = len(waveform) / SAMPLING_RATE
     if seconds < SHORT_SECONDS:
         remarks.append(f"The recording lasts {1000 * seconds:.2g} ms: too short to say anything.")
-    if seconds >= max_seconds and clip.duration() > max_seconds:
+    n_most = max_seconds * SAMPLING_RATE - 1  # it may be no whole number of samples
+    if len(waveform) >= n_most and clip.duration() > max_seconds:
         remarks.append(f"Only the first {max_seconds:g} s were used.")
     if not len(waveform) or abs(waveform).max() < 10 ** (SILENT_DB / 20):
         remarks.append("The recording is silent: the label is no more than a guess.")

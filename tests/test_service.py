@@ -18,7 +18,7 @@ from sklearn.svm import LinearSVC
 
 import skspeech
 from skspeech import SpeakerEmbeddingClassifier, __version__
-from skspeech.serving import create_app
+from skspeech.serving import create_app, hear
 
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
@@ -201,6 +201,12 @@ def test_what_says_little_is_remarked_on(port, content, remarks):
         assert part in remark
 
 
+@pytest.mark.parametrize("seconds", [0.5, 1 / 3])
+def test_what_was_not_heard_is_remarked_on(seconds):
+    remarks = hear(Loudness(), ["loud", "quiet"], sound(np.ones(16_000)), seconds)["remarks"]
+    assert remarks == [f"Only the first {seconds:g} s were used."]
+
+
 class Picky(Loudness):
     """Fails on clips longer than a second."""
 
@@ -252,6 +258,13 @@ def form(*contents, field="file"):
 
 def test_a_form_with_a_file_is_answered_as_the_file(port):
     wav = sound(0.3 * np.ones(8000))
+    body, headers = form(wav)
+    assert post(port, body, **headers) == post(port, wav)
+
+
+def test_a_large_form_is_not_written_to_disk(port, monkeypatch):
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", None)
+    wav = sound(0.3 * np.ones(1_000_000))
     body, headers = form(wav)
     assert post(port, body, **headers) == post(port, wav)
 
