@@ -274,6 +274,18 @@ def test_labels_of_objects_and_long_names():
         assert answers.dtype == rejector.classes_.dtype
 
 
+@pytest.mark.parametrize("n_known", [3, 5])
+def test_a_fitted_classifier_of_other_classes_is_an_error(n_known):
+    X, y = make_blobs(20, range(5))
+    known = np.isin(y, np.unique(y)[:n_known])
+    classifier = FrozenEstimator(LogisticRegression(max_iter=5000).fit(X[known], y[known]))
+    rest = np.isin(y, np.unique(y)[:4])
+    with pytest.raises(
+        ValueError, match=rf"only one of both has \['{np.unique(y)[max(3, n_known - 1)]}"
+    ):
+        UnknownRejector(classifier).fit(X[rest], y[rest])
+
+
 # -- What the classifier hears ---------------------------------------------------------------------
 
 

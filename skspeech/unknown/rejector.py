@@ -182,7 +182,8 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             If clips can't be read. It names every one of them.
         ValueError
             If labels are missing, are of another kind than `unknown_label`, or fewer than two of
-            them are known; if ``method="examples"`` and there are none; or if lengths differ.
+            them are known; if an estimator that is already fitted knows others; if
+            ``method="examples"`` and there are none; or if lengths differ.
 
         Warns
         -----
@@ -213,6 +214,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
                 f"{type(self).__name__} needs clips of at least 2 known classes, but y holds only "
                 f"one class: {labels.tolist()[0]!r}."
             )
+        _check_classes(self.estimator_, labels)
         kind = object if labels.dtype == object else None
         self.classes_ = np.unique(np.append(labels, np.array([self.unknown_label], dtype=kind)))
         codes = np.full(len(y), -1)
@@ -343,6 +345,17 @@ def fit_rejector(classifier, X, y, groups, target, random_state=0):
     frozen = FrozenEstimator(classifier)
     rejector = UnknownRejector(frozen, target=target, random_state=random_state)
     return rejector.fit(X, y, groups=groups)
+
+
+def _check_classes(classifier, labels):
+    """Check that a classifier that was fitted before knows the labels, and no others."""
+    known = set(np.asarray(getattr(classifier, "classes_", labels)).tolist())
+    if others := sorted(known.symmetric_difference(labels.tolist()), key=str):
+        raise ValueError(
+            f"The classifier knows the classes {sorted(known, key=str)}, and y holds "
+            f"{labels.tolist()}: only one of both has {others}. Give clips of all classes that it "
+            "knows, and label those of other classes as unknown."
+        )
 
 
 def _check_label(unknown_label, y):
