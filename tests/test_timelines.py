@@ -312,6 +312,14 @@ def test_silence_is_left_out_and_not_asked_about(listens):
     assert len(timeline(model, steps((0, 5)), window=1.0, speech_only=True)) == 0
 
 
+@pytest.mark.parametrize("smoothing", ["viterbi", None])
+def test_what_no_window_was_classified_for_has_no_label(listens, smoothing):
+    model = Levels().fit()
+    options = {"window": 10.0, "hop": 1.0, "speech_only": True, "smoothing": smoothing}
+    assert len(timeline(model, steps((0, 10), (2, 0.5), (0, 10)), **options)) == 0
+    assert not model.sizes_
+
+
 def test_a_pause_is_bridged_as_far_as_wanted(listens):
     sound = steps((2, 4), (0, 2), (2, 4))
     counts = [

@@ -33,7 +33,7 @@ class Cell:
     proba : ndarray of shape (n_classes,)
         Mean probabilities of these windows.
     is_silent : bool
-        Whether there is no speech in it.
+        Whether there is no speech in it, or so little that no window over it was classified.
     """
 
     start: int
@@ -167,7 +167,7 @@ class Listener:
         known = min(start + self._window, self.n_samples)
         margin = _MARGIN_FRAMES * (0 if self._follower is None else self._follower.frame_length)
         share = self._speech_share(max(0, start - margin), end + margin, known)
-        return Cell(start, end, evidence, proba, share < _MIN_SPEECH_OF_CELL)
+        return Cell(start, end, evidence, proba, sums is None or share < _MIN_SPEECH_OF_CELL)
 
     def _speech_share(self, start, end, known):
         """Share of speech among the frames that end at `known` or before."""
