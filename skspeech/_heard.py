@@ -6,6 +6,7 @@ import numpy as np
 
 from skspeech._cores import reading_threads
 from skspeech.audio import as_clips
+from skspeech.audio.rates import sampling_rate_of
 
 __all__ = ["forget", "heard", "known_groups", "knows_its_clips", "remember"]
 
@@ -21,7 +22,7 @@ def remember(model, clips, groups=None):
     clips : sequence of n_clips clips
     groups : array-like of shape (n_clips,), default=None
     """
-    setattr(model, _CLIPS, np.unique(_keys(as_clips(clips))))
+    setattr(model, _CLIPS, np.unique(_keys(model, clips)))
     if groups is not None:
         setattr(model, _GROUPS, np.unique(np.asarray(groups).astype(str)))
 
@@ -59,12 +60,11 @@ def heard(model, clips, groups=None, *, train_clips=None, train_groups=None):
     by_clip, by_group : ndarray of bool of shape (n_clips,)
         No clip is in both. All False if nothing is recorded.
     """
-    clips = as_clips(clips)
     by_clip = by_group = np.zeros(len(clips), dtype=bool)
     known = [getattr(model, _CLIPS, None)]
-    known += [None if train_clips is None else _keys(as_clips(train_clips))]
+    known += [None if train_clips is None else _keys(model, train_clips)]
     if _any(known):
-        keys = _keys(clips)
+        keys = _keys(model, clips)
         by_clip = np.isin(keys, _joined(known)) & (keys != 0)
     known = [known_groups(model), train_groups]
     if groups is not None and _any(known):
@@ -80,8 +80,9 @@ def _joined(values):
     return np.concatenate([np.asarray(value) for value in values if value is not None])
 
 
-def _keys(clips):
+def _keys(model, clips):
     """Numbers that are equal for equal content; 0 for clips that can't be read."""
+    clips = as_clips(clips, sampling_rate=sampling_rate_of(model))
     with ThreadPoolExecutor(reading_threads(None, len(clips))) as pool:
         return np.array(list(pool.map(_key, clips)), dtype=np.uint64)
 

@@ -39,9 +39,11 @@ from skspeech import (
     MusicEmbeddingClassifier,
     ShrinkageDiscriminantAnalysis,
     SpeakerEmbeddingClassifier,
+    SpectralStatistics,
     TimeBudgetClassifier,
 )
 from skspeech._heard import heard, known_groups  # the file says it; no method tells
+from skspeech.audio import as_clips
 from skspeech.datasets import make_speech_like
 from skspeech.persistence import (
     ModelFileError,
@@ -148,6 +150,15 @@ def test_a_model_file_knows_the_training_clips(name, path):
     assert not np.any(heard(loaded, ["missing.wav"]))
     if name == "time budget":
         assert not np.any(heard(loaded.fit(X, y), clips, groups))  # it has forgotten them
+
+
+def test_training_clips_at_the_rate_of_the_model_are_known(path):
+    clips = list(np.random.default_rng(0).normal(size=(4, 800)).astype(np.float32))
+    model = make_pipeline(SpectralStatistics(sampling_rate=8000), GaussianNB())
+    model.fit(clips, ["no", "yes"] * 2)
+    save(model, path, training_clips=clips)
+    by_clip, _ = heard(load(path), as_clips(clips, sampling_rate=8000))
+    assert by_clip.all()
 
 
 def test_names_of_groups_are_compared_as_text(path):
