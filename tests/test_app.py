@@ -165,6 +165,14 @@ def test_a_packed_folder_keeps_the_speakers(tmp_path):
     assert set(load_audio_folder(tmp_path / "unpacked").groups) == {"ann", "ben"}
 
 
+def test_files_that_are_older_than_zip_are_packed(tmp_path):
+    paths, labels = tone_files(tmp_path / "files", 3)
+    os.utime(paths[0], (0, 0))
+    clips = Collection(tmp_path / "own", Limits(), collected(paths, labels))
+    with zipfile.ZipFile(clips.pack(tmp_path / "clips.zip")) as file:
+        assert len(file.namelist()) == 3
+
+
 def test_the_audit_names_clips_as_the_visitor_does(tmp_path, monkeypatch):
     monkeypatch.setattr("skspeech.app.clips.AUDIT_SECONDS", 300.0)
     paths, labels = tone_files(tmp_path / "files")
@@ -280,6 +288,25 @@ def test_a_training_its_mistakes_and_its_files(visit):
     assert last in visit.collection.clips
     visit.review(SECOND_LOOK)
     assert not {doubt.clip for doubt in visit.doubts} & {*swapped, last}
+
+
+@pytest.mark.usefixtures("quick_line_up", "no_repeats", "quick_map")
+def test_what_is_changed_during_a_training_is_for_the_next_one(visit, monkeypatch):
+    note = Training._note
+
+    def rename_and_note(self, event):
+        visit.collection.rename("low", "deep")
+        note(self, event)
+
+    monkeypatch.setattr(Training, "_note", rename_and_note)
+    visit.train(**QUICK).wait(120)
+    visit.take_result()
+    labels = {"high", "low", "middle"}
+    assert set(visit.trained.model.classes_) == {*labels, "unknown"}
+    assert set(visit.trained.truth) == {clip.label for clip in visit.trained.train} == labels
+    assert visit.trained.score()[0] > 0.6
+    assert set(visit.collection.labels) == {"deep", "high", "middle"}
+    assert set(visit.trained.test) <= set(visit.collection.clips)
 
 
 def test_a_card_is_safe_whatever_names_hold(visit, tmp_path):

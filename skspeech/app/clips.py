@@ -284,7 +284,8 @@ class Collection:
         clips = self.learnt_from
         deep = bool(clips) and all(clip.group for clip in clips)
         folders = {}  # by label or speaker: different names stay different
-        with zipfile.ZipFile(path, "w") as file:  # not compressed: recordings hardly shrink
+        # Not compressed: recordings hardly shrink. Files may be older than the format.
+        with zipfile.ZipFile(path, "w", strict_timestamps=False) as file:
             for number, clip in enumerate(clips):
                 names = [clip.label, clip.group] if deep else [clip.label]
                 where = "/".join(_folder_name(name, folders) for name in names)

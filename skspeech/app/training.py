@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +57,12 @@ class Trained:
         The same without the answer "unknown".
     path : pathlib.Path
         The model file.
-    train, test : list of Collected
+    train : list of Collected
+        As they were when the training began.
+    test : list of Collected
+        The visitor's own, whose labels may have changed since.
     truth : ndarray of shape (n_test,)
-        Labels of the held-out clips when the model was trained.
+        Labels of the held-out clips when the training began.
     proba : ndarray of shape (n_test, n_classes)
     remarks : list of str
     """
@@ -113,7 +116,9 @@ class Training:
     """
 
     def __init__(self, clips, settings, path):
-        self.clips, self.settings, self.path = list(clips), settings, Path(path)
+        # Copies: what a visitor changes meanwhile is for the next training.
+        self._originals = {replace(clip): clip for clip in clips}
+        self.clips, self.settings, self.path = list(self._originals), settings, Path(path)
         self.phase = "Waiting for another training to end"
         self.curve, self.members = [], []
         self.result, self.problem = None, ""
@@ -225,6 +230,7 @@ class Training:
         save(model, self.path, training_clips=paths, training_groups=groups)
         truth = arrays(test)[1]
         remarks += run.remarks_
+        test = [self._originals[clip] for clip in test]
         return Trained(model, run, self.path, train, test, truth, proba, remarks)
 
     def _get_ready(self, clips):
