@@ -229,10 +229,11 @@ def expected_calibration_error(
         or np.abs(proba.sum(axis=1) - 1).max(initial=0) > 1e-3
     ):
         raise ValueError("proba holds rows that are no probabilities: each row has to sum to 1.")
-    check_positive("n_bins", n_bins)
+    if not (isinstance(n_bins, Integral) and n_bins >= 1):
+        raise ValueError(f"n_bins={n_bins!r} must be a whole number of bins.")
     sure = proba.max(axis=1)
     gap = sure - (labels[proba.argmax(axis=1)] == y_true)
-    bins = np.minimum((sure * n_bins).astype(int), int(n_bins) - 1)
+    bins = np.minimum((sure * n_bins).astype(int), n_bins - 1)
     return float(np.abs(np.bincount(bins, gap)).sum() / len(y_true))
 
 

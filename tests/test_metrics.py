@@ -5,6 +5,7 @@ from sklearn.metrics import balanced_accuracy_score
 from skspeech.metrics import (
     area_under_learning_curve,
     balanced_accuracy_over_time,
+    expected_calibration_error,
     score_interval,
     scores_by_group,
     wilson_limits,
@@ -234,6 +235,12 @@ def test_wilson_s_limits():
 def test_what_can_t_be_an_interval_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         score_interval(["a", "b"], ["a", "b"], **options)
+
+
+@pytest.mark.parametrize("n_bins", [0, 2.5])
+def test_bins_are_whole(n_bins):
+    with pytest.raises(ValueError, match=f"n_bins={n_bins} must be a whole number of bins"):
+        expected_calibration_error([0, 1], [[0.5, 0.5], [0.5, 0.5]], n_bins=n_bins)
 
 
 def test_no_clips_have_no_score():
