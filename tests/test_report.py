@@ -8,12 +8,14 @@ import pickle
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pytest
 import soundfile
 from browser import TOO_WIDE, open_browser
+from matplotlib import rcParams
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import balanced_accuracy_score
@@ -632,6 +634,15 @@ def test_drawings_have_the_page_s_colours_and_a_score_axis_that_ends_at_1(monkey
     assert "40px" not in drawing
 
 
+def test_threads_that_draw_leave_the_style_as_it_was():
+    former = dict(rcParams)
+    times, scores = np.arange(3.0), np.ones(3)
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(lambda _: draw_learning_curve(times, scores, 30, "Score"), range(20)))
+    assert len(set(drawn)) == 1
+    assert dict(rcParams) == former
+
+
 def test_points_of_the_map_tell_their_names():
     names = ["a", 'b" <c> & d', "<script>"]
     points = np.arange(6.0).reshape(3, 2)
@@ -672,6 +683,8 @@ def test_sounds_and_spectrograms_of_any_length_and_level(n_samples, scale):
         ({"X_train": ["a.wav"]}, "X_train and y_train come together"),
         ({"X": [], "y": []}, "X_test and y_test are empty: there is nothing to report"),
         ({"X_train": ["a.wav"], "y_train": ["go", "go"]}, "X_train and y_train .* do not fit"),
+        ({"y": ["go", None]}, "y_test has 1 missing value .* at position 1"),
+        ({"X": ["a.wav"], "y": ["go"], "groups_test": [None]}, "groups has 1 missing value"),
     ],
 )
 def test_what_does_not_fit_together_is_named(write, options, message):

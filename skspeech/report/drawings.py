@@ -8,6 +8,7 @@ import base64
 import colorsys
 import io
 import re
+import threading
 
 import numpy as np
 from markupsafe import Markup
@@ -60,6 +61,9 @@ _STYLE = {
 }
 
 
+_drawing = threading.Lock()  # matplotlib has one style for all threads
+
+
 def class_colors(n_classes):
     """A colour for each class."""
     if n_classes <= len(_COLORS):
@@ -81,7 +85,7 @@ def _draw(draw, label, size=(5.0, 3.0)):
     from matplotlib.figure import Figure
 
     file = io.StringIO()
-    with style.context(["default", _STYLE]):
+    with _drawing, style.context(["default", _STYLE]):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.subplots())
         figure.savefig(file, format="svg")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skspeech._clip_checks import Part, sorted_findings
 from skspeech._extras import how_to_install
+from skspeech._labels import check_groups, check_labels
 from skspeech._typing import ArrayLike, ClipsLike, PathLike
 from skspeech.audio import as_clips
 from skspeech.audio.rates import sampling_rate_of
@@ -156,18 +157,17 @@ def write_report(
         )
     if (X_train is None) != (y_train is None):
         raise ValueError("X_train and y_train come together; one of them is None.")
-    y_test = _checked_labels("X_test and y_test", X_test, y_test, groups_test)
+    y_test, groups_test = _checked("test", X_test, y_test, groups_test)
     if hasattr(model, "unknown_label"):
         y_test = np.where(np.isin(y_test, model.classes_), y_test, model.unknown_label)
     classes = _all_classes(model, y_test)
     rate = sampling_rate_of(model)
     clips = as_clips(X_test, sampling_rate=rate)
-    groups_test = _as_array(groups_test)
     train = None
     if X_train is not None:
-        y_train = _checked_labels("X_train and y_train", X_train, y_train, groups_train)
+        y_train, groups_train = _checked("train", X_train, y_train, groups_train)
         train_clips = as_clips(X_train, sampling_rate=rate)
-        train = Part("training", train_clips, y_train, _as_array(groups_train))
+        train = Part("training", train_clips, y_train, groups_train)
     is_cross_validated = proba is not None
     proba = _aligned_proba(model, X_test, classes, proba)
     known = Known(len(clips))
@@ -280,19 +280,16 @@ def _short(text):
     return Markup('<span class="nowrap">{}</span>').format(text)
 
 
-def _as_array(values):
-    return None if values is None else column_or_1d(values)
-
-
-def _checked_labels(what, X, y, groups):
-    y = column_or_1d(y)
+def _checked(part, X, y, groups):
+    """Labels and groups of a part, as arrays."""
+    y, what = check_labels(y, f"y_{part}"), f"X_{part} and y_{part}"
     try:
         check_consistent_length(X, y, groups)
     except ValueError as error:
         raise ValueError(f"{what} (and groups, if any) do not fit together: {error}") from error
     if len(y) == 0:
         raise ValueError(f"{what} are empty: there is nothing to report on.")
-    return y
+    return y, check_groups(groups, len(y))
 
 
 def _all_classes(model, y_test):
