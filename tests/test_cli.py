@@ -22,6 +22,7 @@ import click
 import numpy as np
 import pytest
 import soundfile
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -33,6 +34,7 @@ from skspeech import (
     ShrinkageDiscriminantAnalysis,
     SpeakerEmbedding,
     SpectralStatistics,
+    UnknownRejector,
 )
 from skspeech.audio import AudioError
 from skspeech.candidates import PRESETS
@@ -767,6 +769,21 @@ def test_report(model, folder, run, tmp_path):
     status, _, err = run("report", model, folder, "-o", page)
     assert status == 2
     assert "--overwrite" in err
+
+
+def test_a_report_on_a_model_whose_classes_are_numbers(words, folder, run, tmp_path):
+    paths = sorted(folder.rglob("*.wav"), key=lambda path: path.name)
+    pipeline = make_pipeline(SpectralStatistics(), GaussianNB()).fit(paths, words.target)
+    rejector = UnknownRejector(FrozenEstimator(pipeline), unknown_label=-1, random_state=0)
+    table, page = tmp_path / "clips.csv", tmp_path / "page.html"
+    rows = [f"{path},{code}" for path, code in zip(paths, words.target, strict=True)]
+    table.write_text("\n".join(["path,label", *rows]))
+    for model in (pipeline, rejector.fit(paths, words.target)):
+        file = skspeech.save(model, tmp_path / "numbers.skspeech")
+        status, _, err = run("report", file, table, "-o", page, "--train", table, "--overwrite")
+        assert status == 0, err
+        score = json.loads(run("evaluate", file, table, "--json")[1])["balanced_accuracy"]
+        assert f"{100 * score:.1f} %" in page.read_text()
 
 
 def test_a_report_goes_on_without_bad_clips(model, folder, run, tmp_path):

@@ -9,7 +9,15 @@ from skspeech.cli.common import say
 from skspeech.cli.inputs import salvage
 from skspeech.cli.shown import Scores, progress
 
-__all__ = ["CHUNK", "class_names", "classify", "load_classifier", "score", "what_it_knows"]
+__all__ = [
+    "CHUNK",
+    "as_its_classes",
+    "class_names",
+    "classify",
+    "load_classifier",
+    "score",
+    "what_it_knows",
+]
 
 CHUNK = 64  # clips that are predicted or embedded together
 
@@ -35,6 +43,13 @@ def load_classifier(path, device=None, n_jobs=None, quiet=False):
 
 def class_names(classifier):
     return [str(label) for label in classifier.classes_]
+
+
+def as_its_classes(classifier, labels):
+    """Labels, which are text here, as the model has them, such as numbers."""
+    own = dict(zip(class_names(classifier), classifier.classes_.tolist()))
+    unknown = getattr(classifier, "unknown_label", None)
+    return np.array([own.get(text, text if unknown is None else unknown) for text in labels])
 
 
 def classify(classifier, paths):

@@ -14,7 +14,7 @@ from skspeech.cli.common import (
     skspeech,
 )
 from skspeech.cli.inputs import read_to_score
-from skspeech.cli.models import load_classifier, what_it_knows
+from skspeech.cli.models import as_its_classes, load_classifier, what_it_knows
 from skspeech.cli.readable import leave_out_bad
 
 __all__ = []
@@ -63,13 +63,14 @@ def _report(model, data, output, train, overwrite, **options):
         if is_own.any() and not is_own.all():
             say(f"The model was trained on {is_own.sum()} of the {len(part)} clips of {train}.")
             part = part.take(is_own.nonzero()[0])
-        of_train = {"X_train": part.paths, "y_train": part.labels, "groups_train": part.groups}
+        labels = as_its_classes(classifier, part.labels)
+        of_train = {"X_train": part.paths, "y_train": labels, "groups_train": part.groups}
     if not options["quiet"]:
         say(what_it_knows(classifier, test).text)
     write_report(
         classifier,
         test.paths,
-        test.labels,
+        as_its_classes(classifier, test.labels),
         output,
         groups_test=test.groups,
         title=f"{Path(model).name} on {Path(data).name}",
