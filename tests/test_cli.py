@@ -270,6 +270,14 @@ def test_parameters_are_told_as_options(message, ours):
     assert in_our_words(UserWarning(message)) == ours
 
 
+def test_a_name_that_no_table_can_hold_is_told(folder, tmp_path, run, quick_line_up):
+    os.rename(folder, folder := folder.with_name("caf\udce9"))
+    split_to = ["--test-size", 0.5, "--save-split", tmp_path / "split"]
+    status, _, err = run(*_fit(folder, tmp_path / "m.skspeech", *split_to))
+    assert status == 2
+    assert re.search(r"Error: A name is not text in UTF-8: .*caf\\udce9.*\. Rename that", err)
+
+
 @pytest.mark.filterwarnings("default::UserWarning")
 @pytest.mark.parametrize("n_groups", [1, 2])
 def test_what_is_not_validated_is_told_in_words_of_the_command(

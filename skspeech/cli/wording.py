@@ -31,6 +31,11 @@ def in_our_words(message):
         from skspeech.cli.readable import bad_clips
 
         return bad_clips(message.failures, message.n_clips)
+    if isinstance(message, UnicodeEncodeError):
+        from skspeech.audio.errors import printable
+
+        around = message.object[max(0, message.start - 40) : message.end + 40]
+        return f"A name is not text in UTF-8: {printable(around)}. Rename that file or folder."
     text = str(message)
     for phrase, ours in _PHRASES:
         text = text.replace(phrase, ours)
