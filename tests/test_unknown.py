@@ -96,6 +96,14 @@ def test_errors_that_are_told_are_those_of_new_rows():
     assert np.mean(told) == pytest.approx(np.mean(found), abs=0.15)
 
 
+def test_of_very_many_rows_those_of_a_rare_class_are_learnt_from():
+    X, y = make_blobs(400, range(4))
+    one, _ = make_blobs(1, [9])
+    rejector = UnknownRejector(LogisticRegression(max_iter=5000), random_state=0)
+    rejector.fit(np.vstack([X, one]), np.append(y, "rare"))
+    assert rejector.predict(one) == ["rare"]
+
+
 def test_probabilities_agree_with_answers(table, new_rows):
     _, _, rejector = table
     X = np.concatenate(new_rows)

@@ -75,10 +75,12 @@ class Rejection(NamedTuple):
 
 
 def draw_rows(codes, random_state):
-    """Rows to learn from: all, or if there are very many, a stratified sample."""
+    """Rows to learn from: all, or if there are very many, a stratified sample with all classes."""
     if len(codes) <= _MAX_ROWS:
         return np.arange(len(codes))
-    return hold_out(codes, _MAX_ROWS / len(codes), random_state=random_state)[1]
+    drawn = hold_out(codes, _MAX_ROWS / len(codes), random_state=random_state)[1]
+    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    return np.sort(np.r_[drawn, first[counts == 1]])  # those of one row are never held out
 
 
 def learn_to_reject(features, codes, groups, method, target, random_state):
