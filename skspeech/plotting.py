@@ -381,8 +381,11 @@ class LeaderboardDisplay:
             return figure.subplots(1, n_columns, squeeze=False)[0]
         if np.ndim(ax) == 0:
             ax.set_axis_off()
-            grid = ax.get_subplotspec().subgridspec(1, n_columns)
-            return grid.subplots(squeeze=False)[0]
+            if spec := ax.get_subplotspec():
+                return spec.subgridspec(1, n_columns).subplots(squeeze=False)[0]
+            (left, bottom), (right, top) = ax.get_position().get_points()
+            place = {"left": left, "bottom": bottom, "right": right, "top": top}
+            return ax.figure.add_gridspec(1, n_columns, **place).subplots(squeeze=False)[0]
         axes = np.ravel(ax)
         if len(axes) != n_columns:
             raise ValueError(

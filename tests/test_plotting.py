@@ -215,6 +215,8 @@ def test_leaderboard_draws_into_given_axes(leaderboard, pyplot):
     divided = display.plot(left).axes_
     assert len(divided) == 2
     assert divided[0].figure is figure
+    first, second = display.plot(figure.add_axes([0.2, 0.1, 0.5, 0.8])).axes_
+    assert (first.get_position().x0, second.get_position().x1) == pytest.approx((0.2, 0.7))
     with pytest.raises(ValueError, match=r"each of the 2 columns.*got 3"):
         display.plot([left, right, right])
 
