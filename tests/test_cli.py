@@ -800,7 +800,9 @@ def test_a_report_goes_on_without_bad_clips(model, folder, run, tmp_path):
     status, _, err = run("report", model, folder, "-o", page, "--train", folder)
     assert status == 1
     assert err.count(f"1 of 37 clips can't be read:\n  {bad}: is not audio") == 2
-    assert f"{bad}: is not audio" in html.unescape(page.read_text().replace("<wbr>", ""))
+    text = html.unescape(page.read_text().replace("<wbr>", ""))
+    assert f"{bad}: is not audio" in text
+    assert "1 clip can't be read, and is left out" in text
 
 
 def test_folders_of_mixed_depth(model, folder, run, tmp_path, quick_line_up):

@@ -58,7 +58,7 @@ def _report(model, data, output, train, overwrite, **options):
     of_train = {}
     if part is not None:
         part, more = leave_out_bad(part, **thorough)
-        bad += more
+        bad += [clip for clip in more if clip not in bad]
         is_own, _ = heard(classifier, part.paths)
         if is_own.any() and not is_own.all():
             say(f"The model was trained on {is_own.sum()} of the {len(part)} clips of {train}.")
