@@ -17,7 +17,7 @@ from skspeech.plotting import import_pyplot
 
 __all__ = ["OcclusionDisplay", "occlusion"]
 
-_N_FFT, _HOP = 512, 128  # of the spectrogram in which tiles are muted: 32 and 8 ms
+_N_FFT, _HOP = 512, 128  # of the spectrogram in which tiles are muted: 32 ms, and 8 ms at most
 _SECONDS_TOGETHER = 240.0  # seconds of muted clips in one call of the model
 _SUREST = 1e-6  # least distance of probabilities from 0 and 1, so that log-odds stay finite
 _SHOWN_DB = 70.0  # range of the spectrogram's colours, below its maximum
@@ -139,7 +139,8 @@ def _muted(waveform, times, frequencies):
 
     The window of the transform fades the sound out before a muted tile and in after it.
     """
-    spectrum, bins, frames = _spectrum(waveform)
+    hop = min(_HOP, max(1, len(waveform) // (len(times) - 1)))  # a frame for each segment
+    spectrum, bins, frames = _spectrum(waveform, hop)
     edges = frequencies.copy()
     edges[-1] = np.inf  # the last bin lies on the last band's edge
     last = times.copy()
@@ -148,24 +149,24 @@ def _muted(waveform, times, frequencies):
         in_band = (bins >= low) & (bins < high)
         for start, end in itertools.pairwise(last):
             tile = np.outer(in_band, (frames >= start) & (frames < end))
-            yield _waveform(np.where(tile, 0, spectrum), len(waveform))
+            yield _waveform(np.where(tile, 0, spectrum), hop, len(waveform))
 
 
-def _spectrum(waveform):
+def _spectrum(waveform, hop=_HOP):
     """Short-time Fourier transform, with its frequencies (Hz) and times (s)."""
     from scipy.signal import stft
 
     padded = np.pad(waveform, (0, max(0, _N_FFT - len(waveform))))
     bins, frames, spectrum = stft(
-        padded, SAMPLING_RATE, nperseg=_N_FFT, noverlap=_N_FFT - _HOP, boundary="zeros"
+        padded, SAMPLING_RATE, nperseg=_N_FFT, noverlap=_N_FFT - hop, boundary="zeros"
     )
     return spectrum, bins, frames
 
 
-def _waveform(spectrum, n_samples):
+def _waveform(spectrum, hop, n_samples):
     from scipy.signal import istft
 
-    _, waveform = istft(spectrum, SAMPLING_RATE, nperseg=_N_FFT, noverlap=_N_FFT - _HOP)
+    _, waveform = istft(spectrum, SAMPLING_RATE, nperseg=_N_FFT, noverlap=_N_FFT - hop)
     return waveform[:n_samples].astype(np.float32)
 
 
