@@ -394,10 +394,13 @@ def _limits_of_clips(y_true, y_pred, confidence):
 
 
 def _as_columns(*columns):
-    from sklearn.utils.validation import check_consistent_length, column_or_1d
+    """True labels, predicted ones and groups as arrays."""
+    from sklearn.utils.validation import check_consistent_length
+
+    from skspeech._labels import check_labels
 
     check_consistent_length(*columns)
-    columns = [column_or_1d(column) for column in columns]
+    columns = list(map(check_labels, columns, ("y_true", "y_pred", "groups")))
     if not len(columns[0]):
         raise ValueError("There are no clips to score.")
     return columns

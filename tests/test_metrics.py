@@ -243,6 +243,14 @@ def test_bins_are_whole(n_bins):
         expected_calibration_error([0, 1], [[0.5, 0.5], [0.5, 0.5]], n_bins=n_bins)
 
 
+@pytest.mark.parametrize("name", ["y_true", "y_pred", "groups"])
+def test_what_is_missing_is_named(name):
+    columns = {key: ["a", "b"] for key in ("y_true", "y_pred", "groups")} | {name: ["a", None]}
+    for score in (score_interval, scores_by_group):
+        with pytest.raises(ValueError, match=f"{name} has 1 missing value .* at position 1"):
+            score(**columns)
+
+
 def test_no_clips_have_no_score():
     with pytest.raises(ValueError, match="no clips"):
         score_interval([], [])
