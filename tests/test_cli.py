@@ -387,6 +387,7 @@ def test_columns_are_found_by_name(tmp_path):
             "2 of 3 rows of .* lack their 'label', the first in row 2",
         ),
         ("path,label\na.wav,no\nb,c.wav,no\n", "2 columns, but another number of values in line 3"),
+        ("path,label,label \na.wav,no,yes\n", "more than one column 'label'"),
         ("path,label\n", "table.csv' is empty below its header"),
         ("", "table.csv' is empty. Its first line has to name the columns"),
         ("\n \n", "table.csv' is empty"),

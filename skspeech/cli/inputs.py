@@ -185,10 +185,13 @@ def _read_table(path):
             f"{str(path)!r} has {len(names)} columns, but another number of values in line "
             f"{wrong[0]} ({len(wrong)} such lines in all). Are there quotes missing?"
         )
+    names = [name.strip() for name in names]
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise ValueError(
+            f"{str(path)!r} has more than one column {twice[0]!r}. Rename or remove one."
+        )
     columns = zip(*rows) if rows else ([] for _ in names)
-    return {
-        name.strip(): [c.strip() for c in column] for name, column in zip(names, columns)
-    }, lines
+    return {name: [c.strip() for c in column] for name, column in zip(names, columns)}, lines
 
 
 def _text_of(path):
