@@ -441,6 +441,7 @@ def test_blocks_of_a_sound_card():
     [
         (np.zeros((2, 2, 2)), r"A block of shape \(2, 2, 2\) and type float64 is no sound"),
         (np.array(["a"]), "is no sound"),
+        (np.zeros((2, 1600)), r"\(2, 1600\) has more channels than samples.*block\.T"),
         (np.array([np.nan]), "not finite"),
     ],
 )

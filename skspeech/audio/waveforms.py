@@ -29,6 +29,7 @@ BLOCK_SIZE = 2**19  # samples decoded at once, all channels together
 # sounding channel among 32 still has more. A sample of a block's frames is enough to check that.
 _CANCELLED = 0.01
 _PROBED = 4096
+_MOST_CHANNELS = 64  # of a block that has fewer samples than channels
 _RESAMPLING_MARGIN = 256  # samples at the lower rate; the filter's half length is below 100
 
 
@@ -381,6 +382,11 @@ def follow(blocks, rate, target=SAMPLING_RATE):
             raise ValueError(
                 f"A block of shape {block.shape} and type {block.dtype} is no sound: numbers of "
                 "shape (n_samples,) or (n_samples, n_channels) were expected."
+            )
+        if block.ndim == 2 and block.shape[1] > max(len(block), _MOST_CHANNELS):
+            raise ValueError(
+                f"A block of shape {block.shape} has more channels than samples. Its samples have "
+                "to come first, as in block.T."
             )
         if block.size:
             mono = mixer.mono(as_float(block.reshape(len(block), -1)))
