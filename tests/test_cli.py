@@ -736,6 +736,10 @@ def test_a_file_that_holds_no_classifier(run, tmp_path):
     status, _, err = run("predict", path, "a.wav")
     assert status == 2
     assert "holds a SpectralStatistics, no classifier" in err
+    skspeech.save(GaussianNB().fit([[0.0], [1.0]], ["no", "yes"]), path)
+    status, _, err = run("predict", path, "a.wav")
+    assert status == 2
+    assert "holds a GaussianNB that takes no clips" in err
 
 
 # -- evaluate --------------------------------------------------------------------------------------
@@ -793,6 +797,11 @@ def test_a_report_on_a_model_whose_classes_are_numbers(words, folder, run, tmp_p
         assert status == 0, err
         score = json.loads(run("evaluate", file, table, "--json")[1])["balanced_accuracy"]
         assert f"{100 * score:.1f} %" in page.read_text()
+    file = skspeech.save(pipeline, tmp_path / "numbers.skspeech")
+    for command in (["evaluate", file, folder], ["report", file, folder, "-o", tmp_path / "x"]):
+        status, _, err = run(*command)
+        assert status == 2
+        assert "knows the classes 0, 1, 2; there are labels that are none of them" in err
 
 
 def test_a_report_goes_on_without_bad_clips(model, folder, run, tmp_path):

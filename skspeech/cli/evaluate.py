@@ -7,7 +7,13 @@ import numpy as np
 
 from skspeech.cli.common import EXIT_STATUS, json_option, labelled_options, skspeech
 from skspeech.cli.inputs import read_to_score
-from skspeech.cli.models import class_names, load_classifier, score, what_it_knows
+from skspeech.cli.models import (
+    class_names,
+    load_classifier,
+    not_its_classes,
+    score,
+    what_it_knows,
+)
 from skspeech.cli.readable import none_is_readable, status_of
 from skspeech.cli.shown import print_scores, to_json
 from skspeech.cli.unknown import call_unknown
@@ -39,11 +45,7 @@ def _evaluate(model, data, as_json, **options):
     if unknown and hasattr(classifier, "unknown_label"):
         labelled = call_unknown(labelled, unknown, classifier)
     elif unknown:
-        known = ", ".join(class_names(classifier))
-        raise ValueError(
-            f"The model knows the classes {known}; {data} has labels that are none of them: "
-            f"{', '.join(unknown)}."
-        )
+        raise not_its_classes(classifier, unknown)
     known = what_it_knows(classifier, labelled)
     rows = {
         "new": ~known.by_clip & ~known.by_group,

@@ -15,6 +15,7 @@ __all__ = [
     "class_names",
     "classify",
     "load_classifier",
+    "not_its_classes",
     "score",
     "what_it_knows",
 ]
@@ -25,12 +26,15 @@ CHUNK = 64  # clips that are predicted or embedded together
 def load_classifier(path, device=None, n_jobs=None, quiet=False):
     """Load a classifier, set it up for a command, and fetch its missing pretrained weights."""
     from skspeech._objects import objects_in
+    from skspeech.audio.rates import takes_clips
     from skspeech.persistence import load
     from skspeech.time_budget.pretrained import fetch_weights_of
 
     classifier = load(path)
     if not hasattr(classifier, "predict") or not hasattr(classifier, "classes_"):
         raise ValueError(f"{str(path)!r} holds a {type(classifier).__name__}, no classifier.")
+    if not takes_clips(classifier):
+        raise ValueError(f"{str(path)!r} holds a {type(classifier).__name__} that takes no clips.")
     settings = {"device": device, "n_jobs": n_jobs, "errors": "raise", "verbose": 0}
     for item in objects_in(classifier):
         parameters = item.get_params(deep=False) if hasattr(item, "get_params") else {}
@@ -48,8 +52,21 @@ def class_names(classifier):
 def as_its_classes(classifier, labels):
     """Labels, which are text here, as the model has them, such as numbers."""
     own = dict(zip(class_names(classifier), classifier.classes_.tolist()))
-    unknown = getattr(classifier, "unknown_label", None)
-    return np.array([own.get(text, text if unknown is None else unknown) for text in labels])
+    others = sorted(set(labels.tolist()) - own.keys())
+    if hasattr(classifier, "unknown_label"):
+        own |= dict.fromkeys(others, classifier.unknown_label)
+    elif others and list(own) != list(own.values()):
+        raise not_its_classes(classifier, others)
+    return np.array([own.get(text, text) for text in labels])
+
+
+def not_its_classes(classifier, names):
+    """The error that some labels are of no class that a model knows."""
+    known = ", ".join(class_names(classifier))
+    return ValueError(
+        f"The model knows the classes {known}; there are labels that are none of them: "
+        f"{', '.join(names)}."
+    )
 
 
 def classify(classifier, paths):
