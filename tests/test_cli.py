@@ -859,7 +859,7 @@ def test_many_classes_are_told_by_their_confusions(capsys):
     scores = Scores(names, names, [names[1], *names[1:]])
     shown.print_scores(scores, "Test")
     out = capsys.readouterr().out
-    assert "[class 0] was said to be [class 1]: 1 times" in out
+    assert "[class 0] was said to be [class 1]: once" in out
     assert len(out.splitlines()) < 50
 
 

@@ -452,5 +452,5 @@ def _print_confusions(scores, out):
     out.print("Most frequent confusions:")
     for i, j in worst[:_MAX_LISTED]:
         if wrong[i, j]:
-            line = f"  {scores.classes[i]} was said to be {scores.classes[j]}: {wrong[i, j]} times"
-            out.print(line)
+            times = "once" if wrong[i, j] == 1 else f"{wrong[i, j]} times"
+            out.print(f"  {scores.classes[i]} was said to be {scores.classes[j]}: {times}")
