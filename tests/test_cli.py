@@ -745,7 +745,7 @@ def test_a_file_that_holds_no_classifier(run, tmp_path):
 # -- evaluate --------------------------------------------------------------------------------------
 
 
-def test_evaluate(classifier, model, folder, run):
+def test_evaluate(classifier, model, folder, run, monkeypatch):
     clips = load_audio_folder(folder)
     labels = np.array(clips.target_names)[clips.target]
     wrong = folder / clips.target_names[0] / "speaker 1"
@@ -765,9 +765,10 @@ def test_evaluate(classifier, model, folder, run):
     assert scores["classes"] == clips.target_names
     assert scores["failures"] == []
 
-    status, out, _ = run("evaluate", model, folder)
+    monkeypatch.chdir(folder)
+    status, out, _ = run("evaluate", model, ".")
     assert status == 0
-    assert f"balanced accuracy {expected:.3f}" in out
+    assert f"clips: {len(labels)} clips; balanced accuracy {expected:.3f}" in out
     assert "is \\ was said to be" in out
 
 

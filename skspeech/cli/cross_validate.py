@@ -106,7 +106,7 @@ def _cross_validate(data, folds, output, **options):
         raise none_is_readable(len(done.bad))
     results = {"n_folds": done.n_folds, "interrupted": interrupted, **scores.as_dict()}
     if output is not None:
-        done.write_report(output, f"{Path(data).name}, cross-validated")
+        done.write_report(output, f"{Path(data).resolve().name}, cross-validated")
         results["report"] = str(output)
     if options["as_json"]:
         click.echo(to_json(results))

@@ -66,7 +66,7 @@ def _evaluate(model, data, as_json, **options):
     else:
         click.echo(known.text)
         if parts["new"]:
-            print_scores(parts["new"], Path(data).name)
+            print_scores(parts["new"], Path(data).resolve().name)
         for name, title in _TITLES.items():
             if parts[name]:
                 print_scores(parts[name], title, brief=True)

@@ -73,7 +73,7 @@ def _report(model, data, output, train, overwrite, **options):
         as_its_classes(classifier, test.labels),
         output,
         groups_test=test.groups,
-        title=f"{Path(model).name} on {Path(data).name}",
+        title=f"{Path(model).name} on {Path(data).resolve().name}",
         left_out=bad,
         **of_train,
     )
