@@ -289,7 +289,7 @@ def _advice(error):
         )
     if _is_damage(error):
         return "The damaged file was set aside, and a new one is begun."
-    if "full" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
+    if "disk is full" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
         return "The disk is full: free some of it, or pass another folder as memory=."
     return "Make the folder writable, or pass another one as memory=."
 

@@ -227,6 +227,12 @@ def test_a_full_disk_costs_one_warning(tmp_path):
     assert set(DiskStore(tmp_path).get_many(["a", "0"])) == {"a"}
 
 
+def test_a_folder_whose_name_is_full_is_no_full_disk(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="Make the folder writable"):
+        DiskStore(tmp_path / "file" / "full").set_many({"a": _row(1)})
+
+
 def test_what_is_found_on_disk_is_kept_in_memory(tmp_path):
     disk, memory = DiskStore(tmp_path), MemoryStore()
     disk.set_many({"a": _row(1)})

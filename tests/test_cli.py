@@ -263,6 +263,8 @@ def test_what_is_empty_is_told_before_anything_heavy_is_imported(what, command, 
     [
         ("The model runs with device='auto'.", "The model runs with --device 'auto'."),
         ("log_file='a b.log' can't be written", "--log-file 'a b.log' can't be written"),
+        ("Give n_jobs=-1 or time_budget=2.5.", "Give --n-jobs -1 or --time-budget 2.5."),
+        ("pass another one as memory=.", "pass another one as --memory."),
         ("weights=None is as it was", "weights=None is as it was"),
     ],
 )

@@ -6,7 +6,9 @@ import sys
 __all__ = ["in_our_words", "is_of", "news"]
 
 # Parameters that are options of the command.
-_PARAMETER = re.compile(r"\b(device|log_file|memory|n_jobs|preset|time_budget)=('[^']*'|[\w.:-]+)")
+_PARAMETER = re.compile(
+    r"\b(device|log_file|memory|n_jobs|preset|time_budget)=('[^']*'|[\w.:-]*\w)?"
+)
 _PHRASES = (
     ("best_score_ is NaN, and the", "no score says how good the model is, and the"),
     (", or a validation set: cv=(X_val, y_val)", ""),
@@ -39,7 +41,7 @@ def in_our_words(message):
     text = str(message)
     for phrase, ours in _PHRASES:
         text = text.replace(phrase, ours)
-    return _PARAMETER.sub(lambda m: f"--{m[1].replace('_', '-')} {m[2]}", text)
+    return _PARAMETER.sub(lambda m: f"--{m[1].replace('_', '-')} {m[2] or ''}".rstrip(), text)
 
 
 # A clip in a list of clips, with its position among those that were read last.
