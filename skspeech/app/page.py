@@ -22,6 +22,7 @@ _POLICY = (
     "font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
     "frame-ancestors 'none'; form-action 'self'"
 )
+_DAY = 86_400  # seconds
 _INTRODUCTION = {
     False: "# skspeech\n"
     "Give some recordings of each class, train a model that tells them apart, and try it on new "
@@ -117,7 +118,8 @@ def _blocks(begin, uploads, limits, only_try):
     import gradio as gr
 
     parts, actions = Components(limits), Actions(uploads)
-    with gr.Blocks(title="skspeech", analytics_enabled=False, delete_cache=(600, 7200)) as blocks:
+    kept = {"delete_cache": (600, _DAY)}  # Gradio's copies: of what was added, and for downloads
+    with gr.Blocks(title="skspeech", analytics_enabled=False, **kept) as blocks:
         visit = gr.State(delete_callback=_close)
         gr.Markdown(_INTRODUCTION[only_try])
         if only_try:

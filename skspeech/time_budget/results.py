@@ -352,6 +352,8 @@ class EventLog:
     def write(self, event):
         if self._file is None:
             return
+        # JSON has no NaN.
+        event = {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in event.items()}
         try:
             self._file.write(json.dumps(event, default=str).encode() + b"\n")
         except OSError as error:
