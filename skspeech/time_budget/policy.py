@@ -433,8 +433,10 @@ def _cost_elsewhere(state, entry):
 
 def _rate(state, features):
     """Seconds per row of a part: measured, else the median of other parts, else guessed."""
+    if features.rate is not None:
+        return features.rate
     rates = [f.rate for f in state.all_features if f.rate is not None and len(f.parts) == 1]
-    return features.rate or (float(np.median(rates)) if rates else DEFAULT_RATE)
+    return float(np.median(rates)) if rates else DEFAULT_RATE
 
 
 def _patience(state, entry, cost):
