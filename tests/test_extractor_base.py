@@ -251,6 +251,13 @@ def test_a_network_is_loaded_once(no_networks):
     assert loaded == ["cpu"]
 
 
+def test_loading_a_network_leaves_torchs_random_numbers_alone(no_networks):
+    torch = pytest.importorskip("torch")
+    before = torch.get_rng_state()
+    shared_network("one", "cpu", lambda device: torch.nn.Linear(2, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_speaker_networks_file_counts_by_content(tmp_path):
     path = tmp_path / "weights.model"
     path.write_bytes(b"one")

@@ -393,10 +393,13 @@ def _renew_locks():
 
 def shared_network(network_id, device, load):
     """The only copy of a network on a device in this process; no estimator or pickle holds it."""
+    from torch.random import fork_rng
+
     key = (network_id, str(device))
     with _all_locks:
         lock = _locks.setdefault(key, threading.Lock())
     with lock:  # one for each network: others can load while this one's weights are fetched
         if key not in _networks:
-            _networks[key] = load(device)
+            with fork_rng([]):  # a new network draws weights, which are replaced at once
+                _networks[key] = load(device)
         return _networks[key]
