@@ -1,5 +1,6 @@
 """The public extension point: one class with one method, and what its features are kept by."""
 
+import functools
 import pickle
 import threading
 import time
@@ -18,7 +19,7 @@ from skspeech.datasets import make_speech_like
 
 # Threads that load networks at the same time meet nowhere else.
 from skspeech.transformers._windowed import shared_network
-from skspeech.transformers.keys import fingerprint_of
+from skspeech.transformers.keys import definition, fingerprint_of
 
 
 class Loudness(Extractor):
@@ -214,6 +215,44 @@ def test_classes_that_a_function_makes_are_told_apart(clips):
         return Scaled()
 
     np.testing.assert_allclose(make(2).transform(clips), 2 * make(1).transform(clips), rtol=1e-6)
+
+
+class Applied(Extractor):
+    """What a function, or several, make of a waveform."""
+
+    def __init__(self, function=None):
+        self.function = function
+
+    def _extract(self, waveforms):
+        functions = self.function if isinstance(self.function, list) else [self.function]
+        return [[float(function(w)) for function in functions] for w in waveforms]
+
+
+def _written(code, **known):
+    """The function `heard` of some code, as in a cell of a notebook that is run again."""
+    namespace = {"np": np, "__name__": "__main__", **known}
+    exec(code, namespace)
+    return namespace["heard"]
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: [np.max, f], functools.partial])
+@pytest.mark.parametrize(
+    "code", ["def heard(w): return {} * np.abs(w).max()", "heard = lambda w: {} * np.abs(w).max()"]
+)
+def test_a_function_counts_by_what_it_does(clips, computed, code, wrap):
+    once, twice = (Applied(wrap(_written(code.format(factor)))) for factor in (1, 2))
+    expected = 2 * once.transform(clips)[:, -1]
+    np.testing.assert_allclose(twice.transform(clips)[:, -1], expected, rtol=1e-6)
+    computed.clear()
+    clone(once).transform(clips)
+    assert computed == []
+
+
+def test_a_function_of_a_module_is_known_in_every_process():
+    assert fingerprint_of(Applied(np.max), True) == fingerprint_of(Applied(np.max), True)
+    known = definition(make_speech_like.__wrapped__)
+    definition.cache_clear()
+    assert definition(make_speech_like.__wrapped__) == known
 
 
 # Networks -----------------------------------------------------------------------------------------

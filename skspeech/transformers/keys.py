@@ -4,6 +4,7 @@ import functools
 import hashlib
 import inspect
 import os
+import types
 import uuid
 from pathlib import Path
 
@@ -68,7 +69,16 @@ def _is_plain(value):
 
 
 def _by_content(value):
-    """How a parameter enters a key: a file by its content, a folder by what it lists."""
+    """How a parameter enters a key.
+
+    A file by its content, a folder by what it lists, a function by what it does.
+    """
+    if isinstance(value, types.FunctionType):
+        return definition(value)
+    if isinstance(value, functools.partial):
+        return [_by_content(value.func), value.args, value.keywords]
+    if type(value) in (tuple, list) and not _is_plain(value):
+        return type(value)(map(_by_content, value))
     if isinstance(value, (str, os.PathLike)):
         path = Path(value)
         if path.is_file():
@@ -81,16 +91,19 @@ def _by_content(value):
 
 
 @functools.lru_cache(maxsize=256)
-def definition(cls):
-    """Identify what a class does: by its source and its parents', except those of this package.
+def definition(what):
+    """Identify what a class or a function does, by its source.
 
-    A class that is redefined, for example in a notebook, then finds nothing that the old one
-    computed. If the source is unknown or incomplete, as for a class made by a function, features
-    are found again only in this process.
+    That includes a class's parents, except those of this package. What is redefined, for example
+    in a notebook, then finds nothing that the old one computed. If the source is unknown or
+    incomplete, as for a lambda or a class made by a function, features are found again only in
+    this process.
     """
-    own = [c for c in cls.__mro__ if c.__module__.partition(".")[0] not in _ESTABLISHED]
+    own = [what]
+    if isinstance(what, type):
+        own = [c for c in what.__mro__ if c.__module__.partition(".")[0] not in _ESTABLISHED]
     try:
-        if any("<locals>" in parent.__qualname__ for parent in own):
+        if any("<" in part.__qualname__ for part in own):
             return uuid.uuid4().hex
         source = "".join(map(inspect.getsource, own))
     except (OSError, TypeError):
