@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -527,6 +528,21 @@ def test_snapshots_of_one_shape_share_a_network(tones, longer):
     assert len(clf._live) == 1
     assert_array_equal(one, again)
     assert np.abs(one - other).max() > 0.01
+
+
+def test_threads_that_ask_at_once_get_the_right_answers(tones, longer):
+    X, _ = tones
+    clf = copy.copy(longer)
+    first = clf.snapshots_[0]
+    second = {**first, "weights": [0.5 * weights for weights in first["weights"]]}
+    clf.snapshots_, clf._live = [first, second], {}
+    parts = [X[i : i + 2] for i in range(0, 8, 2)] * 10
+    expected = [clf.predict_proba(part) for part in parts]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(clf.predict_proba, parts))
+
+    assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -300,15 +300,14 @@ class RecurrentAttentionClassifier(TrainedClassifier):
                 key = frames_key(snapshot)
                 if key not in frames:
                     frames[key] = frames_for(snapshot, waveforms, device)
-                probas.append(self._live_network(snapshot).predict(frames[key]))
+                probas.append(self._live_network(snapshot).predict_by(snapshot, frames[key]))
         return probas
 
     def _live_network(self, snapshot):
-        """A network with a snapshot's weights; those of one shape are built once."""
+        """The network that a snapshot's weights are loaded into; those of one shape share it."""
         shape = tuple(str(snapshot[key]) for key in SHAPE)
         if shape not in self._live:
             self._live[shape] = Network(snapshot, len(self.classes_))
-        self._live[shape].load(snapshot)
         return self._live[shape]
 
 

@@ -8,6 +8,7 @@ depends on how far it was padded.
 import contextlib
 import logging
 import math
+import threading
 
 import numpy as np
 
@@ -188,6 +189,7 @@ class Network:
             )
         self.load(setting)
         self._run_eagerly, self._n_predicted = False, 0
+        self._turn = threading.Lock()
         self._eye = np.eye(n_classes, dtype=np.float32)
 
     def load(self, setting):
@@ -232,6 +234,12 @@ class Network:
             else:
                 probas.append(self.model.predict_on_batch(inputs))
         return np.concatenate(probas)[:n_clips]
+
+    def predict_by(self, setting, frames):
+        """Load a setting and predict with it; threads do this one after another."""
+        with self._turn:
+            self.load(setting)
+            return self.predict(frames)
 
     def weights(self):
         """Copy the weights, as a list of arrays."""
