@@ -18,7 +18,8 @@ def objects_in(root):
     Yields
     ------
     object
-        `root`, and everything reachable by attributes, lists, dicts and object arrays.
+        `root`, and everything reachable by attributes, lists, dicts and object arrays; the first
+        step of a pipeline before the others.
     """
     seen, todo = {}, [root]
     while todo:
@@ -26,16 +27,17 @@ def objects_in(root):
         if id(item) in seen or isinstance(item, type | str | bytes | int | float | None):
             continue
         seen[id(item)] = item
+        inside = []
         if isinstance(item, dict):
-            todo.extend(item.values())
+            inside = item.values()
         elif isinstance(item, list | tuple | set):
-            todo.extend(item)
+            inside = item
         elif isinstance(item, np.ndarray):
-            if item.dtype == object:
-                todo.extend(item.ravel().tolist())
+            inside = item.ravel().tolist() if item.dtype == object else []
         elif has_attributes(item):
             yield item
-            todo.extend(vars(item).values())
+            inside = vars(item).values()
+        todo.extend(reversed(list(inside)))
 
 
 def has_attributes(item):

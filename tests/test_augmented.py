@@ -68,6 +68,19 @@ def test_clips_are_predicted_as_they_are(two_clips):
         np.testing.assert_array_equal(asked, clip.load())
 
 
+def test_waveforms_have_the_rate_of_the_classifier_inside():
+    class Telephone(Listener):
+        sampling_rate = 8000
+
+    X = [sine(1, 8000, 400.0), sine(1, 8000, 1000.0)]
+    clf = AugmentedClassifier(Telephone(), speeds=()).fit(X, ["low", "high"])
+
+    np.testing.assert_allclose([pitch(x) for x in clf.estimator_.heard_], [400, 1000], atol=2.0)
+    assert clf.clip_duration_ == 1.0
+    clf.set_params(sampling_rate=RATE).fit(X, ["low", "high"])
+    np.testing.assert_allclose([pitch(x) for x in clf.estimator_.heard_], [800, 2000], atol=4.0)
+
+
 def test_long_clips_are_cut_into_parts():
     ramp = np.linspace(-1, 1, 40_000, dtype=np.float32)  # 2.5 s
     clf = AugmentedClassifier(Listener(), speeds=(), crop=1.0).fit(

@@ -8,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sounds import sine
 
 from skspeech import (
+    AudioLoader,
     AugmentedClassifier,
     MixupCNNClassifier,
     SpeakerEmbeddingClassifier,
@@ -77,8 +78,10 @@ def test_the_service_hears_files_of_any_rate(model, write):
         (SpeakerEmbeddingClassifier(sampling_rate=RATE), RATE),
         (MixupCNNClassifier(sampling_rate=RATE), RATE),
         (UnknownRejector(make_pipeline(SpectralStatistics(sampling_rate=RATE))), RATE),
-        # The clips are decoded by the outer one.
+        # The clips are decoded by the outer one, or the first.
         (AugmentedClassifier(SpeakerEmbeddingClassifier(), sampling_rate=RATE), RATE),
+        (AugmentedClassifier(SpeakerEmbeddingClassifier(sampling_rate=RATE)), RATE),
+        (make_pipeline(AudioLoader(sampling_rate=RATE), SpectralStatistics()), RATE),
     ],
     ids=str,
 )

@@ -14,6 +14,7 @@ from skspeech._sklearn import HasMethods, Interval, _fit_context
 from skspeech._typing import ArrayLike, ClipsLike, Self
 from skspeech.audio import AudioError, Clips, as_clips
 from skspeech.audio.measuring import usual_duration
+from skspeech.audio.rates import sampling_rate_of
 from skspeech.estimators.base import ClipClassifier
 from skspeech.estimators.targets import check_targets
 
@@ -49,8 +50,8 @@ class AugmentedClassifier(ClipClassifier):
         Length of parts in seconds. Longer clips are also cut, at each speed, into consecutive parts
         of this length, which are further rows ("expanded" in the AutoSpeech challenge). None cuts
         nothing.
-    sampling_rate : float, default=16000
-        Sampling rate in Hz of bare waveforms.
+    sampling_rate : float or None, default=None
+        Sampling rate in Hz of bare waveforms. None is that of `estimator`, 16000 if it has none.
 
     Attributes
     ----------
@@ -90,7 +91,7 @@ class AugmentedClassifier(ClipClassifier):
         "estimator": [HasMethods(["fit", "predict"])],
         "speeds": ["array-like"],
         "crop": [Interval(Real, 0, None, closed="neither"), None],
-        "sampling_rate": [Interval(Real, 0, None, closed="neither")],
+        "sampling_rate": [Interval(Real, 0, None, closed="neither"), None],
     }
 
     __metadata_request__fit = {"groups": True, "sample_weight": True}
@@ -101,7 +102,7 @@ class AugmentedClassifier(ClipClassifier):
         *,
         speeds: Sequence[float] = (0.9, 1.1),
         crop: float | None = None,
-        sampling_rate: float = 16_000,
+        sampling_rate: float | None = None,
     ) -> None:
         self.estimator = estimator
         self.speeds = speeds
@@ -149,7 +150,7 @@ class AugmentedClassifier(ClipClassifier):
         self._check_speeds()
         if getattr(X, "ndim", None) == 2:
             validate_data(self, X, skip_check_array=True)
-        clips = as_clips(X, sampling_rate=self.sampling_rate)
+        clips = self._clips(X)
         rows, sources = self._rows(clips)
         estimator = clone(self.estimator)
         params = self._fit_params(estimator, sources, groups, sample_weight)
@@ -232,7 +233,7 @@ class AugmentedClassifier(ClipClassifier):
         return self.estimator_.decision_function(self._clips(X))
 
     def _clips(self, X):
-        return as_clips(X, sampling_rate=self.sampling_rate)
+        return as_clips(X, sampling_rate=sampling_rate_of(self))
 
     def _fit_params(self, estimator, sources, groups, sample_weight):
         """Groups and weights of the rows, if the estimator takes them."""
