@@ -449,6 +449,8 @@ def test_clips_survive_a_pickle(write):
         (np.zeros((2, 100), dtype=np.uint64), ValueError, "uint64"),
         (sparse.csr_matrix(np.eye(3)), TypeError, "Sparse data was passed"),
         (sparse.dok_array(np.eye(3)), TypeError, "Sparse data was passed"),
+        (as_clips(["a.wav"])[[]], ValueError, r"0 sample\(s\)"),
+        (np.ma.masked_less(np.zeros((2, 100)), 1), ValueError, r"masked .* X.filled\(0\)"),
         (np.array([["a.wav", "b.wav"]]), ValueError, r"1-D array: X.ravel\(\)"),
         (np.array(0.5), ValueError, "scalar"),
     ],

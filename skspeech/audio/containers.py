@@ -77,6 +77,7 @@ def as_clips(X: ClipsLike, *, sampling_rate: float = SAMPLING_RATE) -> Clips:
     3
     """
     if isinstance(X, Clips):
+        _refuse_empty(X)
         return X
     sampling_rate = checked_rate(sampling_rate)
     refuse_single_clip(X)
@@ -107,6 +108,11 @@ def refuse_single_clip(X):
             "Expected a sequence of clips, got what looks like a single (waveform, sampling_rate). "
             f"Write [(waveform, sampling_rate)], {_ONE}."
         )
+
+
+def _refuse_empty(X):
+    if len(X) == 0:
+        raise ValueError("Found array with 0 sample(s): X holds no clips, at least 1 is required.")
 
 
 def _refuse_unordered(X):
@@ -148,6 +154,8 @@ def _from_array_like(X, sampling_rate):
         if not isinstance(X, collections.abc.Sequence):
             raise TypeError(f"X is a {type(X).__name__}, no sequence of clips. {FORMS}")
         return list(X)
+    if np.ma.is_masked(X):
+        raise ValueError("X has masked samples. Fill them first: X.filled(0).")
     X = np.asarray(X)
     if X.ndim == 1 and (len(X) == 0 or X.dtype.kind in "OUST"):
         return X.tolist()
@@ -222,8 +230,7 @@ def _is_array_of_pairs(X):
 
 
 def _from_list(items, sampling_rate):
-    if len(items) == 0:
-        raise ValueError("Found array with 0 sample(s): X holds no clips, at least 1 is required.")
+    _refuse_empty(items)
     if isinstance(items[0], numbers.Number) and isinstance(items[-1], numbers.Number):
         raise ValueError(_single_waveform_message("a list of numbers"))
     checked, failures = [], []
