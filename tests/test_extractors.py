@@ -149,6 +149,14 @@ def test_centres_do_not_drift():
     assert centres[-1] == pytest.approx(600 - 0.8, abs=0.01)
 
 
+def test_windows_belong_to_the_caller(clips):
+    extractor = SpeakerEmbedding(window=10)  # one window a clip
+    for _ in range(2):  # computed, then remembered
+        (windows,) = extractor.embed(clips[:1])
+        assert np.abs(windows).max() > 0
+        windows[:] = 0
+
+
 def test_pooled_features_are_those_of_the_windows(clips):
     extractor = SpeakerEmbedding(layers="all", pooling=("mean", "std", "last", "max"))
     pooled, windows = extractor.transform(clips), extractor.embed(clips)

@@ -102,7 +102,7 @@ class WindowedExtractor(Extractor):
         clips = self._clips(X)
         stamped: list = [None] * len(clips)
         self._embed_clips(clips, stamped, pooled=False)
-        embeddings = [np.ascontiguousarray(array[:, 1:]) for array in stamped]
+        embeddings = [array[:, 1:].copy() for array in stamped]  # those of the cache are its own
         if not return_timestamps:
             return embeddings
         return embeddings, [self._timestamps(array[:, 0]) for array in stamped]
