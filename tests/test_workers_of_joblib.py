@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 import pytest
 import soundfile
+from joblib.parallel import MultiprocessingBackend
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -204,9 +205,21 @@ def test_an_executor_is_a_backend(paths, notes):
         assert Workers.of_executor(executor, 2) is None
 
 
+class LikeRay(MultiprocessingBackend):
+    """Ray's backend is one of joblib's pools, which give all results at once."""
+
+
+def test_a_backend_that_can_not_stream_embeds_too(paths, notes):
+    joblib.register_parallel_backend("like ray", LikeRay)
+    with joblib.parallel_config("like ray", n_jobs=2):
+        rows = Noted(str(notes / "by")).transform(paths)
+    assert str(HOME) not in heard(notes)[1]
+    np.testing.assert_array_equal(rows, here(Noted(str(notes / "by")), paths))
+
+
 def test_without_a_choice_and_inside_of_workers_it_is_threads():
     assert workers.chosen_workers() is None
-    for backend in ("threading", "sequential"):
+    for backend in ("threading", "sequential", "multiprocessing"):
         with joblib.parallel_config(backend):
             assert workers.chosen_workers() is None
     with joblib.parallel_config("loky", n_jobs=2):

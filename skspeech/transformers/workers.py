@@ -18,7 +18,7 @@ from concurrent.futures import (
 
 import joblib
 import numpy as np
-from joblib.parallel import ParallelBackendBase, get_active_backend
+from joblib.parallel import MultiprocessingBackend, ParallelBackendBase, get_active_backend
 from sklearn import clone
 from sklearn.pipeline import FeatureUnion
 
@@ -195,7 +195,8 @@ class Workers:
                 self.n_jobs,
                 backend=backend,
                 batch_size=1,
-                return_as="generator_unordered",
+                # Pools, such as Ray's, give all results at once.
+                return_as="generator_unordered" if backend.supports_return_generator else "list",
             )
             jobs = [joblib.delayed(_numbered)(n, function, *task) for n, task in todo.items()]
             try:
@@ -218,12 +219,15 @@ def chosen_workers():
     Returns
     -------
     Workers or None
-        None means threads of this process; always None inside a worker.
+        None means threads of this process; always None inside a worker, and for forks of this
+        process, in which torch may wait for threads that no longer exist.
     """
     if (workers := _chosen.get()) is not None:
         return workers
     backend, n_jobs = get_active_backend(prefer="threads")
     if backend.nesting_level or getattr(backend, "supports_sharedmem", False):
+        return None
+    if type(backend) is MultiprocessingBackend:
         return None
     return Workers(backend, n_jobs)
 
