@@ -1,6 +1,7 @@
 """Files become waveforms: formats, damaged files, parts of files."""
 
 import bz2
+import contextlib
 import lzma
 import os
 import re
@@ -401,6 +402,18 @@ def test_flac_that_is_cut_off_says_how_much_is_good(write, rate, share):
     np.testing.assert_allclose(waveform[:-500], whole[: len(waveform) - 500], atol=1e-5)
 
 
+def test_parts_of_a_flac_that_is_cut_off(write):
+    path = Path(write("a.flac", noise(10)))
+    whole = load_waveforms([path])[0]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    (clip,) = as_clips([path])
+    part = clip.load(max_duration=1.0, offset=2.0)
+    np.testing.assert_allclose(part, whole[32_000:48_000], atol=1e-5)
+    for offset in (6.0, 9.5):
+        with pytest.raises(ValueError, match=r"is damaged or cut off after 4\.\d+ s"):
+            clip.load(max_duration=0.5, offset=offset)
+
+
 def test_nothing_is_left_of_a_flac_that_is_cut_off_at_once(write):
     path = Path(write("a.flac", noise(10)))
     path.write_bytes(path.read_bytes()[:200])
@@ -639,6 +652,9 @@ def test_damaged_files_give_an_error_or_a_waveform(write, name, options):
             assert waveform.ndim == 1
             assert len(waveform) > 0
             assert np.isfinite(waveform).all()
+        with contextlib.suppress(OSError, ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            assert len(as_clips([path])[0].load(offset=0.15)) > 0
     assert len(reasons) > 0
     assert all(len(why) > 10 for why in reasons)
 

@@ -99,10 +99,8 @@ class LibsndfileSound:
 
     def blocks(self, start, stop):
         """Samples of all channels as they are, in blocks of shape (n, channels)."""
-        n_unwanted = start
-        if start and self._sound.subtype in _EXACTLY_SEEKABLE:
-            self._sound.seek(start)
-            n_unwanted = 0
+        can_seek = start and self._sound.subtype in _EXACTLY_SEEKABLE and self._seek(start)
+        n_unwanted = 0 if can_seek else start
         # Reading 16-bit samples unchanged and scaling them here is faster than libsndfile's own
         # conversion.
         dtype = "int16" if self._sound.subtype == "PCM_16" else "float32"
@@ -112,6 +110,16 @@ class LibsndfileSound:
             n_unwanted = max(0, n_unwanted - len(block))
             if len(wanted):
                 yield wanted
+
+    def _seek(self, start):
+        """Whether the file can be read from there on; if it is damaged, maybe not."""
+        try:
+            self._sound.seek(start)
+        except soundfile.SoundFileError:
+            self._sound.close()
+            self._sound = self._open()
+            return False
+        return True
 
     def _read(self, n_frames, dtype, first=0):
         """Blocks, fewer at a file's end."""
