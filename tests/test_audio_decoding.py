@@ -414,6 +414,21 @@ def test_parts_of_a_flac_that_is_cut_off(write):
             clip.load(max_duration=0.5, offset=offset)
 
 
+def test_a_part_of_a_damaged_recording_tells_the_time_from_its_beginning(tmp_path):
+    path = tmp_path / "a.m4a"
+    write_av(path, noise(10, 44_100), 44_100, container="ipod", codec="alac")
+    content = bytearray(path.read_bytes())
+    content[600_000:630_000] = np.random.default_rng(0).bytes(30_000)
+    path.write_bytes(content)
+    (clip,) = as_clips([path])
+    times = []
+    for offset in (0.0, 4.0):
+        with pytest.raises(ValueError, match="is damaged or cut off after") as error:
+            clip.load(offset=offset)
+        times.append(error.value.seconds)
+    assert times[1] == pytest.approx(times[0], abs=0.2)
+
+
 def test_nothing_is_left_of_a_flac_that_is_cut_off_at_once(write):
     path = Path(write("a.flac", noise(10)))
     path.write_bytes(path.read_bytes()[:200])

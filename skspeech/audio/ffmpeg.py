@@ -117,15 +117,19 @@ class FFmpegSound:
 
     def blocks(self, start, stop):
         """Samples of all channels, in blocks of shape (n, channels); None as `stop` is the end."""
-        position, frames = self._frames_from(start)
+        begin, frames = self._frames_from(start)
+        position = begin
         stop = math.inf if stop is None else stop
-        for block in _joined(frames):
-            first, last = max(0, start - position), min(len(block), stop - position)
-            position += len(block)
-            if first < last:
-                yield block[first:last]
-            if position >= stop:
-                return
+        try:
+            for block in _joined(frames):
+                first, last = max(0, start - position), min(len(block), stop - position)
+                position += len(block)
+                if first < last:
+                    yield block[first:last]
+                if position >= stop:
+                    return
+        except DamagedError as damage:  # counted from where it was sought
+            raise DamagedError(begin / self.sampling_rate + damage.seconds, damage.why) from damage
 
     def _frames_from(self, start):
         """The position of the first sample, at or before `start`, and the frames from there."""
