@@ -1,11 +1,13 @@
 """Encoders of Hugging Face's transformers: tiny random models in folders, read as real ones are."""
 
+import itertools
 import json
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -301,6 +303,21 @@ def test_loading_is_silent_and_leaves_the_packages_settings(folder, clips, capfd
     finally:
         logging.set_verbosity_warning()
         logging.disable_progress_bar()
+
+
+def test_threads_that_overlap_leave_the_settings_as_they_were():
+    from transformers.utils import logging
+
+    before = list(warnings.filters), logging.get_verbosity(), logging.is_progress_bar_enabled()
+    kinds = _families.without_warnings, _families.quiet
+    for first, second in itertools.product(kinds, kinds):
+        first, second = first(), second()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        second.__exit__(None, None, None)
+        after = list(warnings.filters), logging.get_verbosity(), logging.is_progress_bar_enabled()
+        assert after == before
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from skspeech._extras import how_to_install
+from skspeech._shared_setting import SharedSetting
 from skspeech.transformers._hub import check_files, commit_of, explained
 from skspeech.weights import WeightsError
 
@@ -259,29 +260,41 @@ def open_model(source, state):
 @contextlib.contextmanager
 def quiet(verbose=0):
     """Keep transformers from printing progress and reports while it loads."""
-    from transformers.utils import logging
-
     if verbose:
         yield
         return
+    with _hushed.block(), without_warnings():
+        yield
+
+
+def without_warnings():
+    """Hide warnings that transformers itself causes and that users can't act on."""
+    return _hidden.block()
+
+
+def _hush():
+    from transformers.utils import logging
+
     verbosity, progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    try:
-        with without_warnings():
-            yield
-    finally:
+
+    def restore():
         logging.set_verbosity(verbosity)
         if progress:
             logging.enable_progress_bar()
 
+    return restore
 
-@contextlib.contextmanager
-def without_warnings():
-    """Hide warnings that transformers itself causes and that users can't act on."""
-    with warnings.catch_warnings():
-        # AST's published bands are narrower than the bins of its spectrum.
-        warnings.filterwarnings("ignore", "At least one mel filter has all zero values")
-        # WavLM passes masks of two types to torch.
-        warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
-        yield
+
+def _hide_warnings():
+    stack = contextlib.ExitStack()
+    stack.enter_context(warnings.catch_warnings())
+    # AST's published bands are narrower than the bins of its spectrum.
+    warnings.filterwarnings("ignore", "At least one mel filter has all zero values")
+    # WavLM passes masks of two types to torch.
+    warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+    return stack.close
+
+
+_hushed, _hidden = SharedSetting(_hush), SharedSetting(_hide_warnings)
