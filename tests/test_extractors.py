@@ -157,6 +157,11 @@ def test_windows_belong_to_the_caller(clips):
         windows[:] = 0
 
 
+def test_layers_may_be_numpys_numbers(clips):
+    expected = SpeakerEmbedding(layers=2).transform(clips)
+    np.testing.assert_array_equal(SpeakerEmbedding(layers=np.int64(2)).transform(clips), expected)
+
+
 def test_pooled_features_are_those_of_the_windows(clips):
     extractor = SpeakerEmbedding(layers="all", pooling=("mean", "std", "last", "max"))
     pooled, windows = extractor.transform(clips), extractor.embed(clips)

@@ -44,7 +44,7 @@ def check_targets(estimator, X, y, sample_weight=None):
     if len(classes) < 2:
         raise ValueError(
             f"{type(estimator).__name__} needs clips of at least 2 classes, but y holds only "
-            f"one class: {classes[0]!r}."
+            f"one class: {classes.tolist()[0]!r}."
         )
     if sample_weight is not None:
         check_class_weights(classes, codes, check_sample_weight(sample_weight, len(y)))

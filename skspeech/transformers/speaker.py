@@ -3,7 +3,7 @@
 import math
 import os
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Literal
 
 import numpy as np
@@ -156,7 +156,7 @@ class SpeakerEmbedding(WindowedExtractor):
     _parameter_constraints: dict = {
         **WindowedExtractor._parameter_constraints,
         "model": [StrOptions(set(_MODELS))],
-        "layers": ["array-like", int, StrOptions({"embedding", "all"})],
+        "layers": ["array-like", Integral, StrOptions({"embedding", "all"})],
         "pooling": ["array-like", StrOptions(set(STATISTICS))],
         "weights": [str, os.PathLike, None],
         "dtype": [StrOptions({"auto", "float32", "bfloat16"})],
@@ -318,7 +318,7 @@ class SpeakerEmbedding(WindowedExtractor):
 
 def choose(name, value, accepted):
     """The entries of a parameter that takes one or several of `accepted`, as a tuple."""
-    chosen = (value,) if isinstance(value, (str, int)) else tuple(value)
+    chosen = (value,) if isinstance(value, (str, Integral)) else tuple(value)
     if (
         not chosen
         or any(entry not in accepted for entry in chosen)
