@@ -323,6 +323,14 @@ def test_warm_start_goes_on(hard):
     assert max(scores[n_rows:]) >= first["valid_score"] - 0.1
 
 
+def test_warm_start_goes_on_with_the_same_network_only(hard):
+    X, y = hard
+    clf = FineTunedSpeakerClassifier(max_epochs=1, refit=False, random_state=0).fit(X, y)
+    with pytest.raises(WeightsError, match=r"smart-turn.* was fitted with ge2e.*warm_start=False"):
+        clf.set_params(warm_start=True, model="smart-turn").fit(X, y)
+    clf.set_params(model="ge2e").fit(X, y)
+
+
 @pytest.mark.slow
 def test_snapshots_get_better(hard):
     X, y = hard

@@ -263,14 +263,14 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     def _pretrained(self):
         from torch.random import fork_rng
 
+        extractor = self._extractor()
+        key = extractor._network_id()
+        if self.__sklearn_is_fitted__() and key != self._weights_key:
+            raise WeightsError(
+                f"The weights are {key}, but this classifier was fitted with {self._weights_key}. "
+                "Give it those it was fitted with, or fit it again, with warm_start=False."
+            )
         if "pretrained" not in self._live:
-            extractor = self._extractor()
-            key = extractor._network_id()
-            if self.__sklearn_is_fitted__() and key != self._weights_key:
-                raise WeightsError(
-                    f"The weights are {key}, but this classifier was fitted with "
-                    f"{self._weights_key}. Give it the file it was fitted with, or fit it again."
-                )
             self._weights_key = key
             with fork_rng([]):  # a new network draws weights, which are replaced at once
                 self._live["pretrained"] = extractor._load_network("cpu").state_dict()
