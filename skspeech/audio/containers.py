@@ -58,6 +58,8 @@ def as_clips(X: ClipsLike, *, sampling_rate: float = SAMPLING_RATE) -> Clips:
     Returns
     -------
     Clips
+        Waveforms are not copied. Don't change them while you use the clips: features are remembered
+        by what they held first.
 
     Raises
     ------
