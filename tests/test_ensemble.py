@@ -345,6 +345,16 @@ def test_other_metadata_needs_routing(table, members):
         GeometricMeanVotingClassifier(members).fit(X, y, colour=y)
 
 
+def test_members_in_other_processes_know_scikit_learns_settings(table):
+    X, y = table
+    with sklearn.config_context(enable_metadata_routing=True):
+        inside = make_pipeline(LogisticRegression().set_fit_request(sample_weight=True))
+        ensemble = GeometricMeanVotingClassifier([("a", inside), ("b", inside)], n_jobs=2)
+        found = ensemble.fit(X, y, sample_weight=np.arange(len(y))).predict_proba(X)
+        ensemble.set_params(n_jobs=None).fit(X, y, sample_weight=np.arange(len(y)))
+    assert_array_equal(found, ensemble.predict_proba(X))
+
+
 def test_metadata_routing(table):
     X, y = table
     weight = np.where(y == "low", 1e-6, 1.0)

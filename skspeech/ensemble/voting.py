@@ -3,13 +3,13 @@
 from numbers import Integral, Real
 from typing import Any, Literal
 
-import joblib
 import numpy as np
 from sklearn import clone
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import VotingClassifier
 from sklearn.utils import Bunch, assert_all_finite, get_tags
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skspeech._labels import check_groups, check_labels, check_sample_weight
@@ -255,10 +255,10 @@ class GeometricMeanVotingClassifier(ReportMixin, PredictMixin, VotingClassifier)
             fit_params["groups"] = check_groups(groups, len(y))
         params = route(self, fit_params)
         fits = (
-            joblib.delayed(fit_member)(name, clone(member), X, y, params[name], self.verbose)
+            delayed(fit_member)(name, clone(member), X, y, params[name], self.verbose)
             for name, member in kept(self.estimators)
         )
-        members = joblib.Parallel(n_jobs=self.n_jobs)(fits)
+        members = Parallel(n_jobs=self.n_jobs)(fits)
         self.classes_, self.temperature_ = np.unique(y), 1.0
         if self.calibrate:
             self.temperature_ = cross_validated_temperature(self, X, y, fit_params)
