@@ -248,6 +248,8 @@ def test_an_open_file_is_read_from_its_beginning_each_time(write):
         file.write(Path(path).read_bytes())
     with open(reading, "rb") as file:  # of which there is no beginning to go back to
         np.testing.assert_array_equal(load_waveforms([file]), expected)
+        with pytest.raises(AudioError, match=r"read before.* Give its content: file.read\(\)"):
+            load_waveforms([file])
 
 
 def test_content_that_is_no_audio_says_so():

@@ -312,9 +312,16 @@ def _from_content(content, name):
 
 
 def _from_file(file, position):
-    with contextlib.suppress(AttributeError, OSError):  # a file that can't seek is read once
+    can_seek = False
+    with contextlib.suppress(AttributeError, OSError):
         file.seek(0)
+        can_seek = True
     content = file.read()
+    if not (content or can_seek):
+        raise ValueError(
+            "is a stream that is empty, or was read before and can't be read again. Give its "
+            "content: file.read()."
+        )
     if isinstance(content, str):
         raise ValueError(
             "is a file that is open as text. Open it with mode 'rb', or give its path."
