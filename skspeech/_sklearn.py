@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
     validate_params,
 )
+from sklearn.utils._set_output import _get_output_config
 
 __all__ = [
     "BaseSearchCV",
@@ -25,6 +26,7 @@ __all__ = [
     "Options",
     "StrOptions",
     "_fit_context",
+    "_get_output_config",
     "_safe_indexing",
     "validate_parameter_constraints",
     "validate_params",

@@ -9,7 +9,7 @@ import soundfile
 from sounds import labelled_tones
 
 import skspeech
-from skspeech import AudioLoader, SpectralStatistics
+from skspeech import AudioLoader, SpectralStatistics, VoiceActivityTrimmer
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide" / "extractors.md"
 
@@ -75,3 +75,24 @@ def test_what_gives_clips_needs_an_extractor_behind_it(table):
     table, _ = table
     heard = make_pipeline(AudioLoader(), SpectralStatistics())
     assert make_column_transformer((heard, ["path"])).fit_transform(table).shape[0] == 24
+
+
+@pytest.mark.parametrize("loader", [AudioLoader(), VoiceActivityTrimmer()], ids=["load", "trim"])
+def test_clips_stay_with_their_rows_in_tables(table, loader):
+    from sklearn.base import clone
+    from sklearn.compose import make_column_transformer
+    from sklearn.pipeline import make_pipeline
+
+    table, _ = table
+    heard = make_pipeline(loader, SpectralStatistics())
+    try:
+        expected = heard.fit_transform(table[["path"]])
+    except ImportError as error:
+        pytest.skip(str(error))
+    columns = make_column_transformer((heard, ["path"]), ("passthrough", ["age"]))
+    for order in (table.sample(frac=1, random_state=0), table[::2]):
+        found = clone(columns).set_output(transform="pandas").fit_transform(order)
+        assert found.index.equals(order.index)
+        np.testing.assert_allclose(found.iloc[:, :-1], expected[order.index], rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(found.iloc[:, -1], order["age"])
+    assert type(loader.transform(table["path"])) is np.ndarray

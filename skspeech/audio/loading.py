@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import validate_data
 
 from skspeech._cores import reading_threads
-from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech._sklearn import Interval, StrOptions, _fit_context, _get_output_config
 from skspeech._typing import ClipsLike, Self
 from skspeech.audio.ahead import in_threads
 from skspeech.audio.containers import as_clips
@@ -241,7 +241,39 @@ def load_waveforms(
     return [waveform for _, waveform in waveforms]
 
 
-class AudioLoader(TransformerMixin, BaseEstimator):
+class GivesWaveforms(TransformerMixin):
+    """The part of a transformer from clips to waveforms that knows what these come in."""
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Choose what waveforms of a pandas table come in.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None, default=None
+            With ``"pandas"``, it is a Series with the index of the table, so that later steps keep
+            the rows together; else an array. None changes nothing.
+
+        Returns
+        -------
+        self : object
+        """
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}
+        return self
+
+    def _column(self, waveforms, X):
+        """Waveforms in an array of objects, or in a Series with the index of `X`."""
+        column = np.empty(len(waveforms), dtype=object)
+        for index, waveform in enumerate(waveforms):  # one by one: equal lengths would make it 2-D
+            column[index] = waveform
+        if not hasattr(X, "iloc") or _get_output_config("transform", self)["dense"] != "pandas":
+            return column
+        import pandas as pd
+
+        return pd.Series(column, index=X.index)
+
+
+class AudioLoader(GivesWaveforms, BaseEstimator):
     """Decode clips to waveforms, as the first step of a Pipeline.
 
     Learns nothing: `fit` only checks its input.
@@ -340,7 +372,7 @@ class AudioLoader(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_clips,), object
-            Each element a 1-D float32 waveform.
+            Each element a 1-D float32 waveform. A Series, where :meth:`set_output` says so.
 
         Raises
         ------
@@ -356,10 +388,7 @@ class AudioLoader(TransformerMixin, BaseEstimator):
             errors=self.errors,
             target_sampling_rate=self.target_sampling_rate,
         )
-        result = np.empty(len(waveforms), dtype=object)
-        for index, waveform in enumerate(waveforms):  # one by one: equal lengths would make it 2-D
-            result[index] = waveform
-        return result
+        return self._column(waveforms, X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

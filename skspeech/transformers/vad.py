@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from skspeech._device import resolve_device
@@ -15,6 +15,7 @@ from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech._typing import ClipsLike, Device, Self
 from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks, iter_waveforms
 from skspeech.audio.level import DEFAULT_LEVEL, LEVELS, MAX_GAIN_DB, at_level
+from skspeech.audio.loading import GivesWaveforms
 from skspeech.transformers._windowed import shared_network
 
 __all__ = ["SpeechFollower", "VoiceActivityTrimmer"]
@@ -30,7 +31,7 @@ _FOLLOWED_LEVEL = -14.0
 _HYSTERESIS = 0.15
 
 
-class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
+class VoiceActivityTrimmer(GivesWaveforms, BaseEstimator):
     """Cut everything but speech from clips, with a small network for voice activity detection.
 
     Use it before an extractor in a Pipeline. It learns nothing: `fit` only checks its input. The
@@ -171,7 +172,8 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_clips,), dtype object
-            Each element a 1-D float32 waveform at 16 kHz, with at least one sample.
+            Each element a 1-D float32 waveform at 16 kHz, with at least one sample. A Series, where
+            :meth:`set_output` says so.
 
         Raises
         ------
@@ -180,13 +182,7 @@ class VoiceActivityTrimmer(TransformerMixin, BaseEstimator):
         ImportError
             If the package silero-vad is not installed.
         """
-        result = []
-        for waveform, segments in self._detect(X):
-            result.append(self._cut(waveform, segments))
-        waveforms = np.empty(len(result), dtype=object)
-        for index, waveform in enumerate(result):  # one by one: equal lengths would make it 2-D
-            waveforms[index] = waveform
-        return waveforms
+        return self._column([self._cut(*found) for found in self._detect(X)], X)
 
     def detect(self, X: ClipsLike) -> list[np.ndarray]:
         """Find the speech in clips, whatever `mode` is.
