@@ -151,3 +151,16 @@ def test_clip_is_checked(features):
 def test_means_have_to_be_learnt(features):
     with pytest.raises(NotFittedError):
         ClippedStandardScaler().transform(features)
+
+
+def test_batches_make_no_difference():
+    rng = np.random.RandomState(0)
+    features = rng.standard_normal((10_000, 3)) * [1, 5, 0] + [0, 1000, 3]
+    weight = np.where(np.arange(10_000) < 5_000, 0, rng.uniform(0, 2, 10_000))
+    for given in (None, weight):
+        scaler = ClippedStandardScaler().fit(features, sample_weight=given)
+        expected = StandardScaler().fit(features, sample_weight=given)
+        assert_allclose(scaler.mean_, expected.mean_)
+        assert_allclose(scaler.scale_, expected.scale_)
+    with pytest.raises(ValueError, match="at least one non-zero number"):
+        ClippedStandardScaler().fit(features, sample_weight=np.zeros(10_000))

@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skspeech._labels import check_sample_weight
 from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech._typing import ArrayLike, Self
 
@@ -83,10 +84,12 @@ class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         self : ClippedStandardScaler
         """
         X = validate_data(self, X, dtype=(np.float64, np.float32))
-        scaler = StandardScaler()
+        weight, scaler = check_sample_weight(sample_weight, len(X)), StandardScaler()
         for rows in gen_batches(len(X), _BATCH):  # it copies what it gets
-            weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
-            scaler.partial_fit(X[rows], sample_weight=weight)
+            if weight is None:
+                scaler.partial_fit(X[rows])
+            elif weight[rows].any():
+                scaler.partial_fit(X[rows], sample_weight=weight[rows])
         self.mean_ = scaler.mean_
         noise = np.maximum(_MIN_SCALE, _ROUNDED * np.finfo(X.dtype).eps * np.abs(self.mean_))
         self.scale_ = np.where(scaler.scale_ < noise, 1.0, scaler.scale_)
