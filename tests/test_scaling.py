@@ -98,6 +98,25 @@ def test_standardizes_like_scikit_learn_within_the_limit(features):
     assert_allclose(scaled, expected.clip(-0.8, 0.8))
 
 
+@pytest.mark.parametrize("part", [slice(4096), slice(4096, 8192), slice(4096, None)])
+def test_many_rows_in_a_row_may_have_no_weight(part):
+    rng = np.random.default_rng(0)
+    rows, weight = rng.normal(5, 3, size=(9000, 2)), rng.random(9000)
+    weight[part] = 0
+
+    scaler = ClippedStandardScaler().fit(rows, sample_weight=weight)
+
+    expected = StandardScaler().fit(rows, sample_weight=weight)
+    assert_allclose(scaler.mean_, expected.mean_)
+    assert_allclose(scaler.scale_, expected.scale_)
+
+
+@pytest.mark.parametrize("n_weights", [7, 9])
+def test_each_row_needs_a_weight(features, n_weights):
+    with pytest.raises(ValueError, match=rf"weights of shape \({n_weights},\) for 8 rows"):
+        ClippedStandardScaler().fit(features, sample_weight=np.ones(n_weights))
+
+
 def test_units_that_rest_in_training_stay_small_when_they_wake():
     rows = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     rows[:, 1] = 0  # never varies

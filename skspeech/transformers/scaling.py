@@ -82,14 +82,20 @@ class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         Returns
         -------
         self : ClippedStandardScaler
+
+        Raises
+        ------
+        ValueError
+            If `X` or `sample_weight` is not as above, or all weights are 0.
         """
         X = validate_data(self, X, dtype=(np.float64, np.float32))
-        weight, scaler = check_sample_weight(sample_weight, len(X)), StandardScaler()
-        for rows in gen_batches(len(X), _BATCH):  # it copies what it gets
-            if weight is None:
-                scaler.partial_fit(X[rows])
-            elif weight[rows].any():
-                scaler.partial_fit(X[rows], sample_weight=weight[rows])
+        weight = check_sample_weight(sample_weight, len(X))
+        counted = np.arange(len(X)) if weight is None else np.flatnonzero(weight)
+        scaler = StandardScaler()
+        for batch in gen_batches(len(counted), _BATCH):  # it copies what it gets
+            rows = counted[batch]
+            own = None if weight is None else weight[rows]
+            scaler.partial_fit(X[rows], sample_weight=own)
         self.mean_ = scaler.mean_
         noise = np.maximum(_MIN_SCALE, _ROUNDED * np.finfo(X.dtype).eps * np.abs(self.mean_))
         self.scale_ = np.where(scaler.scale_ < noise, 1.0, scaler.scale_)
