@@ -24,13 +24,14 @@ import pytest
 from expected_failures import expected_failures
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline, make_pipeline, make_union
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sounds import labelled_tones
@@ -638,6 +639,25 @@ def test_a_union_shares_its_parts_with_the_candidates_that_use_them_alone():
     members = dict(pickle.loads(pickle.dumps(clf.ensemble_)).named_estimators)
     expected = candidates[0][1].fit(X, y).predict_proba(X)
     np.testing.assert_allclose(members["both"].predict_proba(X), expected)
+
+
+CUBE = FunctionTransformer(np.expand_dims, kw_args={"axis": 2})
+FLAT = FunctionTransformer(np.squeeze, kw_args={"axis": 2})
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (make_union(CUBE, CUBE), FLAT),
+        (FeatureUnion([("some", FunctionTransformer()), ("no", None)]),),
+    ],
+    ids=["three dimensions", "None"],
+)
+def test_what_no_union_takes_is_a_failure_and_no_member_that_can_not_predict(steps):
+    candidates = [("union", make_pipeline(*steps, GaussianNB())), ("dummy", DummyClassifier())]
+    clf = TimeBudgetClassifier(candidates, time_budget=20).fit(X, y)
+    assert [name for name, *_ in clf.failures_] == ["union"]
+    assert clf.predict(X).shape == y.shape
 
 
 def test_a_part_that_fails_is_the_failure_of_all_that_need_it():

@@ -276,7 +276,10 @@ class UnitedFeatures(_Features):
 
     @property
     def shareable(self):
-        return all(part.shareable for part in self.parts)
+        """Whether the parts can be put side by side: a union takes no other shapes."""
+        return all(
+            part.shareable and (part.matrix is None or part.matrix.ndim == 2) for part in self.parts
+        )
 
     def take(self, rows):
         """Return the features of some rows, which are done; of others, anything."""
@@ -312,7 +315,8 @@ def _united(steps):
     if len(steps) > 1 or type(union) is not FeatureUnion:
         return []
     plain = union.transformer_weights is None and union.n_jobs in (None, 1)
-    if not plain or any(isinstance(part, str | FeatureUnion) for _, part in union.transformer_list):
+    able = all(hasattr(part, "transform") for _, part in union.transformer_list)
+    if not (plain and able) or any(isinstance(p, FeatureUnion) for _, p in union.transformer_list):
         return []
     return union.transformer_list
 
