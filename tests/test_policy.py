@@ -426,6 +426,16 @@ def test_a_worker_gets_features_of_which_no_part_grows_now():
         assert (policy.next_elsewhere(state) is None) == waits
 
 
+@pytest.mark.parametrize("steps", ["none", "grown", "as trained"])
+def test_training_on_all_rows_costs_more_than_on_the_first_part(steps):
+    features = {"none": None, "grown": shared("g", 0.1, N), "as trained": shared("t", 0.1, 30)}
+    member = validated(entry("member", features=features[steps]), 0.9, 5.0, 1.0, level=30)
+    state = run_state([member], left=20.0)
+    n_rows = 30 if steps == "as trained" else N
+    assert policy.refit_cost(state, member) == pytest.approx(1.1 * 5.0 * n_rows / 20)
+    assert (policy.next_here(state) is None) == (steps != "as trained")
+
+
 def test_folds_of_a_first_part_need_no_more_rows_than_that():
     grown = validated(entry("grown", features=shared("g", 0.1, 60)), 0.9, 0.6, 1.0, level=60)
     small = validated(entry("small", features=shared("s", 0.1, 20)), 0.9, 0.6, 1.0, level=20)

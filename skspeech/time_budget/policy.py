@@ -390,13 +390,16 @@ def embedding_cost(state, features, level):
 
 
 def refit_cost(state, entry):
-    """Expected seconds to train on all rows, with the embedding that this still needs."""
+    """Expected seconds to train on all rows; where nothing is measured, with their embedding."""
     cost = embedding_cost(state, entry.features, state.n_total)
     times = {n: seconds for n, seconds in entry.fit_times.items() if not state.folds[n].repeat}
     if not times:
         return cost + state.n_train * unit_cost(state, entry)
-    n_rows = np.mean([len(state.folds[fold].train) for fold in times])
-    return 1.1 * np.mean(list(times.values())) * state.n_train / max(n_rows, 1)
+    n_rows = np.mean([state.n_trained(fold, entry.levels[fold]) for fold in times])
+    features = entry.features
+    level = features.level if features is not None and features.shareable else state.n_total
+    n_known = state.n_train * level / state.n_total  # rows of which there are features
+    return 1.1 * np.mean(list(times.values())) * n_known / max(n_rows, 1)
 
 
 def unit_cost(state, entry):
