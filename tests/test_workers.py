@@ -547,6 +547,22 @@ def test_a_thread_that_was_left_behind_does_not_write_into_the_features():
     assert [kind for kind, *_ in posted] == ["embedded"]
 
 
+def test_rows_follow_those_that_a_thread_that_was_left_behind_still_writes():
+    features = SharedFeatures("slow", [("slow", fake.SlowEmbedding())])
+    data, state = Data(X, y, np.asarray(y)), RunState(60.0, len(X), len(X), 3)
+    order = np.arange(len(X))[::-1]
+    work = Work(data, np.unique(y), order, state)
+    job = Job("first", CandidateState(0, fake_candidate(), features, GaussianNB(), "main"))
+    thread = threading.Thread(target=work.run, args=(job, lambda *news: None))
+    with features.lock:
+        thread.start()
+        thread.join(0.2)
+        features.store([(order[:10], X[order[:10]])], len(X))
+    thread.join(20)
+    assert features.level == len(X)
+    np.testing.assert_array_equal(features.take(order), X[order])
+
+
 def fake_candidate():
     from skspeech import Candidate
 

@@ -206,7 +206,8 @@ class Work:
         return features.level if features is not None and features.shareable else None
 
     def _embed_part(self, features, target, job, post, seconds):
-        mass, begun = self.state.mass, time.monotonic()
+        with features.lock:  # a thread that was left behind may still write its last rows
+            mass, begun = self.state.mass, time.monotonic()
         while features.level < target and not job.stopped:
             workers = self._awake()
             end = self._end_of_chunk(features, target, workers)
