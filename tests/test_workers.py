@@ -21,7 +21,7 @@ import psutil
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 from test_time_budget import (
     BAYES,
     LINEAR,
@@ -39,7 +39,7 @@ from skspeech._threads import forget_limits, limited_threads, loaded  # the unit
 from skspeech.audio import AudioError
 from skspeech.estimators import ShrinkageDiscriminantAnalysis, WideLogisticRegression
 from skspeech.time_budget import policy
-from skspeech.time_budget.features import Data, SharedFeatures
+from skspeech.time_budget.features import Data, SharedFeatures, share_features
 from skspeech.time_budget.state import CandidateState, Job, RunState
 from skspeech.time_budget.workers.here import Work
 from skspeech.time_budget.workers.pools import ExecutorPool
@@ -561,6 +561,18 @@ def test_rows_follow_those_that_a_thread_that_was_left_behind_still_writes():
     thread.join(20)
     assert features.level == len(X)
     np.testing.assert_array_equal(features.take(order), X[order])
+
+
+def test_the_parts_of_a_union_share_the_time_for_its_rows():
+    slow = [fake.SlowEmbedding(seconds=0.01, power=power) for power in (1.0, 2.0)]
+    features = share_features([("both", make_union(*slow))], {})
+    data, state = Data(X, y, np.asarray(y)), RunState(60.0, len(X), len(X), 3)
+    work = Work(data, np.unique(y), np.arange(len(X)), state)
+    job = Job("validate", CandidateState(0, fake_candidate(), features, GaussianNB(), "main"))
+    level = work._embed(features, len(X), job, lambda *news: None, 1.5)
+    # All rows of one part would take all the time; of both, half of the rows can be done.
+    assert 45 < level < 100
+    assert [part.level for part in features.parts] == pytest.approx([level, level], rel=0.3)
 
 
 def fake_candidate():

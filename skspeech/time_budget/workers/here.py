@@ -197,12 +197,15 @@ class Work:
     def _embed(self, features, target, job, post, seconds):
         """Run shared steps chunk by chunk; return how many rows are done.
 
-        If all rows would take longer than `seconds`, the first part is enough.
+        If all rows would take longer than `seconds`, the first ones are enough.
         """
         end = time.monotonic() + seconds
-        for part in [] if features is None else features.unfinished(target):
+        due = [] if features is None else features.unfinished(target)
+        for n_left, part in zip(range(len(due), 0, -1), due, strict=True):
             if features.shareable:
-                self._embed_part(part, target, job, post, end - time.monotonic())
+                share = (end - time.monotonic()) / n_left
+                self._embed_part(part, target, job, post, share)
+                target = min(target, part.level)  # more rows of other parts would be of no use
         return features.level if features is not None and features.shareable else None
 
     def _embed_part(self, features, target, job, post, seconds):
