@@ -285,6 +285,33 @@ def racing(*names, **hints):
     return [entry(name, features=shared(name, None), **hints) for name in names]
 
 
+def test_rather_than_end_with_time_left_the_winner_of_a_race_goes_on_with_few_rows():
+    slow, other, cold = racing("slow", "other", "cold")
+    state = race_state([slow, other, cold], left=30.0)
+    for member in (slow, other):
+        member.features.rate, member.features.level, member.features.warm = 0.1, RACE_ROWS, True
+    validated(slow, 0.9, 0.01, 1.0, level=RACE_ROWS)
+    validated(other, 0.5, 0.01, level=RACE_ROWS)
+    slow.full_model, slow.full_level = object(), RACE_ROWS
+    job = policy.next_here(state)  # a quarter of the rows would take more than half of the time
+    assert job.entry is slow
+    assert 190 < job.level < 200
+    state.left = 2.0
+    assert policy.next_here(state) is None  # that would be hardly any more rows
+    state.left, slow.failed, other.failed = 30.0, True, True
+    assert policy.next_here(state) is None  # for few rows, nothing is loaded
+
+
+def test_no_time_is_reserved_for_a_training_on_all_rows_that_fits_no_more():
+    long = validated(entry("long"), 0.9, 30.0, 1.0)
+    new = entry("new", features=shared("new", 0.05))
+    state = run_state([long, new], left=20.0)
+    assert policy.next_here(state).entry is new
+    for fold in long.fit_times:
+        long.fit_times[fold] = 10.0  # it still fits, so all the time left is for it
+    assert policy.next_here(state).kind == "refit"
+
+
 def test_shared_steps_race_on_a_few_rows_and_the_best_goes_on_first():
     a, b, c = racing("a", "b", "c")
     also_b = entry("also b", features=b.features)

@@ -39,12 +39,15 @@ MAX_REPEATED = 12  # only this many of the best candidates are validated again
 
 
 def next_here(state):
-    """Among the jobs that fit in the time: the one with the highest expected gain per second."""
+    """Among the jobs that fit in the time: the one with the highest expected gain per second.
+
+    If there is none, steps that ran for a race go on with few rows, rather than end with time left.
+    """
     if not state.answered:
         entry = _first_entry(state)
         if entry is not None:
             return Job("first", entry, limit=_patience(state, entry, 0.0))
-    jobs = [*_validations(state), *_refits(state)]
+    jobs = [*_validations(state), *_refits(state)] or _validations(state, few=True)
     return max(jobs, key=lambda pair: pair[0])[1] if jobs else None
 
 
@@ -64,19 +67,18 @@ def _first_entry(state):
     )
 
 
-def _validations(state):
+def _validations(state, few=False):
     """(value, job) for each candidate that can be validated, or at least embedded, here."""
-    time_left = state.left - min(
-        1.3 * sum(refit_cost(state, entry) for entry in _waiting_for_refit(state)),
-        REFIT_RESERVE * state.budget,
-    )
+    refits = [refit_cost(state, entry) for entry in _waiting_for_refit(state)]
+    reserve = 1.3 * sum(cost for cost in refits if _fits_a_refit(state, cost))
+    time_left = state.left - min(reserve, REFIT_RESERVE * state.budget)
     jobs = []
     for entry in state.entries:
         if entry.failed or (entry.features is None and entry.where != "main"):
             continue
         if not state.folds and entry.where == "main":
             continue  # no row can be held out, so `_refits` trains it on all rows at once
-        for value, folds, level in _next_folds(state, entry):
+        for value, folds, level in _next_folds(state, entry, few):
             cost = validation_cost(state, entry, level, folds)
             if cost > 0.95 * time_left:
                 continue
@@ -86,9 +88,9 @@ def _validations(state):
     return jobs
 
 
-def _next_folds(state, entry):
+def _next_folds(state, entry, few=False):
     """(value, folds, level): to validate a candidate on more rows, or on folds of a repeat."""
-    level, value = _next_level(state, entry), gain(state, entry)
+    level, value = _next_level(state, entry, few), gain(state, entry)
     if level is not None:
         yield value, state.folds_of(0), level
     folds = _next_repeat(state, entry)
@@ -106,7 +108,7 @@ def _refits(state):
     unseen = state.share_held_out()
     for entry in _waiting_for_refit(state):
         cost = refit_cost(state, entry)
-        if 1.2 * cost > state.left:
+        if not _fits_a_refit(state, cost):
             continue
         value = 0.5 * entry.weight * unseen / (cost + 0.02)
         if len(state.folds) > 1:
@@ -118,6 +120,11 @@ def _refits(state):
             limit = _patience(state, entry, cost)
         jobs.append(((True, value), Job("refit", entry, level=state.n_total, limit=limit)))
     return jobs
+
+
+def _fits_a_refit(state, cost):
+    """Whether there is still time for a training on all rows that takes about so many seconds."""
+    return 1.2 * cost <= state.left
 
 
 def _waiting_for_refit(state):
@@ -137,8 +144,11 @@ def _waiting_for_refit(state):
     ]
 
 
-def _next_level(state, entry):
-    """How many rows the candidate should train on next; None if it needs no more."""
+def _next_level(state, entry, few=False):
+    """How many rows the candidate should train on next; None if it needs no more.
+
+    With `few`, steps that are loaded may go on with less than a quarter of the rows.
+    """
     total, first, features = state.n_total, state.first_level, entry.features
     level = entry.level(state.folds_of(0))
     if entry.where == "worker":
@@ -159,7 +169,8 @@ def _next_level(state, entry):
             return race
         # New steps: all rows of a first part, or as many as half of the remaining time allows.
         affordable = _affordable(state, entry, 0.5 * state.left)
-        enough = max(10 * state.n_classes, first // 4)
+        part = 1.3 * features.level if few and features.warm else first // 4
+        enough = max(10 * state.n_classes, part)
         return first if affordable >= first else affordable if affordable >= enough else None
     if level < features.level and entry.where == "main":
         return features.level
