@@ -115,10 +115,12 @@ def _refits(state):
             value *= 0.3  # the folds' models together have seen all rows
         if not state.folds:
             value = gain(state, entry) / (cost + 0.02)
-        limit = max(4 * cost, 1.0) * 2 ** _misses(entry)
-        if entry.features is not None and entry.features.level < state.n_total:
+        limit, level = max(4 * cost, 1.0) * 2 ** _misses(entry), state.n_total
+        if entry.features is not None and state.folds:
+            level = min(entry.features.level, level)  # it embeds no rows
+        elif entry.features is not None and entry.features.level < level:
             limit = _patience(state, entry, cost)
-        jobs.append(((True, value), Job("refit", entry, level=state.n_total, limit=limit)))
+        jobs.append(((True, value), Job("refit", entry, level=level, limit=limit)))
     return jobs
 
 
