@@ -302,6 +302,19 @@ def test_rather_than_end_with_time_left_the_winner_of_a_race_goes_on_with_few_ro
     assert policy.next_here(state) is None  # for few rows, nothing is loaded
 
 
+@pytest.mark.parametrize("features", [None, shared("all", 0.001, N)], ids=["rows", "features"])
+def test_a_slow_estimator_trains_on_a_part_of_the_rows_rather_than_never(features):
+    slow = entry("slow", features=features, cost=1.0)  # 180 seconds for all three folds
+    state = run_state([slow, validated(entry("done"), 0.9)], left=100.0)
+    assert policy.next_here(state) is None  # for 25 rows, of three classes
+    state.left = 130.0
+    job = policy.next_here(state)
+    assert (job.entry, job.level) == (slow, 32)
+    validated(slow, 0.5, 21.0, level=32)
+    state.left = 65.0
+    assert policy.next_here(state) is None  # hardly any more rows
+
+
 def test_no_time_is_reserved_for_a_training_on_all_rows_that_fits_no_more():
     long = validated(entry("long"), 0.9, 30.0, 1.0)
     new = entry("new", features=shared("new", 0.05))

@@ -641,6 +641,27 @@ def test_a_union_shares_its_parts_with_the_candidates_that_use_them_alone():
     np.testing.assert_allclose(members["both"].predict_proba(X), expected)
 
 
+class SlowToFit(GaussianNB):
+    def fit(self, X, y):
+        time.sleep(0.03 * len(X))
+        return super().fit(X, y)
+
+
+def test_a_slow_estimator_trains_on_the_rows_that_there_is_time_for():
+    steps = fake.SlowEmbedding()
+    candidates = [
+        Candidate("quick", make_pipeline(steps, GaussianNB()), "main", first=True),
+        # All rows of three folds would take longer than the budget.
+        Candidate("slow", make_pipeline(steps, SlowToFit()), "main", stage=1, cost=0.03),
+    ]
+    clf = TimeBudgetClassifier(candidates, time_budget=6, warm_start=True).fit(X, y)
+    quick, slow = clf._state.state.entries
+    assert quick.level((0, 1, 2)) == len(X)
+    assert 30 <= slow.level((0, 1, 2)) < 75
+    assert slow.score > 0.8
+    assert clf.failures_ == []
+
+
 CUBE = FunctionTransformer(np.expand_dims, kw_args={"axis": 2})
 FLAT = FunctionTransformer(np.squeeze, kw_args={"axis": 2})
 

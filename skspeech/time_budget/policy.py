@@ -41,7 +41,7 @@ MAX_REPEATED = 12  # only this many of the best candidates are validated again
 def next_here(state):
     """Among the jobs that fit in the time: the one with the highest expected gain per second.
 
-    If there is none, steps that ran for a race go on with few rows, rather than end with time left.
+    If there is none, slow candidates go on with few rows, rather than end with time left.
     """
     if not state.answered:
         entry = _first_entry(state)
@@ -149,7 +149,8 @@ def _waiting_for_refit(state):
 def _next_level(state, entry, few=False):
     """How many rows the candidate should train on next; None if it needs no more.
 
-    With `few`, steps that are loaded may go on with less than a quarter of the rows.
+    With `few`, steps that are loaded may go on with less than a quarter of the rows, and a slow
+    estimator may train on a part of the rows that have features.
     """
     total, first, features = state.n_total, state.first_level, entry.features
     level = entry.level(state.folds_of(0))
@@ -159,9 +160,10 @@ def _next_level(state, entry, few=False):
     elif level >= total:
         return None
     if features is None or not features.shareable:
-        return first if not level else min(4 * level, total)
+        target = first if not level else min(4 * level, total)
+        return _part_of(state, entry, target) if few else target
     if features.level >= total:
-        return total
+        return _part_of(state, entry, total) if few else total
     race = state.race_level
     if features.level <= race or features.rate is None:
         racer = next((other for other in state.racers if other.features is features), None)
@@ -175,11 +177,18 @@ def _next_level(state, entry, few=False):
         enough = max(10 * state.n_classes, part)
         return first if affordable >= first else affordable if affordable >= enough else None
     if level < features.level and entry.where == "main":
-        return features.level
+        return _part_of(state, entry, features.level) if few else features.level
     affordable = _affordable(state, entry, 0.6 * max(state.left, 0))
     target = min(3 * max(features.level, 1), total)
     target = total if affordable >= total else min(target, affordable)
     return target if target >= min(1.3 * features.level, total) else None
+
+
+def _part_of(state, entry, level):
+    """As many of these rows as half of the time allows; None if that is hardly more than before."""
+    part = min(_affordable(state, entry, 0.5 * state.left), level)
+    enough = max(10 * state.n_classes, 1.3 * entry.level(state.folds_of(0)))
+    return part if part >= enough else None
 
 
 def _has_time_to_race(state):

@@ -137,7 +137,7 @@ class Work:
     def _validate(self, job, post):
         entry = job.entry
         level = self._embed(entry.features, job.level, job, post, self.state.budget / 3)
-        level = job.level if level is None else level
+        level = job.level if level is None else min(level, job.level)
         if entry.where == "worker":
             return
         for number in job.folds:
