@@ -95,7 +95,8 @@ class ClippedStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         for batch in gen_batches(len(counted), _BATCH):  # it copies what it gets
             rows = counted[batch]
             own = None if weight is None else weight[rows]
-            scaler.partial_fit(X[rows], sample_weight=own)
+            with np.errstate(invalid="ignore"):  # a constant's variance may be rounded below 0
+                scaler.partial_fit(X[rows], sample_weight=own)
         self.mean_ = scaler.mean_
         noise = np.maximum(_MIN_SCALE, _ROUNDED * np.finfo(X.dtype).eps * np.abs(self.mean_))
         self.scale_ = np.where(scaler.scale_ < noise, 1.0, scaler.scale_)
