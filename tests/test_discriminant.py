@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_de
 from skspeech._folds import stratified_folds
 from skspeech.ensemble.calibration import least_loss_temperature
 from skspeech.estimators import ShrinkageDiscriminantAnalysis, WideLogisticRegression
+from skspeech.estimators.discriminant import _ManyRows  # counts what is held out
 
 
 def _wide(n_samples=80, n_features=300, n_classes=4, seed=0):
@@ -229,6 +230,23 @@ def test_the_temperature_is_that_of_models_of_the_folds(shape, shrinkage):
     expected = least_loss_temperature(scores, codes, (-3.0, 7.0), weight=weights)
     found = ShrinkageDiscriminantAnalysis(shrinkage).fit(X, y, **given).temperature_
     assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_some_thousand_held_out_rows_are_enough_for_the_temperature(monkeypatch):
+    X, y = make_classification(12_000, 30, n_informative=20, n_classes=3, random_state=0)
+    held_out = []
+
+    def count(self, fold, scores=_ManyRows.held_out_scores):
+        held_out.append(len(self.held_out[fold]))
+        return scores(self, fold)
+
+    monkeypatch.setattr(_ManyRows, "held_out_scores", count)
+    few = ShrinkageDiscriminantAnalysis().fit(X, y).temperature_
+    assert held_out == [pytest.approx(2400, abs=10)]
+    # Groups differ, so all of them are heard.
+    every = ShrinkageDiscriminantAnalysis().fit(X, y, groups=np.arange(12_000) // 2).temperature_
+    assert sum(held_out[1:]) == 12_000
+    assert few == pytest.approx(every, rel=0.05)
 
 
 def test_many_rows_are_not_copied():

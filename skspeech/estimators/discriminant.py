@@ -19,6 +19,7 @@ __all__ = ["ShrinkageDiscriminantAnalysis"]
 _MIN_SHRINKAGE = 1e-6
 _MIN_VARIANCE = 1e-12  # within classes, as a share of that between them
 _LOG_TEMPERATURES = (-3.0, 7.0)
+_ENOUGH = 2000  # held-out rows that tell the temperature
 _CHUNK = 2048  # rows that are copied at once
 
 
@@ -47,7 +48,8 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         Prior probabilities of the classes: equal, which suits balanced accuracy, or as in the
         training rows.
     calibrate : int or False, default=5
-        Folds of the cross-validation that finds the temperature; False leaves it at 1.
+        Folds of the cross-validation that finds the temperature; False leaves it at 1. Of many
+        rows without groups, only so many folds are held out that these are 2,000 rows.
 
     Attributes
     ----------
@@ -143,6 +145,8 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         folds = []
         if self.calibrate is not False:
             folds = stratified_folds(codes, self.calibrate, groups=groups, random_state=0)
+            if groups is None:
+                folds = folds[: -(-_ENOUGH * len(folds) // len(codes))]
         kind = _FewRows if len(X) <= X.shape[1] else _ManyRows
         problem = kind(X, codes, weight, [test for _, test in folds], self._amount)
         self.temperature_ = self._find_temperature(problem, codes, weight)
