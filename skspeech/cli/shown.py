@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from skspeech._json import plain
 from skspeech.cli.common import say
 from skspeech.cli.interrupts import SAVING
 from skspeech.cli.unknown import print_unknown
@@ -70,20 +71,8 @@ def to_json(value):
     -------
     str
     """
-    text = json.dumps(_plain(value), ensure_ascii=False)
+    text = json.dumps(plain(value), ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 # -- While a model is trained ----------------------------------------------------------------------

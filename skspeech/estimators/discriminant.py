@@ -305,18 +305,12 @@ class _ManyRows(_Problem):
         super().__init__(X, codes, weight, held_out, amount)
         never = np.delete(np.arange(len(X)), np.concatenate([*held_out, np.empty(0, dtype=int)]))
         self._parts = [_Part(self, rows) for rows in [*held_out, never] if len(rows)]
-        counts, means = self._counts_and_means(self._parts)
+        counts, means = _counts_and_means(self._parts)
         self.mean = (counts @ means / counts.sum()).astype(X.dtype)
-
-    def _counts_and_means(self, parts):
-        """Weights and means of the classes in some parts together."""
-        counts = sum(part.counts for part in parts)
-        sums = sum(part.counts[:, np.newaxis] * part.means for part in parts)
-        return counts, sums / counts[:, np.newaxis]
 
     def solve(self, fold=None):
         parts = [part for number, part in enumerate(self._parts) if number != fold]
-        counts, means = self._counts_and_means(parts)
+        counts, means = _counts_and_means(parts)
         n_rows, n_features = float(counts.sum()), self.X.shape[1]
         # Chan, Golub and LeVeque's sum: products within the parts, and between the parts' means.
         roots = [np.sqrt(part.counts)[:, np.newaxis] * (part.means - means) for part in parts]
@@ -345,6 +339,13 @@ class _ManyRows(_Problem):
             lengths = np.square(self.X[rows] - means[self.codes[rows]]).sum(axis=1)
             total += np.square(lengths) @ self.weight[rows]
         return total
+
+
+def _counts_and_means(parts):
+    """Weights and means of the classes in some parts together."""
+    counts = sum(part.counts for part in parts)
+    sums = sum(part.counts[:, np.newaxis] * part.means for part in parts)
+    return counts, sums / counts[:, np.newaxis]
 
 
 class _Part:

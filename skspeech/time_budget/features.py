@@ -284,8 +284,8 @@ class UnitedFeatures(_Features):
     def take(self, rows):
         """Return the features of some rows, which are done; of others, anything."""
         rows = np.arange(len(self.parts[0].matrix))[rows]
-        none = np.hstack([part.matrix[:0] for part in self.parts])
-        united = np.empty((len(rows), *none.shape[1:]), dtype=none.dtype)
+        dtype = np.result_type(*(part.matrix.dtype for part in self.parts))
+        united = np.empty((len(rows), self.n_columns), dtype=dtype)
         for chunk in gen_batches(len(rows), COPIED):
             parts = [part.take(rows[chunk]) for part in self.parts]
             np.concatenate(parts, axis=1, out=united[chunk])

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.dummy import DummyClassifier
 from sklearn.utils.validation import check_is_fitted
 
+from skspeech._json import plain
 from skspeech._typing import ClipsLike, Self
 from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.ensemble.pruning import prune_to_time
@@ -352,10 +353,8 @@ class EventLog:
     def write(self, event):
         if self._file is None:
             return
-        # JSON has no NaN.
-        event = {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in event.items()}
         try:
-            self._file.write(json.dumps(event, default=str).encode() + b"\n")
+            self._file.write(json.dumps(plain(event), default=str).encode() + b"\n")
         except OSError as error:
             self._file.close()
             self._file = None
