@@ -101,16 +101,16 @@ def measure(system, task, seed, time_budget, data_home=None):
     answer = answers_of_peer if system in PEERS else answers_of_preset
     prepare(system, split)
     start = time.monotonic()
-    times, predictions, members, ensemble, sure = [], [], [], None, {}
+    times, predictions, members, ensemble, sure = [], [], {}, None, {}
     for labels, latest in answer(system, split, time_budget, seed):
         times.append(time.monotonic() - start)
         predictions.append(labels)
         ensemble = latest
     scores = balanced_accuracy_over_time(split.y_test, predictions)
     if ensemble is not None:
-        alone = [member.predict(split.X_test) for member in voting_alone(ensemble)]
-        members = balanced_accuracy_over_time(split.y_test, alone).tolist()
-        sure = how_sure(ensemble, split)
+        probas = {name: member.predict_proba(split.X_test) for name, member in alone(ensemble)}
+        members = {name: score_of(ensemble, proba, split) for name, proba in probas.items()}
+        sure = how_sure(ensemble, probas, split)
     return {
         "system": system,
         "task": task,
@@ -126,7 +126,7 @@ def measure(system, task, seed, time_budget, data_home=None):
         "times": times,
         "scores": scores.tolist(),
         "below_best_answer": float(scores.max() - scores[-1]),
-        "below_best_member": float(max(members) - scores[-1]) if members else float("nan"),
+        "below_best_member": max(members.values()) - float(scores[-1]) if members else np.nan,
         "members": members,
         **sure,
         "machine": machine(),
@@ -150,28 +150,32 @@ def answers_of_preset(system, split, time_budget, seed):
         yield snapshot.predict(split.X_test), snapshot
 
 
-def how_sure(ensemble, split):
+def score_of(ensemble, proba, split):
+    labels = ensemble.classes_[proba.argmax(axis=1)]
+    return float(balanced_accuracy_over_time(split.y_test, [labels])[0])
+
+
+def how_sure(ensemble, members, split):
     """How far the probabilities of the test part can be trusted."""
-    probas = [ensemble.predict_proba(split.X_test)]
-    probas += [member.predict_proba(split.X_test) for member in voting_alone(ensemble)]
-    losses = [log_loss(split.y_test, proba, labels=ensemble.classes_) for proba in probas]
+    proba, known = ensemble.predict_proba(split.X_test), {"labels": ensemble.classes_}
+    losses = {name: log_loss(split.y_test, own, **known) for name, own in members.items()}
+    loss = log_loss(split.y_test, proba, **known)
     return {
-        "calibration_error": expected_calibration_error(
-            split.y_test, probas[0], labels=ensemble.classes_
-        ),
-        "log_loss": losses[0],
-        "log_loss_above_best_member": losses[0] - min(losses[1:]),
+        "calibration_error": expected_calibration_error(split.y_test, proba, **known),
+        "log_loss": loss,
+        "log_loss_above_best_member": loss - min(losses.values()),
+        "member_losses": losses,
     }
 
 
-def voting_alone(ensemble):
-    """Each classifier that votes in an ensemble, alone, including those that share features."""
-    for member in ensemble.estimators_:
+def alone(ensemble):
+    """(name, classifier) of each that votes in an ensemble, including those that share features."""
+    for name, member in ensemble.named_estimators_.items():
         if isinstance(member, Pipeline) and hasattr(member[-1], "estimators_"):
-            for rest in member[-1].estimators_:
-                yield Pipeline([*member.steps[:-1], ("classifier", rest)])
+            for own, rest in member[-1].named_estimators_.items():
+                yield own, Pipeline([*member.steps[:-1], ("classifier", rest)])
         else:
-            yield member
+            yield name, member
 
 
 def answers_of_peer(peer, split, time_budget, seed):
@@ -243,9 +247,17 @@ def report(runs):
             " deviation. A peer answers once; where its answer comes after the budget, its ALC is 0"
             " and its score is given all the same. Below its best answer: how much the final score"
             " is less than the best of the curve; below its best member: less than that of the best"
-            " classifier that votes, alone. Both look for the best on the test part, so that chance"
-            " alone makes them positive. Calibration error (expected, of the most probable class)"
-            " and log loss are the final ensemble's.",
+            " classifier that votes, alone. Both look for the best of each seed on its test part,"
+            " so that chance alone makes them positive. Calibration error (expected, of the most"
+            " probable class) and log loss are the final ensemble's.",
+            "",
+            "The same with one choice for all seeds:",
+            "",
+            table_of_choices(runs),
+            "",
+            "Below the best moment: how much the mean of the final scores is less than the highest"
+            " point of the mean curve. Below one member: less than that of the best classifier"
+            " alone, of those that vote in at least half of the runs, and over these.",
             "",
             *tasks,
             "",
@@ -262,27 +274,77 @@ def table(runs):
         "| log loss | log loss above its best member's |",
         "|" + " --- |" * 14,
     ]
-    order = [(t, b, s) for t in TASKS for b in sorted(of(runs, "time_budget")) for s in SYSTEMS]
-    for task, budget, system in order:
-        same = [
-            r for r in runs if (r["task"], r["time_budget"], r["system"]) == (task, budget, system)
+    for (task, budget, system), same in in_order(runs):
+        columns = [
+            mean(same, "alc", 3),
+            mean(same, "score", 3),
+            mean(same, "first_answer", 1),
+            mean(same, "first_score", 3),
+            mean(same, "last_answer", 1),
+            mean(same, "below_best_answer", 3),
+            mean(same, "below_best_member", 3),
+            mean(same, "calibration_error", 3),
+            mean(same, "log_loss", 3),
+            mean(same, "log_loss_above_best_member", 3),
         ]
-        if same:
-            columns = [
-                mean(same, "alc", 3),
-                mean(same, "score", 3),
-                mean(same, "first_answer", 1),
-                mean(same, "first_score", 3),
-                mean(same, "last_answer", 1),
-                mean(same, "below_best_answer", 3),
-                mean(same, "below_best_member", 3),
-                mean(same, "calibration_error", 3),
-                mean(same, "log_loss", 3),
-                mean(same, "log_loss_above_best_member", 3),
-            ]
-            head = f"| {task} | {budget:g} | {system} | {len(same)} | "
-            lines.append(head + " | ".join(columns) + " |")
+        head = f"| {task} | {budget:g} | {system} | {len(same)} | "
+        lines.append(head + " | ".join(columns) + " |")
     return "\n".join(lines)
+
+
+def table_of_choices(runs):
+    """How far ensembles are behind the moment, and the member, that is best over all seeds."""
+    lines = [
+        "| task | budget (s) | system | seeds | below the best moment | below one member | which "
+        "| log loss above one member's | which |",
+        "|" + " --- |" * 9,
+    ]
+    for (task, budget, system), same in in_order(runs):
+        if len(same) < 2 or not isinstance(same[0]["members"], dict):
+            continue
+        gap, best = best_for_all(same, lambda run: (run["members"], run["score"]))
+        loss, surest = best_for_all(
+            same, lambda run: ({n: -x for n, x in run["member_losses"].items()}, -run["log_loss"])
+        )
+        behind = f"{below_best_moment(same):.3f}"
+        lines.append(
+            f"| {task} | {budget:g} | {system} | {len(same)} | {behind} | {gap:.3f} | {best} "
+            f"| {loss:.3f} | {surest} |"
+        )
+    return "\n".join(lines)
+
+
+def below_best_moment(runs):
+    """How much the mean final score is less than the highest point of the mean curve."""
+    begin = max(run["times"][0] for run in runs)
+    moments = [time for run in runs for time in run["times"] if time >= begin]
+    curves = [
+        np.array(run["scores"])[np.searchsorted(run["times"], moments, side="right") - 1]
+        for run in runs
+    ]
+    return np.mean(curves, axis=0).max() - np.mean([run["score"] for run in runs])
+
+
+def best_for_all(runs, read):
+    """(gap, name) of the member that is best over the runs in which it votes, at least half."""
+    gaps = {}
+    for members, own in map(read, runs):
+        for name, value in members.items():
+            gaps.setdefault(name, []).append(value - own)
+    means = {name: np.mean(own) for name, own in gaps.items() if 2 * len(own) >= len(runs)}
+    best = max(means, key=means.get)
+    return means[best], best
+
+
+def in_order(runs):
+    """((task, budget, system), its runs), in the order of the tables."""
+    for task in TASKS:
+        for budget in sorted(of(runs, "time_budget")):
+            for system in SYSTEMS:
+                key = task, budget, system
+                same = [r for r in runs if (r["task"], r["time_budget"], r["system"]) == key]
+                if same:
+                    yield key, same
 
 
 def of(runs, key):
