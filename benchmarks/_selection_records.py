@@ -6,13 +6,12 @@ hold rows out. Embeddings are cached on disk, so each clip goes through each net
 """
 
 import functools
-from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import joblib
 import numpy as np
-from _tasks import TASKS, Split, load_task
+from _tasks import load_task
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
@@ -32,13 +31,11 @@ from skspeech.time_budget.features import shared_key, stateless_steps
 from skspeech.time_budget.splits import repeat_folds
 
 __all__ = [
-    "ALL_TASKS",
     "LINE_UPS",
     "VALIDATIONS",
     "Record",
     "families_of",
     "load_records",
-    "load_split",
     "record",
 ]
 
@@ -48,10 +45,6 @@ LINE_UPS = ("best", "autospeech2020", "trained")
 # groups are given: candidates that hold rows out themselves don't know them.
 VALIDATIONS = ("random", "given", "voices")
 N_FOLDS = 3
-# Tasks with other unseen speakers than in `_tasks.py`, two at a time; the seed chooses them. The
-# digits' clips are those of `fsdd-digit` with seed 0.
-PAIRS = {"emodb-emotion-pairs": "emodb-emotion", "fsdd-digit-pairs": "fsdd-digit"}
-ALL_TASKS = (*TASKS, *PAIRS)
 
 
 class Record(NamedTuple):
@@ -80,20 +73,6 @@ class Record(NamedTuple):
     embedding: np.ndarray
 
 
-def load_split(task, seed, data_home):
-    """Load a task of `_tasks.py`, or one with other pairs of unseen speakers."""
-    if task not in PAIRS:
-        return load_task(task, seed, data_home)
-    split = load_task(PAIRS[task], 0, data_home)
-    X = np.array([*split.X_train, *split.X_test], dtype=object)
-    y = np.concatenate([split.y_train, split.y_test])
-    speakers = np.array([_speaker(path) for path in X])
-    pairs = list(combinations(np.unique(speakers), 2))
-    pair = pairs[np.random.default_rng(2020).permutation(len(pairs))[seed]]
-    test = np.isin(speakers, pair)
-    return Split(list(X[~test]), y[~test], list(X[test]), y[test], speakers[~test])
-
-
 def families_of(line_up, names):
     """What each candidate of a line-up shares with others: its extractor, or nothing but itself."""
     keys = _shared_keys(line_up)
@@ -108,18 +87,12 @@ def _shared_keys(line_up):
     return {name: shared_key(own) for name, own in steps.items() if own}
 
 
-def _speaker(path):
-    """The speaker, from the file name: 03a01Fa.wav (Emo-DB), 7_theo_12.wav (FSDD)."""
-    stem = Path(path).stem
-    return stem.split("_")[1] if "_" in stem else stem[:2]
-
-
 def record(folder, task, seed, line_up, validation, data_home, n_repeats=1, max_time=20):
     """Write one record, unless it exists; return its path, or None if it makes no sense."""
     path = Path(folder) / f"{task}_{seed}_{line_up}_{validation}.npz"
     if path.exists():
         return path
-    split = load_split(task, seed, data_home)
+    split = load_task(task, seed, data_home)
     classes, y = np.unique(split.y_train, return_inverse=True)
     y_test = np.searchsorted(classes, split.y_test)
     groups = split.groups_train

@@ -6,6 +6,8 @@ are not in the training part, speakers on digits that are not in it.
 
 import os
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +40,7 @@ def load_task(name, seed=0, data_home=None):
     Parameters
     ----------
     name : str
-        A key of `TASKS`.
+        A key of `ALL_TASKS`.
     seed : int, default=0
         Chooses the split, or the subset.
     data_home : path-like, default=None
@@ -50,11 +52,11 @@ def load_task(name, seed=0, data_home=None):
     split : Split
         The named tuple (X_train, y_train, X_test, y_test, groups_train).
     """
-    if name not in TASKS:
-        raise ValueError(f"There is no task {name!r}; there are {', '.join(TASKS)}.")
+    if name not in ALL_TASKS:
+        raise ValueError(f"There is no task {name!r}; there are {', '.join(ALL_TASKS)}.")
     if data_home is None:
         data_home = os.environ.get("SKSPEECH_DATA")
-    return TASKS[name].split(data_home, seed)
+    return ALL_TASKS[name].split(data_home, seed)
 
 
 def _emodb_emotion(data_home, seed):
@@ -91,6 +93,25 @@ def _voice_prompts_language(data_home, seed):
     prompts = np.unique(bunch.groups)
     test = np.random.default_rng(seed).permutation(prompts)[: int(0.3 * len(prompts))]
     return _subset(_by_group(bunch, test), n_train=400, n_test=800, seed=seed)
+
+
+def _emodb_emotion_pairs(data_home, seed):
+    return _unseen_pair(_emodb_emotion(data_home, 0), lambda path: path.stem[:2], seed)
+
+
+def _fsdd_digit_pairs(data_home, seed):
+    return _unseen_pair(_fsdd_digit(data_home, 0), lambda path: path.stem.split("_")[1], seed)
+
+
+def _unseen_pair(split, speaker_of, seed):
+    """Split the same clips in another way: the test part are two speakers."""
+    X = np.array([*split.X_train, *split.X_test], dtype=object)
+    y = np.concatenate([split.y_train, split.y_test])
+    speakers = np.array([speaker_of(Path(path)) for path in X])
+    pairs = list(combinations(np.unique(speakers), 2))
+    pair = pairs[np.random.default_rng(2020).permutation(len(pairs))[seed]]
+    test = np.isin(speakers, pair)
+    return Split(list(X[~test]), y[~test], list(X[test]), y[test], speakers[~test])
 
 
 def _stratified(bunch, seed):
@@ -159,3 +180,16 @@ TASKS = {
         _voice_prompts_language,
     ),
 }
+# Where two speakers may be unlike all others, chance has less say over many pairs of them.
+PAIRS = {
+    "emodb-emotion-pairs": Task(
+        "Berlin emotions, 7 classes: eight speakers / the other two; the seed chooses which",
+        _emodb_emotion_pairs,
+    ),
+    "fsdd-digit-pairs": Task(
+        "spoken digits, 10 classes: 800 clips of four speakers / 400 of the other two; the seed "
+        "chooses which, 2 are theo and lucas",
+        _fsdd_digit_pairs,
+    ),
+}
+ALL_TASKS = {**TASKS, **PAIRS}

@@ -1,12 +1,13 @@
 """How much each block of features and each trained network contributes: balanced accuracies.
 
 All features go through the same classifier, shrinkage discriminant analysis on standardised
-features, so that only the features differ. Six tables are printed and written to
+features, so that only the features differ. Seven tables are printed and written to
 benchmarks/results/ablation.md and .json:
 
 - layers: the speaker network's layers and statistics, from which the default was chosen;
 - whisper: the speech encoder's layers, statistics and positions, alone, joined with all blocks, and
   in a geometric mean with all blocks;
+- words: the keyword network's statistics and the speech encoder's third layer, alone and together;
 - precision: musicnn and VGG, which on some processors compute in bfloat16, against float32;
 - blocks: each block alone, all of them, all but one, and all with rows at other speeds;
 - trained: each approach that trains networks alone, its own first answer, and its geometric mean
@@ -15,6 +16,7 @@ benchmarks/results/ablation.md and .json:
   changes since 2019 undone, and with all of them undone.
 
     python benchmarks/ablation.py [--tables layers blocks] [--tasks emodb-emotion ...] [--seeds 0 1]
+    python benchmarks/ablation.py --tables words --tasks fsdd-digit-pairs --seeds 0 1 --append
     python benchmarks/ablation.py --tables trained --seconds 180 --append
     python benchmarks/ablation.py --tables mixup-cnn --seconds 30 --append
 
@@ -28,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 from _machine import machine, versions
-from _tasks import TASKS, load_task
+from _tasks import ALL_TASKS, TASKS, load_task
 from sklearn.base import clone
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -146,7 +148,9 @@ def parse_args(argv):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tables", nargs="+", choices=MEASURES, default=list(MEASURES))
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")
+    parser.add_argument(
+        "--tasks", nargs="+", choices=ALL_TASKS, default=list(TASKS), metavar="TASK"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED")
     parser.add_argument(
         "--seconds", type=float, default=180.0, help="of training each network (default: 180)"
@@ -199,6 +203,27 @@ def whisper_features(split):
         "the default, silence in front up to 8 s",
         [default.transform(waveforms) for waveforms in filled_up],
     )
+
+
+def words(split, seed, args):
+    """Yield the same for features of words."""
+    keyword = KeywordEmbedding(pooling=("mean", "std", "max"))
+    third = WhisperEmbedding(layers=3)
+    extractors = {
+        "keyword, mean and std": KeywordEmbedding(),
+        "keyword, mean, std and max": keyword,
+        "encoder, layers 0 to 2": WhisperEmbedding(),
+        "encoder, layer 3": third,
+    }
+    found = {name: log_proba(discriminant(one), split) for name, one in extractors.items()}
+    both = FeatureUnion([("keyword", keyword), ("third", third)])
+    found["keyword with max, and layer 3, side by side"] = log_proba(discriminant(both), split)
+    for layers in ("layers 0 to 2", "layer 3"):
+        classes, proba = found["keyword, mean, std and max"]
+        mean = proba + found[f"encoder, {layers}"][1]
+        found[f"keyword with max, and {layers}, geometric mean"] = classes, mean
+    for name, of_task in found.items():
+        yield name, score(split, *of_task)
 
 
 def blocks(split, seed, args):
@@ -267,6 +292,7 @@ TIMED = ("trained", "mixup-cnn")
 MEASURES = {
     "layers": layers,
     "whisper": whisper,
+    "words": words,
     "precision": precision,
     "blocks": blocks,
     "trained": trained,
@@ -334,6 +360,7 @@ def page(runs, about):
     titles = {
         "layers": "Layers of the speaker network",
         "whisper": "Layers, statistics and positions of the speech encoder",
+        "words": "Features of words",
         "precision": "Precision of the music networks",
         "blocks": "Blocks of features",
         "trained": "Networks that are trained",
@@ -350,7 +377,7 @@ def page(runs, about):
         own = [run for run in runs if run["table"] == table]
         if not own:
             continue
-        tasks = [task for task in TASKS if any(run["task"] == task for run in own)]
+        tasks = [task for task in ALL_TASKS if any(run["task"] == task for run in own)]
         seeds = {task: len({run["seed"] for run in own if run["task"] == task}) for task in tasks}
         heads = [f"{task} ({seeds[task]})" for task in tasks]
         limits = {(run["seconds"], run["cores"]) for run in own if table in TIMED}
@@ -364,7 +391,7 @@ def page(runs, about):
             ]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
-    lines += [f"- `{name}`: {task.description}" for name, task in TASKS.items()]
+    lines += [f"- `{name}`: {task.description}" for name, task in ALL_TASKS.items()]
     listed = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
     return "\n".join([*lines, "", f"Measured on: {listed}.", ""])
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from _machine import machine, versions
 from _peers import PEERS
-from _tasks import TASKS, load_task
+from _tasks import ALL_TASKS, TASKS, load_task
 from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline
 
@@ -68,7 +68,9 @@ def parse_args(argv):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")
+    parser.add_argument(
+        "--tasks", nargs="+", choices=ALL_TASKS, default=list(TASKS), metavar="TASK"
+    )
     parser.add_argument(
         "--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="SYSTEM"
     )
@@ -234,7 +236,8 @@ def write(path, runs):
 
 def report(runs):
     """The results as a page: the table, the meaning of its columns, and the machine."""
-    tasks = [f"- `{name}`: {TASKS[name].description}" for name in TASKS if name in of(runs, "task")]
+    measured = of(runs, "task")
+    tasks = [f"- `{name}`: {t.description}" for name, t in ALL_TASKS.items() if name in measured]
     return "\n".join(
         [
             "# Accuracy over time",
@@ -338,7 +341,7 @@ def best_for_all(runs, read):
 
 def in_order(runs):
     """((task, budget, system), its runs), in the order of the tables."""
-    for task in TASKS:
+    for task in ALL_TASKS:
         for budget in sorted(of(runs, "time_budget")):
             for system in SYSTEMS:
                 key = task, budget, system

@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 from _machine import machine, versions
 from _selection_records import (
-    ALL_TASKS,
     LINE_UPS,
     VALIDATIONS,
     families_of,
     load_records,
     record,
 )
+from _tasks import ALL_TASKS
 
 from skspeech.ensemble import selection
 from skspeech.ensemble.blending import blend_log_probas, log_probas

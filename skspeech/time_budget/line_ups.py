@@ -51,6 +51,11 @@ _WORTH_CUTTING = 1.1
 # Shrinkage of the covariance towards the identity if test clips may have new speakers: Ledoit and
 # Wolf's amount assumes that test rows are distributed like the training rows.
 _STRONG = 0.5
+# A sound that occurs once in a word shows in its largest value.
+_OF_WORDS = {"pooling": ("mean", "std", "max")}
+# The lower three of these layers of the speech encoder know emotion best, the upper one words.
+_ENCODER = {"layers": (0, 1, 2, 3)}
+_UPPER = "_layer3_"
 # Seconds of each clip that the first candidates of "autospeech2020" hear.
 _FIRST_CROP = 3.0
 # From this budget in seconds on, networks are trained, too, without delaying the candidates before.
@@ -216,9 +221,10 @@ def _chosen(columns):
     return [("columns", ColumnTransformer([("kept", "passthrough", columns)]))]
 
 
-def _columns(extractor, parts):
+def _columns(extractor, parts, keep=True):
+    """The columns whose names contain one of some parts, or with ``keep=False`` all others."""
     names = extractor.get_feature_names_out()
-    return np.flatnonzero([any(part in name for part in parts) for name in names])
+    return np.flatnonzero([any(part in name for part in parts) == keep for name in names])
 
 
 def _fast(duration, settings, time_budget):
@@ -228,11 +234,12 @@ def _fast(duration, settings, time_budget):
     the speaker network takes for one window.
     """
     quick = SpeakerEmbedding(max_duration=_QUICK_LOOK, **_AS_RECORDED, **settings)
-    encoder = WhisperEmbedding(**settings)
+    encoder = WhisperEmbedding(**_ENCODER, **settings)
     speaker = SpeakerEmbedding(pooling=STATISTICS, **_AS_RECORDED, **settings)
-    keyword = KeywordEmbedding(**settings)
+    keyword = KeywordEmbedding(**_OF_WORDS, **settings)
     spectral = SpectralStatistics(**_AS_RECORDED, **settings)
     smooth = _columns(speaker, ["_mean_", "_std_", "_embedding_"])
+    lower, upper = _columns(encoder, [_UPPER], keep=False), _columns(encoder, [_UPPER])
     # If there is a quick candidate for one window, the candidate for all windows comes later.
     has_quick = duration > _WORTH_CUTTING * _QUICK_LOOK
     later = {"stage": 1, "gain": 4.0} if has_quick else {"gain": 2.0}
@@ -240,9 +247,12 @@ def _fast(duration, settings, time_budget):
         Candidate("spectral", _discriminant(spectral, _STRONG), where="main", first=True, gain=2.0),
         Candidate("speaker-quick", _discriminant(quick, _STRONG), where="main", gain=2.0),
         Candidate("keyword", _discriminant(keyword, _STRONG), where="main", gain=2.0),
-        Candidate("whisper", _discriminant(encoder, _STRONG), where="main", gain=2.0),
+        Candidate("whisper", _discriminant(encoder, _STRONG, lower), where="main", gain=2.0),
         Candidate("speaker", _discriminant(speaker, _STRONG, smooth), where="main", **later),
         Candidate("speaker-sharp", _discriminant(speaker, columns=smooth), where="main", stage=1),
+        Candidate(
+            "whisper-words", _discriminant(encoder, _STRONG, upper), where="main", stage=1, gain=2.0
+        ),
     ]
     return [c for c in line_up if has_quick or c.name != "speaker-quick"]
 
@@ -251,45 +261,63 @@ def _best(duration, settings, time_budget):
     """The fast line-up, fused embeddings, music taggers, and trained networks if time allows.
 
     The speech encoder helps most as a member of its own: fused with the other embeddings it adds
-    less, and it lowers the score for digits and speakers.
+    less, and it lowers the score for digits and speakers. For words, its third layer beside the
+    keyword network is best.
     """
     speaker = SpeakerEmbedding(pooling=STATISTICS, **_AS_RECORDED, **settings)
-    keyword = KeywordEmbedding(**settings)
+    keyword = KeywordEmbedding(**_OF_WORDS, **settings)
     spectral = SpectralStatistics(**_AS_RECORDED, **settings)
     tagger = MusicEmbedding("msd_vgg", layers=("pool2", "pool3"), **settings)
     musicnn = MusicEmbedding(**settings)
     fused = side_by_side([("speaker", speaker), ("keyword", keyword), ("spectral", spectral)])
     everything = side_by_side([*fused.transformer_list, ("music", tagger)])
-    encoder = WhisperEmbedding(**settings)
+    encoder = WhisperEmbedding(**_ENCODER, **settings)
     with_encoder = side_by_side([*everything.transformer_list, ("whisper", encoder)])
+    spoken = side_by_side([("keyword", keyword), ("whisper", encoder)])
     words = _columns(speaker, ["_lstm2_"])
+    lower, lower_of_all = (
+        _columns(extractor, [_UPPER], keep=False) for extractor in (encoder, with_encoder)
+    )
     seconds = _SECONDS_PER_SECOND * max(duration, _QUICK_LOOK)
     return [
         *_fast(duration, settings, time_budget),
         Candidate("fused", _discriminant(fused, _STRONG), where="main", stage=1, gain=4.0),
         Candidate("fused-logistic", _logistic(fused), where="main", stage=1),
         Candidate("words", _discriminant(speaker, _STRONG, words), where="main", stage=1),
+        Candidate(
+            "keyword-whisper",
+            _discriminant(spoken, _STRONG, _columns(spoken, ["keyword__", _UPPER])),
+            where="main",
+            stage=1,
+            gain=2.0,
+        ),
         Candidate("music", _discriminant(tagger, _STRONG), where="main", stage=1),
         Candidate(
             "everything", _discriminant(everything, _STRONG), where="main", stage=1, gain=4.0
         ),
         Candidate("everything-sharp", _discriminant(everything), where="main", stage=1),
-        Candidate("all", _discriminant(with_encoder, _STRONG), where="main", stage=1, gain=4.0),
-        Candidate("all-logistic", _logistic(with_encoder), where="main", stage=1),
+        Candidate(
+            "all",
+            _discriminant(with_encoder, _STRONG, lower_of_all),
+            where="main",
+            stage=1,
+            gain=4.0,
+        ),
+        Candidate("all-logistic", _logistic(with_encoder, lower_of_all), where="main", stage=1),
         Candidate("musicnn", _discriminant(musicnn, _STRONG), where="main", stage=2),
-        _at_other_speeds("whisper-speeds", encoder, 0.3 * seconds),
+        _at_other_speeds("whisper-speeds", encoder, 0.3 * seconds, lower),
         _at_other_speeds("everything-speeds", everything, seconds),
         *(_trained(settings, stage=1) if time_budget >= _LONG_BUDGET else []),
     ]
 
 
-def _at_other_speeds(name, extractor, seconds):
+def _at_other_speeds(name, extractor, seconds, columns=None):
     """A candidate that also trains on its clips played at other speeds.
 
     Folds share most of their training clips, so the versions at other speeds are embedded once for
     all folds. It helps most with new speakers; `seconds` is the cost of embedding a clip again.
     """
-    classifier = AugmentedClassifier(_discriminant(extractor, _STRONG))
+    classifier = AugmentedClassifier(_discriminant(extractor, _STRONG, columns))
     return Candidate(name, classifier, where="main", gain=3.0, stage=1, cost=seconds)
 
 
