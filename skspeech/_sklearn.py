@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import _check_method_params
 
 __all__ = [
     "BaseSearchCV",
@@ -25,6 +26,7 @@ __all__ = [
     "Interval",
     "Options",
     "StrOptions",
+    "_check_method_params",
     "_fit_context",
     "_get_output_config",
     "_safe_indexing",

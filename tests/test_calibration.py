@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import softmax
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_classification
 from sklearn.metrics import log_loss
 from sklearn.naive_bayes import GaussianNB
 
-from skspeech import GeometricMeanVotingClassifier, TimeBudgetClassifier
+from skspeech import (
+    GeometricMeanVotingClassifier,
+    ShrinkageDiscriminantAnalysis,
+    TimeBudgetClassifier,
+)
 from skspeech.ensemble.calibration import at_temperature, find_temperature
 from skspeech.metrics import expected_calibration_error
 
@@ -139,6 +144,34 @@ def test_folds_keep_groups_whole_and_get_weights(data, monkeypatch):
         assert len(own) == len(weights)
         assert set(np.bincount(own)) <= {0, 8}
     assert sorted(len(own) for own, _ in seen)[-1] == 240
+
+
+def test_rows_of_weight_0_do_not_change_the_temperature(data):
+    X, y = data
+    weight = np.arange(240) % 3 / 2.0
+    wrong = np.where(weight == 0, 1 - y, y)
+    known = weight > 0
+    ensemble = GeometricMeanVotingClassifier([("it", GaussianNB())], calibrate=3)
+    without = ensemble.fit(X[known], y[known], sample_weight=weight[known]).temperature_
+    assert ensemble.fit(X, wrong, sample_weight=weight).temperature_ == without
+    assert ensemble.fit(X[known], y[known]).temperature_ != without
+
+
+def test_a_class_with_weight_in_one_row_is_no_hindrance(data):
+    X, y = data
+    weight = np.where(y == 1, 1.0, 0.0)
+    weight[[np.flatnonzero(y == 0)[0], np.flatnonzero(y == 1)[1]]] = 1.0
+    members = [("it", ShrinkageDiscriminantAnalysis())]
+    GeometricMeanVotingClassifier(members, calibrate=3).fit(X, y, sample_weight=weight)
+
+
+def test_folds_get_their_rows_of_whatever_is_routed(data):
+    X, y = data
+    weight = np.arange(240) % 3 + 1.0
+    with config_context(enable_metadata_routing=True):
+        members = [("it", GaussianNB().set_fit_request(sample_weight="mine"))]
+        ensemble = GeometricMeanVotingClassifier(members, calibrate=3).fit(X, y, mine=weight)
+    assert ensemble.temperature_ != 1.0
 
 
 @pytest.mark.parametrize("bad", [True, 1, "yes"])

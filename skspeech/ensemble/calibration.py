@@ -6,7 +6,7 @@ from scipy.special import log_softmax
 from sklearn import clone
 
 from skspeech._folds import stratified_folds
-from skspeech._sklearn import _safe_indexing
+from skspeech._sklearn import _check_method_params, _safe_indexing
 
 __all__ = [
     "IMAGINED_ROWS",
@@ -24,7 +24,7 @@ IMAGINED_ROWS = 3.0
 _TINY = 1e-12
 
 
-def find_temperature(proba, y, *, n_imagined=IMAGINED_ROWS):
+def find_temperature(proba, y, *, weight=None, n_imagined=IMAGINED_ROWS):
     """Find the temperature that calibrates held-out probabilities.
 
     It is the temperature with the lowest log loss [1]_. A geometric mean of well-calibrated
@@ -38,6 +38,8 @@ def find_temperature(proba, y, *, n_imagined=IMAGINED_ROWS):
         out.
     y : array-like of int of shape (n_rows,)
         Index of each row's class.
+    weight : array-like of shape (n_rows,), default=None
+        How much each row counts, above 0; None is the same for all.
     n_imagined : float, default=3.0
         How many rows to imagine, spread evenly over the classes.
 
@@ -71,30 +73,36 @@ def find_temperature(proba, y, *, n_imagined=IMAGINED_ROWS):
     proba, y = np.asarray(proba, dtype=np.float64), np.asarray(y)
     known = ~np.isnan(proba).any(axis=1)
     proba, y = proba[known], y[known]
+    weight = None if weight is None else np.asarray(weight)[known]
     if len(np.unique(y)) < 2:
         return 1.0
     spread = min(0.5, n_imagined / (len(y) + 2))
-    return least_loss_temperature(np.log(np.maximum(proba, _TINY)), y, _LOG_BOUNDS, spread=spread)
+    scores = np.log(np.maximum(proba, _TINY))
+    return least_loss_temperature(scores, y, _LOG_BOUNDS, weight=weight, spread=spread)
 
 
 def cross_validated_temperature(ensemble, X, y, fit_params):
     """Fit clones of a voting ensemble, and find the temperature on the rows they did not see.
 
-    The ensemble has `classes_`; its parameter `calibrate` is the number of folds. `groups` among
-    the arguments for its `fit` are kept whole.
+    The ensemble has `classes_`; its parameter `calibrate` is the number of folds. Of the arguments
+    for its `fit`, `groups` are kept whole, and rows count by `sample_weight`.
     """
-    codes = np.searchsorted(ensemble.classes_, y)
-    proba = np.full((len(y), len(ensemble.classes_)), np.nan)
-    by_row = {"sample_weight", "groups"} & fit_params.keys()
+    rows, weight = np.arange(len(y)), fit_params.get("sample_weight")
+    if weight is not None:  # a row of weight 0 is as if it were not there
+        rows = np.flatnonzero(weight)
+        weight = weight[rows]
+    codes = np.searchsorted(ensemble.classes_, y[rows])
     groups = fit_params.get("groups")
+    groups = None if groups is None else groups[rows]
+    proba = np.full((len(rows), len(ensemble.classes_)), np.nan)
     for train, test in stratified_folds(codes, ensemble.calibrate, groups=groups, random_state=0):
-        params = fit_params | {name: fit_params[name][train] for name in by_row}
+        own = rows[train]
         part = clone(ensemble).set_params(calibrate=False, verbose=False)
-        part.fit(_safe_indexing(X, train), y[train], **params)
+        part.fit(_safe_indexing(X, own), y[own], **_check_method_params(y, fit_params, own))
         columns = np.searchsorted(ensemble.classes_, part.classes_)
         proba[test] = ensemble.floor
-        proba[np.ix_(test, columns)] = part.predict_proba(_safe_indexing(X, test))
-    return find_temperature(proba, codes)
+        proba[np.ix_(test, columns)] = part.predict_proba(_safe_indexing(X, rows[test]))
+    return find_temperature(proba, codes, weight=weight)
 
 
 def least_loss_temperature(scores, y, log_bounds, *, weight=None, spread=0.0):

@@ -224,7 +224,8 @@ class GeometricMeanVotingClassifier(ReportMixin, PredictMixin, VotingClassifier)
         sample_weight : array-like of shape (n_samples,), default=None
             How much each sample counts, not negative. With metadata routing, the members that
             request it get it. Without, those get it whose `fit`, or the `fit` of a step in their
-            pipeline, takes it; a warning names the others.
+            pipeline, takes it; a warning names the others. Held-out samples count by it, too, when
+            the temperature is found.
         groups : array-like of shape (n_samples,), default=None
             Members that hold samples out hold the samples of one group, such as the clips of one
             speaker, out together. Members get it as they get `sample_weight`, but without a
