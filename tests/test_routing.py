@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from instances import make_instance
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.linear_model import LogisticRegression
@@ -10,9 +11,16 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.utils.validation import has_fit_parameter
 
-from skspeech import ClippedStandardScaler, ShrinkageDiscriminantAnalysis, WideLogisticRegression
+from skspeech import (
+    ClippedStandardScaler,
+    GeometricMeanVotingClassifier,
+    ShrinkageDiscriminantAnalysis,
+    WideLogisticRegression,
+)
 from skspeech._routing import fit_params_for  # a pure function
+from skspeech.utils import all_estimators
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y, GROUPS, WEIGHT = np.tile([0, 1], 6), np.repeat(np.arange(4), 3), np.arange(1.0, 13.0)
@@ -128,3 +136,12 @@ def test_with_routing_only_requests_count():
         params = fit_params_for(asked, groups=GROUPS, sample_weight=WEIGHT)
         assert set(params) == {"sample_weight"}
         asked.fit(X, Y, **params)
+
+
+@pytest.mark.parametrize("name", ["groups", "sample_weight"])
+def test_all_that_take_it_ask_for_it(name):
+    takers = {cls for _, cls in all_estimators() if has_fit_parameter(cls, name)}
+    takers.remove(GeometricMeanVotingClassifier)  # its members do
+    with config_context(enable_metadata_routing=True):
+        estimators = [make_instance(cls) for cls in takers]
+        assert all(fit_params_for(estimator, **{name: GROUPS}) for estimator in estimators)

@@ -53,9 +53,8 @@ class TimeBudgetClassifier(
     ensemble if it improves it. At the end the members are trained once more on all rows. `fit`
     returns when the budget is used up, or earlier if nothing is left to do.
 
-    Quick linear candidates run in the calling process. All others run in worker processes, which
-    are killed when the time is up. So a candidate that hangs, crashes or takes all the memory does
-    not stop the run; `failures_` names it.
+    Quick linear candidates run in the calling process, others in worker processes, which end when
+    the time is up. One that hangs, crashes or takes all memory stops no run: see `failures_`.
 
     Parameters
     ----------
@@ -203,6 +202,7 @@ class TimeBudgetClassifier(
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+    __metadata_request__fit = {"groups": True, "sample_weight": True}
 
     def __init__(
         self,
