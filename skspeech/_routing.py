@@ -9,7 +9,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skspeech._sklearn import BaseSearchCV
 
-__all__ = ["fit_params_for"]
+__all__ = ["fit_params_for", "splits_groups"]
 
 
 def fit_params_for(estimator, *, groups=None, sample_weight=None):
@@ -51,6 +51,44 @@ def fit_params_for(estimator, *, groups=None, sample_weight=None):
         consumed = get_routing_for_object(estimator).consumes("fit", given)
         return {name: value for name, value in given.items() if name in consumed}
     return _by_signature(estimator, given)
+
+
+def splits_groups(estimator, fit_params):
+    """Name what in an estimator may hold out rows of a group and train on others of it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator whose `fit` will be called.
+    fit_params : dict
+        What `fit_params_for` made of its groups.
+
+    Returns
+    -------
+    list of str
+        Classes, such as ``"CalibratedClassifierCV"``.
+
+    Examples
+    --------
+    >>> from sklearn.calibration import CalibratedClassifierCV
+    >>> from skspeech import ShrinkageDiscriminantAnalysis
+    >>> from skspeech._routing import splits_groups
+    >>> splits_groups(CalibratedClassifierCV(ShrinkageDiscriminantAnalysis()), {})
+    ['CalibratedClassifierCV', 'ShrinkageDiscriminantAnalysis']
+    """
+    reached = any(name.rpartition("__")[2] == "groups" for name in fit_params)
+    names = set()
+    for part in [estimator, *estimator.get_params().values()]:
+        if not hasattr(part, "fit"):
+            continue
+        cv = getattr(part, "cv", "prefit")
+        if has_fit_parameter(part, "groups"):
+            splits = not reached
+        else:
+            splits = not isinstance(cv, str) and not _keeps_groups(cv)
+        if splits:
+            names.add(type(part).__name__)
+    return sorted(names)
 
 
 def _by_signature(estimator, given):

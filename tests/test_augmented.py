@@ -1,22 +1,30 @@
 """More rows of each clip: what they are, and that predicting does not use them."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import soundfile
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import VotingClassifier
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sounds import sine
 
 from skspeech import (
     AugmentedClassifier,
     ClippedStandardScaler,
+    GeometricMeanVotingClassifier,
     ShrinkageDiscriminantAnalysis,
     SpeakerEmbedding,
     SpectralStatistics,
+    UnknownRejector,
     cache,
 )
 from skspeech.audio import as_clips
+from skspeech.datasets import make_tones
 
 RATE = 16_000
 
@@ -206,6 +214,31 @@ def test_groups_and_weights_with_metadata_routing():
         pipeline = make_pipeline(clf).fit(X, y, groups=groups, sample_weight=[1, 2])
     assert pipeline[-1].estimator_.groups_.tolist() == groups * 2
     assert pipeline[-1].estimator_.weights_.tolist() == [1, 2] * 2
+
+
+@pytest.mark.parametrize(
+    ("wrap", "routing", "named"),
+    [
+        (lambda e: GridSearchCV(e, {}, cv=2), False, "GridSearchCV"),
+        (lambda e: GridSearchCV(e, {}, cv=2), True, "GridSearchCV"),
+        (lambda e: GridSearchCV(e, {}, cv=StratifiedGroupKFold(2)), False, None),
+        (lambda e: CalibratedClassifierCV(e, cv=2), False, "CalibratedClassifierCV, Shrinkage"),
+        (lambda e: CalibratedClassifierCV(e, cv=2), True, "CalibratedClassifierCV may"),
+        (lambda e: CalibratedClassifierCV(e, cv=StratifiedGroupKFold(2)), True, None),
+        (lambda e: VotingClassifier([("it", e)], voting="soft"), False, "ShrinkageDiscriminantA"),
+        (lambda e: VotingClassifier([("it", e)], voting="soft"), True, None),
+        (lambda e: GeometricMeanVotingClassifier([("it", e)], calibrate=2), False, None),
+        (lambda e: UnknownRejector(e, unknown_label=-1), False, None),
+    ],
+)
+def test_what_splits_the_rows_of_a_clip_is_named(wrap, routing, named):
+    tones = make_tones(24, n_classes=3, duration=0.2, random_state=0)
+    estimator = wrap(make_pipeline(SpectralStatistics(), ShrinkageDiscriminantAnalysis()))
+    warned = contextlib.nullcontext() if named is None else pytest.warns(UserWarning, match=named)
+    with config_context(enable_metadata_routing=routing), warned:
+        AugmentedClassifier(estimator).fit(tones.data, tones.target)
+    if named is not None:
+        AugmentedClassifier(estimator, speeds=()).fit(tones.data, tones.target)
 
 
 def test_what_does_not_fit_is_told():

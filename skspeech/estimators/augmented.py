@@ -1,5 +1,6 @@
 """Data augmentation: more training rows, made from the given clips."""
 
+import warnings
 from collections.abc import Sequence
 from numbers import Real
 
@@ -9,7 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skspeech._labels import check_groups
-from skspeech._routing import fit_params_for
+from skspeech._routing import fit_params_for, splits_groups
 from skspeech._sklearn import HasMethods, Interval, _fit_context
 from skspeech._typing import ArrayLike, ClipsLike, Self
 from skspeech.audio import AudioError, Clips, as_clips
@@ -37,7 +38,7 @@ class AugmentedClassifier(ClipClassifier):
     :class:`~skspeech.ShrinkageDiscriminantAnalysis`. Otherwise it would be validated on clips that
     it was trained on at another speed. A search such as
     :class:`~sklearn.model_selection.GridSearchCV` needs a `cv` that keeps groups whole, such as
-    :class:`~sklearn.model_selection.StratifiedGroupKFold`.
+    :class:`~sklearn.model_selection.StratifiedGroupKFold`; a warning says where it has none.
 
     Parameters
     ----------
@@ -239,15 +240,25 @@ class AugmentedClassifier(ClipClassifier):
         """Groups and weights of the rows, if the estimator takes them."""
         if len(sources) > sources.max() + 1:
             groups = sources if groups is None else groups[sources]
+        params = fit_params_for(estimator, groups=groups)
+        if groups is not None and (splitting := splits_groups(estimator, params)):
+            warnings.warn(
+                f"{', '.join(splitting)} may hold out a clip and be trained on the same clip at "
+                "another speed, and will seem better than it is. Use a cv that keeps groups whole, "
+                "such as StratifiedGroupKFold; estimators of scikit-learn pass groups on with "
+                "sklearn.set_config(enable_metadata_routing=True).",
+                stacklevel=6,
+            )
         if sample_weight is None:
-            return fit_params_for(estimator, groups=groups)
+            return params
         weight = np.asarray(sample_weight, dtype=np.float64)[sources]
-        if not fit_params_for(estimator, sample_weight=weight):
+        weights = fit_params_for(estimator, sample_weight=weight)
+        if not weights:
             raise ValueError(
                 f"estimator={self.estimator!r} does not take sample_weight. Fit without it, or use "
                 "a classifier that does."
             )
-        return fit_params_for(estimator, groups=groups, sample_weight=weight)
+        return params | weights
 
     def _check_speeds(self):
         speeds = np.asarray(self.speeds, dtype=float)
