@@ -334,6 +334,18 @@ def test_the_file_can_be_read_as_the_umask_says(path):
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+def test_a_private_file_behind_a_link_stays_both(path):
+    save(GaussianNB().fit(X, y), path)
+    path.chmod(0o600)
+    link = path.with_name("link.skspeech")
+    link.symlink_to(path.name)
+    save(ShrinkageDiscriminantAnalysis().fit(X, y), link)
+    assert link.is_symlink()
+    assert isinstance(load(path), ShrinkageDiscriminantAnalysis)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(os.listdir(path.parent)) == sorted([path.name, link.name])
+
+
 def test_what_is_no_estimator_is_refused(path):
     with pytest.raises(TypeError, match="not an estimator"):
         save({"a": 1}, path)

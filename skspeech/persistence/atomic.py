@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import uuid
 from pathlib import Path
 
@@ -15,14 +16,15 @@ def atomic_writer(path):
     Parameters
     ----------
     path : path-like
-        The file to write; its folder has to exist.
+        The file to write; its folder has to exist. A link stays one: the file that it leads to is
+        replaced. Who may read a file that is replaced may read the new one.
 
     Yields
     ------
     file
         Open for writing. If the block fails, nothing at `path` has changed.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; give the name of a file.")
     if not path.parent.is_dir():
@@ -35,6 +37,8 @@ def atomic_writer(path):
             yield file
             file.flush()
             os.fsync(file.fileno())
+        with contextlib.suppress(OSError):  # there is no old file, or it is someone else's
+            unfinished.chmod(stat.S_IMODE(path.stat().st_mode))
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
