@@ -329,6 +329,18 @@ def test_fit_on_other_forms(name, form, make, fitted, clips, files):
 
 
 @every_estimator_on_clips
+def test_a_fit_on_clips_forgets_the_columns_of_a_fit_on_a_table(name, make, clips):
+    X, y = clips
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(np.stack(X)).add_prefix("sample")
+    estimator = make(name).fit(table, y)
+    assert len(estimator.feature_names_in_) == estimator.n_features_in_ == table.shape[1]
+    estimator.fit(X, y)
+    assert not hasattr(estimator, "feature_names_in_")
+    assert not hasattr(estimator, "n_features_in_")
+
+
+@every_estimator_on_clips
 def test_input_is_left_alone(name, make, clips):
     X, y = clips
     given, labels = [x.copy() for x in X], y.copy()

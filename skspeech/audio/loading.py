@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import validate_data
 
+from skspeech._columns import remember_columns
 from skspeech._cores import reading_threads
 from skspeech._sklearn import Interval, StrOptions, _fit_context, _get_output_config
 from skspeech._typing import ClipsLike, Self
@@ -357,8 +357,7 @@ class AudioLoader(GivesWaveforms, BaseEstimator):
             The estimator itself.
         """
         as_clips(X, sampling_rate=self.sampling_rate)
-        if getattr(X, "ndim", None) == 2:
-            validate_data(self, X, skip_check_array=True)
+        remember_columns(self, X)
         return self
 
     def transform(self, X: ClipsLike) -> np.ndarray:

@@ -7,8 +7,9 @@ from numbers import Real
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skspeech._columns import remember_columns
 from skspeech._labels import check_groups
 from skspeech._routing import fit_params_for, splits_groups
 from skspeech._sklearn import HasMethods, Interval, _fit_context
@@ -149,8 +150,7 @@ class AugmentedClassifier(ClipClassifier):
         y = check_targets(self, X, y, sample_weight)
         groups = check_groups(groups, len(y))
         self._check_speeds()
-        if getattr(X, "ndim", None) == 2:
-            validate_data(self, X, skip_check_array=True)
+        remember_columns(self, X)
         clips = self._clips(X)
         rows, sources = self._rows(clips)
         estimator = clone(self.estimator)

@@ -12,8 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from skspeech._columns import remember_columns
 from skspeech._docs import shared
 from skspeech._labels import check_sample_weight
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context
@@ -198,8 +199,7 @@ class _EmbeddingClassifier(ClipClassifier):
             features = transformer.fit_transform(features, **weights)
         classifier = pipeline[-1].fit(features, y, sample_weight=sample_weight)
 
-        if getattr(X, "ndim", None) == 2:
-            validate_data(self, X, skip_check_array=True)
+        remember_columns(self, X)
         self.pipeline_ = pipeline
         self.classes_ = classifier.classes_
         self.n_iter_ = classifier.n_iter_

@@ -8,6 +8,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from skspeech._columns import remember_columns
 from skspeech._labels import check_groups, check_labels, check_sample_weight
 from skspeech.audio.containers import is_column_of_clips, refuse_single_clip
 from skspeech.ensemble.selection import ProbabilityScore
@@ -25,12 +26,15 @@ def check_rows(estimator, X, reset):
         X = np.asarray(X)
     if isinstance(X, np.ndarray) and X.dtype.kind in "biufc" and X.ndim != 2:
         check_array(X, ensure_all_finite=False)  # its error says how to reshape X
-    if getattr(X, "ndim", 1) == 2 and not is_column_of_clips(X):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
-    elif not hasattr(X, "__len__") or isinstance(X, dict):
+    is_table = getattr(X, "ndim", 1) == 2 and not is_column_of_clips(X)
+    if not is_table and (not hasattr(X, "__len__") or isinstance(X, dict)):
         raise ValueError(
             f"X={X!r} is a {type(X).__name__}; a sequence of clips, or a table, was expected."
         )
+    if reset:
+        remember_columns(estimator, X if is_table else None)
+    elif is_table:
+        validate_data(estimator, X, reset=False, skip_check_array=True)
     return X
 
 

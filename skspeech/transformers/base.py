@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import validate_data
 
+from skspeech._columns import remember_columns
 from skspeech._device import in_single_precision, map_in_threads, resolve_device
 from skspeech._progress import progress_bar
 from skspeech._sklearn import Interval, StrOptions, _fit_context
@@ -160,8 +160,7 @@ class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
             If a parameter is out of range, or `X` holds no clips.
         """
         self._clips(X)
-        if getattr(X, "ndim", None) == 2:
-            validate_data(self, X, skip_check_array=True)
+        remember_columns(self, X)
         self._keep_precision()
         return self
 

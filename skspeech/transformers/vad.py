@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
 
+from skspeech._columns import remember_columns
 from skspeech._device import resolve_device
 from skspeech._extras import how_to_install
 from skspeech._sklearn import Interval, StrOptions, _fit_context
@@ -157,8 +157,7 @@ class VoiceActivityTrimmer(GivesWaveforms, BaseEstimator):
             If a parameter is out of range, or `X` holds no clips.
         """
         as_clips(X, sampling_rate=self.sampling_rate)
-        if getattr(X, "ndim", None) == 2:
-            validate_data(self, X, skip_check_array=True)
+        remember_columns(self, X)
         return self
 
     def transform(self, X: ClipsLike) -> np.ndarray:

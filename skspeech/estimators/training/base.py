@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from skspeech._columns import remember_columns
 from skspeech._folds import stratified_folds
 from skspeech._labels import check_groups, check_labels
 from skspeech._sklearn import Interval, StrOptions
@@ -238,8 +239,7 @@ class TrainedClassifier(ClipClassifier):
                 f"{classes.tolist()}. Use the same classes, or warm_start=False."
             )
         data = self._make_data(X, codes, classes, groups, X_val, y_val)
-        if getattr(X, "ndim", None) == 2:
-            validate_data(self, X, skip_check_array=True)
+        remember_columns(self, X)
         if not self._starts_warm:
             self._forget()
             self.history_ = []
