@@ -197,11 +197,14 @@ def test_no_temperature_where_no_group_can_be_held_out():
         ([0, 0, 1, 1], {"groups": [1, 2, None, 3]}, "groups has 1 missing value"),
         ([0, 0, 1, 1], {"groups": [1, 2]}, "inconsistent numbers"),
         (["a", None, "b", "b"], {}, "y has 1 missing value"),
+        ([0, 0, 0, 0], {}, "only one class: 0"),
     ],
 )
 def test_labels_groups_and_weights_are_checked(cls, y, given, message):
+    fitted = cls().fit(np.eye(4), ["a", "a", "b", "b"])
     with pytest.raises(ValueError, match=message):
-        cls().fit(np.eye(4), y, **given)
+        fitted.fit(np.eye(4), y, **given)
+    assert fitted.classes_.tolist() == ["a", "b"]  # those that its weights are for
 
 
 def test_weights_are_left_alone():

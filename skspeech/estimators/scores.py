@@ -34,20 +34,23 @@ class LinearScores(ClassifierMixin, BaseEstimator, ABC):
         """
         X, y = validate_data(self, X, check_labels(y), dtype=[np.float64, np.float32])
         check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
+        classes, codes = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 classes, but y holds only one class: "
-                f"{self.classes_.tolist()[0]!r}."
+                f"{classes.tolist()[0]!r}."
             )
         groups = check_groups(groups, len(y))
         if sample_weight is None:
-            return X, codes, groups, np.ones(len(y))
-        weight = check_sample_weight(sample_weight, len(y))
-        check_class_weights(self.classes_, codes, weight)
-        keep = weight > 0
-        groups = None if groups is None else groups[keep]
-        return X[keep], codes[keep], groups, weight[keep]
+            weight = np.ones(len(y))
+        else:
+            weight = check_sample_weight(sample_weight, len(y))
+            check_class_weights(classes, codes, weight)
+            keep = weight > 0
+            X, codes, weight = X[keep], codes[keep], weight[keep]
+            groups = None if groups is None else groups[keep]
+        self.classes_ = classes  # not before, or a fit that is refused would rename the old classes
+        return X, codes, groups, weight
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Compute the scores of the classes.
