@@ -174,6 +174,20 @@ def test_folds_get_their_rows_of_whatever_is_routed(data):
     assert ensemble.temperature_ != 1.0
 
 
+def test_an_ensemble_that_was_not_calibrated_in_time_is_whole(data, monkeypatch):
+    X, y = data
+    ensemble = GeometricMeanVotingClassifier([("it", GaussianNB())], calibrate=3).fit(X, y)
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skspeech.ensemble.voting.cross_validated_temperature", interrupted)
+    labels = np.array(["yes", "no", "rare"])[np.where(np.arange(240) < 9, 2, y)]
+    with pytest.raises(KeyboardInterrupt):
+        ensemble.fit(X, labels)
+    assert ensemble.score(X, labels) > 0.8
+
+
 @pytest.mark.parametrize("bad", [True, 1, "yes"])
 def test_calibrate_is_checked(data, bad):
     with pytest.raises(ValueError, match="calibrate"):

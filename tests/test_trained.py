@@ -157,6 +157,17 @@ def test_mistakes_in_what_judges_are_told(clips, arguments, message):
         Loudness().fit(*clips, **arguments)
 
 
+@pytest.mark.filterwarnings("ignore:1 of 40 clips")
+def test_a_fit_that_is_refused_changes_nothing(clips):
+    X, y = clips
+    bad = [*X[:-1], "gone.wav"]
+    clf = Loudness(errors="warn").fit(bad, y)
+    before = clf.predict_proba(bad)
+    with pytest.raises(ValueError, match="y_val holds the classes"):
+        clf.fit(bad, np.tile(["a", "b", "c", "d"], 10), X_val=X[:1], y_val=["z"])
+    np.testing.assert_array_equal(clf.predict_proba(bad), before)
+
+
 def test_bad_clips_that_judge_are_named(clips, tmp_path):
     with pytest.raises(AudioError, match=r"gone\.wav"):
         Loudness().fit(*clips, X_val=[tmp_path / "gone.wav"], y_val=["loud"])

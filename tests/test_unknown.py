@@ -10,10 +10,12 @@ from scipy.stats import f_oneway
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sounds import labelled_tones
 
@@ -254,6 +256,29 @@ def test_where_no_group_can_be_held_out():
 
 
 # -- Labels ----------------------------------------------------------------------------------------
+
+
+def test_a_single_known_class_is_told_before_anything_is_trained():
+    X, y = make_blobs(20, range(2))
+    rejector = UnknownRejector(KNeighborsClassifier(), random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match=r"2 known classes, but y holds only \['c0'\]"):
+        rejector.fit(X, np.where(y == "c0", y, "unknown"))
+    assert rejector.classes_.tolist() == ["c0", "c1", "unknown"]
+    assert (rejector.predict(X) == y).mean() > 0.8
+
+
+def test_a_threshold_does_not_outlive_its_classifier(monkeypatch):
+    X, y = make_blobs(20, range(4))
+    rejector = UnknownRejector(KNeighborsClassifier(), random_state=0).fit(X, y)
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skspeech.unknown.rejector.learn_to_reject", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rejector.fit(10 * X, y)
+    with pytest.raises(NotFittedError):
+        rejector.predict(X)
 
 
 def test_numbers_as_labels():

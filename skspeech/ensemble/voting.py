@@ -261,9 +261,9 @@ class GeometricMeanVotingClassifier(ReportMixin, PredictMixin, VotingClassifier)
         )
         members = Parallel(n_jobs=self.n_jobs)(fits)
         self.classes_, self.temperature_ = np.unique(y), 1.0
+        self._set_members(members)
         if self.calibrate:
             self.temperature_ = cross_validated_temperature(self, X, y, fit_params)
-        self._set_members(members)
         return self
 
     def predict_proba(self, X: ClipsLike) -> np.ndarray:

@@ -200,21 +200,23 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
                 f"method='examples' needs clips whose label is {self.unknown_label!r}; y has none. "
                 "Use method='auto', or add such clips."
             )
-        own_groups = None if groups is None else groups[known]
-        params = fit_params_for(self.estimator, groups=own_groups)
-        try:
-            own = _safe_indexing(X, known)
-            self.estimator_ = clone(self.estimator).fit(own, y[known], **params)
-        except AudioError as error:
-            failures = [(int(known[position]), *rest) for position, *rest in error.failures]
-            raise AudioError(failures, len(y), error.advice) from None
         labels = np.unique(y[known])
         if len(labels) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs clips of at least 2 known classes, but y holds only "
-                f"one class: {labels.tolist()[0]!r}."
+                f"{labels.tolist()}."
             )
-        _check_classes(self.estimator_, labels)
+        own_groups = None if groups is None else groups[known]
+        params = fit_params_for(self.estimator, groups=own_groups)
+        try:
+            own = _safe_indexing(X, known)
+            classifier = clone(self.estimator).fit(own, y[known], **params)
+        except AudioError as error:
+            failures = [(int(known[position]), *rest) for position, *rest in error.failures]
+            raise AudioError(failures, len(y), error.advice) from None
+        _check_classes(classifier, labels)
+        vars(self).pop("threshold_", None)  # that of an earlier fit does not belong to what follows
+        self.estimator_ = classifier
         kind = object if labels.dtype == object else None
         self.classes_ = np.unique(np.append(labels, np.array([self.unknown_label], dtype=kind)))
         codes = np.full(len(y), -1)

@@ -286,13 +286,13 @@ class TrainedClassifier(ClipClassifier):
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: give both of them, or neither.")
         groups = check_groups(groups, len(codes))
+        given = None if X_val is None else self._validation_set(X_val, y_val, classes)
         waveforms, rows = self._decode(X, classes[codes])
         codes = codes[rows]
         groups = None if groups is None else groups[rows]
         self._prior = np.bincount(codes, minlength=len(classes)) / len(codes)
-        if X_val is not None:
-            valid = self._validation_set(X_val, y_val, classes)
-            return TrainingData(LabelledWaveforms(waveforms, codes), valid, "given", rng)
+        if given is not None:
+            return TrainingData(LabelledWaveforms(waveforms, codes), given, "given", rng)
         n_folds = max(2, round(1 / self.validation_fraction))
         rare = np.bincount(codes)[codes] < 3
         if groups is None and rare.any():  # a network needs every clip of a class that has so few
