@@ -491,6 +491,13 @@ def test_unfitted(members):
 # From fitted members
 
 
+@pytest.mark.parametrize("temperature", [0, -1.0, np.inf, np.nan])
+def test_a_temperature_that_turns_answers_round_is_refused(table, temperature):
+    member = GaussianNB().fit(*table)
+    with pytest.raises(ValueError, match=r"temperature=.* must be above 0"):
+        GeometricMeanVotingClassifier.from_fitted([("it", member)], temperature=temperature)
+
+
 def test_from_fitted_takes_the_members_as_they_are(table, members):
     X, y = table
     fitted = [(name, member.fit(X, y)) for name, member in members] + [("gone", "drop")]

@@ -166,7 +166,7 @@ class GeometricMeanVotingClassifier(ReportMixin, PredictMixin, VotingClassifier)
         classes : array-like of shape (n_classes,), default=None
             All class labels. None is every class that a member has seen.
         temperature : float, default=1.0
-            The value of `temperature_`.
+            The value of `temperature_`, above 0.
         **params : dict
             Other parameters of the constructor, such as `floor`.
 
@@ -180,7 +180,7 @@ class GeometricMeanVotingClassifier(ReportMixin, PredictMixin, VotingClassifier)
         sklearn.exceptions.NotFittedError
             If a member is not fitted.
         ValueError
-            If a member has seen a class that is not in `classes`.
+            If a member has seen a class that is not in `classes`, or `temperature` is not above 0.
 
         Examples
         --------
@@ -194,6 +194,8 @@ class GeometricMeanVotingClassifier(ReportMixin, PredictMixin, VotingClassifier)
         ensemble = cls(estimators, weights=weights, **params)
         ensemble._validate_params()
         check_members(ensemble)
+        if not 0 < temperature < np.inf:
+            raise ValueError(f"temperature={temperature!r} must be above 0 and finite.")
         members = [member for _, member in kept(estimators)]
         for member in members:
             check_is_fitted(member)
