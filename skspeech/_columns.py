@@ -16,6 +16,6 @@ def remember_columns(estimator, X):
         Only a table or an array of two dimensions has columns.
     """
     for name in ("n_features_in_", "feature_names_in_"):
-        vars(estimator).pop(name, None)
+        estimator.__dict__.pop(name, None)
     if getattr(X, "ndim", None) == 2:
         validate_data(estimator, X, skip_check_array=True)

@@ -320,7 +320,7 @@ class GeometricMeanVotingClassifier(ReportMixin, PredictMixin, VotingClassifier)
         self.named_estimators_ = Bunch(**(dict(self.estimators) | fitted))
         self._columns = [columns_of(*item, self.classes_) for item in fitted.items()]
         named = [member for member in members if hasattr(member, "feature_names_in_")]
-        vars(self).pop("feature_names_in_", None)  # of an earlier fit
+        self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
         if named:
             self.feature_names_in_ = named[0].feature_names_in_
 

@@ -215,7 +215,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             failures = [(int(known[position]), *rest) for position, *rest in error.failures]
             raise AudioError(failures, len(y), error.advice) from None
         _check_classes(classifier, labels)
-        vars(self).pop("threshold_", None)  # that of an earlier fit does not belong to what follows
+        self.__dict__.pop("threshold_", None)  # that of an earlier fit
         self.estimator_ = classifier
         kind = object if labels.dtype == object else None
         self.classes_ = np.unique(np.append(labels, np.array([self.unknown_label], dtype=kind)))
