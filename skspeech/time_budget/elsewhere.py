@@ -8,8 +8,7 @@ from concurrent.futures import BrokenExecutor
 from skspeech.time_budget import policy
 from skspeech.time_budget.workers.pools import ExecutorPool, LocalPool, outcome_of
 from skspeech.time_budget.workers.process import WorkerProcess, describe_exit
-from skspeech.time_budget.workers.rows import ExchangeFolder, RowsOfJob
-from skspeech.time_budget.workers.tasks import Task
+from skspeech.time_budget.workers.rows import ExchangeFolder
 
 __all__ = ["Elsewhere"]
 
@@ -81,16 +80,13 @@ class Elsewhere:
         self.pool = self._make_pool(None)
 
     def _start(self, job):
-        session, entry, features = self.session, job.entry, job.entry.features
-        data, work = session.data, session.work
-        shared = features is not None and features.shareable
-        job.level = features.level if shared else data.n_total
+        session, entry, work = self.session, job.entry, self.session.work
+        job.level = session.data.n_total if entry.shared is None else entry.shared.level
         if job.kind == "validate":
             train, test, job.places = work.available(job.folds[0], job.level)
         else:
             train, test = work.training_rows(job.level), None
-        task = Task(work.whole(entry), session.classes, data.extras(train), job.max_time)
-        rows = RowsOfJob(data, features, train, test, self.folder)
+        task, rows = work.task(job, train, test)
         session.mark_started(job)
         try:
             self.pool.start(job, task, rows, session.remaining)

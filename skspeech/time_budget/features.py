@@ -51,16 +51,18 @@ class Data:
         self.n_total = len(self.codes)
         self.groups, self.sample_weight = groups, sample_weight
 
-    def locate(self, rows):
-        """Return (number of the part, indices inside it) for rows that are all in one part."""
-        if rows[0] < self.n_train:
-            return 0, rows
-        return 1, rows - self.n_train
-
     def take(self, rows):
         """Take rows that are all in one part."""
-        part, indices = self.locate(rows)
+        part, indices = self._locate(rows)
         return _safe_indexing(self.parts[part], indices)
+
+    def dump(self, folder, rows):
+        """Write the part with these rows to a file, once; return the path, and indices in it."""
+        part, indices = self._locate(rows)
+        return folder.dump(f"part-{part}", lambda: self.parts[part]), indices
+
+    def _locate(self, rows):
+        return (0, rows) if rows[0] < self.n_train else (1, rows - self.n_train)
 
     def split(self, rows):
         """Split rows by the part that they are in."""
@@ -117,23 +119,15 @@ class _Features:
     def __init__(self, key, steps):
         self.key = key
         self.steps = [(name, _clone_step(step)) for name, step in steps]
-        self._dumped = None
 
     def unfinished(self, level):
         """Return the parts that have not done `level` rows, in the order in which these are due."""
         return [part for part in self.parts if part.level < level]
 
-    def dump(self, folder):
-        """Write the features to a file for worker processes, once per level; return the path."""
-        if self._dumped is None or self._dumped[0] != self.level:
-            path = os.path.join(folder, f"features-{self.key}-{self.level}.joblib")
-            joblib.dump(self.take(slice(None)), path)
-            self._dumped = self.level, path
-        return self._dumped[1]
-
-    def forget_files(self):
-        """Forget the dumped file: the folder of the last run is gone."""
-        self._dumped = None
+    def dump(self, folder, rows):
+        """Write the features to a file, once per level; return the path, and the rows in it."""
+        name = f"features-{self.key}-{self.level}"
+        return folder.dump(name, lambda: self.take(slice(None))), rows
 
 
 class SharedFeatures(_Features):

@@ -188,9 +188,9 @@ def build_ensemble(members, classes, floor, *, temperature=1.0, one_model_each=F
     """
     grouped = {}
     for entry, weight in members:
-        shared = entry.features if entry.features and entry.features.shareable else None
-        key = entry.name if shared is None else shared.key
-        grouped.setdefault(key, (shared, []))[1].extend(_models(entry, weight, one_model_each))
+        key = entry.name if entry.shared is None else entry.shared.key
+        _, models = grouped.setdefault(key, (entry.shared, []))
+        models += _models(entry, weight, one_model_each)
     estimators, weights = [], []
     for shared, models in grouped.values():
         if shared is None:

@@ -159,7 +159,7 @@ def _next_level(state, entry, few=False):
             return None
     elif level >= total:
         return None
-    if features is None or not features.shareable:
+    if entry.shared is None:
         target = first if not level else min(4 * level, total)
         return _part_of(state, entry, target) if few else target
     if features.level >= total:
@@ -335,8 +335,8 @@ def has_work_elsewhere(state, entry):
 
 
 def _features_ready(state, entry):
-    features = entry.features
-    if features is None or not features.shareable:
+    features = entry.shared
+    if features is None:
         return True
     if features.error is not None:
         return False
@@ -418,8 +418,7 @@ def refit_cost(state, entry):
     if not times:
         return cost + state.n_train * unit_cost(state, entry)
     n_rows = np.mean([state.n_trained(fold, entry.levels[fold]) for fold in times])
-    features = entry.features
-    level = features.level if features is not None and features.shareable else state.n_total
+    level = state.n_total if entry.shared is None else entry.shared.level
     n_known = state.n_train * level / state.n_total  # rows of which there are features
     return 1.1 * np.mean(list(times.values())) * n_known / max(n_rows, 1)
 

@@ -230,8 +230,6 @@ class Session:
         state, before = self.state, earlier.state
         state.folds, state.entries = before.folds, before.entries
         state.unit_costs, state.answered = before.unit_costs, self.outcomes.ensemble is not None
-        for features in state.all_features:
-            features.forget_files()
         for entry in state.entries:
             entry.running = False
             if entry.misses:  # it gets another chance, with more time

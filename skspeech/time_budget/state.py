@@ -132,6 +132,12 @@ class CandidateState:
         return float(np.mean(list(self.fit_times.values()))) if self.fit_times else np.nan
 
     @property
+    def shared(self):
+        """Its features, unless it has none or its first steps give none that can be shared."""
+        features = self.features
+        return features if features is not None and features.shareable else None
+
+    @property
     def can_vote(self):
         return bool(self.models) or self.full_model is not None
 

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from skspeech._stopping import Stopped, stoppable
 from skspeech._threads import forget_limits, limited_threads
 from skspeech.time_budget.state import FIRST_LEVEL
+from skspeech.time_budget.workers.rows import RowsOfJob
 from skspeech.time_budget.workers.tasks import Task, run_task
 from skspeech.transformers.workers import WorkersDiedError
 
@@ -131,53 +132,58 @@ class Work:
 
     def _first(self, job, post):
         seconds = min(FIRST_ANSWER_SECONDS, self.state.budget / 3)
-        level = self._embed(job.entry.features, self.data.n_total, job, post, seconds)
+        level = self._embed(job, self.data.n_total, post, seconds)
         self._fit_on_all(job, min(self.data.n_total, FIRST_LEVEL) if level is None else level, post)
 
     def _validate(self, job, post):
-        entry = job.entry
-        level = self._embed(entry.features, job.level, job, post, self.state.budget / 3)
+        level = self._embed(job, job.level, post, self.state.budget / 3)
         level = job.level if level is None else min(level, job.level)
-        if entry.where == "worker":
+        if job.entry.where == "worker":
             return
         for number in job.folds:
             train, test, places = self.available(number, level)
             if not len(test) or not len(train) or job.stopped:
                 continue
-            X, X_test = self._rows(entry, train), self._rows(entry, test)
-            task = Task(self.whole(entry), self.classes, self.data.extras(train))
-            with limited_threads(job.n_threads, n_blas=1), _chosen(self._awake()):
-                *_, outcome = run_task(task, X, self.data.y[train], X_test, stream=False)
-            post("fold", number, level, places, outcome)
+            post("fold", number, level, places, self._train(job, train, test))
 
     def _refit(self, job, post):
-        features = job.entry.features
-        level = self.data.n_total
-        if features is not None and features.shareable:
-            if not self.state.folds:
-                self._embed(features, level, job, post, self.state.budget / 3)
-            level = features.level if features.shareable else level
-        self._fit_on_all(job, level, post)
+        if not self.state.folds:
+            self._embed(job, self.data.n_total, post, self.state.budget / 3)
+        shared = job.entry.shared
+        self._fit_on_all(job, self.data.n_total if shared is None else shared.level, post)
 
     def _fit_on_all(self, job, level, post):
-        entry, rows = job.entry, self.training_rows(level)
-        X = self._rows(entry, rows)
-        task = Task(self.whole(entry), self.classes, self.data.extras(rows))
+        post("full", level, self._train(job, self.training_rows(level), None))
+
+    def _train(self, job, train, test):
+        task, rows = self.task(job, train, test)
+        X, y, X_test = rows.values()
         with limited_threads(job.n_threads, n_blas=1), _chosen(self._awake()):
-            *_, outcome = run_task(task, X, self.data.y[rows], None, stream=False)
-        post("full", level, outcome)
+            *_, outcome = run_task(task, X, y, X_test, stream=False)
+        return outcome
 
-    def whole(self, entry):
-        """An unfitted estimator that takes the rows as `_rows` returns them."""
-        estimator, features = clone(entry.estimator), entry.features
-        if features is None or features.shareable:
-            return estimator
-        return Pipeline([*[(n, clone(s)) for n, s in features.steps], ("classifier", estimator)])
+    def task(self, job, train, test):
+        """What a job trains, and on which rows; first steps that can't be shared are a part of it.
 
-    def _rows(self, entry, rows):
-        if entry.features is not None and entry.features.shareable:
-            return entry.features.take(rows)
-        return self.data.take(rows)
+        Parameters
+        ----------
+        job : Job
+        train : ndarray of int
+        test : ndarray of int or None
+            Rows to predict.
+
+        Returns
+        -------
+        Task, RowsOfJob
+        """
+        entry, estimator = job.entry, clone(job.entry.estimator)
+        shared = entry.shared
+        if shared is None and entry.features is not None:
+            steps = [(name, clone(step)) for name, step in entry.features.steps]
+            estimator = Pipeline([*steps, ("classifier", estimator)])
+        task = Task(estimator, self.classes, self.data.extras(train), job.max_time)
+        source = self.data if shared is None else shared
+        return task, RowsOfJob(source, self.data.y, train, test)
 
     def training_rows(self, level):
         """Training rows among the first `level` rows, in increasing order."""
@@ -194,19 +200,19 @@ class Work:
         places = np.flatnonzero(there[fold.test])
         return fold.train[there[fold.train]], fold.test[places], places
 
-    def _embed(self, features, target, job, post, seconds):
-        """Run shared steps chunk by chunk; return how many rows are done.
+    def _embed(self, job, target, post, seconds):
+        """Run shared steps chunk by chunk; return how many rows are done, or None without any.
 
         If all rows would take longer than `seconds`, the first ones are enough.
         """
-        end = time.monotonic() + seconds
+        end, features = time.monotonic() + seconds, job.entry.features
         due = [] if features is None else features.unfinished(target)
         for n_left, part in zip(range(len(due), 0, -1), due, strict=True):
             if features.shareable:
                 share = (end - time.monotonic()) / n_left
                 self._embed_part(part, target, job, post, share)
                 target = min(target, part.level)  # more rows of other parts would be of no use
-        return features.level if features is not None and features.shareable else None
+        return None if job.entry.shared is None else job.entry.shared.level
 
     def _embed_part(self, features, target, job, post, seconds):
         with features.lock:  # a thread that was left behind may still write its last rows

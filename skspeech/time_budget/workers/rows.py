@@ -5,8 +5,11 @@ import pickle
 import shutil
 import tempfile
 import uuid
+from dataclasses import dataclass
+from typing import Any
 
 import joblib
+import numpy as np
 
 from skspeech._stopping import Stopped
 
@@ -41,10 +44,11 @@ class ExchangeFolder:
             self._exists = True
         return self.name
 
-    def dump(self, name, value):
-        """Write a value to a file, once; return the path."""
+    def dump(self, name, make):
+        """Write what `make` returns to a file, once; return the path."""
         path = os.path.join(self.path, f"{name}.joblib")
         if not os.path.exists(path):
+            value = make()
             try:
                 joblib.dump(value, path + ".part")
             except (pickle.PicklingError, AttributeError, TypeError):
@@ -62,43 +66,36 @@ class ExchangeFolder:
             shutil.rmtree(self._name, ignore_errors=True)
 
 
+@dataclass
 class RowsOfJob:
     """The rows that a job trains on and predicts.
 
-    Parameters
+    Attributes
     ----------
-    data : Data
-    features : SharedFeatures, UnitedFeatures or None
-        If they are shared, they replace the rows.
-    train_rows : ndarray of int
-    test_rows : ndarray of int or None
-    folder : ExchangeFolder
+    source : Data, SharedFeatures or UnitedFeatures
+        What they are taken from.
+    y : ndarray of shape (n_total,)
+        The labels.
+    train : ndarray of int
+    test : ndarray of int or None
+        None if nothing is predicted.
     """
 
-    def __init__(self, data, features, train_rows, test_rows, folder):
-        shared = features is not None and features.shareable
-        self.data, self.features = data, features if shared else None
-        self.train_rows, self.test_rows, self.folder = train_rows, test_rows, folder
-
-    def train(self):
-        """References to X and y: each is the path of a file and rows in it."""
-        labels = self.folder.dump("y", self.data.y)
-        return self._reference(self.train_rows), (labels, self.train_rows)
-
-    def test(self):
-        """Reference to the rows to predict; None for no rows."""
-        return None if self.test_rows is None else self._reference(self.test_rows)
+    source: Any
+    y: np.ndarray
+    train: np.ndarray
+    test: np.ndarray | None
 
     def values(self):
         """X and y to train on, and X to predict or None."""
-        test = None if self.test_rows is None else self._take(self.test_rows)
-        return self._take(self.train_rows), self.data.y[self.train_rows], test
+        test = None if self.test is None else self.source.take(self.test)
+        return self.source.take(self.train), self.y[self.train], test
 
-    def _reference(self, rows):
-        if self.features is not None:
-            return self.features.dump(self.folder.path), rows
-        part, indices = self.data.locate(rows)
-        return self.folder.dump(f"part-{part}", self.data.parts[part]), indices
+    def files(self, folder):
+        """(X, y) to train on, and X to predict or None; each is the path of a file, and rows in it.
 
-    def _take(self, rows):
-        return self.data.take(rows) if self.features is None else self.features.take(rows)
+        A file that is there already is not written again.
+        """
+        y = folder.dump("y", lambda: self.y), self.train
+        train = self.source.dump(folder, self.train), y
+        return train, None if self.test is None else self.source.dump(folder, self.test)
