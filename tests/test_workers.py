@@ -820,9 +820,9 @@ def test_time_in_the_queue_of_an_executor_is_not_counted():
         pool = ExecutorPool(executor, 1, inbox)
         pool.start(job, Task(fake.Waiter(), np.unique(y)), Values(), 60.0)
         time.sleep(0.3)
-        assert pool.overdue() == []
+        assert pool.troubled() == []
         release.set()
-        assert wait_until(lambda: pool.overdue() == [job])
+        assert wait_until(lambda: pool.troubled() == [(job, None, "")])
         fake.Waiter.end.set()
     assert inbox.get(timeout=20)[0] == "future"
 

@@ -73,7 +73,7 @@ class Elsewhere:
 
     def _replace_pool(self):
         """Replace the user's broken executor by local processes, and try its jobs again there."""
-        for job in self.pool.abandon():
+        for job in self.pool.jobs:
             job.entry.running = False
         self.session.event("executor broken", remedy="the rest runs in local worker processes")
         self.pool.close()
@@ -110,9 +110,6 @@ class Elsewhere:
             self._handle_worker(*message)
 
     def _handle_worker(self, worker, message):
-        if not isinstance(self.pool, LocalPool):
-            worker.kill()
-            return
         kind, job = message["kind"], worker.task
         if kind == "ready":
             self.pool.ready(worker)
@@ -155,8 +152,7 @@ class Elsewhere:
             self.session.failures.note(
                 job.entry, f"{type(error).__name__}: {error}", "The executor's worker died."
             )
-            if isinstance(self.pool, ExecutorPool):
-                self._replace_pool()
+            self._replace_pool()
             return
         self._end(job)
         if error is not None:
@@ -171,18 +167,10 @@ class Elsewhere:
 
     def watch(self):
         """Give up jobs that are over their time limit or take too much memory."""
-        if isinstance(self.pool, LocalPool):
-            for worker, reason in self.pool.troubled():
-                job, log = worker.task, worker.log
-                job.stopped = True
-                self.pool.kill(worker)
-                self._end(job)
-                if reason == "time":
-                    self.session.failures.miss(job)
-                else:
-                    self.session.failures.fail(job.entry, reason, log)
-        elif self.pool is not None:
-            for job in self.pool.overdue():
-                job.stopped = True
-                self._end(job)
+        for job, why, log in self.pool.troubled() if self.pool is not None else []:
+            job.stopped = True
+            self._end(job)
+            if why is None:
                 self.session.failures.miss(job)
+            else:
+                self.session.failures.fail(job.entry, why, log)

@@ -107,31 +107,32 @@ class LocalPool:
             worker.task.started = time.monotonic()
 
     def finished(self, job):
-        for worker in self.workers:
-            if worker.task is job:
-                worker.task = None
+        """Forget a job that has ended, or is stopped: only its death stops a worker."""
+        worker = next((w for w in self.workers if w.task is job), None)
+        if worker is not None:
+            worker.task = None
+            if job.stopped:
+                self.forget(worker)
 
     def forget(self, worker):
+        """Kill a worker, or whatever a dead one has left behind."""
+        worker.kill()  # while it is in the list, since another thread may close the pool
         if worker in self.workers:
             self.workers.remove(worker)
-        worker.kill()
         worker.release()
 
     def troubled(self):
-        """Workers whose job is over its time limit or takes too much memory."""
+        """(job, why, log) of each that takes too much time, for which `why` is None, or memory."""
         now = time.monotonic()
-        troubled = [
-            (w, "time")
-            for w in self.workers
-            if w.task is not None and now - w.task.started > w.task.limit
-        ]
-        if time.monotonic() - self._looked > 0.15:
-            self._looked = time.monotonic()
-            troubled += self._hogs([w for w, _ in troubled])
-        return troubled
+        working = [w for w in self.workers if w.task is not None]
+        late = [w for w in working if now - w.task.started > w.task.limit]
+        troubled = [(w, None) for w in late]
+        if now - self._looked > 0.15:
+            self._looked = now
+            troubled += self._hogs([w for w in working if w not in late])
+        return [(w.task, why, w.log) for w, why in troubled]
 
-    def _hogs(self, besides):
-        working = [w for w in self.workers if w.task is not None and w not in besides]
+    def _hogs(self, working):
         sizes = {worker: worker.memory() for worker in working}
         hogs = []
         for worker, size in sizes.items():
@@ -142,15 +143,6 @@ class LocalPool:
             worker = max(sizes, key=sizes.get)
             hogs.append((worker, _memory_error(sizes[worker], "the machine has no more")))
         return hogs
-
-    def kill(self, worker):
-        worker.task = None
-        worker.kill()
-        self.forget(worker)
-
-    def abandon(self):
-        """Return the running jobs, before the pool is closed."""
-        return self.jobs
 
     def close(self):
         """Kill all workers and the processes that they started."""
@@ -212,8 +204,8 @@ class ExecutorPool:
         if future is not None:
             future.cancel()
 
-    def overdue(self):
-        """Jobs that are over their time limit, counted from when they are first seen to run.
+    def troubled(self):
+        """As of `LocalPool`; the time is counted from when a job is first seen to run.
 
         Time in the executor's queue does not count. Dask's futures never report that they run, so
         their jobs have until the end of the budget.
@@ -222,18 +214,13 @@ class ExecutorPool:
         for job, future in self.futures.items():
             if job.started == math.inf and future.running():
                 job.started = now
-        return [job for job in self.futures if now - job.started > job.limit]
-
-    def abandon(self):
-        """Cancel jobs that have not begun, and leave running ones alone."""
-        jobs = list(self.futures)
-        for job in jobs:
-            job.stopped = True
-            self.futures.pop(job).cancel()
-        return jobs
+        return [(job, None, "") for job in self.futures if now - job.started > job.limit]
 
     def close(self):
-        self.abandon()
+        """Cancel jobs that have not begun, and leave running ones alone."""
+        for job in self.jobs:
+            job.stopped = True
+            self.futures.pop(job).cancel()
 
 
 def executor_size(executor, n_cores):
