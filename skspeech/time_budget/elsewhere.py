@@ -9,6 +9,7 @@ from skspeech.time_budget import policy
 from skspeech.time_budget.workers.pools import ExecutorPool, LocalPool, outcome_of
 from skspeech.time_budget.workers.process import WorkerProcess, describe_exit
 from skspeech.time_budget.workers.rows import ExchangeFolder
+from skspeech.time_budget.workers.tasks import describe_error
 
 __all__ = ["Elsewhere"]
 
@@ -56,9 +57,7 @@ class Elsewhere:
                 if self.pool.broken:
                     self._replace_pool()
                     continue
-                session.failures.fail(
-                    job.entry, f"{type(error).__name__}: {error}", traceback.format_exc()
-                )
+                session.failures.fail(job.entry, describe_error(error), traceback.format_exc())
 
     def _would_share_a_suspects_worker(self, job):
         """Whether to wait: a candidate whose job was lost is tried again with no job beside it."""
@@ -141,7 +140,7 @@ class Elsewhere:
             self.session.failures.fail(job.entry, message["exception"], text)
 
     def _handle_future(self, job, future):
-        if job.stopped or job.completed:
+        if job.stopped:
             return
         if future.cancelled():
             self._end(job)
@@ -150,14 +149,14 @@ class Elsewhere:
         if isinstance(error, BrokenExecutor):
             # Any of the running jobs may have broken it: all are tried again in local processes.
             self.session.failures.note(
-                job.entry, f"{type(error).__name__}: {error}", "The executor's worker died."
+                job.entry, describe_error(error), "The executor's worker died."
             )
             self._replace_pool()
             return
         self._end(job)
         if error is not None:
             text = "".join(traceback.format_exception(error))
-            self.session.failures.lose(job.entry, f"{type(error).__name__}: {error}", text, error)
+            self.session.failures.lose(job.entry, error, text)
             return
         result = future.result()
         if "exception" in result:

@@ -5,6 +5,7 @@ import time
 from skspeech.time_budget import policy
 from skspeech.time_budget.pretrained import needed_weights
 from skspeech.time_budget.state import KEPT
+from skspeech.time_budget.workers.tasks import describe_error
 from skspeech.weights import WeightsNotFoundError
 from skspeech.weights.store import missing_weights, tell_missing
 
@@ -24,29 +25,40 @@ class Failures:
         self.session = session
         self.left_out = []
 
-    def note(self, entry, exception, text, error=None):
-        """Record a failure and send an event; the candidate may be tried again."""
+    def note(self, entry, error, text):
+        """Record a failure and send an event; the candidate may be tried again.
+
+        Parameters
+        ----------
+        entry : CandidateState
+        error : Exception or str
+            The error itself where it may be raised again for the user; else what it says.
+        text : str
+            Traceback or last printed output.
+        """
+        is_told = isinstance(error, str)
+        exception = error if is_told else describe_error(error)
         entry.failures.append((entry.name, exception, text))
-        entry.error = error
+        entry.error = None if is_told else error
         kept = _is_kept(entry)
         self.session.event("failure", candidate=entry.name, exception=exception, kept=kept)
 
-    def fail(self, entry, exception, text, error=None):
-        """Record that a candidate has failed for good."""
+    def fail(self, entry, error, text=""):
+        """Record that a candidate has failed for good; see `note`."""
         if isinstance(error, WeightsNotFoundError) and error.reason:
             self._fail_without_weights(entry, error)
             return
-        self.note(entry, exception, text, error)
+        self.note(entry, error, text)
         self._mark_failed(entry)
 
-    def lose(self, entry, exception, text, error):
+    def lose(self, entry, error, text):
         """Record that an executor lost a job; the first time, the candidate is tried again."""
         entry.lost += 1
         if entry.lost < policy.MAX_MISSES:
-            self.note(entry, exception, text)
+            self.note(entry, describe_error(error), text)
             entry.status = entry.status if entry.can_vote else "waiting"
         else:
-            self.fail(entry, exception, text, error)
+            self.fail(entry, error, text)
 
     def miss(self, job):
         """Record a timeout; after the first one, the candidate is tried again after the others."""
@@ -70,7 +82,7 @@ class Failures:
         for entry in entries:
             error = entry.features.error if entry.features is not None else None
             if error is not None and not (entry.failed or entry.models):
-                self.fail(entry, f"{type(error).__name__}: {error}", "", error)
+                self.fail(entry, error)
 
     def tell_unfinished(self):
         """Set the final status of each candidate when the run is over."""

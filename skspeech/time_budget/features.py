@@ -16,6 +16,7 @@ __all__ = [
     "SharedFeatures",
     "UnitedFeatures",
     "row_sizes",
+    "runs_here",
     "share_features",
     "shared_key",
     "stateless_steps",
@@ -23,6 +24,15 @@ __all__ = [
 
 COPIED = 1024  # rows of united features that are copied at once
 CHEAP_MODULES = ("sklearn.preprocessing", "skspeech.transformers.scaling")
+# Classifiers that are quick and do not hang.
+QUICK_MODULES = (
+    "sklearn.linear_model",
+    "sklearn.naive_bayes",
+    "sklearn.discriminant_analysis",
+    "sklearn.neighbors",
+    "sklearn.tree",
+    "sklearn.dummy",
+)
 
 
 class Data:
@@ -133,13 +143,6 @@ class _Features:
 class SharedFeatures(_Features):
     """The stateless first steps of one or more candidates, and their features so far.
 
-    Parameters
-    ----------
-    key : str
-        The same for equal steps with equal parameters.
-    steps : list of (str, transformer)
-        Not fitted.
-
     Attributes
     ----------
     parts : tuple
@@ -190,12 +193,7 @@ class SharedFeatures(_Features):
     def store(self, values, n_total):
         """Keep the features of further rows; return False if they cannot be shared.
 
-        Parameters
-        ----------
-        values : list of (ndarray of int, object)
-            Rows, and what the steps made of them.
-        n_total : int
-            Number of all rows.
+        `values` is a list of rows, and what the steps made of them: (ndarray of int, object).
         """
         if any(not isinstance(new, np.ndarray) or len(new) != len(rows) for rows, new in values):
             self.shareable = False
@@ -224,14 +222,7 @@ class SharedFeatures(_Features):
 class UnitedFeatures(_Features):
     """Features side by side. Each part runs once, also for candidates that use it alone.
 
-    Parameters
-    ----------
-    key : str
-        As of `SharedFeatures`.
-    steps : list of (str, transformer)
-        The union, not fitted.
-    parts : list of SharedFeatures
-        What it unites.
+    Attributes are those of `SharedFeatures`; `parts` are what it unites.
     """
 
     def __init__(self, key, steps, parts):
@@ -287,14 +278,9 @@ class UnitedFeatures(_Features):
 
 
 def share_features(steps, known):
-    """Return the features of some steps: those that are known, or new ones, which then are.
+    """Return the features of stateless steps: those that are known, by key, or new ones.
 
-    Parameters
-    ----------
-    steps : list of (str, transformer)
-        Without state.
-    known : dict of str to features
-        By key; it is added to.
+    New ones are added to `known`.
     """
     key = shared_key(steps)
     if key not in known:
@@ -356,6 +342,19 @@ def _is_stateless(step):
     if isinstance(step, Pipeline):
         return all(_is_stateless(part) for _, part in step.steps)
     return hasattr(step, "transform") and not get_tags(step).requires_fit
+
+
+def runs_here(estimator):
+    """Whether the calling process may train an estimator: it has only quick parts."""
+    if isinstance(estimator, str | None):
+        return True
+    if isinstance(estimator, Pipeline):
+        *steps, last = [step for _, step in estimator.steps]
+        own = ("sklearn.", "skspeech.")
+        return runs_here(last) and all(
+            isinstance(step, str | None) or type(step).__module__.startswith(own) for step in steps
+        )
+    return type(estimator).__module__.startswith(QUICK_MODULES)
 
 
 def shared_key(steps):

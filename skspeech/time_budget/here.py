@@ -89,8 +89,7 @@ class Here:
             session.end_job(job)
             outcomes.note_change(job)
             if kind == "error":
-                error, text = payload
-                session.failures.fail(entry, f"{type(error).__name__}: {error}", text, error)
+                session.failures.fail(entry, *payload)
 
     def watch(self):
         """Give up the job if it is over its time limit."""

@@ -62,20 +62,10 @@ class ResultsMixin:
         _check_reported(self)
         import pandas as pd
 
-        results = self.results_
-        table = pd.DataFrame(
-            {
-                "name": results["name"],
-                "score": results["score"],
-                "weight": results["weight"],
-                "fit_time": results["mean_fit_time"],
-                "predict_time": results["predict_time"],
-                "started": results["started"],
-                "finished": results["finished"],
-                "status": results["status"],
-            }
-        )
-        return table.sort_values(
+        columns = ["name", "score", "weight", "mean_fit_time", "predict_time"]
+        columns += ["started", "finished", "status"]
+        table = pd.DataFrame({name: self.results_[name] for name in columns})
+        return table.rename(columns={"mean_fit_time": "fit_time"}).sort_values(
             "score", ascending=False, na_position="last", kind="stable", ignore_index=True
         )
 
@@ -217,17 +207,7 @@ def follow(session, tell):
 
 
 def collect(session):
-    """Return the fitted attributes of a run as plain arrays and lists.
-
-    Parameters
-    ----------
-    session : Session
-        Closed.
-
-    Returns
-    -------
-    dict
-    """
+    """Return the fitted attributes of a closed session, as plain arrays and lists, by name."""
     entries = session.state.entries
     scored = [number for number, fold in enumerate(session.state.folds) if fold.is_scored]
     splits = np.array([[entry.scores.get(k, np.nan) for k in scored] for entry in entries]).reshape(
@@ -236,10 +216,7 @@ def collect(session):
     known = np.ma.masked_invalid(splits)
 
     def column(name, dtype=float):
-        values = [getattr(entry, name) for entry in entries]
-        if dtype is float:
-            values = [np.nan if value is None else value for value in values]
-        return np.array(values, dtype=dtype)
+        return np.array([getattr(entry, name) for entry in entries], dtype=dtype)
 
     results = {
         "name": column("name", object),
@@ -269,12 +246,7 @@ def collect(session):
 
 
 def fall_back(classifier, session):
-    """If there is no ensemble: raise the reason, or predict the classes' frequencies.
-
-    Returns
-    -------
-    GeometricMeanVotingClassifier
-    """
+    """If there is no ensemble: raise the reason, or make one of the classes' frequencies."""
     if session.error is not None:
         raise session.error
     entries = session.state.entries

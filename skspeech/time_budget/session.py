@@ -27,19 +27,14 @@ from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget import policy
 from skspeech.time_budget.elsewhere import Elsewhere
 from skspeech.time_budget.failures import Failures
-from skspeech.time_budget.features import share_features, stateless_steps
+from skspeech.time_budget.features import runs_here, share_features, stateless_steps
 from skspeech.time_budget.here import Here
 from skspeech.time_budget.outcomes import Outcomes, Stopwatch
 from skspeech.time_budget.repeats import Repeats
 from skspeech.time_budget.splits import value_order
 from skspeech.time_budget.state import CandidateState, RunState
 from skspeech.time_budget.workers.here import Work, wait_for_threads
-from skspeech.time_budget.workers.places import runs_here
-from skspeech.time_budget.workers.tasks import (
-    quiet_fits,
-    set_random_states,
-    takes_max_time,
-)
+from skspeech.time_budget.workers.tasks import quiet_fits, set_random_states, takes_max_time
 
 __all__ = ["Session", "Settings"]
 
@@ -335,7 +330,6 @@ class Session:
             self.elsewhere.handle(message)
 
     def end_job(self, job):
-        job.completed = True
         entry = job.entry
         entry.running = False
         if not entry.failed and entry.status == "running":

@@ -156,7 +156,7 @@ class CandidateState:
         return min((self.levels.get(fold, 0) for fold in folds), default=0)
 
 
-@dataclass
+@dataclass(eq=False)  # equal to itself only
 class Job:
     """Work that runs now, and may be given up.
 
@@ -180,8 +180,8 @@ class Job:
         Monotonic time from which the limit counts.
     n_threads : int
         Threads of this process that it may use.
-    stopped, completed : bool
-        Whether it was given up, and whether it ended by itself; its messages then count no more.
+    stopped : bool
+        Whether it was given up; its messages then count no more.
     is_sent : bool
         Whether it waits for other processes to embed rows with the shared steps.
     places : ndarray of int or None
@@ -198,14 +198,7 @@ class Job:
     n_threads: int = 1
     stopped: bool = False
     is_sent: bool = False
-    completed: bool = False
     places: np.ndarray | None = None
-
-    def __hash__(self):
-        return id(self)
-
-    def __eq__(self, other):
-        return self is other
 
 
 @dataclass

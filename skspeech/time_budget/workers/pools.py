@@ -61,16 +61,9 @@ class LocalPool:
         return (self.n_cores - here - self.threads_in_use) // self.threads
 
     def start(self, job, task, rows, time_left):
-        """Run a task.
+        """Run a job's `Task` on its `RowsOfJob`.
 
-        Parameters
-        ----------
-        job : Job
-        task : Task
-        rows : RowsOfJob
-            Where a worker finds the rows.
-        time_left : float
-            Seconds after which the kernel ends a worker whose parent is gone.
+        The kernel ends a worker whose parent is gone after `time_left` seconds.
         """
         import cloudpickle
 

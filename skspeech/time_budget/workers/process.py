@@ -56,7 +56,6 @@ class WorkerProcess:
         self.inbox = inbox
         self.n_threads = n_threads
         self.task = None  # for the owner's books
-        self.started = time.monotonic()
         self._log = b""
         self._dead = False
         self._reaping = threading.Lock()
@@ -98,27 +97,18 @@ class WorkerProcess:
         """Bytes of memory of the process and its children."""
         import psutil
 
-        try:
-            process = psutil.Process(self.process.pid)
-            family = [process, *process.children(recursive=True)]
-        except psutil.Error:
-            return 0
         total = 0
-        for member in family:
-            try:
+        for member in self._family():
+            with contextlib.suppress(psutil.Error):
                 total += member.memory_info().rss
-            except psutil.Error:
-                continue
         return total
 
     def kill(self):
         """Kill the process and all that it started, at once."""
         self._dead = True
-        for member in self._family():
-            try:
-                member.kill()
-            except Exception:
-                continue  # gone already
+        for child in self._family()[1:]:
+            with contextlib.suppress(Exception):  # gone already
+                child.kill()
         with self._reaping:
             if self.process.returncode is None:
                 self._kill_group()
@@ -140,10 +130,12 @@ class WorkerProcess:
             thread.join(timeout / 5)
 
     def _family(self):
+        """The process and those that it started; none once it is gone."""
         import psutil
 
         try:
-            return psutil.Process(self.process.pid).children(recursive=True)
+            process = psutil.Process(self.process.pid)
+            return [process, *process.children(recursive=True)]
         except psutil.Error:
             return []
 
@@ -185,13 +177,7 @@ class WorkerProcess:
 
 
 def describe_exit(returncode):
-    """What a worker's exit code means.
-
-    Parameters
-    ----------
-    returncode : int
-        As of :class:`subprocess.Popen`: negative for a signal.
-    """
+    """What a worker's exit code means."""
     if returncode < 0:
         try:
             return f"the worker process was ended by {signal.Signals(-returncode).name}"

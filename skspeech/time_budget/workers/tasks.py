@@ -17,6 +17,7 @@ __all__ = [
     "Outcome",
     "Task",
     "checked_proba",
+    "describe_error",
     "dump_model",
     "executor_task",
     "quiet_fits",
@@ -221,6 +222,11 @@ def dump_model(estimator):
     return payload
 
 
+def describe_error(error):
+    """An exception in words, as in `failures_`."""
+    return f"{type(error).__name__}: {error}"
+
+
 def executor_task(payload):
     """Run one task in a user's executor: bytes in, plain values out.
 
@@ -242,8 +248,7 @@ def executor_task(payload):
             *_, last = run_task(task, X, y, X_test, stream=False)
         model = dump_model(last.model)
     except Exception as error:
-        exception = f"{type(error).__name__}: {error}"
-        return {"exception": exception, "traceback": traceback.format_exc()}
+        return {"exception": describe_error(error), "traceback": traceback.format_exc()}
     return {
         "model": model,
         "classes": np.asarray(last.model.classes_),
