@@ -26,6 +26,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.naive_bayes import GaussianNB
@@ -679,6 +680,15 @@ def test_what_no_union_takes_is_a_failure_and_no_member_that_can_not_predict(ste
     clf = TimeBudgetClassifier(candidates, time_budget=20).fit(X, y)
     assert [name for name, *_ in clf.failures_] == ["union"]
     assert clf.predict(X).shape == y.shape
+
+
+def test_first_steps_that_can_not_be_shared_may_be_passed_through():
+    sparse = HashingVectorizer(n_features=32)
+    candidates = [("sparse", make_pipeline("passthrough", sparse, LogisticRegression()))]
+    words, labels = ["one two", "three four"] * 20, ["low", "high"] * 20
+    clf = TimeBudgetClassifier(candidates, time_budget=20).fit(words, labels)
+    assert clf.failures_ == []
+    assert clf.score(words, labels) == 1.0
 
 
 def test_a_part_that_fails_is_the_failure_of_all_that_need_it():

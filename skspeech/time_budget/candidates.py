@@ -198,17 +198,8 @@ def check_candidates(candidates):
 def gather_candidates(candidates, line_up):
     """Collect the user's and the line-up's candidates, without those left out by name.
 
-    Parameters
-    ----------
-    candidates : "auto" or list
-        As checked by :func:`check_candidates`.
-    line_up : callable
-        ``line_up(any_time=False)`` makes the list that ``"auto"`` stands for; ``any_time=True``
-        makes the list for an unlimited budget.
-
-    Returns
-    -------
-    list of Candidate
+    ``line_up(any_time=False)`` makes the list that ``"auto"`` stands for; ``any_time=True`` makes
+    the list for an unlimited budget.
     """
     wanted = [candidates] if isinstance(candidates, str) else candidates
     by_name, patterns = {}, []

@@ -128,7 +128,7 @@ class _Features:
 
     def __init__(self, key, steps):
         self.key = key
-        self.steps = [(name, _clone_step(step)) for name, step in steps]
+        self.steps = [(name, clone(step, safe=False)) for name, step in steps]
 
     def unfinished(self, level):
         """Return the parts that have not done `level` rows, in the order in which these are due."""
@@ -301,10 +301,6 @@ def _united(steps):
     return union.transformer_list
 
 
-def _clone_step(step):
-    return clone(step) if hasattr(step, "get_params") else step
-
-
 def stateless_steps(estimator):
     """Split a classifier into its first steps that learn nothing (possibly none) and the rest.
 
@@ -331,16 +327,15 @@ def stateless_steps(estimator):
 
 def _is_cheap(step):
     """Whether a step goes to the rest, so that more candidates can share the steps before it."""
-    return step is None or isinstance(step, str) or type(step).__module__.startswith(CHEAP_MODULES)
+    return isinstance(step, str | None) or type(step).__module__.startswith(CHEAP_MODULES)
 
 
 def _is_stateless(step):
-    if step is None or isinstance(step, str):
+    if isinstance(step, str | None):
         return True
-    if isinstance(step, FeatureUnion):
-        return all(_is_stateless(part) for _, part in step.transformer_list)
-    if isinstance(step, Pipeline):
-        return all(_is_stateless(part) for _, part in step.steps)
+    if isinstance(step, FeatureUnion | Pipeline):
+        parts = step.steps if isinstance(step, Pipeline) else step.transformer_list
+        return all(_is_stateless(part) for _, part in parts)
     return hasattr(step, "transform") and not get_tags(step).requires_fit
 
 

@@ -53,9 +53,8 @@ def next_here(state):
 
 def _first_entry(state):
     """The candidate for the first answer: the one marked `first`, or else the cheapest."""
-    able = [e for e in state.entries if e.where == "main" and not e.failed]
     return min(
-        able,
+        state.able_here,
         key=lambda entry: (
             _misses(entry),
             not entry.candidate.first,
@@ -131,19 +130,10 @@ def _fits_a_refit(state, cost):
 
 def _waiting_for_refit(state):
     """Candidates of this process that vote, or could, but have no model of all rows yet."""
+    able = state.able_here
     if not state.folds:
-        return [
-            entry
-            for entry in state.entries
-            if entry.where == "main" and not entry.failed and entry.full_level < state.n_total
-        ]
-    if not state.refit:
-        return []
-    return [
-        entry
-        for entry in state.entries
-        if entry.where == "main" and entry.weight > 0 and not entry.is_refitted and not entry.failed
-    ]
+        return [entry for entry in able if entry.full_level < state.n_total]
+    return [e for e in able if state.refit and e.weight > 0 and not e.is_refitted]
 
 
 def _next_level(state, entry, few=False):
@@ -474,10 +464,7 @@ def _patience(state, entry, cost):
     features = entry.features
     if features is not None and not features.warm:
         could_go_on = any(
-            other.where == "main"
-            and not other.failed
-            and (other.features is None or other.features.warm)
-            for other in state.entries
+            other.features is None or other.features.warm for other in state.able_here
         )
         limit = min(max(limit, COLD_START), (0.8 if could_go_on else 1.0) * state.left)
     return limit * 2 ** _misses(entry)

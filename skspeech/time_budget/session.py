@@ -166,16 +166,10 @@ class Session:
 
     def _release(self):
         """Release threads, processes and files; the coordinator and its caller both call this."""
-        with self._locked(0.2):
+        got = self._lock.acquire(timeout=0.2)  # if it can't be had in time, go on without it
+        try:
             self.here.close()
             self.elsewhere.close()
-
-    @contextlib.contextmanager
-    def _locked(self, timeout):
-        """Hold the lock if it can be had in time; otherwise go on without it."""
-        got = self._lock.acquire(timeout=timeout)
-        try:
-            yield
         finally:
             if got:
                 self._lock.release()
@@ -305,10 +299,8 @@ class Session:
 
     def _want_workers(self):
         """Start workers once the first answer is there, or is late; it gets the whole machine."""
-        entries = self.state.entries
-        answers_here = any(entry.where == "main" and not entry.failed for entry in entries)
         slow = self.now - self.elapsed_before > 0.25 * self.budget
-        self._workers_wanted = self.state.answered or not answers_here or slow
+        self._workers_wanted = self.state.answered or not self.state.able_here or slow
         if self._workers_wanted and self.settings.workers is not None:
             with stoppable(self._stop.is_set):
                 self.settings.workers.wake()

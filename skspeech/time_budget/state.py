@@ -258,6 +258,11 @@ class RunState:
         own = [entry.features for entry in self.entries if entry.features is not None]
         return list(dict.fromkeys(each for features in own for each in (*features.parts, features)))
 
+    @property
+    def able_here(self):
+        """The candidates that are trained in this process, without those that have failed."""
+        return [entry for entry in self.entries if entry.where == "main" and not entry.failed]
+
     def folds_of(self, repeat):
         """Numbers of the folds of one repeat."""
         return tuple(i for i, fold in enumerate(self.folds) if fold.repeat == repeat)
@@ -295,11 +300,9 @@ class RunState:
         same few rows before any of them embeds all rows.
         """
         found = {}
-        for entry in self.entries:
-            steps, hints = entry.features, entry.candidate
-            if steps is None or entry.where != "main" or entry.failed or hints.stage or hints.first:
-                continue
-            if steps.shareable and steps.error is None:
+        for entry in self.able_here:
+            steps, hints = entry.shared, entry.candidate
+            if steps is not None and steps.error is None and not (hints.stage or hints.first):
                 found.setdefault(steps.key, entry)
         return list(found.values())
 

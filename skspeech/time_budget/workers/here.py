@@ -37,12 +37,8 @@ def wait_for_threads(seconds, importing=30.0):
 
     If the interpreter ends while a library computes, the library may abort the process. During an
     import it nearly always does, and imports end by themselves, so an import gets up to `importing`
-    further seconds, and the work after it gets `seconds` again.
-
-    Returns
-    -------
-    bool
-        Whether some threads still compute.
+    further seconds, and the work after it gets `seconds` again. Returns whether some threads still
+    compute.
     """
     start = time.monotonic()
     for thread in list(_THREADS):
@@ -163,26 +159,17 @@ class Work:
         return outcome
 
     def task(self, job, train, test):
-        """What a job trains, and on which rows; first steps that can't be shared are a part of it.
+        """A job's `Task` and `RowsOfJob`: first steps that can't be shared are a part of the task.
 
-        Parameters
-        ----------
-        job : Job
-        train : ndarray of int
-        test : ndarray of int or None
-            Rows to predict.
-
-        Returns
-        -------
-        Task, RowsOfJob
+        `test` are the rows to predict, or None.
         """
-        entry, estimator = job.entry, clone(job.entry.estimator)
-        shared = entry.shared
-        if shared is None and entry.features is not None:
-            steps = [(name, clone(step)) for name, step in entry.features.steps]
-            estimator = Pipeline([*steps, ("classifier", estimator)])
-        task = Task(estimator, self.classes, self.data.extras(train), job.max_time)
-        source = self.data if shared is None else shared
+        entry = job.entry
+        source, estimator = entry.shared, entry.estimator
+        if source is None:
+            source = self.data
+            if entry.features is not None:
+                estimator = Pipeline([*entry.features.steps, ("classifier", estimator)])
+        task = Task(clone(estimator), self.classes, self.data.extras(train), job.max_time)
         return task, RowsOfJob(source, self.data.y, train, test)
 
     def training_rows(self, level):

@@ -81,15 +81,7 @@ class Outcome:
 def run_task(task, X, y, X_test, *, stream=True):
     """Fit the task's estimator, and yield an `Outcome` for each snapshot and for the end.
 
-    Parameters
-    ----------
-    task : Task
-    X, y : sequence
-        Training rows.
-    X_test : sequence or None
-        Rows to predict. None for a refit: nothing is predicted.
-    stream : bool, default=True
-        Whether to yield snapshots if the estimator has `iter_fit`.
+    Without rows to predict there are no snapshots, nor without `stream`.
     """
     from skspeech._routing import fit_params_for
 
