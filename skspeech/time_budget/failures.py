@@ -28,13 +28,8 @@ class Failures:
     def note(self, entry, error, text):
         """Record a failure and send an event; the candidate may be tried again.
 
-        Parameters
-        ----------
-        entry : CandidateState
-        error : Exception or str
-            The error itself where it may be raised again for the user; else what it says.
-        text : str
-            Traceback or last printed output.
+        `error` is an exception where that may be raised again for the user; else what it says.
+        `text` is the traceback or the last printed output.
         """
         is_told = isinstance(error, str)
         exception = error if is_told else describe_error(error)

@@ -112,13 +112,10 @@ class Chooser:
         return score_known(blend, codes, self.score)
 
     def held_out_probas(self, n_train):
-        """The ensemble's cross-fitted probabilities for each row: on folds for scores, on others.
+        """The ensemble's cross-fitted probabilities for each row, and the rows' classes.
 
-        Returns
-        -------
-        probas : ndarray of shape (2, n_train, n_classes)
-            NaN where a row was not held out.
-        codes : ndarray of int of shape (n_train,)
+        Their shape is (2, n_train, n_classes): on folds that count for scores, and on others; they
+        are NaN where a row was not held out.
         """
         probas = np.full((2, n_train, self.state.n_classes), np.nan)
         if self._judged is not None:

@@ -77,7 +77,7 @@ class Repeats:
         if n_ready <= self._n_searched:
             return None
         self._n_searched, self._find_voices = n_ready, None
-        rows = np.sort(self.session.order[: state.first_level])
+        rows = np.sort(self.session.work.order[: state.first_level])
         job = Job("voices", None, limit=min(state.left / 2, SECONDS))
         return job, lambda job, post: post(
             "voices", find, rows, find(state.all_features, rows=rows)

@@ -193,11 +193,11 @@ class Session:
     def _prepare(self):
         self.event("start", n_clips=self.data.n_train, n_classes=len(self.classes))
         state, sizes = self.state, self.data.sizes()
-        self.order = value_order(
+        order = value_order(
             self.data.codes, state.n_train, self.splits.folds, sizes, self.settings.random_state
         )
-        state.mass = np.concatenate([[0.0], np.cumsum(sizes[self.order] / sizes.mean())])
-        self.work = Work(self.data, self.classes, self.order, state, self.settings.workers)
+        state.mass = np.concatenate([[0.0], np.cumsum(sizes[order] / sizes.mean())])
+        self.work = Work(self.data, self.classes, order, state, self.settings.workers)
         known = {entry.name: entry for entry in state.entries}
         shared = {f.key: f for f in state.all_features}
         entries = []

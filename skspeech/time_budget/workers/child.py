@@ -6,6 +6,7 @@ output. Output of candidates goes to standard error, of which the parent keeps t
 """
 
 import faulthandler
+import functools
 import os
 import pickle
 import queue
@@ -59,11 +60,10 @@ def main():
         with lock:
             write_frame(results, message)
 
-    data = _Data()
     try:
         send({"kind": "ready"})
         while True:
-            _run(tasks.get(), data, send)
+            _run(tasks.get(), send)
     except OSError:
         reader.join()  # nobody reads the results; the reader thread ends the process
 
@@ -108,40 +108,38 @@ def _end_by(seconds):
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.1))
 
 
-class _Data:
-    """Arrays and lists from files that the parent wrote; the last few files stay open."""
+def _take(part):
+    """Rows of a file that the parent wrote, or None."""
+    from skspeech._sklearn import _safe_indexing
 
-    def __init__(self):
-        self._files = {}
-
-    def rows(self, path, indices):
-        from skspeech._sklearn import _safe_indexing
-
-        if path not in self._files:
-            import joblib
-
-            if len(self._files) > 4:
-                self._files.clear()
-            # Copy on write: a candidate may change its data without changing the others'.
-            self._files[path] = joblib.load(path, mmap_mode="c")
-        return _safe_indexing(self._files[path], indices)
+    if part is None:
+        return None
+    path, rows = part
+    return _safe_indexing(_load(path), rows)
 
 
-def _run(payload, data, send):
+@functools.lru_cache(maxsize=5)  # so many files stay open
+def _load(path):
+    import joblib
+
+    # Copy on write: a candidate may change its data without changing the others'.
+    return joblib.load(path, mmap_mode="c")
+
+
+def _run(payload, send):
     command = None
     try:
         import cloudpickle  # noqa: F401, what cannot be imported here fails by name
 
         from skspeech._threads import set_threads
-        from skspeech.time_budget.workers.tasks import dump_model, run_task
+        from skspeech.time_budget.workers.tasks import dump_model, plain_values, run_task
 
         command = pickle.loads(payload)
         _end_by(command["time_left"] + 5.0)
         set_threads(command["n_threads"])
         task = pickle.loads(command["task"])
         send({"kind": "started", "task_id": command["task_id"]})  # what it needs is imported
-        X, y = (data.rows(*part) for part in command["train"])
-        X_test = None if command["test"] is None else data.rows(*command["test"])
+        X, y, X_test = map(_take, command["rows"])
         for outcome in run_task(task, X, y, X_test):
             path = f"{command['model_path']}-{outcome.fit_time:.6f}"
             with open(path, "wb") as file:
@@ -151,11 +149,7 @@ def _run(payload, data, send):
                     "kind": "outcome",
                     "task_id": command["task_id"],
                     "path": path,
-                    "classes": list(outcome.model.classes_),
-                    "proba": outcome.proba,
-                    "fit_time": outcome.fit_time,
-                    "predict_time": outcome.predict_time,
-                    "final": outcome.final,
+                    **plain_values(outcome),
                 }
             )
     except BaseException as error:

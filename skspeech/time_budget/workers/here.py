@@ -96,18 +96,10 @@ class WorkThread:
 
 
 class Work:
-    """The jobs of this process. It runs in a `WorkThread`, and posts results.
+    """The jobs of this process. It runs in a `WorkThread`, only reads the state, and posts results.
 
-    Parameters
-    ----------
-    data : Data
-    classes : ndarray
-    order : ndarray of int
-        Rows in the order in which they are embedded.
-    state : RunState
-        Only read.
-    workers : Workers or None
-        Embed clips once they are awake; until then, or if it is None, this process does.
+    Rows are embedded in the given `order`: by `workers` once they are awake; until then, or if
+    there are none, by this process.
     """
 
     def __init__(self, data, classes, order, state, workers=None):

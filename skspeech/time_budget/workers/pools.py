@@ -69,12 +69,10 @@ class LocalPool:
 
         # Before anything is written: if this process is killed, its workers remove the files.
         worker = next((w for w in self.workers if w.task is None), None) or self._new_worker()
-        train, test = rows.files(self.folder)
         command = {
             "task_id": id(job),
             "task": cloudpickle.dumps(task),
-            "train": train,
-            "test": test,
+            "rows": rows.files(self.folder),
             "model_path": os.path.join(self.folder.path, f"model-{id(job)}"),
             "n_threads": self.threads,
             "time_left": time_left,

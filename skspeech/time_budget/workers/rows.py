@@ -92,10 +92,7 @@ class RowsOfJob:
         return self.source.take(self.train), self.y[self.train], test
 
     def files(self, folder):
-        """(X, y) to train on, and X to predict or None; each is the path of a file, and rows in it.
-
-        A file that is there already is not written again.
-        """
+        """The same, but each is the path of a file, which is written once, and rows in it."""
         y = folder.dump("y", lambda: self.y), self.train
-        train = self.source.dump(folder, self.train), y
-        return train, None if self.test is None else self.source.dump(folder, self.test)
+        test = None if self.test is None else self.source.dump(folder, self.test)
+        return self.source.dump(folder, self.train), y, test

@@ -20,6 +20,7 @@ __all__ = [
     "describe_error",
     "dump_model",
     "executor_task",
+    "plain_values",
     "quiet_fits",
     "run_task",
     "set_max_time",
@@ -118,15 +119,7 @@ def run_task(task, X, y, X_test, *, stream=True):
 def checked_proba(estimator, X, classes):
     """Predict, align the columns to `classes`, and check that the values are probabilities.
 
-    Returns
-    -------
-    ndarray of shape (n_samples, n_classes), float64
-        Classes that the estimator does not know get 0.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong, or a value is NaN, infinite or negative, or a row sums to 0.
+    Classes that the estimator does not know get 0.
     """
     proba = np.asarray(estimator.predict_proba(X))
     known = np.asarray(estimator.classes_)
@@ -214,24 +207,27 @@ def dump_model(estimator):
     return payload
 
 
+def plain_values(outcome):
+    """An `Outcome` for another process, without the model, which travels as bytes."""
+    return {
+        "classes": list(outcome.model.classes_),
+        "proba": outcome.proba,
+        "fit_time": outcome.fit_time,
+        "predict_time": outcome.predict_time,
+        "final": outcome.final,
+    }
+
+
 def describe_error(error):
     """An exception in words, as in `failures_`."""
     return f"{type(error).__name__}: {error}"
 
 
 def executor_task(payload):
-    """Run one task in a user's executor: bytes in, plain values out.
+    """Run one task in a user's executor: a pickle of its arguments in, plain values out.
 
-    Parameters
-    ----------
-    payload : bytes
-        Pickle of (task, X, y, X_test, n_threads).
-
-    Returns
-    -------
-    dict
-        The fields of the last `Outcome`, with the model as bytes; or the exception and traceback of
-        a failed candidate, as text. So an exception of the executor is never the candidate's.
+    These are the last `Outcome` with the model as bytes; or the exception and traceback of a failed
+    candidate, as text. So an exception of the executor is never the candidate's.
     """
     try:
         task, X, y, X_test, n_threads = pickle.loads(payload)
@@ -241,11 +237,4 @@ def executor_task(payload):
         model = dump_model(last.model)
     except Exception as error:
         return {"exception": describe_error(error), "traceback": traceback.format_exc()}
-    return {
-        "model": model,
-        "classes": np.asarray(last.model.classes_),
-        "proba": last.proba,
-        "fit_time": last.fit_time,
-        "predict_time": last.predict_time,
-        "final": True,
-    }
+    return {"model": model, **plain_values(last)}
