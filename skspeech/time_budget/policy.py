@@ -271,23 +271,16 @@ def _jobs_elsewhere(state, entry, n_untried):
             return []
         rank = (2, -entry.weight / (cost + 0.1), entry.index)
         return [(rank, Job("refit", entry, limit=limits[0], max_time=limits[1]))]
-    if entry.levels:
-        cost = _cost_elsewhere(state, entry)
-        if 1.1 * cost > left:
-            return []
-        votes = 0 if entry.weight > 0 else 2
-        rank = (1 + votes, -gain(state, entry) / (cost + 0.1), entry.index)
-        if state.folds[fold].repeat:
-            rank = (5, *rank[1:])
+    cost, value = _cost_elsewhere(state, entry), gain(state, entry)
+    if not entry.levels:
+        rank = (4 * _misses(entry), entry.candidate.stage - value / (cost + 1.0), entry.index)
+        limits = _first_limits(state, entry, n_untried)
+    elif 1.1 * cost <= left:
+        turn = 5 if state.folds[fold].repeat else 1 if entry.weight > 0 else 3
+        rank = (turn, -value / (cost + 0.1), entry.index)
         limits = _limits(state, entry, left, entry.fit_time)
     else:
-        cost = _cost_elsewhere(state, entry)
-        rank = (
-            4 * _misses(entry),
-            entry.candidate.stage - gain(state, entry) / (cost + 1.0),
-            entry.index,
-        )
-        limits = _first_limits(state, entry, n_untried)
+        return []
     return [(rank, Job("validate", entry, (fold,), limit=limits[0], max_time=limits[1]))]
 
 

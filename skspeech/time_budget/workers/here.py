@@ -78,21 +78,20 @@ class WorkThread:
 
     def _run(self):
         while (work := self._work.get()) is not None:
-            job, function = work
+            self._do(*work)
 
-            def post(kind, *payload, job=job):
-                if job.stopped:
-                    raise Stopped
-                self._inbox.put(("here", job, kind, payload))
+    def _do(self, job, function):
+        def post(kind, *payload):
+            if job.stopped:
+                raise Stopped
+            self._inbox.put(("here", job, kind, payload))
 
-            try:
-                with stoppable(lambda job=job: job.stopped):
-                    function(job, post)
-                self._inbox.put(("here", job, "done", ()))
-            except Stopped:
-                self._inbox.put(("here", job, "done", ()))
-            except BaseException as error:
-                self._inbox.put(("here", job, "error", (error, traceback.format_exc())))
+        try:
+            with contextlib.suppress(Stopped), stoppable(lambda: job.stopped):
+                function(job, post)
+            self._inbox.put(("here", job, "done", ()))
+        except BaseException as error:
+            self._inbox.put(("here", job, "error", (error, traceback.format_exc())))
 
 
 class Work:
