@@ -860,6 +860,28 @@ def dawdle(self):
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_model_ends_with_whoever_runs_it(dataset, tmp_path):
+    body = (
+        ENDLESS
+        + """
+def dawdle(self):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+"""
+    )
+    code = write_model(tmp_path / "code", body)
+    arguments = [f"-dataset_dir={dataset}", f"-code_dir={code}", "-time_budget=60"]
+    command = [sys.executable, "-m", "skspeech.challenge", *arguments]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as runner:
+        model = psutil.Process(int(runner.stdout.readline()))
+        runner.kill()  # as by a batch system
+    try:
+        model.wait(timeout=10)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            model.kill()
+
+
 @pytest.mark.parametrize(
     ("change", "n_answers", "message"),
     [

@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -172,7 +173,24 @@ def _alarm(seconds):
         signal.signal(signal.SIGALRM, before)
 
 
+def _end_with_parent():
+    """End this process, and what the model started, when the parent's end of stdin is closed."""
+    parent = os.fdopen(os.dup(0), "rb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+    def watch():
+        parent.read()
+        if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="skspeech-parent", daemon=True).start()
+
+
 if __name__ == "__main__":
+    _end_with_parent()
     status = main(**json.loads(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()

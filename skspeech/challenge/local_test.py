@@ -182,14 +182,15 @@ def _ingest(folder, code_dir, output_dir, time_budget, init_time_budget):
         "time_budget": time_budget,
         "init_time_budget": init_time_budget,
     }
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "skspeech.challenge.ingestion", json.dumps(arguments)],
+        stdin=subprocess.PIPE,  # closes when this process dies, and then that one ends, too
         start_new_session=True,  # so that all processes that it starts can be ended with it
-    )
-    try:
-        return _wait(process, output_dir, time_budget, init_time_budget)
-    finally:
-        _kill_family(process)
+    ) as process:
+        try:
+            return _wait(process, output_dir, time_budget, init_time_budget)
+        finally:
+            _kill_family(process)
 
 
 def _wait(process, output_dir, time_budget, init_time_budget):
