@@ -162,6 +162,20 @@ def test_content_tells_the_format_whatever_the_name(folder, tmp_path):
             )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+@pytest.mark.parametrize("name", ["a.mp3", "aac.m4a", "a.gsm", "text.wav"])
+def test_names_need_not_be_text(folder, tmp_path, name):
+    odd = str(tmp_path / os.fsdecode(b"m\xfcde" + name.encode()))
+    if name == "text.wav":
+        Path(odd).write_text("no sound")
+        with pytest.raises(ValueError, match="is not audio but text"):
+            as_clips([odd])[0].load()
+    else:
+        shutil.copy(folder / name, odd)
+        waveforms = load_waveforms([odd, folder / name])
+        np.testing.assert_array_equal(*waveforms)
+
+
 @pytest.mark.parametrize(
     "name", ["aac.m4a", "alac.m4a", "opus.mp4", "pcm.mov", "opus.webm", "a.wma", "a.amr", "a.aac"]
 )

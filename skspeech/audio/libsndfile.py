@@ -77,7 +77,8 @@ class LibsndfileSound:
 
     def _open(self):
         if self._path is not None:
-            return _FrontToBack(self._path)
+            # soundfile can't encode names that are not text.
+            return _FrontToBack(self._path if os.name == "nt" else os.fsencode(self._path))
         self._file.seek(0)
         # On Windows, libsndfile can't use Python's file descriptors.
         if os.name == "nt" or not isinstance(self._file, io.FileIO):
