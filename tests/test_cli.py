@@ -203,7 +203,10 @@ def test_presets_are_those_that_there_are(run):
         ("evaluate model.skspeech others", "labels that are none of them: barks"),
         ("embed nothing clips -o f.npz", "no extractor 'nothing'. The extractors are: keyword,"),
         ("embed speaker clips -o f.wav", "ends neither in .npz nor in .parquet"),
-        ("embed speaker clips -o f.npz -p layer=2", "has no parameter layer. It has: batch_size"),
+        (
+            "embed speaker clips -o f.npz -p layer=2",
+            "takes no parameter layer here. It takes: batch_size",
+        ),
         ("embed speaker clips -o f.npz -p layers", "not of the form name=value"),
         ("embed speaker clips -o f.npz -p layers=9", "layers=9 is not accepted"),
         ("weights path nothing", "no weights nothing. The names are: ge2e"),
@@ -379,6 +382,15 @@ def test_columns_are_found_by_name(tmp_path):
         read_labelled(path)
     with pytest.raises(ValueError, match="no column 'speaker'"):
         read_labelled(path, path_column="sound", label_column="word", groups="speaker")
+
+
+def test_a_column_that_was_named_is_not_found_once_more(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("Path,path,speaker\nx,a.wav,anna\ny,b.wav,berta\n")
+    labelled = read_labelled(path, label_column="speaker")
+    assert labelled.paths == [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]
+    assert labelled.labels.tolist() == ["anna", "berta"]
+    assert labelled.groups is None
 
 
 @pytest.mark.parametrize(
@@ -959,6 +971,22 @@ def test_embed_parameters(folder, tmp_path, run):
     with np.load(output) as archive:
         expected = SpectralStatistics(max_duration=0.2).transform(paths)
         np.testing.assert_array_equal(archive["features"], expected)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("errors=warn", "takes no parameter errors"),
+        ("memory=here", "takes no parameter memory"),
+        ("=3", "is not of the form name=value"),
+    ],
+)
+def test_embed_keeps_some_parameters_for_itself(parameter, message, folder, tmp_path, run):
+    output = tmp_path / "features.npz"
+    status, _, err = run("embed", "spectral-statistics", folder, "-o", output, "-p", parameter)
+    assert status == 2
+    assert message in err
+    assert not output.exists()
 
 
 # -- weights, benchmark, info ----------------------------------------------------------------------

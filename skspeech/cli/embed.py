@@ -27,6 +27,8 @@ from skspeech.cli.shown import progress
 
 __all__ = []
 
+_OWN = {"errors", "memory"}  # parameters by which this command does what it promises
+
 
 @skspeech.command("embed", short_help="Turn clips into features.", epilog=EXIT_STATUS)
 @click.argument("extractor")
@@ -66,9 +68,9 @@ def _embed(extractor, files, output, parameters, device, n_jobs, overwrite, quie
     check_named(files)
     write = _npz_writer if output.suffix == ".npz" else _parquet_writer()
     partial = output.with_name(f".{output.name}.partial")
-    settings = {**dict(map(_parameter, parameters)), "memory": str(partial)}
+    settings = dict(map(_parameter, parameters))
     settings |= {k: v for k, v in {"device": device, "n_jobs": n_jobs}.items() if v is not None}
-    transformer = _make_extractor(extractor, settings)
+    transformer = _make_extractor(extractor, settings).set_params(memory=str(partial))
     paths = list(dict.fromkeys(iter_paths(files)))
     fetch_weights_of(transformer.fit(paths), progress=not quiet)  # fit checks the parameters
     try:
@@ -127,18 +129,19 @@ def _make_extractor(name, settings):
         raise click.UsageError(
             f"There is no extractor {name!r}. The extractors are: {', '.join(extractors)}."
         )
-    unknown = sorted(settings.keys() - cls._get_param_names())
+    known = [parameter for parameter in cls._get_param_names() if parameter not in _OWN]
+    unknown = sorted(settings.keys() - known)
     if unknown:
         raise click.UsageError(
-            f"{cls.__name__} has no parameter {', '.join(unknown)}. It has: "
-            f"{', '.join(cls._get_param_names())}."
+            f"{cls.__name__} takes no parameter {', '.join(unknown)} here. It takes: "
+            f"{', '.join(known)}."
         )
     return cls(**settings)
 
 
 def _parameter(text):
     name, equals, value = text.partition("=")
-    if not equals:
+    if not equals or not name.strip():
         raise click.UsageError(f"--param {text!r} is not of the form name=value.")
     with contextlib.suppress(ValueError):  # anything that is not JSON is text
         value = json.loads(value)

@@ -88,7 +88,8 @@ def read_labelled(data, *, path_column=None, label_column=None, groups="auto"):
     columns, lines = _read_table(data)
     wanted = {"path": path_column, "label": label_column}
     wanted["group"] = None if groups in ("auto", "none") else groups
-    chosen = {key: _find_column(key, name, columns, data) for key, name in wanted.items()}
+    free = [name for name in columns if name not in wanted.values()]
+    chosen = {key: _find_column(key, name, columns, free, data) for key, name in wanted.items()}
     if groups == "none":
         chosen["group"] = None
     found = {key: columns[name] for key, name in chosen.items() if name is not None}
@@ -229,14 +230,15 @@ def _read_parquet(path):
     }
 
 
-def _find_column(key, name, columns, path):
+def _find_column(key, name, columns, free, path):
+    """The column of that name, or with a usual name among those that are `free`."""
     if name is not None:
         if name not in columns:
             raise ValueError(
                 f"{str(path)!r} has no column {name!r}. Its columns are {some(columns, 20)}."
             )
         return name
-    by_lower = {column.lower(): column for column in columns}
+    by_lower = {column.lower(): column for column in free} | dict(zip(free, free))
     for usual in _NAMES[key]:
         if usual in by_lower:
             return by_lower[usual]
