@@ -1419,6 +1419,46 @@ def test_cross_validation_that_is_interrupted_tells_what_is_done(quick, crowd, r
     assert "2 folds: 18 clips" in out
 
 
+@pytest.mark.filterwarnings("ignore:1 class has too few")
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted: the report is not written."),
+        (OSError(28, "No space left on device"), 1, "The report can't be written: No space left"),
+    ],
+)
+def test_scores_of_all_folds_outlive_a_report_that_fails(
+    error, status, message, quick, crowd, tmp_path, run, monkeypatch
+):
+    def write(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("skspeech.report.write_report", write)
+    command = ["cross-validate", crowd, "--time-budget", "60", "--folds", "2"]
+    for form in ([], ["--json"]):
+        got, out, err = run(*command, "-o", tmp_path / "page.html", *form)
+        assert got == status
+        assert message in err
+        if form:
+            assert json.loads(out)["report"] is None
+        else:
+            assert "2 folds: " in out
+            assert "The report is in" not in out
+
+
+@pytest.mark.parametrize("command", ["audit", "cross-validate", "report"])
+def test_a_page_that_can_not_be_made_is_told_before_the_work(
+    command, model, folder, tmp_path, run, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    for work in ("audit.training_clips", "cross_validate.training_clips", "report.leave_out_bad"):
+        monkeypatch.setattr(f"skspeech.cli.{work}", lambda *_, **__: pytest.fail("it works"))
+    data = [model, folder] if command == "report" else [folder]
+    status, _, err = run(command, *data, "-o", tmp_path / "page.html")
+    assert status == 2
+    assert "needs jinja2, which is not installed" in err
+
+
 def test_validation_that_promised_more_is_remarked_on():
     labels = ["a", "b"] * 10
     scores = Scores(["a", "b"], labels, ["a"] * 20)

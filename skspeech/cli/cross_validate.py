@@ -70,7 +70,10 @@ def _cross_validate(data, folds, output, **options):
     from skspeech._folds import stratified_folds, why_no_fold
 
     if output is not None:
+        from skspeech.report.writing import template
+
         check_output(output, options["overwrite"])
+        template("report.html")  # fails before the work if something is not installed
     labelled, bad, _ = training_clips(data, options)
     names, codes = np.unique(labelled.labels, return_inverse=True)
     if folds is None:
@@ -98,26 +101,35 @@ def _cross_validate(data, folds, output, **options):
                 break
             if not options["quiet"]:
                 say(f"Fold {number} of {len(parts)}: {text}")
-    scores, interrupted = done.scores(), done.n_folds < len(parts)
-    if scores is None:
+        scores, interrupted = done.scores(), done.n_folds < len(parts)
+        if scores is None:
+            if interrupted:
+                say("Interrupted before a fold was done.")
+                return INTERRUPTED
+            raise none_is_readable(len(done.bad))
+        if not options["as_json"]:  # before the report, which may fail
+            print_scores(scores, f"{done.n_folds} folds")
         if interrupted:
-            say("Interrupted before a fold was done.")
-            return INTERRUPTED
-        raise none_is_readable(len(done.bad))
-    results = {"n_folds": done.n_folds, "interrupted": interrupted, **scores.as_dict()}
-    if output is not None:
-        done.write_report(output, f"{Path(data).resolve().name}, cross-validated")
-        results["report"] = str(output)
-    if options["as_json"]:
-        click.echo(to_json(results))
-    else:
-        print_scores(scores, f"{done.n_folds} folds")
+            say(f"Interrupted: the scores are those of {done.n_folds} of {len(parts)} folds.")
+        report = None
         if output is not None:
-            click.echo(f"The report is in {output}.")
+            try:
+                done.write_report(output, f"{Path(data).resolve().name}, cross-validated")
+                report = str(output)
+            except OSError as error:
+                say(f"The report can't be written: {error.strerror or error}.")
+            except KeyboardInterrupt:
+                interrupted = True
+                say("Interrupted: the report is not written.")
+    if options["as_json"]:
+        results = {"n_folds": done.n_folds, "interrupted": interrupted, **scores.as_dict()}
+        click.echo(to_json(results if output is None else {**results, "report": report}))
+    elif report is not None:
+        click.echo(f"The report is in {report}.")
     if interrupted:
-        say(f"Interrupted: the scores are those of {done.n_folds} of {len(parts)} folds.")
         return INTERRUPTED
-    return PARTIAL if done.bad else 0
+    is_whole = not done.bad and (output is None or report is not None)
+    return 0 if is_whole else PARTIAL
 
 
 def _announce(labelled, parts, seconds):

@@ -51,7 +51,9 @@ def _report(model, data, output, train, overwrite, **options):
 
     from skspeech._heard import heard
     from skspeech.report import write_report
+    from skspeech.report.writing import template
 
+    template("report.html")  # fails before the work if something is not installed
     classifier = load_classifier(model, options["device"], options["n_jobs"], options["quiet"])
     thorough = {"thorough": True, "n_jobs": options["n_jobs"]}
     test, bad = leave_out_bad(test, **thorough)
