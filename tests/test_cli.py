@@ -10,6 +10,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -635,6 +636,14 @@ def test_timelines_for_other_programs(model, talks, run, tmp_path):
     assert status == 2
     assert "--overwrite" in err
     assert run(*arguments, "-o", folder, "--overwrite")[0] == 0
+
+
+def test_streams_may_be_closed(model, folder):
+    clip = next(folder.rglob("*.wav"))
+    for closed, clips, status in (("<&-", "-", 0), (">&-", clip, 0), ("2>&-", "nowhere.wav", 2)):
+        command = shlex.join([*COMMAND, "predict", model, str(clips)])
+        done = subprocess.run(f"{command} {closed}", shell=True, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")

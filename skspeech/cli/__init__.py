@@ -47,6 +47,7 @@ def run():
 
     The interpreter would wait for threads that a library left behind, or crash on them.
     """
+    _open_closed_streams()
     status = main()
     session = sys.modules.get("skspeech.time_budget.session")
     if session is not None and session.close_sessions(patience=0.5, importing=0.0):
@@ -55,6 +56,16 @@ def run():
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _open_closed_streams():
+    """Let standard streams that the caller closed lead nowhere; Python has None for them.
+
+    The next files to be opened would get their numbers, and messages would end up in these.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def main(argv: list[str] | None = None) -> int:
