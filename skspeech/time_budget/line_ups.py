@@ -115,7 +115,7 @@ def default_candidates(
     >>> from skspeech.datasets import make_tones
     >>> clips = make_tones(n_samples=8, random_state=0)
     >>> [c.name for c in default_candidates(clips.data, clips.target, preset="fast")]
-    ['spectral', 'keyword', 'whisper', 'speaker', 'speaker-sharp']
+    ['spectral', 'keyword', 'whisper', 'speaker', 'speaker-sharp', 'whisper-words']
     """
     if preset not in PRESETS:
         accepted = ", ".join(map(repr, PRESETS))
