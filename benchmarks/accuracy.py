@@ -303,8 +303,8 @@ def table_of_choices(runs):
         "|" + " --- |" * 9,
     ]
     for (task, budget, system), same in in_order(runs):
-        if len(same) < 2 or not isinstance(same[0]["members"], dict):
-            continue
+        if len(same) < 2 or not all(run.get("member_losses") for run in same):
+            continue  # one run has no choice; a peer, and an older run, have no members' names
         gap, best = best_for_all(same, lambda run: (run["members"], run["score"]))
         loss, surest = best_for_all(
             same, lambda run: ({n: -x for n, x in run["member_losses"].items()}, -run["log_loss"])
