@@ -357,6 +357,13 @@ def break_file(name, content):
         (break_file("meta.json", "nonsense"), ValueError, "JSON object with class_num"),
         (break_file("meta.json", '{"class_num": 0}'), ValueError, "above 0; got 0"),
         (break_file("meta.json", '{"class_num": 4}'), ValueError, "3 columns.*there are 4"),
+        (
+            break_file("meta.json", '{"class_num": 3, "time_budget": null}'),
+            ValueError,
+            "meta.json: time_budget=None must be a positive number",
+        ),
+        (break_file("train.solution", "a b c\n"), ValueError, "train.solution must hold rows"),
+        (break_file("train.pkl", "nonsense"), pickle.UnpicklingError, "train.pkl was not read"),
         (break_file("train.solution", "1 0 0\n1 1 0\n"), ValueError, "line 2: a row must"),
         (break_file("train.solution", "1 0 0\n"), ValueError, "labels for 1 clips.*there are 30"),
         (break_file("train.pkl", np.zeros((3, 4))), ValueError, "30 clips, but there are 3"),
@@ -374,6 +381,20 @@ def test_broken_data_folders_are_named(breaks, error, message, dataset):
     breaks(dataset / "train.data")
     with pytest.raises(error, match=message):
         load_autospeech(dataset)
+    with pytest.raises(error, match=message):  # no model is blamed for it
+        run_local_test(dataset, output_dir=dataset / "out", score_dir=dataset / "score")
+    assert not (dataset / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["time_budget", "init_time_budget"])
+def test_times_are_positive(name, dataset, task, tmp_path):
+    places = {"output_dir": tmp_path / "out", "score_dir": tmp_path / "score"}
+    for seconds in (0, -3.0, float("nan")):
+        with pytest.raises(ValueError, match=f"{name}=.* must be a positive number of seconds"):
+            run_local_test(dataset, **places, **{name: seconds})
+    assert not places["output_dir"].exists()
+    with pytest.raises(ValueError, match="time_budget=0 must be"):
+        save_autospeech(tmp_path / "new", *task, time_budget=0)
 
 
 def test_a_missing_folder_is_named(tmp_path):

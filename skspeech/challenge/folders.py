@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skspeech._typing import ArrayLike, ClipsLike, PathLike
+from skspeech.metrics import check_positive
 
 __all__ = [
     "TIME_BUDGET",
@@ -75,8 +76,6 @@ def load_autospeech(path: PathLike) -> Bunch:
     >>> len(data.X_train) == data.metadata["train_num"]
     True
     """
-    from sklearn.utils import Bunch
-
     from skspeech._unpickle import load_arrays
 
     folder = find_data_folder(path)
@@ -145,7 +144,8 @@ def save_autospeech(
     FileExistsError
         If there is a data set in `path` and `overwrite` is False.
     ValueError
-        If labels and clips differ in number, or a test label does not occur in training.
+        If labels and clips differ in number, a test label does not occur in training, or the time
+        is not positive.
 
     See Also
     --------
@@ -168,6 +168,7 @@ def save_autospeech(
     folder = Path(path) / "train.data"
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{folder} exists already; pass overwrite=True to replace it.")
+    check_positive("time_budget", time_budget)
     clips = [as_clips(X, sampling_rate=sampling_rate) for X in (X_train, X_test)]
     _check_length("y_train", y_train, clips[0])
     if y_test is not None:
@@ -184,7 +185,7 @@ def save_autospeech(
         "class_num": len(classes),
         "train_num": len(train),
         "test_num": len(test),
-        "time_budget": time_budget,
+        "time_budget": float(time_budget),
         "class_names": [str(label) for label in classes],
     }
     (folder / "meta.json").write_text(json.dumps(metadata) + "\n")
@@ -244,12 +245,20 @@ def read_metadata(folder):
         raise ValueError(f"{file} must be a JSON object with class_num ({error!r}).") from error
     if not isinstance(class_num, int) or class_num < 1:
         raise ValueError(f"{file}: class_num must be a whole number above 0; got {class_num!r}.")
-    return {"time_budget": TIME_BUDGET, **metadata}
+    metadata = {"time_budget": TIME_BUDGET, **metadata}
+    try:
+        check_positive("time_budget", metadata["time_budget"])
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    return metadata
 
 
 def _read_solution(file, metadata):
     """Class numbers of a file of one-hot rows."""
-    rows = np.loadtxt(file, ndmin=2)
+    try:
+        rows = np.loadtxt(file, ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{file} must hold rows of 0 and 1: {error}") from None
     if rows.shape[1] != metadata["class_num"]:
         raise ValueError(
             f"{file} has {rows.shape[1]} columns, but meta.json says that there are "

@@ -17,7 +17,12 @@ from sklearn.utils import Bunch
 
 from skspeech._extras import how_to_install
 from skspeech._typing import PathLike
-from skspeech.challenge.folders import find_data_folder, read_metadata, read_test_solution
+from skspeech.challenge.folders import find_data_folder, load_autospeech
+from skspeech.metrics import (
+    area_under_learning_curve,
+    balanced_accuracy_over_time,
+    check_positive,
+)
 
 __all__ = ["main", "run_local_test"]
 
@@ -70,6 +75,10 @@ def run_local_test(
     ------
     FileNotFoundError
         If there is no data set, no test solution or no `model.py`.
+    ValueError
+        If the data set's files do not fit together, or a time is not positive.
+    pickle.UnpicklingError
+        If a pickle of the data set is damaged, or holds anything but arrays.
 
     See Also
     --------
@@ -83,18 +92,20 @@ def run_local_test(
     (0.82, 0.91)
     """
     folder = find_data_folder(dataset_dir)
-    metadata = read_metadata(folder)
-    y_test = read_test_solution(folder, metadata)
-    if y_test is None:
+    data = load_autospeech(folder)  # all of it, so that flaws in it are not taken for the model's
+    if data.y_test is None:
         raise FileNotFoundError(
             f"There is no *.solution in {folder.parent}, so answers could not be scored. "
             "save_autospeech writes one where it is given y_test."
         )
     if code_dir is not None and not (Path(code_dir) / "model.py").is_file():
         raise FileNotFoundError(f"There is no model.py in {code_dir}.")
-    time_budget = float(metadata["time_budget"] if time_budget is None else time_budget)
+    time_budget = float(data.metadata["time_budget"] if time_budget is None else time_budget)
+    check_positive("time_budget", time_budget)
+    check_positive("init_time_budget", init_time_budget)
     output_dir, score_dir = Path(output_dir), Path(score_dir)
-    name = folder.name.removesuffix(".data")
+    name, y_test = data.name, data.y_test
+    del data  # the model's process reads it itself
     _clear(output_dir, r"start\.txt|end\.txt|.*\.predict_\d+")
     _clear(score_dir, r"scores\.txt|learning-curve-.*\.(json|png)")
     status = _ingest(folder, code_dir, output_dir, time_budget, init_time_budget)
@@ -245,10 +256,6 @@ def _read_answers(output_dir, name, notes):
 
 
 def _score(score_dir, *, name, times, predictions, y_test, time_budget, init_duration, success):
-    from sklearn.utils import Bunch
-
-    from skspeech.metrics import area_under_learning_curve, balanced_accuracy_over_time
-
     scores = balanced_accuracy_over_time(y_test, predictions).tolist()
     result = Bunch(
         name=name,
