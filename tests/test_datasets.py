@@ -99,6 +99,8 @@ def test_chosen_categories(tmp_path):
     assert target.tolist() == [0]
     with pytest.raises(ValueError, match=r"categories names 'd'.*'a', 'b', 'c'"):
         load_audio_folder(tmp_path, categories=["a", "d"])
+    with pytest.raises(ValueError, match="categories names no class"):
+        load_audio_folder(tmp_path, categories=[])
 
 
 def test_folder_that_is_none(tmp_path):

@@ -168,6 +168,8 @@ def _class_folders(path, categories):
                 " class into a sub-folder with the class's name."
             )
         return found
+    if not len(categories):
+        raise ValueError("categories names no class. None takes all sub-folders.")
     missing = sorted(set(categories) - set(found))
     if missing:
         raise ValueError(
