@@ -1416,11 +1416,11 @@ def test_cross_validation_scores_each_group_once(quick, crowd, tmp_path, run):
 def test_cross_validation_that_is_interrupted_tells_what_is_done(quick, crowd, run, monkeypatch):
     done = []
 
-    def train(*arguments):
+    def train(*arguments, **options):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(arguments)
-        return train_model(*arguments)
+        return train_model(*arguments, **options)
 
     monkeypatch.setattr("skspeech.cli.cross_validate.train_model", train)
     status, out, _ = run("cross-validate", crowd, "--time-budget", "60")
@@ -1782,6 +1782,41 @@ def test_ctrl_c_scores_what_there_is_and_a_second_one_gives_up(
         assert out == ""
         assert err.endswith("Interrupted.\n")
         assert not output.exists()
+
+
+@pytest.mark.parametrize("command", ["cross-validate", "fit"])
+def test_a_training_that_is_not_kept_is_not_said_to_be_saved(
+    command, folder, tmp_path, run, quick_line_up, monkeypatch
+):
+    """The training on one fold, and that on all clips after the scoring."""
+    n_trainings = []
+
+    def press_in_the_second_training(self, event):
+        if event["event"] == "interrupted":
+            original(self, event)
+        if event["event"] == "snapshot" and self not in n_trainings:
+            n_trainings.append(self)
+            if len(n_trainings) == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    original = FitProgress.__call__
+    monkeypatch.setattr(FitProgress, "__call__", press_in_the_second_training)
+    if command == "fit":
+        output = tmp_path / "m.skspeech"
+        arguments = _fit(folder, output, "--test-size", "0.25", "--refit-all")
+    else:
+        arguments = [command, folder, "--time-budget", "60", "--folds", "3"]
+    status, out, err = run(*arguments)
+    assert status == 130
+    assert "The training ends." in err
+    assert "aving" not in err
+    assert ("1 fold: " if command == "cross-validate" else "Held out: ") in out
+
+
+def test_no_clips_on_standard_input(tmp_path, run, monkeypatch):
+    monkeypatch.setattr("skspeech.cli.embed.iter_paths", lambda _: iter(()))
+    status, _, err = run("embed", "spectral-statistics", "-", "-o", tmp_path / "f.npz")
+    assert (status, err) == (2, "Error: No clips are named on standard input.\n")
 
 
 @pytest.mark.parametrize("phase", ["saving", "scoring"])

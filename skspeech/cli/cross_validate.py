@@ -89,9 +89,8 @@ def _cross_validate(data, folds, output, **options):
     with Interrupts() as interrupts:
         for number, (train, test) in enumerate(parts, 1):
             try:
-                classifier, _ = train_model(
-                    labelled.take(train), {**options, "log_file": None}, interrupts
-                )
+                own = {**options, "log_file": None}
+                classifier, _ = train_model(labelled.take(train), own, interrupts, is_kept=False)
                 if interrupts.count:
                     break
                 if is_prior(classifier):
@@ -108,7 +107,7 @@ def _cross_validate(data, folds, output, **options):
                 return INTERRUPTED
             raise none_is_readable(len(done.bad))
         if not options["as_json"]:  # before the report, which may fail
-            print_scores(scores, f"{done.n_folds} folds")
+            print_scores(scores, f"{done.n_folds} fold{'s' if done.n_folds > 1 else ''}")
         if interrupted:
             say(f"Interrupted: the scores are those of {done.n_folds} of {len(parts)} folds.")
         report = None

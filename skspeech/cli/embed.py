@@ -72,6 +72,8 @@ def _embed(extractor, files, output, parameters, device, n_jobs, overwrite, quie
     settings |= {k: v for k, v in {"device": device, "n_jobs": n_jobs}.items() if v is not None}
     transformer = _make_extractor(extractor, settings).set_params(memory=str(partial))
     paths = list(dict.fromkeys(iter_paths(files)))
+    if not paths:
+        raise ValueError("No clips are named on standard input.")
     fetch_weights_of(transformer.fit(paths), progress=not quiet)  # fit checks the parameters
     try:
         good, rows = _embed_all(transformer, paths, quiet)

@@ -233,7 +233,7 @@ def _refit(labelled, saved, options, interrupts):
     try:
         asks = options["unknown"] is not None
         own = known_part(labelled) if asks else labelled
-        classifier, _ = train_model(own, options, interrupts)
+        classifier, _ = train_model(own, options, interrupts, is_kept=False)
     except KeyboardInterrupt:
         classifier = None
     if interrupts.count or is_prior(classifier):

@@ -87,11 +87,14 @@ class FitProgress:
         Seconds.
     quiet : bool
         Show nothing except what an interrupt does.
+    ending : str
+        What an interrupt does.
     """
 
-    def __init__(self, time_budget, quiet):
+    def __init__(self, time_budget, quiet, ending=SAVING):
         self.time_budget = time_budget
         self.quiet = quiet
+        self.ending = ending
         self._console = console(stderr=True)
         self._start = time.monotonic()
         self._running = {}
@@ -115,7 +118,7 @@ class FitProgress:
         kind, name = event["event"], event.get("candidate")
         if kind == "interrupted":
             self.__exit__()  # otherwise the live display would overwrite the message
-            say(SAVING)
+            say(self.ending)
         elif kind == "task":
             self._running[name] = "last training" if event["fold"] is None else "training"
         elif kind == "embedding":

@@ -3,6 +3,7 @@
 import time
 
 from skspeech.cli.common import say
+from skspeech.cli.interrupts import SAVING
 from skspeech.cli.readable import leave_out_bad
 from skspeech.cli.shown import FitProgress
 
@@ -23,14 +24,18 @@ def why_no_model(classifier, time_budget):
     return "\n".join([*sorted(reasons), late])
 
 
-def train_model(train, options, interrupts):
-    """The fitted classifier, and how many clips turned out to be bad while it was trained."""
+def train_model(train, options, interrupts, *, is_kept=True):
+    """The fitted classifier, and how many clips turned out to be bad while it was trained.
+
+    Unless `is_kept`, an interrupted training is of no use, and nobody is told that it is saved.
+    """
     from skspeech.time_budget import TimeBudgetClassifier
 
     start, budget, n_bad = time.monotonic(), options["time_budget"], 0
     watch = _BadClipsWatch()
     while True:
-        with FitProgress(budget, options["quiet"]) as progress:
+        ending = SAVING if is_kept else "The training ends."
+        with FitProgress(budget, options["quiet"], ending) as progress:
             classifier = TimeBudgetClassifier(
                 time_budget=budget,
                 preset=options["preset"],
@@ -48,7 +53,8 @@ def train_model(train, options, interrupts):
                 if interrupts.count > 1:
                     raise
                 if not hasattr(classifier, "ensemble_"):
-                    say("Nothing was trained yet, so nothing is saved.")
+                    if is_kept:
+                        say("Nothing was trained yet, so nothing is saved.")
                     raise
                 return classifier, n_bad
             except _BadClips:
