@@ -282,6 +282,7 @@ def test_a_name_that_no_table_can_hold_is_told(folder, tmp_path, run, quick_line
     status, _, err = run(*_fit(folder, tmp_path / "m.skspeech", *split_to))
     assert status == 2
     assert re.search(r"Error: A name is not text in UTF-8: .*caf\\udce9.*\. Rename that", err)
+    assert not (tmp_path / "split").exists()
 
 
 @pytest.mark.filterwarnings("default::UserWarning")

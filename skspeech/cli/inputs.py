@@ -302,16 +302,26 @@ def check_split_folder(folder, overwrite):
 
 
 def save_split(folder, **parts):
-    """Write a table for each part, as `read_labelled` reads it."""
+    """Write a table for each part, as `read_labelled` reads it; both of them, or none."""
+    from skspeech.persistence.atomic import atomic_writer
+
+    tables = {name: _as_csv(part) for name, part in parts.items()}  # a name may be no text
     folder.mkdir(exist_ok=True)
-    for name, part in parts.items():
-        with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            columns = {"path": list(map(os.path.abspath, part.paths)), "label": part.labels}
-            if part.groups is not None:
-                columns["group"] = part.groups
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values()))
+    for name, lines in tables.items():
+        with atomic_writer(folder / f"{name}.csv") as file:
+            file.writelines(lines)
+
+
+def _as_csv(part):
+    """Lines of a table, in UTF-8."""
+    columns = {"path": list(map(os.path.abspath, part.paths)), "label": part.labels}
+    if part.groups is not None:
+        columns["group"] = part.groups
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values()))
+    return [line.encode() for line in text.getvalue().splitlines(keepends=True)]
 
 
 # -- Clips -----------------------------------------------------------------------------------------
