@@ -42,6 +42,7 @@ from skspeech.candidates import PRESETS
 from skspeech.cli import embed, main, predict, shown
 from skspeech.cli.audited import audited
 from skspeech.cli.common import skspeech as commands
+from skspeech.cli.cross_validate import _Answers
 from skspeech.cli.inputs import chunks, iter_paths, read_labelled, salvage, split
 from skspeech.cli.layout import doubtful_classes
 from skspeech.cli.quantities import SECONDS
@@ -1427,6 +1428,34 @@ def test_cross_validation_that_is_interrupted_tells_what_is_done(quick, crowd, r
     status, out, _ = run("cross-validate", crowd, "--time-budget", "60")
     assert status == 130
     assert "2 folds: 18 clips" in out
+
+
+@pytest.mark.filterwarnings("ignore:1 class has too few")
+def test_a_fold_without_a_model_leaves_the_others(quick, crowd, run, monkeypatch):
+    trained = []
+
+    def is_prior(classifier):
+        trained.append(classifier)
+        return len(trained) == 2
+
+    monkeypatch.setattr("skspeech.cli.cross_validate.is_prior", is_prior)
+    status, out, err = run("cross-validate", crowd, "--time-budget", "60", "--folds", "3")
+    assert status == 1
+    assert len(trained) == 3
+    assert "Fold 2 of 3 is not scored: No classifier was ready within 60 s." in err
+    assert re.search(r"2 folds: \d+ clips", out)
+    assert "Interrupted" not in err
+
+
+def test_a_fold_may_lack_a_class(folder, classifier):
+    """All of its clips in the training part could not be read."""
+    labelled = read_labelled(folder)
+    labels = ["another", *classifier.classes_]
+    answers = _Answers(labelled, labels, [])
+    answers.add(classifier, np.arange(len(labelled)))
+    scores = answers.scores()
+    expected = balanced_accuracy_score(labelled.labels, classifier.predict(labelled.paths))
+    assert scores.balanced_accuracy == pytest.approx(expected)
 
 
 @pytest.mark.filterwarnings("ignore:1 class has too few")

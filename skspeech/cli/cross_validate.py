@@ -19,7 +19,7 @@ from skspeech.cli.common import (
 )
 from skspeech.cli.fit import _fit
 from skspeech.cli.interrupts import Interrupts
-from skspeech.cli.models import classify
+from skspeech.cli.models import class_names, classify
 from skspeech.cli.readable import none_is_readable
 from skspeech.cli.shown import Scores, print_scores, to_json
 from skspeech.cli.training import is_prior, train_model, why_no_model
@@ -85,7 +85,7 @@ def _cross_validate(data, folds, output, **options):
     if not options["quiet"]:
         _announce(labelled, parts, options["time_budget"])
 
-    done = _Answers(labelled, names.tolist(), bad)
+    done, n_failed = _Answers(labelled, names.tolist(), bad), 0
     with Interrupts() as interrupts:
         for number, (train, test) in enumerate(parts, 1):
             try:
@@ -94,13 +94,18 @@ def _cross_validate(data, folds, output, **options):
                 if interrupts.count:
                     break
                 if is_prior(classifier):
-                    raise ValueError(why_no_model(classifier, options["time_budget"]))
+                    why = why_no_model(classifier, options["time_budget"])
+                    if not done.n_folds:
+                        raise ValueError(why)
+                    n_failed += 1
+                    say(f"Fold {number} of {len(parts)} is not scored: {why}")
+                    continue
                 text = done.add(classifier, test)
             except KeyboardInterrupt:
                 break
             if not options["quiet"]:
                 say(f"Fold {number} of {len(parts)}: {text}")
-        scores, interrupted = done.scores(), done.n_folds < len(parts)
+        scores, interrupted = done.scores(), done.n_folds + n_failed < len(parts)
         if scores is None:
             if interrupted:
                 say("Interrupted before a fold was done.")
@@ -127,7 +132,7 @@ def _cross_validate(data, folds, output, **options):
         click.echo(f"The report is in {report}.")
     if interrupted:
         return INTERRUPTED
-    is_whole = not done.bad and (output is None or report is not None)
+    is_whole = not done.bad and not n_failed and (output is None or report is not None)
     return 0 if is_whole else PARTIAL
 
 
@@ -167,7 +172,10 @@ class _Answers:
             return "no clip could be read."
         self._classifier = classifier
         self._rows += [test[i] for i in good]
-        self._proba += [proba[i] for i in good]
+        columns = [self.names.index(name) for name in class_names(classifier)]
+        every = np.zeros((len(good), len(self.names)))  # clips of a class may all be bad
+        every[:, columns] = [proba[i] for i in good]
+        self._proba += list(every)
         own = Scores(self.names, part.labels[good].tolist(), [labels[i] for i in good])
         groups = "" if part.groups is None else f" of {', '.join(np.unique(part.groups)[:5])}"
         return f"balanced accuracy {own.balanced_accuracy:.3f} of {len(good)} clips{groups}."
