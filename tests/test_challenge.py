@@ -312,6 +312,9 @@ def test_nothing_is_overwritten_unasked(task, dataset):
         ((["a", "b"],), "y_train has labels for 2 clips, but there are 30"),
         ((None, None, [0, 1]), "y_test has labels for 2 clips, but there are 15"),
         ((None, None, [7] * 15), r"labels that do not occur in y_train: \[7\]"),
+        (([0, None] * 15,), "y_train"),
+        (([0, np.nan] * 15,), "y_train"),
+        ((None, None, [0, np.nan, 1] * 5), "y_test"),
     ],
 )
 def test_what_does_not_fit_together_is_not_saved(arguments, message, task, tmp_path):
@@ -322,6 +325,13 @@ def test_what_does_not_fit_together_is_not_saved(arguments, message, task, tmp_p
     with pytest.raises(ValueError, match=message):
         save_autospeech(tmp_path, task[0], y_train, X_test, y_test)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("y", [[0, -1], [0, 2], [0, 0.5]])
+def test_one_hot_takes_numbers_of_classes_only(y):
+    with pytest.raises(ValueError, match="numbers of classes, from 0 to 1"):
+        one_hot(y, 2)
+    assert one_hot([], 2).shape == (0, 2)
 
 
 def test_official_files_with_other_names_and_types_load(task, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
+from skspeech._labels import check_labels
 from skspeech._typing import ArrayLike, ClipsLike, PathLike
 from skspeech.metrics import check_positive
 
@@ -144,8 +145,8 @@ def save_autospeech(
     FileExistsError
         If there is a data set in `path` and `overwrite` is False.
     ValueError
-        If labels and clips differ in number, a test label does not occur in training, or the time
-        is not positive.
+        If labels and clips differ in number, a label is missing, a test label does not occur in
+        training, or the time is not positive.
 
     See Also
     --------
@@ -170,11 +171,14 @@ def save_autospeech(
         raise FileExistsError(f"{folder} exists already; pass overwrite=True to replace it.")
     check_positive("time_budget", time_budget)
     clips = [as_clips(X, sampling_rate=sampling_rate) for X in (X_train, X_test)]
+    y_train = check_labels(y_train, "y_train")
     _check_length("y_train", y_train, clips[0])
+    classes, train_numbers = np.unique(y_train, return_inverse=True)
+    test_numbers = None
     if y_test is not None:
+        y_test = check_labels(y_test, "y_test")
         _check_length("y_test", y_test, clips[1])
-    classes, train_numbers = np.unique(np.asarray(y_train), return_inverse=True)
-    test_numbers = None if y_test is None else _numbers_of(np.asarray(y_test), classes)
+        test_numbers = _numbers_of(y_test, classes)
     train, test = (load_waveforms(part, n_jobs=n_jobs) for part in clips)
     folder.mkdir(parents=True, exist_ok=True)
     for name, waveforms in (("train.pkl", train), ("test.pkl", test)):
@@ -211,6 +215,11 @@ def one_hot(y: ArrayLike, n_classes: int) -> np.ndarray:
     ndarray of int of shape (n_clips, n_classes)
         1 in the column of the class, else 0.
 
+    Raises
+    ------
+    ValueError
+        If a number is not that of a class.
+
     Examples
     --------
     >>> from skspeech.challenge import one_hot
@@ -218,7 +227,10 @@ def one_hot(y: ArrayLike, n_classes: int) -> np.ndarray:
     array([[0, 1],
            [1, 0]])
     """
-    return np.eye(n_classes, dtype=int)[np.asarray(y)]
+    rows = np.asarray(y)[:, np.newaxis] == np.arange(n_classes)
+    if not rows.any(axis=1).all():
+        raise ValueError(f"y must hold numbers of classes, from 0 to {n_classes - 1}.")
+    return rows.astype(int)
 
 
 def find_data_folder(path):
