@@ -315,6 +315,28 @@ def test_a_slow_estimator_trains_on_a_part_of_the_rows_rather_than_never(feature
     assert policy.next_here(state) is None  # hardly any more rows
 
 
+@pytest.mark.parametrize("features", ["embedded", "new"])
+def test_what_is_expected_to_take_most_of_the_time_is_tried_if_nothing_else_is_left(features):
+    known = {"embedded": shared("a", 0.001, N), "new": shared("a", None)}[features]
+    slow = entry("slow", features=known, cost=0.01)  # 1.8 seconds for all three folds
+    state = run_state([slow, validated(entry("done"), 0.9)], left=2.2)
+    state.n_classes = 9  # a part of the rows would be too few
+    job = policy.next_here(state)
+    assert (job.entry, job.level) == (slow, N)
+    state.left = 1.8
+    assert policy.next_here(state) is None
+
+
+def test_the_cost_of_few_rows_grows_with_the_features_like_the_table():
+    wide = entry("wide", features=shared("wide", 0.001, N))
+    wide.features.matrix = np.empty((N, 40 * N))
+    state = run_state([wide])
+    state.unit_costs = {LogisticRegression: (0.001, 4 * N)}
+    assert policy.unit_cost(state, wide) == pytest.approx(0.01)
+    state.unit_costs = {LogisticRegression: (0.001, N // 10)}  # fewer features than rows
+    assert policy.unit_cost(state, wide) > 0.4
+
+
 def test_no_time_is_reserved_for_a_training_on_all_rows_that_fits_no_more():
     long = validated(entry("long"), 0.9, 30.0, 1.0)
     new = entry("new", features=shared("new", 0.05))

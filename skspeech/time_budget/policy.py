@@ -29,7 +29,7 @@ MAX_MISSES = 2  # a candidate that was given up this many times is not tried aga
 DEFAULT_UNIT_COST = 5e-5  # seconds per training row of a quick classifier, before one is measured
 # How the cost of a training row grows with its features: from 1, where there are fewer rows than
 # features, to 2, where products of all features are added up.
-COLUMN_POWER = 1.5
+FEW_ROWS_POWER, COLUMN_POWER = 1.0, 1.5
 DEFAULT_RATE = 1e-3  # seconds per row of shared steps, before any are measured
 RACE_SHARE = 0.1  # of the remaining time, which the race of shared steps may take
 MAX_REPEATED = 12  # only this many of the best candidates are validated again
@@ -162,7 +162,7 @@ def _next_level(state, entry, few=False):
         if racer is entry and level < race and _has_time_to_race(state):
             return race
         # New steps: all rows of a first part, or as many as half of the remaining time allows.
-        affordable = _affordable(state, entry, 0.5 * state.left)
+        affordable = _reach(state, entry, first, few)
         part = 1.3 * features.level if few and features.warm else first // 4
         enough = max(10 * state.n_classes, part)
         return first if affordable >= first else affordable if affordable >= enough else None
@@ -175,10 +175,17 @@ def _next_level(state, entry, few=False):
 
 
 def _part_of(state, entry, level):
-    """As many of these rows as half of the time allows; None if that is hardly more than before."""
-    part = min(_affordable(state, entry, 0.5 * state.left), level)
+    """As many of these rows as there is time for; None if that is hardly more than before."""
+    part = _reach(state, entry, level, few=True)
     enough = max(10 * state.n_classes, 1.3 * entry.level(state.folds_of(0)))
     return part if part >= enough else None
+
+
+def _reach(state, entry, level, few):
+    """As many of these rows as half of the time allows. With `few`, nothing else needs the rest."""
+    if few and _affordable(state, entry, 0.9 * state.left) >= level:
+        return level
+    return min(_affordable(state, entry, 0.5 * state.left), level)
 
 
 def _has_time_to_race(state):
@@ -414,7 +421,10 @@ def unit_cost(state, entry):
     if kind_of(entry.estimator) in state.unit_costs:
         cost, n_columns = state.unit_costs[kind_of(entry.estimator)]
         own = n_columns_of(entry)
-        return cost * (own / n_columns) ** COLUMN_POWER if own and n_columns else cost
+        if not (own and n_columns):
+            return cost
+        few_rows = state.n_train < min(own, n_columns)
+        return cost * (own / n_columns) ** (FEW_ROWS_POWER if few_rows else COLUMN_POWER)
     hint = entry.candidate.cost
     return hint if hint is not None else DEFAULT_UNIT_COST
 
