@@ -188,6 +188,32 @@ def test_no_temperature_where_no_group_can_be_held_out():
     assert model.temperature_ == 1.0
 
 
+def _of_speakers(n_speakers, rng, means, n_rows=5):
+    """Rows of speakers who shift all classes alike."""
+    shape = (n_speakers, len(means), n_rows)
+    shift = rng.normal(scale=2.0, size=(n_speakers, 1, 1, means.shape[1]))
+    X = means[:, np.newaxis] + shift + rng.normal(size=(*shape, means.shape[1]))
+    speakers, y, _ = np.indices(shape)
+    return X.reshape(-1, means.shape[1]), y.ravel(), speakers.ravel()
+
+
+@pytest.mark.parametrize("n_groups", [2, 3, 4])
+def test_the_models_of_folds_that_know_few_groups_do_not_raise_the_temperature(n_groups):
+    losses = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        means = rng.normal(scale=0.3, size=(3, 200))
+        X, y, groups = _of_speakers(n_groups, rng, means)
+        X_new, y_new, _ = _of_speakers(60, rng, means)
+        models = [
+            ShrinkageDiscriminantAnalysis(0.5, calibrate=n_folds).fit(X, y, groups=groups)
+            for n_folds in (5, n_groups)  # the same folds
+        ]
+        losses.append([log_loss(y_new, model.predict_proba(X_new)) for model in models])
+    lowered, as_in_folds = np.mean(losses, axis=0)
+    assert lowered < as_in_folds
+
+
 @pytest.mark.parametrize("cls", [ShrinkageDiscriminantAnalysis, WideLogisticRegression])
 @pytest.mark.parametrize(
     ("y", "given", "message"),

@@ -49,7 +49,9 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         training rows.
     calibrate : int or False, default=5
         Folds of the cross-validation that finds the temperature; False leaves it at 1. Of many
-        rows without groups, only so many folds are held out that these are 2,000 rows.
+        rows without groups, only so many folds are held out that these are 2,000 rows. With fewer
+        groups than folds, the temperature is lowered towards that of so many folds: a model that
+        knows one or two groups is far more confident than one that knows all of them.
 
     Attributes
     ----------
@@ -149,7 +151,7 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
                 folds = folds[: -(-_ENOUGH * len(folds) // len(codes))]
         kind = _FewRows if len(X) <= X.shape[1] else _ManyRows
         problem = kind(X, codes, weight, [test for _, test in folds], self._amount)
-        self.temperature_ = self._find_temperature(problem, codes, weight)
+        self.temperature_ = self._find_temperature(problem, codes, weight, groups)
         coef, constant, self.shrinkage_ = problem.solve()
         coef = coef / self.temperature_
         constant = constant / self.temperature_ + self._log_priors(codes, weight)
@@ -179,7 +181,7 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
             return 1.0
         return float(np.clip(noise / distance, least, 1.0))
 
-    def _find_temperature(self, problem, codes, weight):
+    def _find_temperature(self, problem, codes, weight, groups):
         """Temperature with the lowest log loss on held-out rows, each class weighted equally."""
         if not problem.held_out:
             return 1.0
@@ -190,7 +192,13 @@ class ShrinkageDiscriminantAnalysis(LinearScores):
         if np.count_nonzero(totals) < 2:
             return 1.0  # one class alone is not enough to calibrate
         weight = weight / totals[codes]
-        return least_loss_temperature(scores, codes, _LOG_TEMPERATURES, weight=weight)
+        temperature = least_loss_temperature(scores, codes, _LOG_TEMPERATURES, weight=weight)
+        n_folds = len(problem.held_out)
+        if groups is not None and n_folds > 1:
+            # With fewer groups than folds, the folds' models know less than they should, and need a
+            # higher temperature: about in inverse proportion to the share of groups that they know.
+            temperature *= (1 - 1 / n_folds) / (1 - 1 / self.calibrate)
+        return temperature
 
 
 class _Problem(ABC):
