@@ -109,7 +109,8 @@ def balanced_accuracy_over_time(
     Raises
     ------
     ValueError
-        If a prediction has another number of clips or classes than expected.
+        If a prediction has another number of clips or classes than expected, if labels are missing,
+        mixed, or numbers on one side and text on the other, or if a score is not a number.
 
     See Also
     --------
@@ -126,25 +127,22 @@ def balanced_accuracy_over_time(
     """
     from sklearn.metrics import recall_score
 
-    y_true = np.asarray(y_true)
-    if y_true.ndim != 1 or len(y_true) == 0:
+    from skspeech._labels import check_labels
+
+    y_true = check_labels(y_true, "y_true")
+    if len(y_true) == 0:
         raise ValueError(
             f"y_true must be a 1-D array with a label for each clip; got shape {y_true.shape}."
         )
     # Not balanced_accuracy_score: it warns if predicted classes are missing in y_true, which are
     # simply mistakes here.
-    present = np.unique(y_true)
-    return np.array(
-        [
-            recall_score(
-                y_true,
-                _as_labels(prediction, i, len(y_true), classes),
-                labels=present,
-                average="macro",
-            )
-            for i, prediction in enumerate(predictions)
-        ]
-    )
+    present = _distinct("y_true", y_true)
+    scores = []
+    for i, prediction in enumerate(predictions):
+        said = _as_labels(prediction, i, len(y_true), classes)
+        _check_kinds(y_true, said, f"prediction {i}")
+        scores.append(recall_score(y_true, said, labels=present, average="macro"))
+    return np.array(scores)
 
 
 class ScoreInterval(NamedTuple):
@@ -195,7 +193,8 @@ def expected_calibration_error(
     Raises
     ------
     ValueError
-        If shapes don't match, a label is not among `labels`, or rows are not probabilities.
+        If shapes don't match, there are no clips, a label is missing or not among `labels`, or rows
+        are not probabilities.
 
     See Also
     --------
@@ -214,14 +213,18 @@ def expected_calibration_error(
     >>> round(expected_calibration_error(["no", "yes", "yes", "yes"], too_sure), 2)
     0.15
     """
-    y_true, proba = np.asarray(y_true), np.asarray(proba, dtype=np.float64)
-    labels = np.unique(y_true) if labels is None else np.asarray(labels)
+    from skspeech._labels import check_labels
+
+    y_true, proba = check_labels(y_true, "y_true"), np.asarray(proba, dtype=np.float64)
+    labels = _distinct("y_true", y_true) if labels is None else check_labels(labels, "labels")
     if proba.shape != (len(y_true), len(labels)):
         raise ValueError(
             f"proba has shape {proba.shape}; {(len(y_true), len(labels))}, a row for each of "
             f"y_true and a column for each class, was expected."
         )
-    unknown = np.setdiff1d(y_true, labels)
+    if not len(y_true):
+        raise ValueError("There are no clips to score.")
+    unknown = np.setdiff1d(_distinct("y_true", y_true), _distinct("labels", labels))
     if unknown.size:
         raise ValueError(f"y_true holds labels that are not in labels: {unknown.tolist()}.")
     if (
@@ -252,7 +255,14 @@ def scores_by_group(y_true: ArrayLike, y_pred: ArrayLike, groups: ArrayLike) -> 
     Returns
     -------
     dict
-        The score of each group, in sorted order.
+        The score of each group, in sorted order; groups of several types, such as text and numbers,
+        in that of their first clips.
+
+    Raises
+    ------
+    ValueError
+        If there are no clips, columns differ in length, or values are missing; if labels are mixed,
+        or numbers on one side and text on the other.
 
     See Also
     --------
@@ -266,7 +276,9 @@ def scores_by_group(y_true: ArrayLike, y_pred: ArrayLike, groups: ArrayLike) -> 
     {'ann': 0.5, 'bob': 1.0}
     """
     names, *_, scores = by_group(y_true, y_pred, groups)
-    return dict(zip(names.tolist(), scores.tolist()))
+    # As a list, times would be numbers of nanoseconds.
+    names = names if names.dtype.kind in "mM" else names.tolist()
+    return dict(zip(names, scores.tolist()))
 
 
 def by_group(y_true, y_pred, groups):
@@ -279,8 +291,15 @@ def by_group(y_true, y_pred, groups):
     counts, hits : ndarray of shape (n_groups, n_classes)
     scores : ndarray of shape (n_groups,)
     """
-    y_true, y_pred, groups = _as_columns(y_true, y_pred, groups)
-    names, rows = np.unique(groups, return_inverse=True)
+    from sklearn.utils.validation import check_consistent_length
+
+    from skspeech._labels import check_groups, check_labels
+
+    y_true, y_pred = _as_columns(y_true, y_pred)
+    check_consistent_length(y_true, groups)
+    codes = check_groups(groups, len(y_true))  # numbers for groups of several types
+    _, first, rows = np.unique(codes, return_index=True, return_inverse=True)
+    names = check_labels(groups, "groups")[first]
     classes, columns = np.unique(y_true, return_inverse=True)
     counts = np.zeros((len(names), len(classes)), dtype=int)
     hits = counts.copy()
@@ -326,6 +345,11 @@ def score_interval(
     ScoreInterval
         The named tuple (low, high, meaning); it is false if there are no limits.
 
+    Raises
+    ------
+    ValueError
+        As :func:`scores_by_group`, or if `n_new` or `confidence` is out of range.
+
     See Also
     --------
     scores_by_group : The scores that the limits are made from.
@@ -357,9 +381,9 @@ def score_interval(
     is_number = n_new == np.inf or isinstance(n_new, Integral)
     if not (is_number and n_new >= 1):
         raise ValueError(f"n_new={n_new!r} must be a whole number of new groups, or infinity.")
-    if not 0 < confidence < 1:
+    if not (isinstance(confidence, Real) and 0 < confidence < 1):
         raise ValueError(f"confidence={confidence!r} must be between 0 and 1.")
-    low, high = _limits_of_clips(*_as_columns(y_true, y_pred), confidence)  # type: ignore[call-arg]
+    low, high = _limits_of_clips(*_as_columns(y_true, y_pred), confidence)
     if groups is None:
         return ScoreInterval(low, high, "for clips like these, taken as independent")
     scores = list(scores_by_group(y_true, y_pred, groups).values())
@@ -393,17 +417,41 @@ def _limits_of_clips(y_true, y_pred, confidence):
     return max(0.0, float(recalls.mean() - down)), min(1.0, float(recalls.mean() + up))
 
 
-def _as_columns(*columns):
-    """True labels, predicted ones and groups as arrays."""
+def _as_columns(y_true, y_pred):
+    """True labels and predicted ones as arrays."""
     from sklearn.utils.validation import check_consistent_length
 
     from skspeech._labels import check_labels
 
-    check_consistent_length(*columns)
-    columns = list(map(check_labels, columns, ("y_true", "y_pred", "groups")))
-    if not len(columns[0]):
+    check_consistent_length(y_true, y_pred)
+    y_true, y_pred = check_labels(y_true, "y_true"), check_labels(y_pred, "y_pred")
+    if not len(y_true):
         raise ValueError("There are no clips to score.")
-    return columns
+    _check_kinds(y_true, y_pred, "y_pred")
+    return y_true, y_pred
+
+
+def _distinct(name, labels):
+    """The distinct labels, sorted."""
+    try:
+        return np.unique(labels)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} mixes labels of several types, such as text and numbers: give all as text."
+        ) from error
+
+
+def _check_kinds(y_true, y_pred, name):
+    """Check that labels may be equal: no text is equal to a number, so all would be mistakes."""
+    true, predicted = (
+        "text" if isinstance(_distinct(which, labels)[0], str) else "no text"
+        for which, labels in (("y_true", y_true), (name, y_pred))
+    )
+    if true != predicted:
+        raise ValueError(
+            f"y_true is {true}, such as {y_true.tolist()[0]!r}, but {name} is {predicted}, such as "
+            f"{y_pred.tolist()[0]!r}: none could be right. Give labels of the same kind."
+        )
 
 
 def check_curve(times, scores):
@@ -440,6 +488,8 @@ def check_positive(name, value):
 
 def _as_finite_1d(name, values):
     try:
+        if np.asarray(values).dtype.kind in "mM":  # as floats, these would be nanoseconds
+            raise TypeError("times of NumPy's or pandas' types")
         values = np.asarray(values, dtype=float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be a 1-D sequence of numbers; got {values!r}.") from error
@@ -454,18 +504,26 @@ def _as_finite_1d(name, values):
 
 
 def _as_labels(prediction, i, n_clips, classes):
-    prediction = np.asarray(prediction)
-    if prediction.ndim not in (1, 2) or len(prediction) != n_clips:
+    from skspeech._labels import check_labels
+
+    shape = np.shape(prediction)
+    if len(shape) not in (1, 2) or shape[0] != n_clips or 0 in shape:
         raise ValueError(
             f"prediction {i} must have shape ({n_clips},), or ({n_clips}, n_classes), to match "
-            f"y_true; got {prediction.shape}."
+            f"y_true; got {shape}."
         )
-    if prediction.ndim == 1:
-        return prediction
-    classes = np.arange(prediction.shape[1]) if classes is None else np.asarray(classes)
-    if classes.shape != (prediction.shape[1],):
+    if len(shape) == 1 or (shape[1] == 1 and classes is None):  # a column is of labels
+        return check_labels(prediction, f"prediction {i}")
+    classes = np.arange(shape[1]) if classes is None else np.asarray(classes)
+    if classes.shape != (shape[1],):
         raise ValueError(
-            f"prediction {i} has scores for {prediction.shape[1]} classes, but classes names "
-            f"{classes.size}."
+            f"prediction {i} has scores for {shape[1]} classes, but classes names {classes.size}."
         )
-    return classes[prediction.argmax(axis=1)]
+    try:
+        scores = np.asarray(prediction, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"prediction {i} has scores that are no numbers: {error}.") from error
+    if np.isnan(scores).any():  # to argmax it is the largest
+        clip = int(np.isnan(scores).any(axis=1).argmax())
+        raise ValueError(f"prediction {i} has a score that is NaN, the first of clip {clip}.")
+    return classes[scores.argmax(axis=1)]

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import balanced_accuracy_score
 
 from skspeech.metrics import (
@@ -78,6 +79,7 @@ def test_inputs_stay_as_they_were():
         ([-1], [0.5], 60, 60, "not negative; got -1"),
         ([1, np.nan], [0.5, 0.6], 60, 60, "times must be finite; got nan at index 1"),
         ([1], [np.inf], 60, 60, "scores must be finite; got inf at index 0"),
+        (np.array([1], "m8[ns]"), [0.5], 60, 60, "times must be a 1-D sequence of numbers"),
         ([[1]], [0.5], 60, 60, r"times must be 1-D.*\(1, 1\)"),
         (["soon"], [0.5], 60, 60, "times must be a 1-D sequence of numbers"),
         ([1], [0.5], 0, 60, "time_budget=0 must be a positive number of seconds"),
@@ -113,12 +115,27 @@ def test_no_predictions_give_no_scores():
     assert balanced_accuracy_over_time([0, 1], []).shape == (0,)
 
 
+def test_a_column_of_labels_is_no_score_of_one_class():
+    for values in ([0, 1], ["a", "b"]):
+        column = np.array(values)[:, np.newaxis]
+        with pytest.warns(DataConversionWarning, match="column-vector"):
+            assert balanced_accuracy_over_time(values, [column]) == [1.0]
+    assert balanced_accuracy_over_time(["a", "b"], [[[0.3], [0.9]]], classes=["a"]) == [0.5]
+
+
 @pytest.mark.parametrize(
     ("y_true", "predictions", "classes", "message"),
     [
         ([0, 1], [[0, 1], [0]], None, r"prediction 1 must have shape \(2,\).*got \(1,\)"),
         ([0, 1], [[[0.5, 0.5], [1, 0]]], ["a", "b", "c"], "for 2 classes, but classes names 3"),
         ([], [], None, r"y_true must be a 1-D array.*\(0,\)"),
+        ([0, 1], [np.zeros((2, 0))], None, r"prediction 0 must have shape .* got \(2, 0\)"),
+        ([0, 1], [[[1, 0], [np.nan, 1]]], None, "prediction 0 has a score that is NaN.* clip 1"),
+        ([0, 1], [[["a", "b"], ["b", "a"]]], None, "prediction 0 has scores that are no numbers"),
+        (["a", None], [["a", "b"]], None, "y_true has 1 missing value .* position 1"),
+        (["a", "b"], [["a", np.nan]], None, "prediction 0 has 1 missing value .* position 1"),
+        (["0", "1"], [["1", "0"], [0, 1]], None, "y_true is text, such as '0', but prediction 1"),
+        (np.array([0, "b"], object), [[0, 1]], None, "y_true mixes labels of several types"),
     ],
 )
 def test_bad_predictions_are_named(y_true, predictions, classes, message):
@@ -229,6 +246,7 @@ def test_wilson_s_limits():
         ({"n_new": 0}, "n_new=0 must be"),
         ({"n_new": 1.5}, "n_new=1.5 must be"),
         ({"confidence": 90}, "confidence=90 must be"),
+        ({"confidence": "0.9"}, "confidence='0.9' must be"),
         ({"groups": [1]}, "inconsistent numbers of samples"),
     ],
 )
@@ -254,3 +272,40 @@ def test_what_is_missing_is_named(name):
 def test_no_clips_have_no_score():
     with pytest.raises(ValueError, match="no clips"):
         score_interval([], [])
+
+
+@pytest.mark.parametrize(
+    ("y_true", "y_pred", "message"),
+    [
+        (["0", "1"], [0, 1], "y_true is text, such as '0', but y_pred is no text, such as 0"),
+        ([0, 1], ["0", "1"], "y_true is no text, such as 0, but y_pred is text, such as '0'"),
+        (np.array([0, "a"], object), [0, 1], "y_true mixes labels of several types"),
+    ],
+)
+def test_labels_that_can_t_be_equal_are_refused(y_true, y_pred, message):
+    with pytest.raises(ValueError, match=message):
+        scores_by_group(y_true, y_pred, ["ann", "bob"])
+    with pytest.raises(ValueError, match=message):
+        score_interval(y_true, y_pred)
+
+
+@pytest.mark.parametrize(
+    ("y_true", "options", "message"),
+    [
+        ([], {}, "no clips"),
+        ([], {"labels": ["a", "b"]}, "no clips"),
+        (["a", None], {}, "y_true has 1 missing value"),
+        (["a", "b"], {"labels": ["a", np.nan]}, "labels has 1 missing value"),
+        (np.array(["a", 1], object), {}, "y_true mixes labels"),
+        (["0", "1"], {"labels": [0, 1]}, "labels that are not in labels: .'0', '1'."),
+    ],
+)
+def test_a_calibration_error_needs_labels(y_true, options, message):
+    proba = np.full((len(y_true), len(options.get("labels", y_true))), 0.5)
+    with pytest.raises(ValueError, match=message):
+        expected_calibration_error(y_true, proba, **options)
+
+
+def test_groups_keep_their_names():
+    for groups in (np.array([1, 2], "m8[ns]"), np.array(["ann", 3], object)):
+        assert scores_by_group([0, 1], [0, 0], groups) == {groups[0]: 1.0, groups[1]: 0.0}

@@ -308,6 +308,9 @@ def _aligned_proba(model, X, classes, given=None):
         raise ValueError(
             f"proba has shape {np.shape(given)}; for these clips it should be {shape}."
         )
+    if given is not None and np.isnan(given).any():  # to argmax it is the largest
+        clip = int(np.isnan(given).any(axis=1).argmax())
+        raise ValueError(f"proba has a value that is NaN, the first of clip {clip}.")
     proba = np.zeros((len(X), len(classes)))
     known = np.searchsorted(classes, model.classes_)
     proba[:, known] = model.predict_proba(X) if given is None else given
