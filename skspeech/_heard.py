@@ -1,5 +1,6 @@
 """What a model was trained on: clips are recognised by content, groups by name."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -24,7 +25,7 @@ def remember(model, clips, groups=None):
     """
     setattr(model, _CLIPS, np.unique(_keys(model, clips)))
     if groups is not None:
-        setattr(model, _GROUPS, np.unique(np.asarray(groups).astype(str)))
+        setattr(model, _GROUPS, np.unique(_names(groups)))
 
 
 def forget(model):
@@ -68,7 +69,8 @@ def heard(model, clips, groups=None, *, train_clips=None, train_groups=None):
         by_clip = np.isin(keys, _joined(known)) & (keys != 0)
     known = [known_groups(model), train_groups]
     if groups is not None and _any(known):
-        by_group = np.isin(np.asarray(groups).astype(str), _joined(known).astype(str)) & ~by_clip
+        known = [None if names is None else _names(names) for names in known]
+        by_group = np.isin(_names(groups), _joined(known)) & ~by_clip
     return by_clip, by_group
 
 
@@ -78,6 +80,12 @@ def _any(values):
 
 def _joined(values):
     return np.concatenate([np.asarray(value) for value in values if value is not None])
+
+
+def _names(groups):
+    """Groups as text. A table with a missing value makes 3.0 of group 3, so both are "3"."""
+    names = np.asarray(groups).astype(str).tolist()
+    return np.array([re.sub(r"^(-?\d+)\.0$", r"\1", name) for name in names], dtype=str)
 
 
 def _keys(model, clips):

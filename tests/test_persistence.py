@@ -169,6 +169,17 @@ def test_names_of_groups_are_compared_as_text(path):
     assert by_group.tolist() == [True, False]
 
 
+@pytest.mark.parametrize("trained", [[3, 12], [3.0, 12.0], ["3", "12"], ["3.0", "12.0"]])
+def test_a_group_is_known_as_a_number_of_another_kind(trained, path):
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    save(model, path, training_clips=["missing.wav"], training_groups=trained)
+    clips = ["other.wav"] * 3
+    for groups in ([3, 4, 12], [3.0, 3.5, 12.0], ["3", "3.01", "12"]):
+        for own, train in ((load(path), None), (model, np.array(trained))):
+            _, by_group = heard(own, clips, groups, train_groups=train)
+            assert by_group.tolist() == [True, False, True]
+
+
 def test_saving_changes_nothing_in_the_model(path):
     model = TimeBudgetClassifier(_members(), time_budget=10, memory="somewhere").fit(X, y)
     before = joblib.hash(model)

@@ -391,6 +391,21 @@ def test_other_clips_of_groups_that_the_model_was_trained_on_are_scored_apart(
         assert "Balanced accuracy on the test clips" in page.text
 
 
+def test_groups_of_several_types_are_known_by_their_names(classifier, speech, write):
+    (X_train, y_train, _), (X, _, _) = speech
+    mine, others = (
+        np.resize(np.array(names, dtype=object), n)
+        for names, n in ((["ann", 3], len(X)), (["bob", 4], len(X_train)))
+    )
+    known = {"X_train": X_train, "y_train": y_train}
+    page = write(classifier, groups_test=mine, groups_train=others, **known)
+    assert "also in the training part" not in page.text
+    assert f"ann {len(X[::2])}" in page.text
+    others[0] = 3.0
+    page = write(classifier, groups_test=mine, groups_train=others, **known)
+    assert "1 group is also in the training part: '3'" in page.text
+
+
 def test_clips_that_were_left_out_are_named(write):
     page = write(left_out=[("a/broken.wav", "is empty"), ("b.wav", "no such file")])
     assert "2 clips can't be read, and are left out" in page.text

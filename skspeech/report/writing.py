@@ -289,7 +289,12 @@ def _checked(part, X, y, groups):
         raise ValueError(f"{what} (and groups, if any) do not fit together: {error}") from error
     if len(y) == 0:
         raise ValueError(f"{what} are empty: there is nothing to report on.")
-    return y, check_groups(groups, len(y))
+    checked = check_groups(groups, len(y))
+    if checked is not None:
+        names = check_labels(groups, "groups")
+        # Groups of several types became numbers, which mean others in the other part.
+        checked = checked if checked.dtype == names.dtype else names.astype(str)
+    return y, checked
 
 
 def _all_classes(model, y_test):
