@@ -145,6 +145,17 @@ def test_silent_clipped_short_and_unreadable_clips(clips, tmp_path):
     assert findings[1].message.startswith("1 clip is silent: 'clip 2'.")
 
 
+@pytest.mark.parametrize("seconds", [61, 200])
+def test_a_clip_is_silent_if_all_of_it_is(seconds, write):
+    silence, loud = np.zeros((2, seconds * 1000), dtype=np.float32)
+    loud[-900:] = 0.1
+    paths = [write("silence.wav", silence, 1000), write("loud.wav", loud, 1000)]
+    memory = [(waveform, 1000) for waveform in (silence, loud)]
+    for clips in (paths, memory):
+        found = _of_kind("silent", audit(clips, ["a", "a"], max_seconds=60))
+        assert found.clips == [0]
+
+
 def test_of_many_clips_some_are_listened_to_and_that_is_said(clips):
     silent = [np.zeros(8000 + i) for i in range(20)]  # of different lengths: no copies
     limits = {"max_listened": 8, "max_seconds": 60}

@@ -15,7 +15,7 @@ _PLATEAU = 3  # samples in a row at the peak mean clipping: a natural wave does 
 
 
 def measure(clip):
-    """Measure a clip, as far as it can be read.
+    """Measure the first minute of a clip, or what follows if that is silent.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def measure(clip):
         samples), ``key`` of the content, and ``problem``, which says why it can't be read.
     """
     try:
-        waveform = clip.load(_MEASURED_SECONDS, sampling_rate=clip.sampling_rate)
+        waveform = _first_sound(clip)
         peak = float(np.abs(waveform).max())
         return {
             "duration": clip.duration(),
@@ -41,6 +41,20 @@ def measure(clip):
     except (OSError, ValueError) as error:
         unknown = dict.fromkeys(("duration", "peak", "level", "clipped"), np.nan)
         return {**unknown, "key": "", "problem": str(error)}
+
+
+def _first_sound(clip):
+    """The first minute; if it is silent, the first block that is not. At the clip's own rate."""
+    rate = clip.sampling_rate
+    waveform = clip.load(_MEASURED_SECONDS, sampling_rate=rate)
+    if len(waveform) < int(_MEASURED_SECONDS * rate) or not _is_silent(waveform):
+        return waveform
+    with contextlib.closing(clip.blocks(rate)) as blocks:
+        return next((block for block in blocks if not _is_silent(block)), waveform)
+
+
+def _is_silent(waveform):
+    return _decibels(float(np.abs(waveform).max())) < SILENT_DB
 
 
 def about_durations(clips, n_opened=8):
