@@ -8,8 +8,8 @@ from sklearn.utils.validation import column_or_1d
 __all__ = ["check_groups", "check_labels", "check_sample_weight"]
 
 
-def check_labels(y, name="y"):
-    """Check that there is a label for each row, and none is missing.
+def check_labels(y, name="y", *, mixed=False):
+    """Check that there is a label for each row, none is missing, and they can be sorted.
 
     Parameters
     ----------
@@ -17,6 +17,8 @@ def check_labels(y, name="y"):
         Labels: a list, an array, or a column of pandas'.
     name : str, default="y"
         Its name in errors.
+    mixed : bool, default=False
+        Whether they may be of several types, such as text and numbers.
 
     Returns
     -------
@@ -26,7 +28,7 @@ def check_labels(y, name="y"):
     Raises
     ------
     ValueError
-        If a label is missing (None, NaN or pandas' NA), or `y` has another shape.
+        If a label is missing (None, NaN or pandas' NA), `y` has another shape, or it is mixed.
 
     Examples
     --------
@@ -44,7 +46,14 @@ clips out, or fill it in.
             f"{name} has {n_missing} missing value{'s' if n_missing > 1 else ''} (None, NaN or "
             f"NA), the first at position {missing.argmax()}. Leave these clips out, or fill it in."
         )
-    return column_or_1d(_without_pandas(y), warn=True)
+    y = column_or_1d(_without_pandas(y), warn=True)
+    if not (mixed or _can_be_sorted(y)):
+        types = sorted({type(label).__name__ for label in y})
+        raise ValueError(
+            f"{name} mixes labels of several types ({', '.join(types)}), which have no order. Give "
+            "them all as text."
+        )
+    return y
 
 
 def check_groups(groups, n_samples):
@@ -69,20 +78,16 @@ def check_groups(groups, n_samples):
     """
     if groups is None:
         return None
-    groups = check_labels(groups, "groups")
+    groups = check_labels(groups, "groups", mixed=True)
     if len(groups) != n_samples:
         raise ValueError(
             "groups and X have inconsistent numbers of samples: "
             f"{len(groups)} groups for {n_samples} rows."
         )
-    if groups.dtype != object:
+    if _can_be_sorted(groups):
         return groups
-    try:
-        np.sort(groups)
-    except TypeError:  # values of several types
-        numbers = {}
-        return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
-    return groups
+    numbers = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
 
 
 def check_sample_weight(sample_weight, n_samples):
@@ -156,6 +161,14 @@ def _missing_in_array(values):
         for value in values.ravel()
     ]
     return np.reshape(missing, values.shape)
+
+
+def _can_be_sorted(values):
+    try:
+        np.sort(values)
+    except TypeError:  # several types
+        return False
+    return True
 
 
 def _is_number(value):

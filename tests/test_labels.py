@@ -103,6 +103,12 @@ def test_the_shape_of_labels():
         check_labels(None)
 
 
+def test_mixed_labels_are_named():
+    for labels in ([7, "a", 7], ["a", (1, 2), 7]):
+        with pytest.raises(ValueError, match=r"^y mixes labels of several types \(int, str"):
+            check_labels(np.array(labels, dtype=object))
+
+
 def test_groups():
     assert check_groups(None, 3) is None
     assert check_groups(TEXT, 4).tolist() == TEXT

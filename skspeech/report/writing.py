@@ -291,7 +291,7 @@ def _checked(part, X, y, groups):
         raise ValueError(f"{what} are empty: there is nothing to report on.")
     checked = check_groups(groups, len(y))
     if checked is not None:
-        names = check_labels(groups, "groups")
+        names = check_labels(groups, "groups", mixed=True)
         # Groups of several types became numbers, which mean others in the other part.
         checked = checked if checked.dtype == names.dtype else names.astype(str)
     return y, checked
