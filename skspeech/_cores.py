@@ -21,7 +21,14 @@ def effective_cores(n_jobs):
     Returns
     -------
     int
+
+    Raises
+    ------
+    ValueError
+        If it is 0.
     """
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 has no meaning: give a number of threads, or -1 for all cores.")
     backend, configured = get_active_backend()
     if n_jobs is not None and n_jobs > 0:
         return n_jobs

@@ -1,15 +1,27 @@
 """Check labelled clips before a model is trained on them."""
 
+from numbers import Integral, Real
+
 from sklearn.utils import check_consistent_length
 
 from skspeech._clip_checks import Finding, Part, check_part, sorted_findings
 from skspeech._labels import check_groups, check_labels
+from skspeech._sklearn import Interval, validate_params
 from skspeech._typing import ArrayLike, ClipsLike
 from skspeech.audio import as_clips
 
 __all__ = ["Finding", "audit"]
 
 
+@validate_params(
+    {
+        **dict.fromkeys(("X", "y", "groups"), "no_validation"),
+        "max_listened": [Interval(Integral, 0, None, closed="left")],
+        "max_seconds": [Interval(Real, 0, None, closed="both")],
+        "n_jobs": [Integral, None],
+    },
+    prefer_skip_nested_validation=True,
+)
 def audit(
     X: ClipsLike | None,
     y: ArrayLike,
@@ -49,7 +61,8 @@ def audit(
     Raises
     ------
     ValueError
-        If labels or groups are missing, or their number is not that of the clips.
+        If there are no labels, labels or groups are missing, their number is not that of the clips,
+        or a parameter is out of range.
 
     See Also
     --------
@@ -66,6 +79,8 @@ def audit(
     ['contradiction', 'no-groups']
     """
     y = check_labels(y)
+    if not len(y):
+        raise ValueError("y is empty: there is nothing to check.")
     groups = check_groups(groups, len(y))
     clips = None
     if X is not None:

@@ -198,3 +198,21 @@ def test_files_of_different_size_are_not_read(clips, write, monkeypatch):
 def test_what_does_not_fit_is_refused(X, y, groups):
     with pytest.raises(ValueError, match=r"inconsistent|missing"):
         audit(X, y, groups)
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "message"),
+    [
+        (["a", "b"], {"max_listened": -1}, "'max_listened' parameter of audit must be an int"),
+        (["a", "b"], {"max_listened": 1.5}, "'max_listened' parameter of audit must be an int"),
+        (["a", "b"], {"max_seconds": None}, "'max_seconds' parameter of audit must be a float"),
+        (["a", "b"], {"max_seconds": -1}, "'max_seconds' parameter of audit must be a float"),
+        (["a", "b"], {"n_jobs": 0}, "n_jobs=0 has no meaning"),
+        (["a", "b"], {"n_jobs": 1.5}, "'n_jobs' parameter of audit must be"),
+        ([], {}, "y is empty"),
+        (np.array(["a", 1], dtype=object), {}, "y mixes labels"),
+    ],
+)
+def test_a_limit_without_meaning_is_refused(y, options, message):
+    with pytest.raises(ValueError, match=message):
+        audit([np.zeros(900)] * len(y) or None, y, **options)

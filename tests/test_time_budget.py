@@ -857,6 +857,8 @@ def test_in_a_grid_search_over_a_pipeline():
 def test_nested_parallelism_takes_the_workers_share():
     assert effective_cores(None) == joblib.cpu_count()
     assert effective_cores(3) == 3
+    with pytest.raises(ValueError, match="n_jobs=0 has no meaning"):
+        effective_cores(0)
     with joblib.parallel_config(n_jobs=2):
         assert effective_cores(None) == 2
     inner = joblib.Parallel(n_jobs=2)(joblib.delayed(effective_cores)(None) for _ in range(2))

@@ -97,8 +97,6 @@ def iter_waveforms(
         sampling_rate=checked_rate(target_sampling_rate),
         longest=longest,
     )
-    if n_jobs == 0:
-        raise ValueError("n_jobs=0 has no meaning: give a number of threads, or -1 for all cores.")
     n_threads = reading_threads(n_jobs, len(clips))
     if n_threads == 1:
         outcomes = (load(clips[index], wait_turn=no_waiting) for index in range(len(clips)))
