@@ -333,6 +333,7 @@ def test_bad_clips_are_all_named_and_nothing_is_remembered_of_them(extractor, cl
             "pooling=.*'median'.* is not accepted. Use one or several",
         ),
         ({"pooling": ()}, "pooling=.* is not accepted"),
+        ({"pooling": {"mean", "std"}}, "pooling=.* is not accepted.* in order"),
         ({"layers": ("mean_pool", 9)}, "layers=.* is not accepted. Use one or several of"),
         ({"device": "quantum"}, "device='quantum' is not a device that torch knows"),
     ],

@@ -550,6 +550,8 @@ def test_threads_that_ask_at_once_get_the_right_answers(tones, longer):
     [
         ({"networks": ["gru"]}, r"networks=\['gru'\] is not accepted"),
         ({"networks": []}, r"networks=\[\] is not accepted"),
+        ({"networks": {"lstm", "crnn"}}, "networks=.* is not accepted. Use a list"),
+        ({"conv_filters": {8, 16}}, "conv_filters=.* is not accepted"),
         ({"rounds": []}, r"rounds=\[\] is not accepted"),
         ({"rounds": [("mfcc", 40)]}, "features, n_bands, seconds"),
         ({"rounds": [("plp", 40, 5.0)]}, "'logmel'"),

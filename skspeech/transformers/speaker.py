@@ -321,12 +321,14 @@ def choose(name, value, accepted):
     chosen = (value,) if isinstance(value, (str, Integral)) else tuple(value)
     if (
         not chosen
+        or isinstance(value, set | frozenset)  # whose order differs between processes
         or any(entry not in accepted for entry in chosen)
         or len(set(chosen)) < len(chosen)
     ):
         options = ", ".join(map(repr, accepted))
         raise ValueError(
-            f"{name}={value!r} is not accepted. Use one or several of {options}, each once."
+            f"{name}={value!r} is not accepted. Use one or several of {options}, each once, in "
+            "order."
         )
     return chosen
 

@@ -263,10 +263,11 @@ class RecurrentAttentionClassifier(TrainedClassifier):
 
     def _validate_params(self):
         super()._validate_params()
-        networks = list(self.networks)
-        if not networks or not all(network in _NETWORKS for network in networks):
+        networks, has_order = list(self.networks), not isinstance(self.networks, set | frozenset)
+        if not (networks and has_order and all(network in _NETWORKS for network in networks)):
             raise ValueError(
-                f"networks={self.networks!r} is not accepted. Use one or several of {_NETWORKS}."
+                f"networks={self.networks!r} is not accepted. Use a list of one or several of "
+                f"{_NETWORKS}."
             )
         advice = "Use the number of filters of each convolution, such as (32, 64, 64)."
         check_sizes("conv_filters", self.conv_filters, advice)

@@ -82,7 +82,7 @@ history_ : list of dict
 def check_sizes(name, sizes, advice, n_least=1):
     """Check that a parameter holds at least so many whole numbers above 0, one for each layer."""
     are_sizes = all(isinstance(size, Integral) and size > 0 for size in sizes)
-    if not are_sizes or len(sizes) < n_least:
+    if isinstance(sizes, set | frozenset) or not are_sizes or len(sizes) < n_least:
         raise ValueError(f"{name}={sizes!r} is not accepted. {advice}")
 
 
