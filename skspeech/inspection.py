@@ -12,6 +12,7 @@ from skspeech._sklearn import Interval, validate_params
 from skspeech._spectrogram import mel_frequencies
 from skspeech._typing import ClipLike
 from skspeech.audio import SAMPLING_RATE, in_chunks, load_waveforms
+from skspeech.audio.errors import printable
 from skspeech.audio.rates import ready_for, sampling_rate_of
 from skspeech.plotting import import_pyplot
 
@@ -272,13 +273,15 @@ class OcclusionDisplay:
             vmax=most,
             alpha=alpha,
         )
-        ax.figure.colorbar(image, ax=ax, label=f"For {result.label} (log-odds that muting takes)")
+        bar, label = ax.figure.colorbar(image, ax=ax), printable(str(result.label))
+        # A name with two dollar signs is no formula.
+        bar.set_label(f"For {label} (log-odds that muting takes)", parse_math=False)
+        ax.set_title(f"{label}: probability {result.probability:.2f}", parse_math=False)
         ax.set(
             xlabel="Time (s)",
             ylabel="Frequency (kHz)",
             xlim=(0, result.times[-1]),
             ylim=(0, result.frequencies[-1] / 1000),
-            title=f"{result.label}: probability {result.probability:.2f}",
         )
         self.image_, self.spectrogram_, self.ax_, self.figure_ = image, grey, ax, ax.figure
         return self

@@ -5,6 +5,7 @@ imported when something is drawn.
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -214,7 +215,8 @@ class LearningCurveDisplay:
         self._fit_score_axis(ax)
         ax.set(xlabel="Time since the start (log scale)", ylabel=self.score_name)
         ax.grid(alpha=0.3)
-        ax.legend(loc="lower right")
+        for text in ax.legend(loc="lower right").get_texts():
+            text.set_parse_math(False)  # a name with two dollar signs is no formula
         self.line_ = lines[0] if len(lines) == 1 else lines
         self.fill_ = fills[0] if len(fills) == 1 else (fills or None)
         self.ax_ = ax
@@ -231,11 +233,7 @@ class LearningCurveDisplay:
         t0 = self.t0
         ax.set_xscale(
             "function",
-            functions=(
-                # matplotlib evaluates slightly below 0, where the logarithm must still exist.
-                lambda t: np.log1p(np.maximum(np.asarray(t, float) / t0, -0.999)),
-                lambda u: t0 * np.expm1(u),
-            ),
+            functions=(partial(_on_axis, t0=t0), partial(_at_time, t0=t0)),
         )
         ax.set_xlim(0, self.time_budget)
         ticks = _time_ticks(self.time_budget, t0)
@@ -358,7 +356,8 @@ class LeaderboardDisplay:
         self.bars_ = {}
         for axes, column in zip(self.axes_, self.columns):
             values = table[column].to_numpy(dtype=float, na_value=np.nan)
-            bars = axes.barh(rows, np.nan_to_num(values), color=colors, height=0.7)
+            widths = np.where(np.isfinite(values), values, 0)
+            bars = axes.barh(rows, widths, color=colors, height=0.7)
             labels = [_format_value(column, value) for value in values]
             axes.bar_label(bars, labels, padding=3, fontsize="small")
             axes.set_title(_COLUMN_TITLES.get(column, column), fontsize="medium")
@@ -366,7 +365,7 @@ class LeaderboardDisplay:
             axes.set_ylim(len(table) - 0.4, -0.6)
             axes.tick_params(axis="y", length=0, labelleft=axes is self.axes_[0])
             axes.spines[["top", "right"]].set_visible(False)
-            axes.set_yticks(rows, table["name"])
+            axes.set_yticks(rows, table["name"], parse_math=False)
             self.bars_[column] = bars
         left_out = len(self.leaderboard) - len(table)
         if left_out:
@@ -429,6 +428,15 @@ def _score_name(scoring):
     if isinstance(scoring, str):
         return scoring.removeprefix("neg_").replace("_", " ").capitalize()
     return "Score"
+
+
+def _on_axis(t, t0):
+    # matplotlib evaluates slightly below 0, where the logarithm must still exist.
+    return np.log1p(np.maximum(np.asarray(t, float) / t0, -0.999))
+
+
+def _at_time(u, t0):
+    return t0 * np.expm1(u)
 
 
 def _time_ticks(time_budget, t0, n_max=9):

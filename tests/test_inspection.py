@@ -1,5 +1,7 @@
 """Which moment, and which band, decided."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -133,6 +135,10 @@ def test_the_display_shows_both(beep):
     assert ax.get_ylim() == pytest.approx((0, 8))
     assert ax.get_title().startswith("beep: probability 0.")
     display.figure_.draw_without_rendering()
+    for name in (0, r"$\wrong$", "Stra\udcdfe"):  # no formula, and a folder's name in Latin-1
+        display.result.label = name
+        display.plot().figure_.draw_without_rendering()
+    pickle.loads(pickle.dumps(display)).figure_.draw_without_rendering()
     silent = OcclusionDisplay.from_estimator(Ear().fit(), np.zeros(8000, "f4"), n_times=3)
     silent.figure_.draw_without_rendering()
     plt.close("all")

@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -219,6 +220,31 @@ def test_leaderboard_draws_into_given_axes(leaderboard, pyplot):
     assert (first.get_position().x0, second.get_position().x1) == pytest.approx((0.2, 0.7))
     with pytest.raises(ValueError, match=r"each of the 2 columns.*got 3"):
         display.plot([left, right, right])
+
+
+def test_what_is_infinite_has_no_bar(leaderboard):
+    leaderboard["score"] = [np.inf, 0.7, -np.inf, np.nan]
+    display = LeaderboardDisplay(leaderboard).plot()
+    display.figure_.canvas.draw()
+    assert [bar.get_width() for bar in display.bars_["score"]] == [0, 0.7, 0, 0]
+    assert [t.get_text() for t in display.axes_[0].texts] == ["inf", "0.700", "-inf", "–"]
+
+
+@pytest.mark.parametrize("name", ["$1 and $2", r"$\wrong$", "a$", r"\$x$", "two\nlines $_$"])
+def test_names_are_no_formulas(name, leaderboard):
+    leaderboard.loc[0, "name"] = name
+    board = LeaderboardDisplay(leaderboard).plot()
+    curves = LearningCurveDisplay.from_curves({name: ([1], [0.5])}, time_budget=60)
+    for display in (board, curves):
+        display.figure_.canvas.draw()  # a wrong formula is an error
+    shown = board.axes_[0].get_yticklabels()[0], *curves.ax_.get_legend().get_texts()
+    assert all(not text.get_parse_math() and name in text.get_text() for text in shown)
+
+
+def test_what_is_drawn_can_be_pickled(leaderboard):
+    curves = LearningCurveDisplay.from_curves({"a": ([1], [0.5])}, time_budget=60)
+    for display in (curves, LeaderboardDisplay(leaderboard).plot()):
+        pickle.loads(pickle.dumps(display)).figure_.canvas.draw()
 
 
 @pytest.mark.parametrize(
