@@ -147,6 +147,18 @@ def test_a_variant_of_a_variant():
         part.load(offset=1.0)
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_variant_past_the_end_has_no_duration(in_memory, write):
+    sound = np.zeros(32_000, dtype=np.float32)
+    clip = as_clips([sound if in_memory else write("two_seconds.wav", sound)])[0]
+    for variant in (clip.variant(offset=2.0), clip.variant(speed=2.0, offset=1.5, duration=1)):
+        for ask in (variant.duration, variant.load):
+            with pytest.raises(ValueError, match=r"offset=\S+ s is not before its end \([12] s\)"):
+                ask()
+    with pytest.raises(ValueError, match=r"offset=1 s is not before its end \(1 s\)"):
+        clip.variant(duration=1.0).variant(offset=1.0)
+
+
 @pytest.mark.parametrize("speeds", [0.9, (0.9, -1), ("fast",), [[0.9]]])
 def test_speeds_are_checked(speeds):
     with pytest.raises(ValueError, match=r"speeds|could not convert"):

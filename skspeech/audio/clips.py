@@ -23,6 +23,7 @@ from skspeech.audio.waveforms import (
     Overlong,
     Part,
     blocks_of_array,
+    check_offset,
     check_seconds,
     checked_rate,
     decode,
@@ -128,7 +129,7 @@ class Clip:
         Raises
         ------
         OSError, ValueError
-            If the file cannot be opened or is not audio.
+            If the file cannot be opened or is not audio, or a :meth:`variant` begins after its end.
         """
         if isinstance(self._source, np.ndarray):
             seconds = len(self._source) / self._sampling_rate
@@ -137,7 +138,10 @@ class Clip:
                 n_frames = sound.count() if sound.n_frames is None else sound.n_frames
                 seconds = n_frames / sound.sampling_rate
         offset, duration = self._excerpt
-        seconds = seconds / self._speed - offset
+        seconds /= self._speed
+        if offset:
+            check_offset(offset, seconds)
+        seconds -= offset
         return seconds if duration is None else min(seconds, duration)
 
     def variant(self, *, speed=1.0, offset=0.0, duration=None):
@@ -157,6 +161,12 @@ class Clip:
         Clip
             With the same name, and its own key.
 
+        Raises
+        ------
+        ValueError
+            If `speed`, `offset` or `duration` is out of range, or `offset` is not before the end of
+            a clip that is a variant with a `duration`.
+
         Examples
         --------
         >>> import numpy as np
@@ -173,6 +183,7 @@ class Clip:
         variant._speed = self._speed * speed
         offset_before, duration_before = self._excerpt
         if duration_before is not None:
+            check_offset(offset, duration_before / speed)
             left = duration_before / speed - offset
             duration = left if duration is None else min(duration, left)
         variant._excerpt = (offset_before / speed + offset, duration)
@@ -273,9 +284,8 @@ class Clip:
         """What to decode."""
         first, duration = self._excerpt
         if duration is not None:
+            check_offset(offset, duration)
             left = duration - offset
-            if left <= 0:
-                raise ValueError(f"offset={offset:g} s is not before its end ({duration:g} s).")
             max_duration = left if max_duration is None else min(max_duration, left)
         offset += first
         if isinstance(self._source, np.ndarray):

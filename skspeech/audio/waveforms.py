@@ -75,6 +75,11 @@ def check_seconds(max_duration, offset=0.0):
         raise ValueError(f"offset={offset!r} must be a number of seconds, 0 or more.")
 
 
+def check_offset(offset, seconds):
+    if offset >= seconds:
+        raise ValueError(f"offset={offset:g} s is not before its end ({seconds:g} s).")
+
+
 def is_finite(value):
     return isinstance(value, numbers.Real) and math.isfinite(value)
 
@@ -101,9 +106,9 @@ def plan(n_frames, rate, target, offset, max_duration):
     """
     if n_frames == 0:
         raise ValueError("is empty: it has no samples.")
-    seconds = math.inf if n_frames is None else n_frames / rate - offset
-    if seconds <= 0:
-        raise ValueError(f"offset={offset:g} s is not before its end ({n_frames / rate:g} s).")
+    seconds = math.inf if n_frames is None else n_frames / rate
+    check_offset(offset, seconds)
+    seconds -= offset
     if max_duration is not None and max_duration < seconds:
         n_samples = max(1, round(max_duration * target))
     elif n_frames is None:
