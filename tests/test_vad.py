@@ -313,6 +313,36 @@ def test_a_follower_finds_speech_at_any_level(clip, gain, offset):
     assert np.mean(said == true) > 0.9
 
 
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (np.full(800, np.nan, "f4"), "The block holds samples that are not finite"),
+        (np.r_[np.zeros(800), np.inf], "The block holds samples that are not finite"),
+        (np.full(800, 20_000.0), "The block holds samples as large as 20000, .* 16 bits"),
+        (np.zeros((800, 1)), r"A block of shape \(800, 1\) and type float64 is no mono sound"),
+        (np.zeros(800, dtype=complex), "type complex128 is no mono sound"),
+    ],
+)
+def test_a_block_that_is_no_sound_ends_nothing(clip, block, message):
+    follower = vad.SpeechFollower(device="cpu")
+    heard = [follower(clip[:700])]
+    with pytest.raises(ValueError, match=message):
+        follower(block)
+    heard.append(follower(clip[700:]))
+    np.testing.assert_allclose(np.concatenate(heard), _in_bits(clip, [len(clip)]), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["i2", "i4", "u1"])
+def test_a_follower_scales_integers(clip, dtype):
+    info = np.iinfo(dtype)
+    half = (info.max - info.min + 1) // 2
+    whole = np.clip(np.round(clip * half), -half, half - 1).astype(int)
+    block = (whole + half * (info.min == 0)).astype(dtype)
+    expected = _in_bits((whole / half).astype("f4"), [len(clip)], level=None)
+    found = _in_bits(block, [len(clip)], level=None)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 @pytest.mark.data
 def test_a_follower_does_not_lose_words_of_a_long_row(data_home):
     """At the level of single clips it heard half of them."""

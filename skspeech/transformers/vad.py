@@ -16,6 +16,7 @@ from skspeech._typing import ClipsLike, Device, Self
 from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks, iter_waveforms
 from skspeech.audio.level import DEFAULT_LEVEL, LEVELS, MAX_GAIN_DB, at_level
 from skspeech.audio.loading import GivesWaveforms
+from skspeech.audio.waveforms import as_float
 from skspeech.transformers._windowed import shared_network
 
 __all__ = ["SpeechFollower", "VoiceActivityTrimmer"]
@@ -309,17 +310,33 @@ class SpeechFollower:
 
         Parameters
         ----------
-        samples : ndarray of shape (n_samples,), float32
-            Mono, at 16 kHz, directly after the previous block.
+        samples : ndarray of shape (n_samples,)
+            Mono, at 16 kHz, directly after the previous block: floats in [-1, 1], or integers of
+            their full range.
 
         Returns
         -------
         ndarray of shape (n_frames,), float32
             Probability of speech in each frame that is now complete.
+
+        Raises
+        ------
+        ValueError
+            If the block is no mono sound or has samples that are not finite. Nothing is heard of
+            it, and the next block can follow.
         """
         import torch
 
-        samples = np.concatenate([self._left, samples])
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or samples.dtype.kind not in "fiu":
+            raise ValueError(
+                f"A block of shape {samples.shape} and type {samples.dtype} is no mono sound: "
+                "numbers of shape (n_samples,) were expected."
+            )
+        try:
+            samples = np.concatenate([self._left, as_float(samples)])
+        except ValueError as error:
+            raise ValueError(f"The block {error}") from error
         n_whole = len(samples) // self.frame_length * self.frame_length
         self._left = samples[n_whole:]
         if n_whole == 0:
