@@ -5,7 +5,7 @@ import sys
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
-__all__ = ["check_groups", "check_labels", "check_sample_weight"]
+__all__ = ["check_groups", "check_labels", "check_sample_weight", "unknown_labels"]
 
 
 def check_labels(y, name="y", *, mixed=False):
@@ -54,6 +54,24 @@ clips out, or fill it in.
             "them all as text."
         )
     return y
+
+
+def unknown_labels(labels, known):
+    """The labels that are not among the known ones.
+
+    Not np.setdiff1d: of many values, it finds the text "1" among numbers.
+
+    Parameters
+    ----------
+    labels, known : ndarray of shape (n,)
+
+    Returns
+    -------
+    list
+        Each once, sorted.
+    """
+    known = set(known.tolist())
+    return [label for label in np.unique(labels).tolist() if label not in known]
 
 
 def check_groups(groups, n_samples):

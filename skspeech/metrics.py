@@ -213,7 +213,7 @@ def expected_calibration_error(
     >>> round(expected_calibration_error(["no", "yes", "yes", "yes"], too_sure), 2)
     0.15
     """
-    from skspeech._labels import check_labels
+    from skspeech._labels import check_labels, unknown_labels
 
     y_true, proba = check_labels(y_true, "y_true"), np.asarray(proba, dtype=np.float64)
     labels = np.unique(y_true) if labels is None else check_labels(labels, "labels")
@@ -224,10 +224,8 @@ def expected_calibration_error(
         )
     if not len(y_true):
         raise ValueError("There are no clips to score.")
-    unknown = np.setdiff1d(y_true, labels)
-    if unknown.size:
-        raise ValueError(f"y_true holds labels that are not in labels: {unknown.tolist()}.")
-    _check_kinds(y_true, labels, "labels")  # NumPy finds 1 in many texts that hold "1"
+    if unknown := unknown_labels(y_true, labels):
+        raise ValueError(f"y_true holds labels that are not in labels: {unknown}.")
     if (
         not (np.isfinite(proba).all() and (proba >= 0).all())
         or np.abs(proba.sum(axis=1) - 1).max(initial=0) > 1e-3

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from sklearn.exceptions import DataConversionWarning
 
-from skspeech._labels import check_groups, check_labels, check_sample_weight  # pure
+from skspeech._labels import (  # pure
+    check_groups,
+    check_labels,
+    check_sample_weight,
+    unknown_labels,
+)
 
 TEXT = ["a", "b", "a", "b"]
 
@@ -107,6 +112,15 @@ def test_mixed_labels_are_named():
     for labels in ([7, "a", 7], ["a", (1, 2), 7]):
         with pytest.raises(ValueError, match=r"^y mixes labels of several types \(int, str"):
             check_labels(np.array(labels, dtype=object))
+
+
+@pytest.mark.parametrize("n_known", [3, 99])
+def test_a_number_is_not_known_as_text(n_known):
+    numbers = np.arange(n_known)
+    for known in (numbers, numbers.astype(float), numbers.astype(object)):
+        assert unknown_labels(np.array(["1", "0", "1"]), known) == ["0", "1"]
+        assert unknown_labels(np.array([1, 2, -1, -1]), known) == [-1]
+    assert unknown_labels(numbers, numbers.astype(str)) == numbers.tolist()
 
 
 def test_groups():

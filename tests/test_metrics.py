@@ -298,7 +298,7 @@ def test_labels_that_can_t_be_equal_are_refused(y_true, y_pred, message):
         (["a", "b"], {"labels": ["a", np.nan]}, "labels has 1 missing value"),
         (np.array(["a", 1], object), {}, "y_true mixes labels"),
         (["0", "1"], {"labels": [0, 1]}, "labels that are not in labels: .'0', '1'."),
-        (["0", "1"], {"labels": np.arange(99)}, "y_true is text, such as '0', but labels"),
+        (["0", "1"], {"labels": np.arange(99)}, "not in labels: .'0', '1'."),
     ],
 )
 def test_a_calibration_error_needs_labels(y_true, options, message):

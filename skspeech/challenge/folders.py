@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
-from skspeech._labels import check_labels
+from skspeech._labels import check_labels, unknown_labels
 from skspeech._typing import ArrayLike, ClipsLike, PathLike
 from skspeech.metrics import check_positive
 
@@ -310,9 +310,6 @@ def _check_length(name, labels, clips):
 
 
 def _numbers_of(labels, classes):
-    unknown = np.setdiff1d(labels, classes)
-    if len(unknown):
-        raise ValueError(
-            f"y_test has labels that do not occur in y_train: {unknown.tolist()[:10]}."
-        )
+    if unknown := unknown_labels(labels, classes):
+        raise ValueError(f"y_test has labels that do not occur in y_train: {unknown[:10]}.")
     return np.searchsorted(classes, labels)

@@ -8,6 +8,7 @@ from sklearn import get_config
 from sklearn.base import is_classifier
 from sklearn.utils.metadata_routing import process_routing
 
+from skspeech._labels import unknown_labels
 from skspeech._routing import fit_params_for
 from skspeech.ensemble.blending import check_probabilities, check_weights
 
@@ -120,11 +121,10 @@ def fit_member(name, member, X, y, fit_params, verbose):
 
 def columns_of(name, member, classes):
     """The positions of a fitted member's classes among all classes."""
-    unknown = np.setdiff1d(member.classes_, classes)
-    if unknown.size:
+    if unknown := unknown_labels(member.classes_, classes):
         raise ValueError(
             f"The member {name!r} has seen classes that are not among classes={classes.tolist()}: "
-            f"{unknown.tolist()}."
+            f"{unknown}."
         )
     return np.searchsorted(classes, member.classes_)
 

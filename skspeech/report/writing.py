@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skspeech._clip_checks import Part, sorted_findings
 from skspeech._extras import how_to_install
-from skspeech._labels import check_groups, check_labels
+from skspeech._labels import check_groups, check_labels, unknown_labels
 from skspeech._typing import ArrayLike, ClipsLike, PathLike
 from skspeech.audio import as_clips
 from skspeech.audio.rates import sampling_rate_of
@@ -299,7 +299,7 @@ def _checked(part, X, y, groups):
 
 def _all_classes(model, y_test):
     known = np.asarray(model.classes_)
-    if not np.isin(y_test, known).any():
+    if len(unknown_labels(y_test, known)) == len(np.unique(y_test)):
         raise ValueError(
             f"None of the labels in y_test, such as {y_test[0]!r}, is one that the model knows: "
             f"{known[:10].tolist()}. Give labels of the same kind as in training."

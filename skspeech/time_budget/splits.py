@@ -7,7 +7,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
 from skspeech._folds import stratified_folds, why_no_fold
-from skspeech._labels import check_labels
+from skspeech._labels import check_labels, unknown_labels
 from skspeech.time_budget.state import Fold
 
 __all__ = ["Splits", "judging_parts", "make_splits", "repeat_folds", "value_order"]
@@ -105,9 +105,8 @@ def _splits_of_validation_set(cv, codes, classes):
             f"cv=(X_val, y_val) needs a label for each clip, and at least one clip: there are "
             f"{n_val} clips and {len(y_val)} labels."
         )
-    unknown = np.setdiff1d(y_val, classes)
-    if unknown.size:
-        raise ValueError(f"cv=(X_val, y_val) holds labels that are not in y: {unknown.tolist()}.")
+    if unknown := unknown_labels(y_val, classes):
+        raise ValueError(f"cv=(X_val, y_val) holds labels that are not in y: {unknown}.")
     n_train = len(codes)
     fold = Fold(np.arange(n_train), np.arange(n_train, n_train + n_val))
     return Splits([fold], validation=(X_val, y_val, np.searchsorted(classes, y_val)))

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skspeech._columns import remember_columns
 from skspeech._folds import stratified_folds
-from skspeech._labels import check_groups, check_labels
+from skspeech._labels import check_groups, check_labels, unknown_labels
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._typing import ArrayLike, ClipsLike, Self
 from skspeech.audio import as_clips, in_chunks, iter_waveforms
@@ -309,9 +309,8 @@ class TrainedClassifier(ClipClassifier):
     def _validation_set(self, X_val, y_val, classes):
         y_val = check_labels(y_val, "y_val")
         check_consistent_length(as_clips(X_val), y_val)
-        unknown = np.setdiff1d(y_val, classes)
-        if len(unknown):
-            raise ValueError(f"y_val holds the classes {unknown.tolist()}, which are not in y.")
+        if unknown := unknown_labels(y_val, classes):
+            raise ValueError(f"y_val holds the classes {unknown}, which are not in y.")
         waveforms, rows = self._decode(X_val, y_val)
         return LabelledWaveforms(waveforms, np.searchsorted(classes, y_val[rows]))
 
