@@ -147,6 +147,17 @@ def test_a_variant_of_a_variant():
         part.load(offset=1.0)
 
 
+def test_a_variant_is_the_same_whatever_kind_of_numbers_it_is_given():
+    clip = as_clips([sine(2)])[0]
+    keys = {
+        clip.variant(speed=kind(2), duration=kind(1), offset=kind(0)).key()
+        for kind in (int, float, np.float64, np.float32)
+    }
+    assert len(keys) == 1
+    with pytest.raises(ValueError, match=r"^duration=0 must be None or seconds above 0"):
+        clip.variant(duration=0)
+
+
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_variant_past_the_end_has_no_duration(in_memory, write):
     sound = np.zeros(32_000, dtype=np.float32)

@@ -177,7 +177,10 @@ class Clip:
         """
         if not (is_finite(speed) and speed > 0):
             raise ValueError(f"speed={speed!r} is not accepted: it has to be a number above 0.")
-        check_seconds(duration, offset)
+        check_seconds(duration, offset, "duration")
+        # The key has them as text, and NumPy's numbers have another text.
+        speed = speed.item() if isinstance(speed, np.generic) else speed
+        offset, duration = float(offset), None if duration is None else float(duration)
         variant = copy.copy(self)
         variant._key = None
         variant._speed = self._speed * speed

@@ -68,9 +68,9 @@ def checked_rate(rate):
     return int(rate) if rate == int(rate) else float(rate)
 
 
-def check_seconds(max_duration, offset=0.0):
-    if max_duration is not None and not (is_finite(max_duration) and max_duration > 0):
-        raise ValueError(f"max_duration={max_duration!r} must be None or seconds above 0.")
+def check_seconds(duration, offset=0.0, name="max_duration"):
+    if duration is not None and not (is_finite(duration) and duration > 0):
+        raise ValueError(f"{name}={duration!r} must be None or seconds above 0.")
     if not (is_finite(offset) and offset >= 0):
         raise ValueError(f"offset={offset!r} must be a number of seconds, 0 or more.")
 
