@@ -14,6 +14,7 @@ from skspeech._typing import ClipLike
 from skspeech.audio import SAMPLING_RATE, in_chunks, load_waveforms
 from skspeech.audio.errors import printable
 from skspeech.audio.rates import ready_for, sampling_rate_of
+from skspeech.ensemble.blending import check_probabilities
 from skspeech.plotting import import_pyplot
 
 __all__ = ["OcclusionDisplay", "occlusion"]
@@ -108,19 +109,17 @@ def occlusion(
     hand = ready_for(model)
     times = np.linspace(0, len(waveform) / SAMPLING_RATE, n_times + 1)
     frequencies = mel_frequencies(n_bands + 1, 0.0, SAMPLING_RATE / 2)
-    classes = np.asarray(model.classes_)
-    whole = np.asarray(model.predict_proba(hand([waveform])), dtype=np.float64)[0]
-    if label is None:
-        code = int(np.argmax(whole))
-    elif not (classes == label).any():
-        raise ValueError(f"label={label!r} is none of the classes {classes.tolist()}.")
-    else:
-        code = int(np.flatnonzero(classes == label)[0])
+    classes = np.asarray(model.classes_).tolist()
+    (whole,) = np.asarray(model.predict_proba(hand([waveform])), dtype=np.float64)
+    check_probabilities(whole[np.newaxis], "predict_proba of the model")
+    if label is not None and label not in classes:
+        raise ValueError(f"label={label!r} is none of the classes {classes}.")
+    code = int(np.argmax(whole)) if label is None else classes.index(label)
     muted = _muted(waveform, times, frequencies)
     asked = [model.predict_proba(hand(chunk)) for chunk in in_chunks(muted, _SECONDS_TOGETHER)]
     proba = np.concatenate(asked)[:, code].reshape(n_bands, n_times)
     return Bunch(
-        label=classes.tolist()[code],
+        label=classes[code],
         probability=float(whole[code]),
         effect=_log_odds(whole[code]) - _log_odds(proba),
         probabilities=proba,

@@ -109,6 +109,10 @@ def test_all_parts_together_are_the_clip(n_samples):
 def test_mistakes_are_told(beep, tmp_path):
     with pytest.raises(ValueError, match=r"label='boop' is none of the classes \['beep', 'rest'\]"):
         occlusion(Ear().fit(), beep, label="boop")
+    with pytest.raises(ValueError, match=r"label=\['beep'\] is none of the classes"):
+        occlusion(Ear().fit(), beep, label=["beep"])
+    with pytest.raises(ValueError, match="predict_proba of the model holds values that are no"):
+        occlusion(Ear(np.nan).fit(), beep)
     with pytest.raises(ValueError, match="LinearSVC, which is not fitted or has no predict_proba"):
         occlusion(LinearSVC(), beep)
     with pytest.raises(ValueError, match="n_times"):

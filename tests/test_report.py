@@ -424,7 +424,7 @@ def test_predictions_of_other_models_are_taken_as_they_are(classifier, speech, w
     with pytest.raises(ValueError, match=r"proba has shape \(3, 4\)"):
         write(classifier, proba=proba[:3])
     proba[2, 1] = np.nan
-    with pytest.raises(ValueError, match=r"proba has a value that is NaN, the first of clip 2"):
+    with pytest.raises(ValueError, match=r"proba holds values .* first in row 2"):
         write(classifier, proba=proba)
 
 

@@ -18,6 +18,7 @@ from skspeech._labels import check_groups, check_labels, unknown_labels
 from skspeech._typing import ArrayLike, ClipsLike, PathLike
 from skspeech.audio import as_clips
 from skspeech.audio.rates import sampling_rate_of
+from skspeech.ensemble.blending import check_probabilities
 from skspeech.report.checks import find_problems
 from skspeech.report.clips import draw_clips, embed, statistics, voice_embeddings, worst_mistakes
 from skspeech.report.known import Known, left_out_finding
@@ -313,12 +314,10 @@ def _aligned_proba(model, X, classes, given=None):
         raise ValueError(
             f"proba has shape {np.shape(given)}; for these clips it should be {shape}."
         )
-    if given is not None and np.isnan(given).any():  # to argmax it is the largest
-        clip = int(np.isnan(given).any(axis=1).argmax())
-        raise ValueError(f"proba has a value that is NaN, the first of clip {clip}.")
     proba = np.zeros((len(X), len(classes)))
     known = np.searchsorted(classes, model.classes_)
     proba[:, known] = model.predict_proba(X) if given is None else given
+    check_probabilities(proba, "proba" if given is not None else "predict_proba of the model")
     return proba
 
 
