@@ -221,6 +221,18 @@ def test_half_precision_is_close(family, folders, clips, dtype):
     assert 0 < np.abs(half - full).max() < 0.1 * np.abs(full).max()
 
 
+@pytest.mark.parametrize("stored", ["float16", "bfloat16"])
+def test_weights_stored_in_half_precision_are_read(family, folders, clips, tmp_path, stored):
+    model = transformers.AutoModel.from_pretrained(folders(family), dtype=getattr(torch, stored))
+    halved = shutil.copytree(folders(family), tmp_path / "model")
+    model.save_pretrained(halved)
+    extractor = TransformersEmbedding(halved, device="cpu", memory=False)
+    full = TransformersEmbedding(folders(family), device="cpu", memory=False).transform(clips)
+    for dtype in ("auto", "bfloat16"):
+        found = extractor.set_params(dtype=dtype).transform(clips)
+        assert np.abs(found - full).max() < 0.1 * np.abs(full).max()
+
+
 def test_auto_precision_is_full_on_a_cpu(folder, clips):
     extractor = TransformersEmbedding(folder, device="cpu", memory=False)
     auto = extractor.transform(clips)

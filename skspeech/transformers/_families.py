@@ -47,6 +47,7 @@ class _Family:
 
         model, report = AutoModel.from_pretrained(
             source.model,
+            dtype="float32",  # else as stored, which may be half precision
             use_safetensors=True,
             output_loading_info=True,
             **{**source.options, **({"revision": self.commit} if self.commit else {})},
