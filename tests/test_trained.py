@@ -210,6 +210,19 @@ def test_ctrl_c_before_there_is_anything_is_ctrl_c(clips):
         Loudness(callbacks=[interrupt]).fit(*clips)
 
 
+def test_ctrl_c_before_a_second_fit_has_learnt_is_ctrl_c(clips, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    X, y = clips
+    clf = Loudness().fit(X, y)
+    monkeypatch.setattr("skspeech.estimators.training.base.iter_waveforms", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, np.where(y == "loud", "noisy", y))
+    with pytest.warns(UserWarning, match="keeps the best weights"):
+        clf.set_params(warm_start=True).fit(X, y)
+
+
 def test_warm_start_goes_on(clips):
     X, y = clips
     clf = Loudness(warm_start=True).fit(X, y)

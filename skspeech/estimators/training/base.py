@@ -183,11 +183,12 @@ class TrainedClassifier(ClipClassifier):
             If a parameter, `X`, `y`, `groups` or the validation set is not as above, or `y` holds
             one class only.
         """
+        has_learnt = self.warm_start and self.__sklearn_is_fitted__()
         try:
             for _ in self.iter_fit(X, y, groups=groups, X_val=X_val, y_val=y_val):
-                pass
+                has_learnt = True
         except KeyboardInterrupt:
-            if not getattr(self, "history_", None) or not self.__sklearn_is_fitted__():
+            if not has_learnt:  # what an earlier fit has learnt is no answer to this one
                 raise
             warnings.warn(
                 f"{type(self).__name__} was interrupted after {self.history_[-1]['time']:.1f} s "
