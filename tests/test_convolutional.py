@@ -370,6 +370,17 @@ def test_refit_may_be_left_out(tones):
     assert {row["network"] for row in clf.history_} == {"start", "cnn"}
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"learning_rate": 1e4}, {"learning_rate": 1.0, "batch_norm": "after", "head": "flatten"}],
+)
+def test_a_refit_that_diverges_is_not_kept(settings, tones):
+    clf = MixupCNNClassifier(**QUICK, optimizer="sgd", **settings).fit(*tones)
+
+    assert clf.history_[-1]["network"] == "refit"
+    assert np.isfinite(clf.predict_proba(tones[0])).all()
+
+
 def test_patience_ends_it(tones):
     clf = MixupCNNClassifier(
         **{**QUICK, "max_epochs": 60}, learning_rate=0.3, patience=4, refit=False

@@ -395,6 +395,15 @@ def test_a_training_ends_when_it_gets_no_better(tones):
     assert len(clf.history_) < 20
 
 
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("learning_rate", [10**18, np.float32(1e18)])
+def test_a_training_that_diverges_leaves_the_start(tones, learning_rate):
+    X, y = tones
+    clf = tiny(networks=["lstm", "crnn"], max_epochs=3, learning_rate=learning_rate).fit(X, y)
+    assert {row["network"] for row in clf.history_} == {"start", "lstm", "crnn"}
+    assert clf.score(X, y) >= tiny(max_rounds=0).fit(X, y).score(X, y)
+
+
 @pytest.mark.slow
 @pytest.mark.tensorflow
 def test_samples_grow(tones, monkeypatch):

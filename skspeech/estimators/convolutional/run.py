@@ -149,7 +149,11 @@ class Run:
         while schedule.progress < 1:
             loss = self._train_epoch(network, examples, schedule)
             clf._record(network="refit", train_loss=loss, **_UNJUDGED)
-        if schedule.step:
+        rows = np.arange(len(self.valid.codes))[: clf.batch_size]
+        crops, _ = draw_batch(clf, self.valid, rows, self.rng)
+        with device_scope(clf.device):
+            has_diverged = not np.isfinite(network(crops, training=False)).all()
+        if not has_diverged:
             clf.weights_ = network.get_weights()
 
     def _n_draws(self, examples):

@@ -204,7 +204,7 @@ class Network:
 
         self._run_eagerly = run_eagerly
         self._optimizer = keras.optimizers.AdamW(
-            learning_rate, weight_decay=weight_decay, clipnorm=1.0
+            float(learning_rate), weight_decay=weight_decay, clipnorm=1.0
         )
         self.model.compile(
             self._optimizer,

@@ -259,7 +259,7 @@ class Training:
             valid_loss=loss,
             valid_score=balanced_accuracy(proba, codes),
         )
-        if loss < best[2] or best[0] is None:
+        if loss < best[2]:  # never, where the training has diverged: it is NaN
             best = {**self._network.setting, "weights": self._network.weights()}, proba, loss
         self._judging = max(self._judging, time.monotonic() - began)
         return best
