@@ -169,9 +169,9 @@ class DiskStore:
         """Find embeddings; see :meth:`MemoryStore.get_many`."""
         keys = list(keys)
         found = {}
-        if not self.path.exists():
-            return found
         with self._guarded("read"):
+            if not self.path.exists():
+                return found
             for begin in range(0, len(keys), _KEYS_PER_QUERY):
                 some = keys[begin : begin + _KEYS_PER_QUERY]
                 found.update(self._patiently(lambda some=some: dict(self._select(some))))
@@ -184,6 +184,8 @@ class DiskStore:
         rows = [(key, *_encode(key, value)) for key, value in items.items()]
         with self._guarded("write"):
             self.folder.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                self.close()  # what it leads to was deleted
             self._patiently(lambda: self._insert(rows))
 
     def close(self):

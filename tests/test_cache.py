@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -199,6 +200,21 @@ def test_a_folder_that_can_not_be_made_costs_one_warning(tmp_path):
         store.set_many({"a": _row(1)})
     store.set_many({"a": _row(1)})
     assert store.get_many(["a"]) == {}
+
+
+def test_a_folder_that_can_not_be_looked_into_costs_one_warning(tmp_path):
+    store = DiskStore(tmp_path / ("long" * 100))
+    with pytest.warns(UserWarning, match="could not be used to read"):
+        assert store.get_many(["a"]) == {}
+    store.set_many({"a": _row(1)})
+
+
+def test_a_folder_that_was_deleted_is_begun_anew(tmp_path):
+    store = DiskStore(tmp_path / "folder")
+    store.set_many({"a": _row(1)})
+    shutil.rmtree(store.folder)
+    store.set_many({"b": _row(2)})
+    assert set(DiskStore(store.folder).get_many(["a", "b"])) == {"b"}
 
 
 def test_a_read_only_folder_is_still_read(tmp_path):
