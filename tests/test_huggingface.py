@@ -463,6 +463,13 @@ def test_a_folder_that_does_not_exist(clips, tmp_path):
         TransformersEmbedding(tmp_path / "nothing").transform(clips)
 
 
+def test_a_file_is_no_folder(clips, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("model.safetensors").write_bytes(b"weights")
+    with pytest.raises(WeightsNotFoundError, match="is not a folder"):
+        TransformersEmbedding("model.safetensors", local_files_only=True).transform(clips)
+
+
 # The hub's cache ----------------------------------------------------------------------------------
 
 

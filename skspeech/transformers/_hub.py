@@ -82,7 +82,8 @@ def commit_of(source):
 def check_files(source, state):
     """Raise an error that names the files a folder lacks, or says that a path is not a folder."""
     if state is None:
-        if Path(source.model).is_absolute() or source.model.startswith((".", "~")):
+        path = Path(source.model)
+        if path.is_absolute() or path.exists() or source.model.startswith((".", "~")):
             raise WeightsNotFoundError(
                 f"model={source.model!r} is not a folder. Use one that save_pretrained() wrote, or "
                 "a name on the Hugging Face hub."
