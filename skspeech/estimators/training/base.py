@@ -32,7 +32,8 @@ _CHUNK_SECONDS = 600.0
 PARAGRAPHS = {
     "limits": """
 validation_fraction : float, default=0.2
-    Share of the clips that is held out for validation, unless `fit` gets validation clips.
+    Share of the clips that is held out for validation, unless `fit` gets validation clips: one of
+    ``round(1 / validation_fraction)`` equal parts, so 0.4 is a half.
 max_time : float or None, default=None
     Seconds that `fit` may take; how much is trained adapts to it.
 """,
