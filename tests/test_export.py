@@ -1,14 +1,24 @@
 """Graphs in ONNX: they answer as the model does, whatever the clip, and say what they are."""
 
+import base64
+import functools
 import importlib.util
+import io
 import json
 import math
 import pickle
+import re
+import threading
 import warnings
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import soxr
 import torch
+from browser import open_browser
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -403,18 +413,102 @@ def test_command_tells_what_it_can_not_export(speech, tmp_path, capsys):
 # -- Real speech -----------------------------------------------------------------------------------
 
 
+def fitted(name, fetch, data_home):
+    """A model of 40 recordings, and 20 others."""
+    clips = fetch(data_home=data_home)
+    rows = np.random.default_rng(0).permutation(len(clips.data))[:60]
+    X, y = np.array(clips.data)[rows], clips.target[rows]
+    return MODELS[name](None).fit(X[:40], y[:40]), X[40:]
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["ge2e", "smart-turn", "keyword"])
 @pytest.mark.parametrize("fetch", [fetch_fsdd, fetch_emodb])
 def test_real_speech(name, fetch, data_home, tmp_path):
-    clips = fetch(data_home=data_home)
-    rows = np.random.default_rng(0).permutation(len(clips.data))[:60]
-    X, y = np.array(clips.data)[rows], clips.target[rows]
-    model = MODELS[name](None).fit(X[:40], y[:40])
+    model, X = fitted(name, fetch, data_home)
     path = export_onnx(model, tmp_path / "model.onnx")
-    waveforms = [skspeech.audio.as_clips([x])[0].load() for x in X[40:]]
+    waveforms = [skspeech.audio.as_clips([x])[0].load() for x in X]
     found, _, _ = answers(path, waveforms)
-    np.testing.assert_allclose(found, model.predict_proba(X[40:]), atol=1e-3)
+    np.testing.assert_allclose(found, model.predict_proba(X), atol=1e-3)
+
+
+# -- In a browser ----------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+CLASSIFY = """
+const bytes = Uint8Array.from(atob(arguments[0]), character => character.charCodeAt(0));
+return classify(new File([bytes], "clip")).then(([label, p]) => [String(label), Array.from(p)]);
+"""
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        """Nothing is printed."""
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A folder with what the guide tells to serve but the model, and its address."""
+    package = ROOT / "node_modules" / "onnxruntime-web" / "dist"
+    if not package.is_dir():
+        pytest.skip("needs the npm package: npm install --no-save onnxruntime-web")
+    guide = (ROOT / "docs" / "guide" / "services.md").read_text()
+    (script,) = re.findall(r"`(<script src=.*</script>)`", guide)
+    (snippet,) = re.findall(r"```js\n(.*?)```", guide, re.DOTALL)
+    folder = tmp_path / "site"
+    folder.mkdir()
+    for name in re.findall(r"`(ort[-.\w]+)`", guide):
+        (folder / name).symlink_to(package / name)
+    (folder / "page.html").write_text(
+        f'<!doctype html><link rel="icon" href="data:,">{script}'
+        f'<script type="module">{snippet}; window.classify = classify</script>'
+    )
+    handler = functools.partial(Handler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}/page.html"
+        server.shutdown()
+        thread.join()
+
+
+def as_file(path, rate, channels):
+    """A recording at another sampling rate, and quieter from channel to channel."""
+    waveform = soxr.resample(*soundfile.read(path), rate)
+    file = io.BytesIO()
+    soundfile.write(file, np.outer(waveform, 0.9 / np.arange(1, channels + 1)), rate, format="WAV")
+    return file.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["ge2e", "keyword"])
+@pytest.mark.parametrize("fetch", [fetch_fsdd, fetch_emodb])
+def test_the_guide_s_page_answers_as_the_model_does(name, fetch, data_home, site, tmp_path):
+    folder, address = site
+    model, X = fitted(name, fetch, data_home)
+    export_onnx(model, folder / "model.onnx")
+    with open_browser(tmp_path) as page:
+        page.open(address)
+        page.wait_for("typeof classify == 'function'")
+        # What resampling by the browser changes is told in the guide.
+        for rate, channels, atol in [
+            (RATE, 1, 1e-3),
+            (RATE, 2, 1e-3),
+            (48_000, 1, 0.1),
+            (8000, 2, 0.15),
+        ]:
+            files = [as_file(x, rate, channels) for x in X]
+            given = [page.run(CLASSIFY, base64.b64encode(file).decode()) for file in files]
+            found = np.array([probabilities for _, probabilities in given])
+            np.testing.assert_allclose(found, model.predict_proba(files), atol=atol)
+            assert [label for label, _ in given] == (
+                model.classes_[found.argmax(axis=1)].astype(str).tolist()
+            )
+        assert page.messages() == []
+
+
+# -- Half precision --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
