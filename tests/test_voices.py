@@ -115,12 +115,14 @@ def test_voices_of_real_clips(data_home):
     assert adjusted_mutual_info_score(groups, speakers) > 0.7
     assert find_voices(X, speakers).groups is None
     digits = datasets.fetch_fsdd(task="digit", data_home=data_home)
-    some = np.arange(0, len(digits.data), 4)
-    X = embed.transform([digits.data[i] for i in some])
-    speakers = np.asarray(digits.groups)[some]
-    groups = find_voices(X, digits.target[some]).groups
-    assert len(np.unique(groups)) - len(np.unique(speakers)) in (0, 1)
-    assert adjusted_mutual_info_score(groups, speakers) > 0.9
+    X = embed.transform(digits.data)
+    agreements = []
+    for first in range(4):  # which quarter agrees best depends on the processor's arithmetic
+        speakers = np.asarray(digits.groups)[first::4]
+        groups = find_voices(X[first::4], digits.target[first::4]).groups
+        assert len(np.unique(groups)) - len(np.unique(speakers)) in (0, 1)
+        agreements.append(adjusted_mutual_info_score(groups, speakers))
+    assert np.mean(agreements) > 0.9
 
 
 def test_a_warning_is_due_where_held_out_voices_are_much_worse():
