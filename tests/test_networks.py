@@ -282,6 +282,27 @@ def test_musicnn_takes_windows_of_any_length(n_frames):
     assert all(layer.isfinite().all() for layer in layers.values())
 
 
+def test_memory_that_nobody_has_written_changes_no_layer():
+    """glibc fills freed memory with NaN here; with other allocators this shows less."""
+    script = """
+import torch
+from skspeech.transformers.networks.musicnn import MusicNN
+torch.manual_seed(0)
+network = MusicNN().eval().fold()
+with torch.inference_mode():
+    for n_frames in (12, 13, 20, 187):
+        windows, first = torch.randn(4, n_frames, 96), None
+        for _ in range(6):
+            freed = [torch.randn(n) for n in (1_000, 50_000, 64 * 561 * 7)]
+            del freed
+            layers = torch.cat(list(network(windows).values()), dim=1)
+            first = layers if first is None else first
+            assert torch.equal(layers, first), n_frames
+"""
+    filled = {"MALLOC_PERTURB_": "255", "MALLOC_MMAP_THRESHOLD_": str(2**30)}
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, **filled}, check=True)
+
+
 @pytest.mark.parametrize(("pools", "n_bands"), [(MSD_POOLS, 96), (MTT_POOLS, 48)])
 def test_vgg_features_are_the_mean_over_time_of_each_band(pools, n_bands):
     network = randomised(VGG(pools=pools))

@@ -182,7 +182,11 @@ class _ConvMax(_ConvPool):
 
 
 class _ConvOverTime(nn.Conv1d):
-    """A convolution over time, computed with the channels last in memory."""
+    """A convolution over time, computed with the channels last in memory.
+
+    Time is the width of an image one pixel high. Of an image one pixel wide with 561 channels,
+    torch 2.13 reads memory that it has not written, on processors with AVX-512: it may be NaN.
+    """
 
     _folded = None
 
@@ -192,11 +196,11 @@ class _ConvOverTime(nn.Conv1d):
 
     def forward(self, x):
         weight, bias = self._folded or self._fold(x.dtype)
-        x = x[..., None].to(dtype=weight.dtype, memory_format=torch.channels_last)
-        return functional.conv2d(x, weight, bias, padding=(*self.padding, 0))[..., 0].float()
+        x = x[:, :, None].to(dtype=weight.dtype, memory_format=torch.channels_last)
+        return functional.conv2d(x, weight, bias, padding=(0, *self.padding))[:, :, 0].float()
 
     def _fold(self, dtype):
-        weight = self.weight[..., None].to(dtype=dtype, memory_format=torch.channels_last)
+        weight = self.weight[:, :, None].to(dtype=dtype, memory_format=torch.channels_last)
         return weight, self.bias.to(dtype)
 
 
