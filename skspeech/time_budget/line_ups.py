@@ -192,33 +192,38 @@ def voices_in(all_features, y, rows):
     return None
 
 
-def _discriminant(extractor, shrinkage="auto", columns=None):
+def _linear(name, extractor, columns=None, *, shrinkage=_STRONG, **hints):
+    """A candidate of this process: an extractor and a discriminant."""
+    classifier = ShrinkageDiscriminantAnalysis(shrinkage=shrinkage)
+    return Candidate(name, _pipeline(extractor, columns, classifier), where="main", **hints)
+
+
+def _logistic(name, extractor, columns=None):
+    estimator = _pipeline(extractor, columns, WideLogisticRegression())
+    return Candidate(name, estimator, where="main", stage=1)
+
+
+def _at_other_speeds(name, extractor, seconds, columns=None):
+    """A candidate that also trains on its clips played at other speeds.
+
+    Folds share most of their training clips, so the versions at other speeds are embedded once for
+    all folds. It helps most with new speakers; `seconds` is the cost of embedding a clip again.
+    """
+    classifier = AugmentedClassifier(_linear(name, extractor, columns).estimator)
+    return Candidate(name, classifier, where="main", gain=3.0, stage=1, cost=seconds)
+
+
+def _pipeline(extractor, columns, classifier):
+    """An estimator that keeps some columns, so that candidates share one run of the extractor."""
+    kept = ("columns", ColumnTransformer([("kept", "passthrough", columns)]))
     return Pipeline(
         [
             ("extractor", extractor),
-            *_chosen(columns),
+            *([] if columns is None else [kept]),
             ("scaler", ClippedStandardScaler()),
-            ("classifier", ShrinkageDiscriminantAnalysis(shrinkage=shrinkage)),
+            ("classifier", classifier),
         ]
     )
-
-
-def _logistic(extractor, columns=None):
-    return Pipeline(
-        [
-            ("extractor", extractor),
-            *_chosen(columns),
-            ("scaler", ClippedStandardScaler()),
-            ("classifier", WideLogisticRegression()),
-        ]
-    )
-
-
-def _chosen(columns):
-    """A step that keeps some columns, so that candidates share one run of the extractor."""
-    if columns is None:
-        return []
-    return [("columns", ColumnTransformer([("kept", "passthrough", columns)]))]
 
 
 def _columns(extractor, parts, keep=True):
@@ -244,15 +249,13 @@ def _fast(duration, settings, time_budget):
     has_quick = duration > _WORTH_CUTTING * _QUICK_LOOK
     later = {"stage": 1, "gain": 4.0} if has_quick else {"gain": 2.0}
     line_up = [
-        Candidate("spectral", _discriminant(spectral, _STRONG), where="main", first=True, gain=2.0),
-        Candidate("speaker-quick", _discriminant(quick, _STRONG), where="main", gain=2.0),
-        Candidate("keyword", _discriminant(keyword, _STRONG), where="main", gain=2.0),
-        Candidate("whisper", _discriminant(encoder, _STRONG, lower), where="main", gain=2.0),
-        Candidate("speaker", _discriminant(speaker, _STRONG, smooth), where="main", **later),
-        Candidate("speaker-sharp", _discriminant(speaker, columns=smooth), where="main", stage=1),
-        Candidate(
-            "whisper-words", _discriminant(encoder, _STRONG, upper), where="main", stage=1, gain=2.0
-        ),
+        _linear("spectral", spectral, first=True, gain=2.0),
+        _linear("speaker-quick", quick, gain=2.0),
+        _linear("keyword", keyword, gain=2.0),
+        _linear("whisper", encoder, lower, gain=2.0),
+        _linear("speaker", speaker, smooth, **later),
+        _linear("speaker-sharp", speaker, smooth, shrinkage="auto", stage=1),
+        _linear("whisper-words", encoder, upper, stage=1, gain=2.0),
     ]
     return [c for c in line_up if has_quick or c.name != "speaker-quick"]
 
@@ -275,81 +278,45 @@ def _best(duration, settings, time_budget):
     with_encoder = side_by_side([*everything.transformer_list, ("whisper", encoder)])
     spoken = side_by_side([("keyword", keyword), ("whisper", encoder)])
     words = _columns(speaker, ["_lstm2_"])
+    words_of_spoken = _columns(spoken, ["keyword__", _UPPER])
     lower, lower_of_all = (
         _columns(extractor, [_UPPER], keep=False) for extractor in (encoder, with_encoder)
     )
     seconds = _SECONDS_PER_SECOND * max(duration, _QUICK_LOOK)
     return [
         *_fast(duration, settings, time_budget),
-        Candidate("fused", _discriminant(fused, _STRONG), where="main", stage=1, gain=4.0),
-        Candidate("fused-logistic", _logistic(fused), where="main", stage=1),
-        Candidate("words", _discriminant(speaker, _STRONG, words), where="main", stage=1),
-        Candidate(
-            "keyword-whisper",
-            _discriminant(spoken, _STRONG, _columns(spoken, ["keyword__", _UPPER])),
-            where="main",
-            stage=1,
-            gain=2.0,
-        ),
-        Candidate("music", _discriminant(tagger, _STRONG), where="main", stage=1),
-        Candidate(
-            "everything", _discriminant(everything, _STRONG), where="main", stage=1, gain=4.0
-        ),
-        Candidate("everything-sharp", _discriminant(everything), where="main", stage=1),
-        Candidate(
-            "all",
-            _discriminant(with_encoder, _STRONG, lower_of_all),
-            where="main",
-            stage=1,
-            gain=4.0,
-        ),
-        Candidate("all-logistic", _logistic(with_encoder, lower_of_all), where="main", stage=1),
-        Candidate("musicnn", _discriminant(musicnn, _STRONG), where="main", stage=2),
+        _linear("fused", fused, stage=1, gain=4.0),
+        _logistic("fused-logistic", fused),
+        _linear("words", speaker, words, stage=1),
+        _linear("keyword-whisper", spoken, words_of_spoken, stage=1, gain=2.0),
+        _linear("music", tagger, stage=1),
+        _linear("everything", everything, stage=1, gain=4.0),
+        _linear("everything-sharp", everything, shrinkage="auto", stage=1),
+        _linear("all", with_encoder, lower_of_all, stage=1, gain=4.0),
+        _logistic("all-logistic", with_encoder, lower_of_all),
+        _linear("musicnn", musicnn, stage=2),
         _at_other_speeds("whisper-speeds", encoder, 0.3 * seconds, lower),
         _at_other_speeds("everything-speeds", everything, seconds),
         *(_trained(settings, stage=1) if time_budget >= _LONG_BUDGET else []),
     ]
 
 
-def _at_other_speeds(name, extractor, seconds, columns=None):
-    """A candidate that also trains on its clips played at other speeds.
-
-    Folds share most of their training clips, so the versions at other speeds are embedded once for
-    all folds. It helps most with new speakers; `seconds` is the cost of embedding a clip again.
-    """
-    classifier = AugmentedClassifier(_discriminant(extractor, _STRONG, columns))
-    return Candidate(name, classifier, where="main", gain=3.0, stage=1, cost=seconds)
-
-
 def _trained(settings, stage=0):
     """The approaches that train networks, in worker processes, the cheapest first."""
+    table = [
+        (
+            "fine-tuned",
+            FineTunedSpeakerClassifier,
+            stage,
+            {"gain": 2.0, "cost": 0.1, "startup": 3.0},
+        ),
+        ("mixup-cnn", MixupCNNClassifier, stage, {"cost": 0.1, "startup": 8.0}),
+        ("recurrent", RecurrentAttentionClassifier, stage + 1, {"cost": 0.2, "startup": 8.0}),
+    ]
     computing = {key: settings[key] for key in ("device", "n_jobs")}
     return [
-        Candidate(
-            "fine-tuned",
-            FineTunedSpeakerClassifier(**computing),
-            where="worker",
-            stage=stage,
-            gain=2.0,
-            cost=0.1,
-            startup=3.0,
-        ),
-        Candidate(
-            "mixup-cnn",
-            MixupCNNClassifier(**computing),
-            where="worker",
-            stage=stage,
-            cost=0.1,
-            startup=8.0,
-        ),
-        Candidate(
-            "recurrent",
-            RecurrentAttentionClassifier(**computing),
-            where="worker",
-            stage=stage + 1,
-            cost=0.2,
-            startup=8.0,
-        ),
+        Candidate(name, make(**computing), where="worker", stage=stage, **hints)
+        for name, make, stage, hints in table
     ]
 
 
