@@ -219,6 +219,14 @@ class SharedFeatures(_Features):
         return self.matrix[self._places[rows]]
 
 
+def _sum_of_known(values):
+    return None if None in values else sum(values)
+
+
+def _of_parts(name, combine):
+    return property(lambda self: combine([getattr(part, name) for part in self.parts]))
+
+
 class UnitedFeatures(_Features):
     """Features side by side. Each part runs once, also for candidates that use it alone.
 
@@ -233,31 +241,12 @@ class UnitedFeatures(_Features):
         own = [part.steps[0][1] for part in parts]  # which get fitted
         union.set_params(transformer_list=list(zip(names, own, strict=True)))
 
-    @property
-    def level(self):
-        return min(part.level for part in self.parts)
-
-    @property
-    def warm(self):
-        return all(part.warm for part in self.parts)
-
-    @property
-    def rate(self):
-        rates = [part.rate for part in self.parts]
-        return None if None in rates else sum(rates)
-
-    @property
-    def n_columns(self):
-        counts = [part.n_columns for part in self.parts]
-        return None if None in counts else sum(counts)
-
-    @property
-    def misses(self):
-        return max(part.misses for part in self.parts)
-
-    @property
-    def error(self):
-        return next((part.error for part in self.parts if part.error is not None), None)
+    level = _of_parts("level", min)
+    warm = _of_parts("warm", all)
+    rate = _of_parts("rate", _sum_of_known)
+    n_columns = _of_parts("n_columns", _sum_of_known)
+    misses = _of_parts("misses", max)
+    error = _of_parts("error", lambda errors: next((e for e in errors if e is not None), None))
 
     @property
     def shareable(self):
