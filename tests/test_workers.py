@@ -618,7 +618,7 @@ def test_only_a_group_whose_leader_is_not_reaped_is_killed(worker, monkeypatch):
 
     monkeypatch.setattr(os, "killpg", record)
     os.kill(worker.process.pid, signal.SIGKILL)
-    while worker.inbox.get(timeout=60)[1]["kind"] != "died":
+    while worker.inbox.get(timeout=60)[1] != "died":
         pass
     assert killed == [worker.process.pid]
     worker.kill()
@@ -824,7 +824,7 @@ def test_time_in_the_queue_of_an_executor_is_not_counted():
         release.set()
         assert wait_until(lambda: pool.troubled() == [(job, None, "")])
         fake.Waiter.end.set()
-    assert inbox.get(timeout=20)[0] == "future"
+    assert inbox.get(timeout=20)[:2] == (job, "outcome")
 
 
 @pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])

@@ -6,6 +6,7 @@ import numpy as np
 
 from skspeech.ensemble.blending import log_probas
 from skspeech.time_budget.members import Chooser, build_ensemble
+from skspeech.time_budget.policy import kind_of, n_columns_of
 from skspeech.time_budget.state import HeldOut
 
 __all__ = ["LEAST_PROBABILITY", "Outcomes", "Stopwatch"]
@@ -48,30 +49,36 @@ class Outcomes:
         self.chooser = earlier.chooser
         self.chooser.state, self.chooser.data = self.session.state, self.session.data
 
-    def take(self, job, outcome):
-        """Take the outcome of a job that ran elsewhere."""
-        if job.kind == "refit":
-            self.take_full(job.entry, job.level, outcome, job.kind)
-            return
-        if outcome.final:
-            self.session.stopwatch.add("candidates", outcome.fit_time)
-        self.take_fold(job.entry, job.folds[0], job.level, job.places, outcome)
-        self.note_change(job)
+    def take(self, job, outcome, number, level, places):
+        """Take the outcome of a job: of a fold, or of all rows where its `number` is None.
 
-    def take_fold(self, entry, number, level, places, outcome):
+        `level` is how many rows had features, and `places` says which of the fold's held-out rows
+        are predicted.
+        """
+        if outcome.final:
+            job.started = time.monotonic()  # the time limit starts again for its next fold
+            kind = "refit" if job.kind == "refit" else "candidates"
+            self.session.stopwatch.add(kind, outcome.fit_time + (outcome.predict_time or 0.0))
+        else:
+            self.note_change(job)
+        if number is None:
+            self._take_full(job, outcome.model, level)
+        else:
+            self._take_fold(job.entry, outcome, number, level, places)
+
+    def _take_fold(self, entry, outcome, number, level, places):
         """Keep a fold's held-out predictions and model, in place of an earlier snapshot's."""
-        state, score, codes = (
-            self.session.state,
-            self.session.settings.score,
-            self.session.data.codes,
-        )
-        fold = state.folds[number]
+        state, score = self.session.state, self.session.settings.score
+        fold, codes = state.folds[number], self.session.data.codes
         entry.held_out[number] = HeldOut(places, log_probas(outcome.proba, self.floor))
         entry.levels[number], entry.fit_times[number] = level, outcome.fit_time
         entry.predict_time = outcome.predict_time / max(len(places), 1)
         entry.scores[number] = score(outcome.proba, codes[fold.test[places]])
         if outcome.final:
             entry.final.add(number)
+        if entry.where == "main":
+            cost = outcome.fit_time / max(state.n_trained(number, level), 1)
+            state.unit_costs[kind_of(entry.estimator)] = cost, n_columns_of(entry)
         if fold.repeat == 0:
             entry.models[number] = outcome.model
             known = [(n, entry.held_out[n]) for n in state.folds_of(0) if n in entry.held_out]
@@ -87,12 +94,11 @@ class Outcomes:
             final=outcome.final,
         )
 
-    def take_full(self, entry, level, outcome, kind):
+    def _take_full(self, job, model, level):
         """Keep a model that was trained on all rows."""
-        session = self.session
-        session.stopwatch.add("candidates" if kind == "first" else "refit", outcome.fit_time)
-        entry.full_model, entry.full_level = outcome.model, level
-        if kind != "first":
+        session, entry = self.session, job.entry
+        entry.full_model, entry.full_level = model, level
+        if job.kind != "first":
             session.event("refit", candidate=entry.name)
         if not session.state.folds:  # no validation, so all models get equal weights
             voting = [e for e in session.state.entries if e.full_model is not None]

@@ -25,10 +25,9 @@ from sklearn import clone
 from skspeech._stopping import Stopped, stoppable
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget import policy
-from skspeech.time_budget.elsewhere import Elsewhere
 from skspeech.time_budget.failures import Failures
 from skspeech.time_budget.features import runs_here, share_features, stateless_steps
-from skspeech.time_budget.here import Here
+from skspeech.time_budget.jobs import Jobs
 from skspeech.time_budget.outcomes import Outcomes, Stopwatch
 from skspeech.time_budget.repeats import Repeats
 from skspeech.time_budget.splits import value_order
@@ -111,7 +110,7 @@ class Session:
         self._stop = threading.Event()
         self.is_settled = False
         self._thread = None
-        self.here, self.elsewhere, self.outcomes = Here(self), Elsewhere(self), Outcomes(self)
+        self.jobs, self.outcomes = Jobs(self), Outcomes(self)
         self.repeats = Repeats(self)
         self._paused_until = -np.inf
         self._workers_wanted = False
@@ -140,7 +139,7 @@ class Session:
     def stop(self):
         """Tell the coordinator to end soon."""
         self._stop.set()
-        self.inbox.put(("wake",))
+        self.inbox.put((None, "wake"))
 
     def pause(self):
         """Let the caller use the first answer; nothing else computes meanwhile."""
@@ -151,7 +150,7 @@ class Session:
     def resume(self):
         """The caller has used the first answer: go on."""
         self._paused_until = -np.inf
-        self.inbox.put(("wake",))
+        self.inbox.put((None, "wake"))
 
     def close(self):
         """End everything: leave no process, no file and no changed setting behind."""
@@ -168,8 +167,7 @@ class Session:
         """Release threads, processes and files; the coordinator and its caller both call this."""
         got = self._lock.acquire(timeout=0.2)  # if it can't be had in time, go on without it
         try:
-            self.here.close()
-            self.elsewhere.close()
+            self.jobs.close()
         finally:
             if got:
                 self._lock.release()
@@ -236,7 +234,7 @@ class Session:
         while not self._stop.is_set() and self.remaining > 0:
             with self._lock:
                 self._dispatch()
-                idle = not self._is_busy() and self.inbox.empty() and not self._is_paused()
+                idle = not self.jobs.are_running and self.inbox.empty() and not self._is_paused()
             if idle and not self.is_settled and self._repeat():
                 continue
             if idle and self.is_settled:
@@ -246,9 +244,6 @@ class Session:
             if not idle:
                 self._receive()
         self._settle()
-
-    def _is_busy(self):
-        return self.state.here is not None or self.elsewhere.is_busy
 
     def _is_paused(self):
         return time.monotonic() < self._paused_until
@@ -275,13 +270,12 @@ class Session:
             message = self.inbox.get(timeout=min(0.1, max(self.remaining, 0.001)))
             while True:
                 with self._lock:
-                    self._handle(message)
+                    self.jobs.take(*message)
                 message = self.inbox.get_nowait()
         with self._lock:
-            self.here.watch()
-            self.elsewhere.watch()
+            self.jobs.watch()
             self.outcomes.choose_if_stale()
-            self.stopwatch.count_busy(self._is_busy())
+            self.stopwatch.count_busy(self.jobs.are_running)
 
     def _dispatch(self):
         state = self.state
@@ -291,11 +285,10 @@ class Session:
         state.left = self.remaining
         if not self._workers_wanted:
             self._want_workers()
-        if state.here is None:
-            self.here.dispatch()
+        self.jobs.start_here()
         if self._workers_wanted:
-            self.elsewhere.dispatch()
-        self.stopwatch.count_busy(self._is_busy())
+            self.jobs.start_elsewhere()
+        self.stopwatch.count_busy(self.jobs.are_running)
 
     def _want_workers(self):
         """Start workers once the first answer is there, or is late; it gets the whole machine."""
@@ -305,28 +298,8 @@ class Session:
             with stoppable(self._stop.is_set):
                 self.settings.workers.wake()
 
-    def mark_started(self, job):
-        entry = job.entry
-        entry.running, entry.status = True, "running"
-        entry.started = self.now if entry.started is None else entry.started
-
     def event(self, event, **details):
         self.updates.put(("event", {"event": event, "time": round(self.now, 4), **details}))
-
-    # ---------------------------------------------------------------- news
-
-    def _handle(self, message):
-        if message[0] == "here":
-            self.here.handle(*message[1:])
-        else:
-            self.elsewhere.handle(message)
-
-    def end_job(self, job):
-        entry = job.entry
-        entry.running = False
-        if not entry.failed and entry.status == "running":
-            entry.status, entry.failures = "ok", []  # a first timeout is no failure
-            entry.finished = entry.finished if self.state.is_repeat(job) else self.now
 
     def timing(self):
         """Where the time went, in seconds."""

@@ -184,8 +184,9 @@ class Job:
         Whether it was given up; its messages then count no more.
     is_sent : bool
         Whether it waits for other processes to embed rows with the shared steps.
-    places : ndarray of int or None
-        Which of the fold's held-out rows it predicts, if it runs elsewhere.
+    part : tuple of (int, int, ndarray of int), or of None
+        If it runs elsewhere: its fold, the number of rows that have features, and which of the
+        fold's held-out rows it predicts.
     """
 
     kind: str
@@ -198,7 +199,7 @@ class Job:
     n_threads: int = 1
     stopped: bool = False
     is_sent: bool = False
-    places: np.ndarray | None = None
+    part: tuple = (None, None, None)
 
 
 @dataclass

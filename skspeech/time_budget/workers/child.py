@@ -54,14 +54,14 @@ def main():
     own_pid = os.getpid()
     lock = threading.Lock()
 
-    def send(message):
+    def send(kind, *news):
         if os.getpid() != own_pid:  # a candidate forked, and this is its child
             os._exit(0)
         with lock:
-            write_frame(results, message)
+            write_frame(results, (kind, *news))
 
     try:
-        send({"kind": "ready"})
+        send("started")
         while True:
             _run(tasks.get(), send)
     except OSError:
@@ -127,39 +127,22 @@ def _load(path):
 
 
 def _run(payload, send):
-    command = None
     try:
         import cloudpickle  # noqa: F401, what cannot be imported here fails by name
 
         from skspeech._threads import set_threads
-        from skspeech.time_budget.workers.tasks import dump_model, plain_values, run_task
+        from skspeech.time_budget.workers.tasks import portable, run_task
 
         command = pickle.loads(payload)
         _end_by(command["time_left"] + 5.0)
         set_threads(command["n_threads"])
         task = pickle.loads(command["task"])
-        send({"kind": "started", "task_id": command["task_id"]})  # what it needs is imported
+        send("started")  # what it needs is imported
         X, y, X_test = map(_take, command["rows"])
         for outcome in run_task(task, X, y, X_test):
-            path = f"{command['model_path']}-{outcome.fit_time:.6f}"
-            with open(path, "wb") as file:
-                file.write(dump_model(outcome.model))
-            send(
-                {
-                    "kind": "outcome",
-                    "task_id": command["task_id"],
-                    "path": path,
-                    **plain_values(outcome),
-                }
-            )
+            send("outcome", portable(outcome, task.name))
+        send("done")
     except BaseException as error:
-        send(
-            {
-                "kind": "error",
-                "task_id": None if command is None else command["task_id"],
-                "exception": f"{type(error).__name__}: {error}",
-                "traceback": traceback.format_exc(),
-            }
-        )
+        send("error", f"{type(error).__name__}: {error}", traceback.format_exc())
     sys.stdout.flush()
     sys.stderr.flush()

@@ -81,17 +81,17 @@ class WorkThread:
             self._do(*work)
 
     def _do(self, job, function):
-        def post(kind, *payload):
+        def post(kind, *news):
             if job.stopped:
                 raise Stopped
-            self._inbox.put(("here", job, kind, payload))
+            self._inbox.put((job, kind, *news))
 
         try:
             with contextlib.suppress(Stopped), stoppable(lambda: job.stopped):
                 function(job, post)
-            self._inbox.put(("here", job, "done", ()))
+            self._inbox.put((job, "done"))
         except BaseException as error:
-            self._inbox.put(("here", job, "error", (error, traceback.format_exc())))
+            self._inbox.put((job, "error", error, traceback.format_exc()))
 
 
 class Work:
@@ -131,7 +131,7 @@ class Work:
             train, test, places = self.available(number, level)
             if not len(test) or not len(train) or job.stopped:
                 continue
-            post("fold", number, level, places, self._train(job, train, test))
+            post("outcome", self._train(job, train, test), number, level, places)
 
     def _refit(self, job, post):
         if not self.state.folds:
@@ -140,7 +140,7 @@ class Work:
         self._fit_on_all(job, self.data.n_total if shared is None else shared.level, post)
 
     def _fit_on_all(self, job, level, post):
-        post("full", level, self._train(job, self.training_rows(level), None))
+        post("outcome", self._train(job, self.training_rows(level), None), None, level, None)
 
     def _train(self, job, train, test):
         task, rows = self.task(job, train, test)
@@ -160,7 +160,8 @@ class Work:
             source = self.data
             if entry.features is not None:
                 estimator = Pipeline([*entry.features.steps, ("classifier", estimator)])
-        task = Task(clone(estimator), self.classes, self.data.extras(train), job.max_time)
+        extras = self.data.extras(train)
+        task = Task(clone(estimator), self.classes, extras, job.max_time, entry.name)
         return task, RowsOfJob(source, self.data.y, train, test)
 
     def training_rows(self, level):

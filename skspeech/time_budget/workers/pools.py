@@ -2,30 +2,29 @@
 
 import contextlib
 import math
-import os
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+import traceback
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from functools import partial
 
-from skspeech._pickled import PickledClassifier
 from skspeech._stopping import Stopped
 from skspeech.time_budget.workers.process import (
     WorkerProcess,
     available_memory,
+    describe_exit,
     kill_marked,
     new_mark,
 )
-from skspeech.time_budget.workers.tasks import Outcome, executor_task
+from skspeech.time_budget.workers.tasks import describe_error, executor_task
 
-__all__ = ["ExecutorPool", "LocalPool", "executor_size", "outcome_of"]
+__all__ = ["ExecutorPool", "LocalPool", "executor_size"]
 
 MEMORY_RESERVE = 256 * 2**20
 
 
 class LocalPool:
     """Worker processes on this machine."""
-
-    broken = False
 
     def __init__(self, n_cores, inbox, folder):
         self.n_cores = n_cores
@@ -36,9 +35,8 @@ class LocalPool:
         self.mark = new_mark()
         self.workers = []
         self.deaths = 0
-        self._ready = set()
         self._hiring = threading.Lock()
-        self._closed = False
+        self._has_hired = self._closed = False
         self._memory_limit = max(
             (available_memory() - MEMORY_RESERVE) * 0.9 / self.capacity, MEMORY_RESERVE
         )
@@ -70,10 +68,8 @@ class LocalPool:
         # Before anything is written: if this process is killed, its workers remove the files.
         worker = next((w for w in self.workers if w.task is None), None) or self._new_worker()
         command = {
-            "task_id": id(job),
             "task": cloudpickle.dumps(task),
             "rows": rows.files(self.folder),
-            "model_path": os.path.join(self.folder.path, f"model-{id(job)}"),
             "n_threads": self.threads,
             "time_left": time_left,
         }
@@ -89,13 +85,23 @@ class LocalPool:
                 raise Stopped
             worker = WorkerProcess(self.inbox, self.threads, self.mark, self.folder.name)
             self.workers.append(worker)
+            self._has_hired = True
         return worker
 
-    def ready(self, worker):
-        """A worker has done its imports: its job's time counts from here."""
-        self._ready.add(worker)
-        if worker.task is not None:
-            worker.task.started = time.monotonic()
+    def read(self, worker, kind, *news):
+        """Read a worker's message: its job, or None if it has none; the kind; and more."""
+        job = worker.task
+        if kind == "died":
+            self.forget(worker)
+            code, was_killed = news
+            self.deaths += job is None and not was_killed
+            return job, "error", describe_exit(code), worker.log
+        if job is not None and kind == "outcome":
+            news += job.part
+        elif kind == "error" and worker.log:
+            exception, text = news
+            news = exception, f"{text}\nPrinted at the end:\n{worker.log}"
+        return job, kind, *news
 
     def finished(self, job):
         """Forget a job that has ended, or is stopped: only its death stops a worker."""
@@ -139,14 +145,14 @@ class LocalPool:
         """Kill all workers and the processes that they started."""
         with self._hiring:
             self._closed = True
-        if not self.workers and not self._ready:
+        if not self._has_hired:
             return
         for worker in self.workers:
             worker.kill()
         kill_marked(self.mark)
         for worker in self.workers:
             worker.release()
-        self.workers, self._ready = [], set()
+        self.workers, self._has_hired = [], False
 
 
 def _memory_error(size, why):
@@ -163,7 +169,6 @@ class ExecutorPool:
         self.inbox = inbox
         self.capacity = executor_size(executor, n_cores)
         self.futures = {}
-        self.broken = False
         self._threads = None
         if isinstance(executor, ProcessPoolExecutor):
             self._threads = max(1, n_cores // self.capacity)
@@ -184,11 +189,25 @@ class ExecutorPool:
         payload = cloudpickle.dumps((task, *rows.values(), self._threads))
         try:
             future = self.executor.submit(executor_task, payload)
-        except Exception:
-            self.broken = True  # or it was shut down: no fault of the candidate's
-            raise
+        except Exception as error:  # or it was shut down: no fault of the candidate's
+            raise BrokenExecutor from error
         self.futures[job] = future
-        future.add_done_callback(lambda done: self.inbox.put(("future", job, done)))
+        future.add_done_callback(partial(self._report, job))
+
+    def _report(self, job, future):
+        """Post what came of a job; the executor calls this in a thread of its own."""
+        if future.cancelled():
+            kind, news = "done", ()
+        elif (error := future.exception()) is None:
+            kind, *news = future.result()
+        elif isinstance(error, BrokenExecutor):
+            kind, news = "broken", (describe_error(error), "The executor's worker died.")
+        else:
+            kind, news = "lost", (error, "".join(traceback.format_exception(error)))
+        if kind == "outcome":
+            self.inbox.put((job, kind, *news, *job.part))
+            kind, news = "done", ()
+        self.inbox.put((job, kind, *news))
 
     def finished(self, job):
         future = self.futures.pop(job, None)
@@ -221,14 +240,3 @@ def executor_size(executor, n_cores):
         with contextlib.suppress(Exception):
             size = sum(executor._client.nthreads().values())
     return max(1, size or n_cores)
-
-
-def outcome_of(name, payload, message):
-    """The `Outcome` that a worker reports; its model stays as bytes until it is used."""
-    return Outcome(
-        PickledClassifier.from_bytes(payload, message["classes"], repr(name)),
-        message["proba"],
-        message["fit_time"],
-        message["predict_time"],
-        message["final"],
-    )

@@ -43,7 +43,8 @@ class WorkerProcess:
     Parameters
     ----------
     inbox : queue.Queue
-        Gets ``(worker, message)`` for each message, and ``(worker, {"kind": "died", …})`` once.
+        Gets ``(worker, kind, *news)`` for each message, and ``(worker, "died", exit_code,
+        was_killed)`` once.
     n_threads : int
         Threads that numerical libraries get in the process.
     mark : str
@@ -139,13 +140,10 @@ class WorkerProcess:
         except psutil.Error:
             return []
 
-    def _post(self, message):
-        self.inbox.put((self, message))
-
     def _read_results(self):
         with self.process.stdout as stream:
             while (payload := read_frame(stream)) is not None:
-                self._post(pickle.loads(payload))
+                self.inbox.put((self, *pickle.loads(payload)))
 
     def _read_log(self):
         start, total = time.monotonic(), 0
@@ -173,7 +171,7 @@ class WorkerProcess:
         else:
             code = self.process.wait()
         self._threads[1].join(0.5)  # what it had reported counts
-        self._post({"kind": "died", "returncode": code, "killed": self._dead})
+        self.inbox.put((self, "died", code, self._dead))
 
 
 def describe_exit(returncode):

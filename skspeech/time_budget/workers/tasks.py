@@ -5,12 +5,13 @@ import pickle
 import time
 import traceback
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skspeech._pickled import PickledClassifier
 from skspeech._threads import limited_threads
 
 __all__ = [
@@ -18,9 +19,8 @@ __all__ = [
     "Task",
     "checked_proba",
     "describe_error",
-    "dump_model",
     "executor_task",
-    "plain_values",
+    "portable",
     "quiet_fits",
     "run_task",
     "set_max_time",
@@ -48,12 +48,15 @@ class Task:
         that take them get them.
     max_time : float or None
         Seconds that the estimator is told it has.
+    name : str
+        Of the candidate.
     """
 
     estimator: Any
     classes: np.ndarray
     extras: dict = field(default_factory=dict)
     max_time: float | None = None
+    name: str = ""
 
 
 @dataclass
@@ -198,24 +201,14 @@ def quiet_fits():
                     place.remove(entry)
 
 
-def dump_model(estimator):
-    """Pickle a fitted classifier, and check that it can be loaded again."""
+def portable(outcome, name):
+    """An `Outcome` for another process: its model is a pickle until it is used."""
     import cloudpickle
 
-    payload = cloudpickle.dumps(estimator)
-    pickle.loads(payload)
-    return payload
-
-
-def plain_values(outcome):
-    """An `Outcome` for another process, without the model, which travels as bytes."""
-    return {
-        "classes": list(outcome.model.classes_),
-        "proba": outcome.proba,
-        "fit_time": outcome.fit_time,
-        "predict_time": outcome.predict_time,
-        "final": outcome.final,
-    }
+    payload = cloudpickle.dumps(outcome.model)
+    pickle.loads(payload)  # an error now, rather than in the other process
+    classes = list(outcome.model.classes_)
+    return replace(outcome, model=PickledClassifier.from_bytes(payload, classes, repr(name)))
 
 
 def describe_error(error):
@@ -224,17 +217,16 @@ def describe_error(error):
 
 
 def executor_task(payload):
-    """Run one task in a user's executor: a pickle of its arguments in, plain values out.
+    """Run one task in a user's executor: a pickle of its arguments in, the last `Outcome` out.
 
-    These are the last `Outcome` with the model as bytes; or the exception and traceback of a failed
-    candidate, as text. So an exception of the executor is never the candidate's.
+    If the candidate fails, its exception and traceback come out, as text. So an exception of the
+    executor is never the candidate's.
     """
     try:
         task, X, y, X_test, n_threads = pickle.loads(payload)
         limits = contextlib.nullcontext() if n_threads is None else limited_threads(n_threads)
         with quiet_fits(), limits:
             *_, last = run_task(task, X, y, X_test, stream=False)
-        model = dump_model(last.model)
+        return "outcome", portable(last, task.name)
     except Exception as error:
-        return {"exception": describe_error(error), "traceback": traceback.format_exc()}
-    return {"model": model, **plain_values(last)}
+        return "error", describe_error(error), traceback.format_exc()
