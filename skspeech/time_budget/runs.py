@@ -4,6 +4,7 @@ import contextlib
 import time
 import warnings
 from functools import partial
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -27,7 +28,7 @@ VOICE_SHARE = 0.25  # of the budget, for grouping clips by voice
 def open_session(classifier, X, y, groups, sample_weight, pauses=False):
     """Check everything that can be checked before the run, and make the session."""
     from skspeech.time_budget.features import Data
-    from skspeech.time_budget.session import Session, Settings
+    from skspeech.time_budget.session import Session
 
     start = time.monotonic()
     forget(classifier)  # what the last fit was trained on
@@ -52,38 +53,26 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
     if groups is None and splits.validation is None and "auto" in classifier.candidates:
         find_voices = partial(_voices_in, y=codes)
     workers = _workers(classifier, n_cores)
-    settings = Settings(
-        time_budget=float(classifier.time_budget),
-        score=score,
-        selection=classifier.selection,
-        refit=classifier.refit,
-        n_cores=n_cores,
-        executor=getattr(workers, "executor", None) or classifier.executor,
-        workers=workers,
-        predict_time_budget=classifier.predict_time_budget,
-        random_state=seed,
-        cv=classifier.cv,
-        pauses=pauses,
-        find_voices=find_voices,
-    )
-    session = Session(
-        Data(
-            X,
-            y,
-            codes,
-            validation=splits.validation,
-            groups=groups,
-            sample_weight=sample_weight,
-        ),
+    settings = {
+        **classifier.get_params(deep=False),
+        "random_state": seed,
+        "executor": getattr(workers, "executor", None) or classifier.executor,
+        "workers": workers,
+        "n_cores": n_cores,
+        "score": score,
+        "find_voices": find_voices,
+        "pauses": pauses,
+        "fingerprint": fingerprint,
+    }
+    return Session(
+        Data(X, y, codes, validation=splits.validation, groups=groups, sample_weight=sample_weight),
         classes,
         splits,
-        settings,
+        SimpleNamespace(**settings),
         lambda: _make_candidates(classifier, X, y, n_cores, seed),
         start,
         earlier,
     )
-    session.fingerprint = fingerprint
-    return session
 
 
 def _split(classifier, X, y, codes, classes, groups, sample_weight):
@@ -104,7 +93,7 @@ def _split(classifier, X, y, codes, classes, groups, sample_weight):
     if earlier is not None:
         same_seed = earlier.settings.random_state
         splits, fingerprint = split(same_seed)
-        if fingerprint == earlier.fingerprint:
+        if fingerprint == earlier.settings.fingerprint:
             return splits, same_seed, fingerprint, earlier
         warnings.warn(
             "warm_start=True, but X, y, groups, sample_weight or cv are not those of the last fit, "

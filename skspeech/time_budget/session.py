@@ -14,16 +14,12 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass
 
 import joblib
 import numpy as np
 from sklearn import clone
 
 from skspeech._stopping import Stopped, stoppable
-from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget import policy
 from skspeech.time_budget.failures import Failures
 from skspeech.time_budget.features import runs_here, share_features, stateless_steps
@@ -35,7 +31,7 @@ from skspeech.time_budget.state import CandidateState, RunState
 from skspeech.time_budget.workers.here import Work, wait_for_threads
 from skspeech.time_budget.workers.tasks import quiet_fits, set_random_states, takes_max_time
 
-__all__ = ["Session", "Settings"]
+__all__ = ["Session"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,24 +39,6 @@ SETTLING = 0.1  # last share of the budget, reserved for training the members on
 # While the caller predicts with the first answer, nothing else computes: for at most this share of
 # the budget or this many seconds, whichever is longer.
 PAUSE_SHARE, PAUSE_SECONDS = 0.1, 1.0
-
-
-@dataclass
-class Settings:
-    """The user's settings, checked. Names are those of `TimeBudgetClassifier`."""
-
-    time_budget: float
-    score: ProbabilityScore
-    selection: str
-    refit: bool
-    n_cores: int
-    executor: Executor | None
-    workers: object  # other processes that embed clips, too; None is this process only
-    predict_time_budget: float | None
-    random_state: int
-    cv: object
-    pauses: bool = False  # whether to pause after the first snapshot until the next is asked for
-    find_voices: Callable | None = None  # in all shared features; None where there are groups
 
 
 class Session:
@@ -74,7 +52,14 @@ class Session:
         All labels.
     splits : Splits
         How candidates are validated.
-    settings : Settings
+    settings : namespace
+        The parameters of `TimeBudgetClassifier`, with the seed of the run as `random_state`, and:
+
+        - `score` and `n_cores`, of `scoring` and `n_jobs`;
+        - `workers`, other processes that embed clips, too, or None;
+        - `find_voices`, which looks for voices in all shared features; None if there are groups;
+        - `pauses`, whether to pause after the first snapshot until the next is asked for;
+        - `fingerprint`, by which `warm_start` knows the data again.
     make_candidates : callable
         Returns the list of `Candidate`. The coordinator calls it, since "auto" reads the data.
     start : float
@@ -85,7 +70,7 @@ class Session:
 
     def __init__(self, data, classes, splits, settings, make_candidates, start, earlier=None):
         self.data, self.classes, self.splits, self.settings = data, classes, splits, settings
-        self.start, self.budget = start, settings.time_budget
+        self.start, self.budget = start, float(settings.time_budget)
         self.deadline = start + self.budget
         self.stop_at = self.deadline - min(0.25, 0.05 * self.budget)
         self.updates = queue.SimpleQueue()
