@@ -30,7 +30,7 @@ FOLDS = [Fold(np.setdiff1d(np.arange(N), np.arange(k, N, 3)), np.arange(k, N, 3)
 
 
 def run_state(entries, **known):
-    settings = {"folds": list(FOLDS), "left": 50.0, "answered": True, "n_cores": 2, **known}
+    settings = {"folds": list(FOLDS), "left": 50.0, "answered": True, **known}
     state = RunState(60.0, N, N, 3, **settings)
     state.entries = entries
     for index, entry in enumerate(entries):

@@ -51,7 +51,6 @@ from skspeech._stopping import Stopped  # what ends a job from inside
 from skspeech.ensemble.calibration import at_temperature
 from skspeech.time_budget.workers.pools import LocalPool
 from skspeech.time_budget.workers.process import WorkerProcess
-from skspeech.time_budget.workers.rows import ExchangeFolder
 from skspeech.weights import WeightsNotFoundError
 from skspeech.weights._common import CommandError  # what a failing pip is told by
 
@@ -168,13 +167,12 @@ def test_a_worker_that_starts_while_its_pool_closes_is_not_left_behind(monkeypat
             super().__init__(*args)
 
     monkeypatch.setattr("skspeech.time_budget.workers.pools.WorkerProcess", SlowToStart)
-    pool = LocalPool(2, queue.Queue(), ExchangeFolder())
+    pool = LocalPool(2, queue.Queue())
     thread = threading.Thread(target=pool._new_worker)
     thread.start()
     begun.wait()
     pool.close()
     thread.join()
-    pool.folder.close()
     assert not marked_processes()
     with pytest.raises(Stopped):
         pool._new_worker()

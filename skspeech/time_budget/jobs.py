@@ -9,7 +9,6 @@ from skspeech.time_budget import policy
 from skspeech.time_budget.workers.here import WorkThread
 from skspeech.time_budget.workers.pools import ExecutorPool, LocalPool
 from skspeech.time_budget.workers.process import WorkerProcess
-from skspeech.time_budget.workers.rows import ExchangeFolder
 from skspeech.time_budget.workers.tasks import describe_error
 
 __all__ = ["Jobs"]
@@ -28,7 +27,6 @@ class Jobs:
 
     def __init__(self, session):
         self.session = session
-        self.folder = ExchangeFolder()
         self.thread = self.pool = None
 
     @property
@@ -36,11 +34,10 @@ class Jobs:
         return self.session.state.here is not None or bool(self.pool and self.pool.jobs)
 
     def close(self):
-        """Have the thread's job stop when it next looks, end all others, and remove the files."""
+        """Have the thread's job stop when it next looks, and end all others."""
         self._close_thread()
         if self.pool is not None:
             self.pool.close()
-        self.folder.close()
 
     def _close_thread(self):
         job = self.session.state.here
@@ -63,7 +60,7 @@ class Jobs:
         job = policy.next_here(state)
         if job is None:
             return
-        n_threads = state.n_cores - (self.pool.threads_in_use if self.pool else 0)
+        n_threads = session.settings.n_cores - (self.pool.threads_in_use if self.pool else 0)
         if n_threads < 1 and job.limit > 2 and state.left > 0.25 * session.budget:
             return
         job.n_threads = max(n_threads, 1)
@@ -125,7 +122,7 @@ class Jobs:
         session = self.session
         if executor is not None:
             return ExecutorPool(executor, session.settings.n_cores, session.inbox)
-        return LocalPool(session.settings.n_cores, session.inbox, self.folder)
+        return LocalPool(session.settings.n_cores, session.inbox)
 
     def _replace_pool(self):
         """Replace the user's broken executor by local processes, and try its jobs again there."""

@@ -79,14 +79,12 @@ class Repeats:
         self._n_searched, self._find_voices = n_ready, None
         rows = np.sort(self.session.work.order[: state.first_level])
         job = Job("voices", None, limit=min(state.left / 2, SECONDS))
-        return job, lambda job, post: post(
-            "voices", find, rows, find(state.all_features, rows=rows)
-        )
+        return job, lambda job, post: post("voices", rows, find(state.all_features, rows))
 
-    def take(self, find, rows, found):
+    def take(self, rows, found):
         """Take the result of such a job: `Voices`, or None to go on looking."""
         if found is None or self.session.is_settled:
-            self._find_voices = find
+            self._find_voices = self.session.settings.find_voices
         elif found.groups is not None:
             self.voices = np.full(self.session.state.n_train, -1)
             self.voices[rows] = found.groups

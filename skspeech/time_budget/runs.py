@@ -3,7 +3,6 @@
 import contextlib
 import time
 import warnings
-from functools import partial
 from types import SimpleNamespace
 
 import joblib
@@ -49,9 +48,13 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
         classifier, X, y, codes, classes, groups, sample_weight
     )
     inputs.warn_of_validation(splits, classes, codes, stacklevel=5)
-    find_voices = None
-    if groups is None and splits.validation is None and "auto" in classifier.candidates:
-        find_voices = partial(_voices_in, y=codes)
+
+    def find_voices(all_features, rows):
+        from skspeech.time_budget.line_ups import voices_in
+
+        return voices_in(all_features, codes, rows)
+
+    may_find = groups is None and splits.validation is None and "auto" in classifier.candidates
     workers = _workers(classifier, n_cores)
     settings = {
         **classifier.get_params(deep=False),
@@ -60,7 +63,7 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
         "workers": workers,
         "n_cores": n_cores,
         "score": score,
-        "find_voices": find_voices,
+        "find_voices": find_voices if may_find else None,
         "pauses": pauses,
         "fingerprint": fingerprint,
     }
@@ -82,28 +85,25 @@ def _split(classifier, X, y, codes, classes, groups, sample_weight):
     """
     from skspeech.time_budget.splits import make_splits
 
-    def split(seed):
-        splits = make_splits(classifier.cv, X, y, codes, classes, groups, seed)
-        if not classifier.warm_start:
-            return splits, None
-        return splits, joblib.hash((X, y, groups, sample_weight, splits))
-
-    seed = int(check_random_state(classifier.random_state).randint(2**31 - 1))
-    earlier = getattr(classifier, "_state", None) if classifier.warm_start else None
+    warm = classifier.warm_start
+    earlier = getattr(classifier, "_state", None) if warm else None
     if earlier is not None:
-        same_seed = earlier.settings.random_state
-        splits, fingerprint = split(same_seed)
-        if fingerprint == earlier.settings.fingerprint:
-            return splits, same_seed, fingerprint, earlier
-        warnings.warn(
-            "warm_start=True, but X, y, groups, sample_weight or cv are not those of the last fit, "
-            "so this one starts anew. Set warm_start=False to start anew without this warning.",
-            UserWarning,
-            stacklevel=6,
-        )
-    classifier.clip_duration_ = np.nan
-    splits, fingerprint = split(seed)
-    return splits, seed, fingerprint, None
+        seed = earlier.settings.random_state
+    else:
+        seed = int(check_random_state(classifier.random_state).randint(2**31 - 1))
+        classifier.clip_duration_ = np.nan
+    splits = make_splits(classifier.cv, X, y, codes, classes, groups, seed)
+    fingerprint = joblib.hash((X, y, groups, sample_weight, splits)) if warm else None
+    if earlier is None or fingerprint == earlier.settings.fingerprint:
+        return splits, seed, fingerprint, earlier
+    warnings.warn(
+        "warm_start=True, but X, y, groups, sample_weight or cv are not those of the last fit, "
+        "so this one starts anew. Set warm_start=False to start anew without this warning.",
+        UserWarning,
+        stacklevel=6,
+    )
+    classifier._state = None
+    return _split(classifier, X, y, codes, classes, groups, sample_weight)
 
 
 def _workers(classifier, n_cores):
@@ -123,12 +123,6 @@ def _print_audit(classifier, X, y, groups):
     clips = X if "auto" in classifier.candidates else None  # user candidates may take anything
     for finding in audit(clips, y, groups, max_seconds=AUDIT_SECONDS, n_jobs=classifier.n_jobs):
         print(f"[TimeBudgetClassifier] {finding.message}")
-
-
-def _voices_in(all_features, y, rows):
-    from skspeech.time_budget.line_ups import voices_in
-
-    return voices_in(all_features, y, rows)
 
 
 def _group_by_voice(classifier, X, y, n_cores, start):

@@ -86,7 +86,6 @@ class Session:
             len(classes),
             folds=list(splits.folds),
             refit=settings.refit,
-            n_cores=settings.n_cores,
             max_repeats=splits.max_repeats,
         )
         self._make_candidates = make_candidates

@@ -219,7 +219,6 @@ class RunState:
     entries : list of CandidateState
     refit : bool
         Whether members are trained on all rows at the end.
-    n_cores : int
     max_repeats : int
         How often the whole validation is done at most, the first time included.
     answered : bool
@@ -241,7 +240,6 @@ class RunState:
     mass: np.ndarray | None = None
     entries: list = field(default_factory=list)
     refit: bool = True
-    n_cores: int = 1
     max_repeats: int = 1
     left: float = np.inf
     answered: bool = False

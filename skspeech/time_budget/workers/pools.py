@@ -16,6 +16,7 @@ from skspeech.time_budget.workers.process import (
     kill_marked,
     new_mark,
 )
+from skspeech.time_budget.workers.rows import ExchangeFolder
 from skspeech.time_budget.workers.tasks import describe_error, executor_task
 
 __all__ = ["ExecutorPool", "LocalPool", "executor_size"]
@@ -26,10 +27,10 @@ MEMORY_RESERVE = 256 * 2**20
 class LocalPool:
     """Worker processes on this machine."""
 
-    def __init__(self, n_cores, inbox, folder):
+    def __init__(self, n_cores, inbox):
         self.n_cores = n_cores
         self.inbox = inbox
-        self.folder = folder
+        self.folder = ExchangeFolder()
         self.threads = max(1, min(4, n_cores // 2))
         self.capacity = max(1, n_cores // self.threads)
         self.mark = new_mark()
@@ -142,17 +143,17 @@ class LocalPool:
         return hogs
 
     def close(self):
-        """Kill all workers and the processes that they started."""
+        """Kill all workers and the processes that they started, and remove the files."""
         with self._hiring:
             self._closed = True
-        if not self._has_hired:
-            return
-        for worker in self.workers:
-            worker.kill()
-        kill_marked(self.mark)
-        for worker in self.workers:
-            worker.release()
-        self.workers, self._has_hired = [], False
+        if self._has_hired:
+            for worker in self.workers:
+                worker.kill()
+            kill_marked(self.mark)
+            for worker in self.workers:
+                worker.release()
+            self.workers, self._has_hired = [], False
+        self.folder.close()
 
 
 def _memory_error(size, why):

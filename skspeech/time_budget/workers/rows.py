@@ -1,5 +1,7 @@
 """Rows on their way to other processes: as files, or as values."""
 
+import contextlib
+import functools
 import os
 import pickle
 import shutil
@@ -24,29 +26,20 @@ class ExchangeFolder:
     """
 
     def __init__(self):
-        self._name = None
-        self._exists = self._closed = False
+        self._closed = False
 
-    @property
+    @functools.cached_property
     def name(self):
         """The path, whether or not the folder exists yet."""
-        if self._name is None:
-            self._name = os.path.join(tempfile.gettempdir(), f"skspeech-{uuid.uuid4().hex}")
-        return self._name
-
-    @property
-    def path(self):
-        """The path of the folder, which now exists."""
-        if self._closed:
-            raise Stopped
-        if not self._exists:
-            os.mkdir(self.name, mode=0o700)
-            self._exists = True
-        return self.name
+        return os.path.join(tempfile.gettempdir(), f"skspeech-{uuid.uuid4().hex}")
 
     def dump(self, name, make):
         """Write what `make` returns to a file, once; return the path."""
-        path = os.path.join(self.path, f"{name}.joblib")
+        if self._closed:
+            raise Stopped
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.name, mode=0o700)
+        path = os.path.join(self.name, f"{name}.joblib")
         if not os.path.exists(path):
             value = make()
             try:
@@ -62,8 +55,8 @@ class ExchangeFolder:
     def close(self):
         """Remove the folder."""
         self._closed = True
-        if self._name is not None:
-            shutil.rmtree(self._name, ignore_errors=True)
+        if "name" in vars(self):  # it was needed
+            shutil.rmtree(self.name, ignore_errors=True)
 
 
 @dataclass
