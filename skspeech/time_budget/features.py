@@ -115,8 +115,8 @@ def _size(row):
     return float(size) if isinstance(size, int | float) else np.nan
 
 
-class _Features:
-    """Features of all rows, which candidates share.
+class SharedFeatures:
+    """The stateless first steps of one or more candidates, and their features so far.
 
     Attributes
     ----------
@@ -124,27 +124,6 @@ class _Features:
         The same for equal steps with equal parameters.
     steps : list of (str, transformer)
         Copies; they are fitted once there are features.
-    """
-
-    def __init__(self, key, steps):
-        self.key = key
-        self.steps = [(name, clone(step, safe=False)) for name, step in steps]
-
-    def unfinished(self, level):
-        """Return the parts that have not done `level` rows, in the order in which these are due."""
-        return [part for part in self.parts if part.level < level]
-
-    def dump(self, folder, rows):
-        """Write the features to a file, once per level; return the path, and the rows in it."""
-        name = f"features-{self.key}-{self.level}"
-        return folder.dump(name, lambda: self.take(slice(None))), rows
-
-
-class SharedFeatures(_Features):
-    """The stateless first steps of one or more candidates, and their features so far.
-
-    Attributes
-    ----------
     parts : tuple
         Itself.
     matrix : ndarray of shape (n_total, ...) or None
@@ -165,19 +144,25 @@ class SharedFeatures(_Features):
         False if the steps do not return an array; then each candidate runs them itself.
     """
 
+    matrix = rate = error = _places = None  # `_places` in the matrix, of each row
+    level = misses = 0
+    warm = sent = _fitted = False
+    shareable = True
+
     def __init__(self, key, steps):
-        super().__init__(key, steps)
+        self.key = key
+        self.steps = [(name, clone(step, safe=False)) for name, step in steps]
         self.parts = (self,)
-        self.matrix = None
-        self.level = 0
-        self.warm = self.sent = False
-        self.rate = None
-        self.misses = 0
-        self.error = None
-        self.shareable = True
         self.lock = threading.Lock()  # an abandoned thread may still write
-        self._fitted = False
-        self._places = None  # in the matrix, of each row
+
+    def unfinished(self, level):
+        """Return the parts that have not done `level` rows, in the order in which these are due."""
+        return [part for part in self.parts if part.level < level]
+
+    def dump(self, folder, rows):
+        """Write the features to a file, once per level; return the path, and the rows in it."""
+        name = f"features-{self.key}-{self.level}"
+        return folder.dump(name, lambda: self.take(slice(None))), rows
 
     def transform(self, X):
         """Transform rows; the first time also `fit`, which learns nothing but checks parameters."""
@@ -227,7 +212,7 @@ def _of_parts(name, combine):
     return property(lambda self: combine([getattr(part, name) for part in self.parts]))
 
 
-class UnitedFeatures(_Features):
+class UnitedFeatures(SharedFeatures):
     """Features side by side. Each part runs once, also for candidates that use it alone.
 
     Attributes are those of `SharedFeatures`; `parts` are what it unites.
