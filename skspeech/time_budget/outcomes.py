@@ -142,12 +142,11 @@ class Outcomes:
             one_model_each=session.settings.predict_time_budget is not None,
         )
         ensemble.time_, ensemble.score_ = session.now, float(score)
-        self.ensemble, self.score = ensemble, float(score)
         self.curve.append((ensemble.time_, ensemble.score_, members[0][0]))
         if not session.state.answered:
             session.state.answered = True
             session.pause()
-        session.updates.put(("snapshot", ensemble))
+        self.ensemble, self.score = ensemble, ensemble.score_  # which the caller now takes
         session.event(
             "snapshot",
             score=ensemble.score_,

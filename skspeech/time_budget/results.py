@@ -10,6 +10,7 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.dummy import DummyClassifier
 from sklearn.utils.validation import check_is_fitted
 
@@ -181,39 +182,34 @@ def follow(session, tell):
 
     This ends at the deadline, whatever the coordinator does.
     """
-    last, ended = None, False
+    last = earlier = session.outcomes.ensemble  # which `warm_start` continues from
+    ended = False
     while not ended:
-        updates = []
-        left = session.deadline - time.monotonic()
+        events, left = [], session.deadline - time.monotonic()
         with contextlib.suppress(queue.Empty):
-            updates.append(session.updates.get(timeout=max(left, 0.001)))
+            events.append(session.events.get(timeout=max(left, 0.001)))
             while True:
-                updates.append(session.updates.get_nowait())
-        snapshot = None
-        for kind, item in updates:
-            if kind == "event":
-                tell(item)
-            elif kind == "snapshot":
-                snapshot = item
-            else:
-                ended = True
-        ended = ended or session.deadline <= time.monotonic()
-        if ended:
-            snapshot = session.outcomes.ensemble
-        if snapshot is not None and snapshot is not last:
-            last = snapshot
-            yield snapshot
+                events.append(session.events.get_nowait())
+        for event in filter(None, events):
+            tell(event)
+        ended = None in events or session.deadline <= time.monotonic()
+        if ended and last is earlier:
+            last = None  # nothing better was found
+        if session.outcomes.ensemble is not last:
+            last = session.outcomes.ensemble
+            yield last
             session.resume()
 
 
 def collect(session):
     """Return the fitted attributes of a closed session, as plain arrays and lists, by name."""
-    entries = session.state.entries
+    entries, end = session.state.entries, session.ended or time.monotonic()
     scored = [number for number, fold in enumerate(session.state.folds) if fold.is_scored]
     splits = np.array([[entry.scores.get(k, np.nan) for k in scored] for entry in entries]).reshape(
         len(entries), len(scored)
     )
     known = np.ma.masked_invalid(splits)
+    ranks = rankdata([-entry.score for entry in entries], "min", nan_policy="omit")
 
     def column(name, dtype=float):
         return np.array([getattr(entry, name) for entry in entries], dtype=dtype)
@@ -225,7 +221,7 @@ def collect(session):
         "mean_test_score": known.mean(axis=1).filled(np.nan),
         "std_test_score": known.std(axis=1).filled(np.nan),
         **{f"split{k}_test_score": scores for k, scores in enumerate(splits.T)},
-        "rank_test_score": _ranks(column("score")),
+        "rank_test_score": np.nan_to_num(ranks, nan=len(entries) + 1).astype(int),
         "weight": column("weight"),
         "mean_fit_time": column("fit_time"),
         "predict_time": column("predict_time"),
@@ -237,7 +233,7 @@ def collect(session):
         "results_": results,
         "learning_curve_": _curve(session.outcomes.curve),
         "failures_": [failure for entry in entries for failure in entry.failures],
-        "timing_": session.timing(),
+        "timing_": session.stopwatch.read(end - session.start),
         "remarks_": session.remarks,
     }
     if session.outcomes.ensemble is not None:
@@ -355,13 +351,6 @@ def describe(event, verbose):
     if kind == "candidate" and verbose > 1 and not event["repeat"]:
         return f"{event['candidate']}, fold {event['fold']}: score {event['score']:.4f}"
     return None
-
-
-def _ranks(scores):
-    ranks = np.full(len(scores), len(scores) + 1)
-    known = ~np.isnan(scores)
-    ranks[known] = [1 + np.sum(scores[known] > score) for score in scores[known]]
-    return ranks
 
 
 def _curve(curve):

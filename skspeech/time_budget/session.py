@@ -73,7 +73,7 @@ class Session:
         self.start, self.budget = start, float(settings.time_budget)
         self.deadline = start + self.budget
         self.stop_at = self.deadline - min(0.25, 0.05 * self.budget)
-        self.updates = queue.SimpleQueue()
+        self.events = queue.SimpleQueue()  # for the caller of `fit`; None is the end
         self.remarks = []
         self.stopwatch = Stopwatch()
         self.failures = Failures(self)
@@ -120,11 +120,6 @@ class Session:
     def remaining(self):
         return self.stop_at - time.monotonic()
 
-    def stop(self):
-        """Tell the coordinator to end soon."""
-        self._stop.set()
-        self.inbox.put((None, "wake"))
-
     def pause(self):
         """Let the caller use the first answer; nothing else computes meanwhile."""
         if self.settings.pauses:
@@ -140,7 +135,8 @@ class Session:
         """End everything: leave no process, no file and no changed setting behind."""
         if os.getpid() != self._pid:
             return  # a forked process; the run belongs to its parent
-        self.stop()
+        self._stop.set()
+        self.inbox.put((None, "wake"))
         self._thread.join(0.1)
         self._release()
         self.failures.tell_unfinished()
@@ -170,7 +166,7 @@ class Session:
             self.stopwatch.count_busy(False)
             self.ended = time.monotonic()
             self._release()
-            self.updates.put(("end", None))
+            self.events.put(None)
 
     def _prepare(self):
         self.event("start", n_clips=self.data.n_train, n_classes=len(self.classes))
@@ -283,11 +279,7 @@ class Session:
                 self.settings.workers.wake()
 
     def event(self, event, **details):
-        self.updates.put(("event", {"event": event, "time": round(self.now, 4), **details}))
-
-    def timing(self):
-        """Where the time went, in seconds."""
-        return self.stopwatch.read((self.ended or time.monotonic()) - self.start)
+        self.events.put({"event": event, "time": round(self.now, 4), **details})
 
 
 def _make_entry(index, candidate, shared, random_state):
