@@ -172,10 +172,16 @@ class Jobs:
                 self._replace_pool()
 
     def _end(self, job):
+        session, entry = self.session, job.entry
         self._free(job)
-        if job.entry is not None:
-            self._mark_ended(job)
-            self.session.outcomes.note_change(job)
+        if entry is None:
+            return
+        entry.running = False
+        if not entry.failed and entry.status == "running":
+            entry.status, entry.failures = "ok", []  # a first timeout is no failure
+            if not (job.folds and session.state.folds[job.folds[0]].repeat):
+                entry.finished = session.now
+        session.outcomes.note_change(job)
 
     def _free(self, job):
         """Free the place that a job has."""
@@ -184,13 +190,6 @@ class Jobs:
             state.here = None
         else:
             self.pool.finished(job)
-
-    def _mark_ended(self, job):
-        entry, session = job.entry, self.session
-        entry.running = False
-        if not entry.failed and entry.status == "running":
-            entry.status, entry.failures = "ok", []  # a first timeout is no failure
-            entry.finished = entry.finished if session.state.is_repeat(job) else session.now
 
     def watch(self):
         """Give up jobs that are over their time limit or take too much memory."""

@@ -353,12 +353,6 @@ def _autospeech2020(duration, settings, time_budget):
                 estimator = Pipeline(
                     [("extractor", extractor), ("scaler", scaler), ("classifier", classifier)]
                 )
-                line_up.append(
-                    Candidate(
-                        f"{approach}-{suffix}-{scaling}",
-                        estimator,
-                        first=not line_up,
-                        stage=stage,
-                    )
-                )
+                name = f"{approach}-{suffix}-{scaling}"
+                line_up.append(Candidate(name, estimator, first=not line_up, stage=stage))
     return [*line_up, *_trained(settings)]

@@ -104,22 +104,24 @@ def _next_folds(state, entry, few=False):
 def _refits(state):
     """(value, job) for each member that can be trained on all rows here."""
     jobs = []
-    unseen = state.share_held_out()
     for entry in _waiting_for_refit(state):
-        cost = refit_cost(state, entry)
+        cost, features = refit_cost(state, entry), entry.features
         if not _fits_a_refit(state, cost):
             continue
-        value = 0.5 * entry.weight * unseen / (cost + 0.02)
-        if len(state.folds) > 1:
-            value *= 0.3  # the folds' models together have seen all rows
-        if not state.folds:
-            value = gain(state, entry) / (cost + 0.02)
         limit, level = max(4 * cost, 1.0) * 2 ** _misses(entry), state.n_total
-        if entry.features is not None and state.folds:
-            level = min(entry.features.level, level)  # it embeds no rows
-        elif entry.features is not None and entry.features.level < level:
-            limit = _patience(state, entry, cost)
-        jobs.append(((True, value), Job("refit", entry, level=level, limit=limit)))
+        if state.folds:
+            unseen = 1 - len(state.folds[0].train) / state.n_train
+            value = 0.5 * entry.weight * unseen
+            if len(state.folds) > 1:
+                value *= 0.3  # the folds' models together have seen all rows
+            if features is not None:
+                level = min(features.level, level)  # it embeds no rows
+        else:
+            value = gain(state, entry)
+            if features is not None and features.level < level:
+                limit = _patience(state, entry, cost)
+        job = Job("refit", entry, level=level, limit=limit)
+        jobs.append(((True, value / (cost + 0.02)), job))
     return jobs
 
 

@@ -274,10 +274,6 @@ class RunState:
         by_voice = next((fold.repeat for fold in self.folds if not fold.is_scored), 0)
         return self.folds[folds[0]].repeat not in (0, by_voice)
 
-    def is_repeat(self, job):
-        """Whether a job validates on further folds, which do not change a candidate's models."""
-        return bool(job.folds) and self.folds[job.folds[0]].repeat > 0
-
     @property
     def first_level(self):
         """Number of rows that are tried first, after the race."""
@@ -315,7 +311,3 @@ class RunState:
     @property
     def n_repeats(self):
         return 1 + max((fold.repeat for fold in self.folds), default=-1)
-
-    def share_held_out(self):
-        """Share of the training rows that the first fold does not train on."""
-        return 1 - len(self.folds[0].train) / self.n_train if self.folds else 0.0

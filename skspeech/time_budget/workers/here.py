@@ -259,8 +259,7 @@ class Work:
         """Where an error lists the rows it is about: the same for all rows, as the user counts."""
         if hasattr(error, "failures"):
             try:
-                for part in self.data.split(np.arange(self.data.n_total)):
-                    features.transform(self.data.take(part))
+                self._transform(features, np.arange(self.data.n_total))
             except type(error) as complete:
                 return _for_the_user(complete)
         return error

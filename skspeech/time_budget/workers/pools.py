@@ -35,7 +35,6 @@ class LocalPool:
         self.capacity = max(1, n_cores // self.threads)
         self.mark = new_mark()
         self.workers = []
-        self.deaths = 0
         self._hiring = threading.Lock()
         self._has_hired = self._closed = False
         self._memory_limit = max(
@@ -54,8 +53,6 @@ class LocalPool:
 
     def free(self, busy_here):
         """Number of jobs that may start now."""
-        if self.deaths > 2:  # workers cannot even start here
-            return 0
         here = self.threads if busy_here else 0
         return (self.n_cores - here - self.threads_in_use) // self.threads
 
@@ -94,9 +91,7 @@ class LocalPool:
         job = worker.task
         if kind == "died":
             self.forget(worker)
-            code, was_killed = news
-            self.deaths += job is None and not was_killed
-            return job, "error", describe_exit(code), worker.log
+            return job, "error", describe_exit(*news), worker.log
         if job is not None and kind == "outcome":
             news += job.part
         elif kind == "error" and worker.log:

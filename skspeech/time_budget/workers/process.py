@@ -43,8 +43,7 @@ class WorkerProcess:
     Parameters
     ----------
     inbox : queue.Queue
-        Gets ``(worker, kind, *news)`` for each message, and ``(worker, "died", exit_code,
-        was_killed)`` once.
+        Gets ``(worker, kind, *news)`` for each message, and ``(worker, "died", exit_code)`` once.
     n_threads : int
         Threads that numerical libraries get in the process.
     mark : str
@@ -55,7 +54,6 @@ class WorkerProcess:
 
     def __init__(self, inbox, n_threads, mark, folder):
         self.inbox = inbox
-        self.n_threads = n_threads
         self.task = None  # for the owner's books
         self._log = b""
         self._dead = False
@@ -171,7 +169,7 @@ class WorkerProcess:
         else:
             code = self.process.wait()
         self._threads[1].join(0.5)  # what it had reported counts
-        self.inbox.put((self, "died", code, self._dead))
+        self.inbox.put((self, "died", code))
 
 
 def describe_exit(returncode):
