@@ -964,6 +964,22 @@ def test_a_users_executor_is_used(kind):
     assert status["logistic"] == "ok"
 
 
+class Noted(ProcessPoolExecutor):
+    """Notes which threads give it jobs."""
+
+    threads = ()
+
+    def submit(self, *args, **kwargs):
+        self.threads += (threading.current_thread(),)
+        return super().submit(*args, **kwargs)
+
+
+def test_processes_of_an_executor_are_forked_while_nothing_computes():
+    with Noted(2) as executor:
+        TimeBudgetClassifier([BAYES], time_budget=60, executor=executor).fit(X, y)
+    assert executor.threads[0] is threading.main_thread()
+
+
 @pytest.mark.slow
 def test_a_worker_of_the_executor_that_dies_is_told_and_the_rest_goes_on():
     candidates = [BAYES, ("killer", fake.SelfKill()), ("logistic", fake.Logistic())]
