@@ -178,6 +178,21 @@ def test_a_worker_that_starts_while_its_pool_closes_is_not_left_behind(monkeypat
         pool._new_worker()
 
 
+def test_files_are_removed_before_the_workers_that_would_do_it_are_killed(monkeypatch):
+    """A kill of this process between the two would leave the files behind."""
+    pool, found, kill = LocalPool(2, queue.Queue()), [], WorkerProcess.kill
+
+    def note(worker):
+        found.append(os.path.exists(pool.folder.name))
+        kill(worker)
+
+    monkeypatch.setattr(WorkerProcess, "kill", note)
+    pool._new_worker()
+    assert os.path.exists(pool.folder.dump("y", lambda: y))
+    pool.close()
+    assert found == [False]
+
+
 def test_closing_the_generator_stops_the_work():
     clf = TimeBudgetClassifier([BAYES, ("sleeper", fake.Sleeper())], time_budget=60)
     snapshots = clf.iter_fit(X, y)

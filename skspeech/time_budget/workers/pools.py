@@ -141,6 +141,7 @@ class LocalPool:
         """Kill all workers and the processes that they started, and remove the files."""
         with self._hiring:
             self._closed = True
+        self.folder.close()  # while there are workers, which do so if this process is killed
         if self._has_hired:
             for worker in self.workers:
                 worker.kill()
@@ -148,7 +149,7 @@ class LocalPool:
             for worker in self.workers:
                 worker.release()
             self.workers, self._has_hired = [], False
-        self.folder.close()
+        self.folder.close()  # of what a worker had open
 
 
 def _memory_error(size, why):
