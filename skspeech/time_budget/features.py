@@ -116,42 +116,22 @@ def _size(row):
 
 
 class SharedFeatures:
-    """The stateless first steps of one or more candidates, and their features so far.
+    """The stateless first steps of one or more candidates, and their features so far."""
 
-    Attributes
-    ----------
-    key : str
-        The same for equal steps with equal parameters.
-    steps : list of (str, transformer)
-        Copies; they are fitted once there are features.
-    parts : tuple
-        Itself.
-    matrix : ndarray of shape (n_total, ...) or None
-        The features, in the order of embedding, so that rows to come take no memory yet.
-    level : int
-        Number of rows done, in the order of embedding.
-    warm : bool
-        Whether they have run before, so that imports and weights are loaded.
-    sent : bool
-        Whether other processes have run them before.
-    rate : float or None
-        Seconds for a row of average size, measured when warm.
-    misses : int
-        How often they were given up for taking too long.
-    error : Exception or None
-        The error that made the steps fail.
-    shareable : bool
-        False if the steps do not return an array; then each candidate runs them itself.
-    """
-
-    matrix = rate = error = _places = None  # `_places` in the matrix, of each row
-    level = misses = 0
-    warm = sent = _fitted = False
-    shareable = True
+    level = 0  # number of rows done, in the order of embedding
+    matrix = None  # the features in that order, so that rows to come take no memory yet
+    _places = None  # in the matrix, of each row
+    _fitted = False
+    warm = False  # whether they have run before, so that imports and weights are loaded
+    sent = False  # whether other processes have run them before
+    rate = None  # seconds for a row of average size, measured when warm
+    misses = 0  # how often they were given up for taking too long
+    error = None  # the exception that made the steps fail
+    shareable = True  # False if they give no array; then each candidate runs them itself
 
     def __init__(self, key, steps):
-        self.key = key
-        self.steps = [(name, clone(step, safe=False)) for name, step in steps]
+        self.key = key  # the same for equal steps with equal parameters
+        self.steps = [(name, clone(step, safe=False)) for name, step in steps]  # fitted in use
         self.parts = (self,)
         self.lock = threading.Lock()  # an abandoned thread may still write
 
@@ -213,10 +193,7 @@ def _of_parts(name, combine):
 
 
 class UnitedFeatures(SharedFeatures):
-    """Features side by side. Each part runs once, also for candidates that use it alone.
-
-    Attributes are those of `SharedFeatures`; `parts` are what it unites.
-    """
+    """Features side by side. Each part runs once, also for candidates that use it alone."""
 
     def __init__(self, key, steps, parts):
         super().__init__(key, steps)

@@ -20,30 +20,16 @@ __all__ = ["Chooser", "HeldOutTable", "build_ensemble"]
 
 @dataclass
 class HeldOutTable:
-    """The candidates' predictions for all held-out rows, in one array.
+    """The candidates' predictions for all held-out rows, in one array."""
 
-    Attributes
-    ----------
-    logs : ndarray of shape (n_candidates, n_rows, n_classes)
-        Log-probabilities; NaN where a candidate made no prediction.
-    rows : ndarray of int of shape (n_rows,)
-        Their numbers; a row that was held out in several repeats occurs several times.
-    codes : ndarray of int of shape (n_rows,)
-        The true classes.
-    folds : ndarray of int of shape (n_rows,)
-        The fold that held each row out.
-    units : ndarray of int of shape (n_rows,)
-        Rows of one clip, or of one group where there are groups, are one unit.
-    is_scored : ndarray of bool of shape (n_rows,)
-        Whether each row counts for scores, too.
-    """
-
+    # Log-probabilities, of shape (n_candidates, n_rows, n_classes); NaN where a candidate made no
+    # prediction. All others are of shape (n_rows,).
     logs: np.ndarray
-    rows: np.ndarray
-    codes: np.ndarray
-    folds: np.ndarray
-    units: np.ndarray
-    is_scored: np.ndarray
+    rows: np.ndarray  # their numbers; those that were held out in several repeats occur again
+    codes: np.ndarray  # the true classes
+    folds: np.ndarray  # which held each row out
+    units: np.ndarray  # rows of one clip, or of one group where there are groups, are one unit
+    is_scored: np.ndarray  # whether each row counts for scores, too
 
     @classmethod
     def of(cls, state, entries, data):

@@ -22,24 +22,13 @@ N_JUDGING_PARTS = 5
 
 
 class Splits(NamedTuple):
-    """How candidates are validated.
+    """How candidates are validated."""
 
-    Attributes
-    ----------
-    folds : list of Fold
-        Empty if no row can be held out.
-    why_none : str
-        The reason why `folds` is empty, as a sentence without full stop.
-    validation : tuple (X_val, y_val, codes_val) or None
-        The user's validation set. Its rows are numbered after the training rows.
-    max_repeats : int
-        How often the validation may be done in all, each time with other folds.
-    """
-
-    folds: list
-    why_none: str = ""
+    folds: list  # of `Fold`; empty if no row can be held out
+    why_none: str = ""  # the reason why there are no folds, as a sentence without full stop
+    # The user's (X_val, y_val, codes_val), if any; its rows are numbered after the training rows.
     validation: Any = None
-    max_repeats: int = 1
+    max_repeats: int = 1  # of the whole validation, each time with other folds
 
 
 def make_splits(cv, X, y, codes, classes, groups, random_state):

@@ -4,8 +4,11 @@ Plain values only. The session keeps them up to date; the policy reads them to d
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+from skspeech.time_budget.candidates import Candidate
 
 __all__ = ["KEPT", "CandidateState", "Fold", "HeldOut", "Job", "RunState"]
 
@@ -17,114 +20,68 @@ KEPT = "kept as validated"  # status of a member that could not be trained on al
 
 @dataclass(frozen=True)
 class Fold:
-    """A validation split.
+    """A validation split."""
 
-    Attributes
-    ----------
-    train, test : ndarray of int
-        Rows, in increasing order.
-    repeat : int
-        0 for the folds that every candidate is validated on; 1 and above for further repeats of
-        the validation, with other folds.
-    is_scored : bool
-        Whether its held-out rows count for scores, too, and not only for the choice of members.
-    level : float
-        In how many of the first rows all of its own are; infinite if these are rows of all.
-    """
-
-    train: np.ndarray
-    test: np.ndarray
+    train: np.ndarray  # rows, in increasing order
+    test: np.ndarray  # rows, in increasing order
+    # 0 for the folds that every candidate is validated on; 1 and above for further repeats of the
+    # validation, with other folds.
     repeat: int = 0
+    # Whether its held-out rows count for scores, too, and not only for the choice of members.
     is_scored: bool = True
+    # In how many of the first rows all of its own are; infinite if these are rows of all.
     level: float = np.inf
 
 
 @dataclass
 class HeldOut:
-    """A candidate's predictions for the held-out rows of a fold.
+    """A candidate's predictions for the held-out rows of a fold."""
 
-    Attributes
-    ----------
-    places : ndarray of int
-        Which of the fold's held-out rows it predicted: only some until all rows are embedded.
-    logs : ndarray of shape (len(places), n_classes)
-        Log-probabilities.
-    """
-
+    # Which of the fold's held-out rows it predicted: only some until all rows are embedded.
     places: np.ndarray
-    logs: np.ndarray
+    logs: np.ndarray  # log-probabilities, of shape (len(places), n_classes)
 
 
+@dataclass(eq=False, repr=False)
 class CandidateState:
-    """All that is known about one candidate.
+    """All that is known about one candidate."""
 
-    Attributes
-    ----------
-    index, candidate, name : int, Candidate, str
-        Its position in the list, the candidate as the user or the line-up gave it, and its name.
-    features : SharedFeatures, UnitedFeatures or None
-        What its stateless first steps give, shared with other candidates.
-    estimator : classifier
-        The steps after them, not fitted.
-    where : {"main", "worker"}
-        Where `estimator` is trained.
-    takes_max_time : bool
-        Whether it can be told how many seconds it has.
-    held_out : dict of int to HeldOut
-        By fold.
-    models : dict of int to classifier
-        Fitted, by fold; only of the first repeat, since only these may vote.
-    levels : dict of int to int
-        By fold: how many rows were available when the fold was trained.
-    scores, fit_times : dict of int to float
-        By fold.
-    final : set of int
-        Folds that are trained to the end, not just to a snapshot.
-    full_model, full_level
-        The model trained on all rows available then, and how many these were.
-    score : float
-        Score on all held-out rows of the first repeat together.
-    predict_time : float
-        Seconds per row, of one model and without the shared steps.
-    weight : float
-        Its weight in the current ensemble.
-    started, finished : float or None
-        Seconds since the start of the run: of its first job, and of its last validation or failure.
-    running, failed : bool
-        Whether a job of it runs now, and whether it has been given up.
-    status : str
-        As in the leaderboard.
-    failures : list of (str, str, str)
-        As in `failures_` of the classifier.
-    error : Exception or None
-        Of its last failure.
-    misses : int
-        How often it was given up for taking too long.
-    lost : int
-        How often an executor lost its job, possibly because of another candidate.
-    """
+    index: int  # its position in the list
+    candidate: Candidate  # as the user or the line-up gave it
+    features: Any  # `SharedFeatures`, which its stateless first steps give; None if it has none
+    estimator: Any  # the steps after them, not fitted
+    where: str  # "main" or "worker": where the estimator is trained
+    takes_max_time: bool = False  # whether it can be told how many seconds it has
 
-    def __init__(self, index, candidate, features, estimator, where, takes_max_time=False):
-        self.index = index
-        self.candidate = candidate
-        self.name = candidate.name
-        self.features = features
-        self.estimator = estimator
-        self.where = where
-        self.takes_max_time = takes_max_time
-        self.held_out, self.models, self.levels = {}, {}, {}
-        self.scores, self.fit_times = {}, {}
-        self.final = set()
-        self.full_model, self.full_level = None, 0
-        self.score = np.nan
-        self.predict_time = np.nan
-        self.weight = 0.0
-        self.started = self.finished = None
-        self.running = False
-        self.status = "waiting"
-        self.failures, self.error = [], None
-        self.misses = self.lost = 0
-        self.failed = False
+    # By fold:
+    held_out: dict = field(default_factory=dict)  # of `HeldOut`
+    models: dict = field(default_factory=dict)  # fitted; of the first repeat, since these may vote
+    levels: dict = field(default_factory=dict)  # how many rows were available for the training
+    scores: dict = field(default_factory=dict)
+    fit_times: dict = field(default_factory=dict)  # seconds
+    final: set = field(default_factory=set)  # folds trained to the end, not just to a snapshot
+
+    # Of all rows that were available then, and how many these were:
+    full_model: Any = None
+    full_level: int = 0
+
+    score: float = np.nan  # on all held-out rows of the first repeat together
+    predict_time: float = np.nan  # seconds per row, of one model and without the shared steps
+    weight: float = 0.0  # in the current ensemble
+    # Seconds since the start of the run: of its first job, and of its last validation or failure.
+    started: float | None = None
+    finished: float | None = None
+    running: bool = False  # whether a job of it runs now
+    failed: bool = False  # whether it has been given up
+    status: str = "waiting"  # as in the leaderboard
+    failures: list = field(default_factory=list)  # as in `failures_` of the classifier
+    error: Exception | None = None  # of its last failure
+    misses: int = 0  # how often it was given up for taking too long
+    lost: int = 0  # how often an executor lost its job, possibly because of another candidate
+
+    @property
+    def name(self):
+        return self.candidate.name
 
     @property
     def fit_time(self):
@@ -158,93 +115,46 @@ class CandidateState:
 
 @dataclass(eq=False)  # equal to itself only
 class Job:
-    """Work that runs now, and may be given up.
+    """Work that runs now, and may be given up."""
 
-    Attributes
-    ----------
-    kind : {"first", "validate", "refit", "voices"}
-        ``"first"`` trains on the rows embedded so far, for the first answer; ``"validate"`` trains
-        on folds and predicts their held-out rows; ``"refit"`` trains on all rows;
-        ``"voices"`` groups the rows by the voices that are heard in the features.
-    entry : CandidateState or None
-        None if the job is no candidate's.
-    folds : tuple of int
-        Which folds are trained.
-    level : int or None
-        How many rows have to be embedded first.
-    limit : float
-        Seconds after which the job is given up.
-    max_time : float or None
-        Seconds that the estimator is told it has.
-    started : float
-        Monotonic time from which the limit counts.
-    n_threads : int
-        Threads of this process that it may use.
-    stopped : bool
-        Whether it was given up; its messages then count no more.
-    is_sent : bool
-        Whether it waits for other processes to embed rows with the shared steps.
-    part : tuple of (int, int, ndarray of int), or of None
-        If it runs elsewhere: its fold, the number of rows that have features, and which of the
-        fold's held-out rows it predicts.
-    """
-
+    # "first" trains on the rows embedded so far, for the first answer; "validate" trains on folds
+    # and predicts their held-out rows; "refit" trains on all rows; "voices" groups the rows by the
+    # voices that are heard in the features.
     kind: str
-    entry: CandidateState
-    folds: tuple = ()
-    level: int | None = None
-    limit: float = np.inf
-    max_time: float | None = None
-    started: float = np.inf
-    n_threads: int = 1
-    stopped: bool = False
-    is_sent: bool = False
+    entry: CandidateState | None  # None if the job is no candidate's
+    folds: tuple = ()  # which are trained
+    level: int | None = None  # how many rows have to be embedded first
+    limit: float = np.inf  # seconds after which it is given up
+    max_time: float | None = None  # seconds that the estimator is told it has
+    started: float = np.inf  # monotonic time from which the limit counts
+    n_threads: int = 1  # of this process, that it may use
+    stopped: bool = False  # whether it was given up; its messages then count no more
+    is_sent: bool = False  # whether it waits for other processes to embed rows
+    # If it runs elsewhere: its fold or None, the number of rows that have features, and which of
+    # the fold's held-out rows it predicts.
     part: tuple = (None, None, None)
 
 
 @dataclass
 class RunState:
-    """The run as a whole.
+    """The run as a whole."""
 
-    Attributes
-    ----------
-    budget, left : float
-        Seconds of the whole run, and seconds until its end.
-    n_train, n_total, n_classes : int
-        Number of training rows, of rows including a validation set, and of classes.
-    folds : list of Fold
-        Grows when the validation is repeated.
-    mass : ndarray of shape (n_total + 1,)
-        Cumulative size of the rows in the order of embedding, scaled to `n_total` for all rows.
-    entries : list of CandidateState
-    refit : bool
-        Whether members are trained on all rows at the end.
-    max_repeats : int
-        How often the whole validation is done at most, the first time included.
-    answered : bool
-        Whether there is a first answer.
-    here : Job or None
-        The job that this process runs.
-    capacity : int
-        How many jobs can run elsewhere at once.
-    unit_costs : dict of type to (float, int or None)
-        Seconds per training row and number of features of the last training, by class of the
-        final estimator.
-    """
-
-    budget: float
-    n_train: int
-    n_total: int
+    budget: float  # seconds
+    n_train: int  # training rows
+    n_total: int  # rows, including those of a validation set
     n_classes: int
-    folds: list = field(default_factory=list)
+    folds: list = field(default_factory=list)  # of `Fold`; more when the validation is repeated
+    # Cumulative size of the rows in the order of embedding, scaled to `n_total` for all rows.
     mass: np.ndarray | None = None
-    entries: list = field(default_factory=list)
-    refit: bool = True
-    max_repeats: int = 1
-    left: float = np.inf
-    answered: bool = False
-    here: Job | None = None
-    capacity: int = 1
+    entries: list = field(default_factory=list)  # of `CandidateState`
+    refit: bool = True  # whether members are trained on all rows at the end
+    max_repeats: int = 1  # of the whole validation, the first time included
+    left: float = np.inf  # seconds until the end
+    answered: bool = False  # whether there is a first answer
+    here: Job | None = None  # the job that this process runs
+    capacity: int = 1  # how many jobs can run elsewhere at once
+    # Seconds per training row and number of features of the last training, by class of the final
+    # estimator.
     unit_costs: dict = field(default_factory=dict)
 
     def __post_init__(self):

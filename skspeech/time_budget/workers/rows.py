@@ -61,23 +61,12 @@ class ExchangeFolder:
 
 @dataclass
 class RowsOfJob:
-    """The rows that a job trains on and predicts.
+    """The rows that a job trains on and predicts."""
 
-    Attributes
-    ----------
-    source : Data, SharedFeatures or UnitedFeatures
-        What they are taken from.
-    y : ndarray of shape (n_total,)
-        The labels.
-    train : ndarray of int
-    test : ndarray of int or None
-        None if nothing is predicted.
-    """
-
-    source: Any
-    y: np.ndarray
+    source: Any  # `Data` or `SharedFeatures`, of which they are taken
+    y: np.ndarray  # the labels of all rows
     train: np.ndarray
-    test: np.ndarray | None
+    test: np.ndarray | None  # None if nothing is predicted
 
     def values(self):
         """X and y to train on, and X to predict or None."""

@@ -35,51 +35,26 @@ REPORTING_SHARE, REPORTING_SECONDS = 0.15, 0.5
 
 @dataclass
 class Task:
-    """One fit: the estimator, and the arguments of its `fit` besides the rows.
+    """One fit: the estimator, and the arguments of its `fit` besides the rows."""
 
-    Attributes
-    ----------
-    estimator : classifier
-        Not fitted.
-    classes : ndarray of shape (n_classes,)
-        All labels, in the order of the predictions' columns.
-    extras : dict of str to ndarray
-        ``groups`` and ``sample_weight`` of the training rows, if the user gave them. Estimators
-        that take them get them.
-    max_time : float or None
-        Seconds that the estimator is told it has.
-    name : str
-        Of the candidate.
-    """
-
-    estimator: Any
-    classes: np.ndarray
+    estimator: Any  # not fitted
+    classes: np.ndarray  # all labels, in the order of the predictions' columns
+    # `groups` and `sample_weight` of the training rows, if the user gave them, for estimators that
+    # take them.
     extras: dict = field(default_factory=dict)
-    max_time: float | None = None
-    name: str = ""
+    max_time: float | None = None  # seconds that the estimator is told it has
+    name: str = ""  # of the candidate
 
 
 @dataclass
 class Outcome:
-    """The result of a task, after a snapshot or at its end.
+    """The result of a task, after a snapshot or at its end."""
 
-    Attributes
-    ----------
-    model : classifier
-        Fitted.
-    proba : ndarray of shape (n_samples, n_classes) or None
-        Probabilities for the rows to predict.
-    fit_time, predict_time : float
-        Seconds.
-    final : bool
-        False for a snapshot.
-    """
-
-    model: Any
-    proba: np.ndarray | None
-    fit_time: float
-    predict_time: float | None
-    final: bool
+    model: Any  # fitted
+    proba: np.ndarray | None  # for the rows to predict, if there are any
+    fit_time: float  # seconds
+    predict_time: float | None  # seconds
+    final: bool  # False for a snapshot
 
 
 def run_task(task, X, y, X_test, *, stream=True):
