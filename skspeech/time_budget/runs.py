@@ -115,8 +115,8 @@ def _workers(classifier, n_cores):
     if classifier.executor is None:
         return chosen_workers()
     if isinstance(classifier.executor, ProcessPoolExecutor):
-        # Its first job starts its processes: now, while nothing computes. A fork that is made during
-        # a product of matrices waits for ever for a lock that was held then.
+        # Its first job starts its processes: now, while nothing computes. A process forked during a
+        # product of matrices waits for ever for a lock that was held then.
         with contextlib.suppress(Exception):  # a broken one is told later
             classifier.executor.submit(int)
     return Workers.of_executor(classifier.executor, executor_size(classifier.executor, n_cores))
