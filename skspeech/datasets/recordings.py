@@ -189,7 +189,7 @@ Berlin Database of Emotional Speech (Emo-DB)
 ============================================
 
 535 recordings of 10 everyday sentences in German, acted in seven emotions by 10 actors (5 women,
-5 men), 16 kHz, made in an anechoic chamber.
+5 men), made in an anechoic chamber; here cut or filled up to 2 s, at 22,050 Hz.
 
 Tasks
 -----
@@ -223,7 +223,9 @@ def fetch_emodb(
 
     The recordings are read from ``data_home/emodb/wav``. If they are not there, they are
     downloaded from their public archive (40 MB). Either way every file is checked against its
-    sha256.
+    sha256. These are of the copy that our scores were measured on, whose clips are cut or filled up
+    to 2 s, at 22,050 Hz. The recordings as they were published, at 16 kHz, differ from it and are
+    refused.
 
     Parameters
     ----------
