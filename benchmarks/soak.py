@@ -171,7 +171,7 @@ def run_fit(fault, budget, rng):
         try:
             fit()
         except (Exception, KeyboardInterrupt) as raised:
-            error = f"{type(raised).__name__}: {raised}"[:300]
+            error = f"{type(raised).__name__}: {raised}".replace(f"{HERE}{os.sep}", "")[:300]
         elapsed = time.monotonic() - start
     status = dict(
         zip(*(map(str, clf.results_[key]) for key in ("name", "status")), strict=True)
