@@ -149,6 +149,8 @@ class Run:
         while schedule.progress < 1:
             loss = self._train_epoch(network, examples, schedule)
             clf._record(network="refit", train_loss=loss, **_UNJUDGED)
+        if not schedule.step:
+            return
         rows = np.arange(len(self.valid.codes))[: clf.batch_size]
         crops, _ = draw_batch(clf, self.valid, rows, self.rng)
         with device_scope(clf.device):
