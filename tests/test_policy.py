@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 from skspeech import Candidate
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.time_budget import policy
-from skspeech.time_budget.features import Data, SharedFeatures, UnitedFeatures
+from skspeech.time_budget.features import Data, SharedFeatures, UnitedFeatures, Variants
 from skspeech.time_budget.members import Chooser
 from skspeech.time_budget.state import (
     FIRST_LEVEL,
@@ -123,6 +123,36 @@ def united(*parts):
     for part in parts:
         part.steps = [("step", "passthrough")]
     return UnitedFeatures("union", [("union", union)], parts)
+
+
+def at_other_speeds(name, features, **hints):
+    candidate = entry(name, **hints)
+    candidate.variants = Variants(features, 2, LogisticRegression())
+    return candidate
+
+
+@pytest.mark.parametrize("slowness", [1, 20], ids=["as usual", "busy machine"])
+def test_variants_take_as_long_as_measured_on_the_clips_themselves(slowness):
+    heard, other = shared("heard", 0.01 * slowness, 40), shared("other", 0.004 * slowness)
+    speeds = at_other_speeds("speeds", heard, gain=3, stage=1)
+    state = run_state([speeds, entry("plain", features=heard), entry("other", features=other)])
+    state.unit_costs = {LogisticRegression: (1e-4, None)}
+    embedding = (0.01 * (N - 40) + 0.01 * 2 * N) * slowness
+    # Three folds of two thirds of the clips, each clip at three speeds.
+    assert policy.validation_cost(state, speeds, N) == pytest.approx(embedding + 2 * N * 3e-4)
+    assert order_here(state) == ["plain", "other", "speeds"]
+    validated(speeds, 0.5, seconds=0.2)
+    assert policy.validation_cost(state, speeds, N) == pytest.approx(0.6)
+
+
+def test_features_that_tell_little_of_the_clips_tell_little_of_their_variants():
+    poor, good = shared("poor", 0.01, N), shared("good", 0.01, N)
+    entries = [at_other_speeds("a", poor), at_other_speeds("b", good)]
+    entries += [
+        validated(entry("c", features=poor), 0.4),
+        validated(entry("d", features=good), 0.9),
+    ]
+    assert policy.next_here(run_state(entries)).entry.name == "b"
 
 
 def test_a_union_costs_what_its_parts_still_cost():

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import dataclass
 
 import joblib
 import numpy as np
@@ -10,16 +11,19 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import gen_batches, get_tags
 
 from skspeech._sklearn import _safe_indexing
+from skspeech.estimators.augmented import AugmentedClassifier
 
 __all__ = [
     "Data",
     "SharedFeatures",
     "UnitedFeatures",
+    "Variants",
     "row_sizes",
     "runs_here",
     "share_features",
     "shared_key",
     "stateless_steps",
+    "variants_of",
 ]
 
 COPIED = 1024  # rows of united features that are copied at once
@@ -226,6 +230,24 @@ class UnitedFeatures(SharedFeatures):
             parts = [part.take(rows[chunk]) for part in self.parts]
             np.concatenate(parts, axis=1, out=united[chunk])
         return united
+
+
+@dataclass
+class Variants:
+    """What an estimator computes of variants of its clips, such as these at other speeds."""
+
+    features: SharedFeatures  # those of its extractor, whose rate tells what a variant takes
+    n_times: float  # seconds of variants per second of a clip, without the clip itself
+    classifier: object  # which is trained on all of them
+
+
+def variants_of(estimator, known):
+    """Return the variants that an estimator trains on, or None; `known` are features, by key."""
+    if not isinstance(estimator, AugmentedClassifier):
+        return None
+    steps, classifier = stateless_steps(estimator.estimator)
+    n_times = (1 + len(estimator.speeds)) * (1 if estimator.crop is None else 2) - 1
+    return Variants(share_features(steps, known), n_times, classifier) if steps else None
 
 
 def share_features(steps, known):

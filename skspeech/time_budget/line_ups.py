@@ -60,8 +60,6 @@ _UPPER = "_layer3_"
 _FIRST_CROP = 3.0
 # From this budget in seconds on, networks are trained, too, without delaying the candidates before.
 _LONG_BUDGET = 240.0
-# First guess of the seconds that all extractors together take per second of audio, in two threads.
-_SECONDS_PER_SECOND = 0.01
 
 
 def default_candidates(
@@ -125,18 +123,13 @@ def default_candidates(
     line_up = [
         candidate
         for candidate in make(np.nan_to_num(usual_duration(as_clips(X))), settings, time_budget)
-        if len(y) * (candidate.cost or 0.0) + candidate.startup < _share(candidate) * time_budget
+        if len(y) * (candidate.cost or 0.0) + candidate.startup < time_budget
     ]
     if random_state is not None:
         rng = check_random_state(random_state)
         for candidate in line_up:
             set_random_states(candidate.estimator, rng.randint(np.iinfo(np.int32).max))
     return line_up
-
-
-def _share(candidate):
-    """The share of the budget that a candidate may take; networks in workers can stop earlier."""
-    return 1.0 if candidate.where == "worker" else 0.5
 
 
 def group_by_voice(X, y, *, device="auto", memory=None, n_jobs=None, is_stopped=None):
@@ -203,14 +196,14 @@ def _logistic(name, extractor, columns=None):
     return Candidate(name, estimator, where="main", stage=1)
 
 
-def _at_other_speeds(name, extractor, seconds, columns=None):
+def _at_other_speeds(name, extractor, columns=None):
     """A candidate that also trains on its clips played at other speeds.
 
     Folds share most of their training clips, so the versions at other speeds are embedded once for
-    all folds. It helps most with new speakers; `seconds` is the cost of embedding a clip again.
+    all folds. It helps most with new speakers.
     """
     classifier = AugmentedClassifier(_linear(name, extractor, columns).estimator)
-    return Candidate(name, classifier, where="main", gain=3.0, stage=1, cost=seconds)
+    return Candidate(name, classifier, where="main", gain=3.0, stage=1)
 
 
 def _pipeline(extractor, columns, classifier):
@@ -282,7 +275,6 @@ def _best(duration, settings, time_budget):
     lower, lower_of_all = (
         _columns(extractor, [_UPPER], keep=False) for extractor in (encoder, with_encoder)
     )
-    seconds = _SECONDS_PER_SECOND * max(duration, _QUICK_LOOK)
     return [
         *_fast(duration, settings, time_budget),
         _linear("fused", fused, stage=1, gain=4.0),
@@ -295,8 +287,8 @@ def _best(duration, settings, time_budget):
         _linear("all", with_encoder, lower_of_all, stage=1, gain=4.0),
         _logistic("all-logistic", with_encoder, lower_of_all),
         _linear("musicnn", musicnn, stage=2),
-        _at_other_speeds("whisper-speeds", encoder, 0.3 * seconds, lower),
-        _at_other_speeds("everything-speeds", everything, seconds),
+        _at_other_speeds("whisper-speeds", encoder, lower),
+        _at_other_speeds("everything-speeds", everything),
         *(_trained(settings, stage=1) if time_budget >= _LONG_BUDGET else []),
     ]
 

@@ -76,9 +76,9 @@ class Outcomes:
         entry.scores[number] = score(outcome.proba, codes[fold.test[places]])
         if outcome.final:
             entry.final.add(number)
-        if entry.where == "main":
+        if entry.where == "main" and entry.variants is None:
             cost = outcome.fit_time / max(state.n_trained(number, level), 1)
-            state.unit_costs[kind_of(entry.estimator)] = cost, n_columns_of(entry)
+            state.unit_costs[kind_of(entry)] = cost, n_columns_of(entry)
         if fold.repeat == 0:
             entry.models[number] = outcome.model
             known = [(n, entry.held_out[n]) for n in state.folds_of(0) if n in entry.held_out]

@@ -374,7 +374,7 @@ def gain(state, entry):
     tried = [
         score
         for other, score in scores.items()
-        if other.features is entry.features and other.features is not None
+        if other.source is entry.source and other.source is not None
     ]
     if tried:
         behind = max(scores.values()) - max(tried)
@@ -393,6 +393,7 @@ def validation_cost(state, entry, level, folds=None):
     cost = embedding_cost(state, entry.features, level)
     if entry.where == "worker":
         return cost
+    cost += _variants_cost(state, entry, level)
     n_rows = sum(state.n_trained(fold, level) for fold in folds)
     return cost + n_rows * unit_cost(state, entry)
 
@@ -403,11 +404,25 @@ def embedding_cost(state, features, level):
     return sum((state.mass[level] - state.mass[part.level]) * _rate(state, part) for part in parts)
 
 
+def _variants_cost(state, entry, level):
+    """Expected seconds that an estimator takes to embed its variants of clips, the first time.
+
+    It embeds the clips themselves, too, where no other candidate has.
+    """
+    variants = entry.variants
+    if variants is None or entry.fit_times:
+        return 0.0
+    rate = sum(_rate(state, part) for part in variants.features.parts)
+    cost = embedding_cost(state, variants.features, level)
+    return cost + variants.n_times * state.mass[level] * rate
+
+
 def refit_cost(state, entry):
     """Expected seconds to train on all rows; where nothing is measured, with their embedding."""
     cost = embedding_cost(state, entry.features, state.n_total)
     times = {n: seconds for n, seconds in entry.fit_times.items() if not state.folds[n].repeat}
     if not times:
+        cost += _variants_cost(state, entry, state.n_total)
         return cost + state.n_train * unit_cost(state, entry)
     n_rows = np.mean([state.n_trained(fold, entry.levels[fold]) for fold in times])
     level = state.n_total if entry.shared is None else entry.shared.level
@@ -420,24 +435,27 @@ def unit_cost(state, entry):
     if entry.fit_times:
         n_rows = np.mean([state.n_trained(n, entry.levels[n]) for n in entry.fit_times])
         return entry.fit_time / max(n_rows, 1)
-    if kind_of(entry.estimator) in state.unit_costs:
-        cost, n_columns = state.unit_costs[kind_of(entry.estimator)]
-        own = n_columns_of(entry)
+    n_times = 1 if entry.variants is None else 1 + entry.variants.n_times
+    kind = kind_of(entry)
+    if kind in state.unit_costs:
+        cost, n_columns = state.unit_costs[kind]
+        own, cost = n_columns_of(entry), cost * n_times
         if not (own and n_columns):
             return cost
-        few_rows = state.n_train < min(own, n_columns)
+        few_rows = n_times * state.n_train < min(own, n_columns)
         return cost * (own / n_columns) ** (FEW_ROWS_POWER if few_rows else COLUMN_POWER)
     hint = entry.candidate.cost
-    return hint if hint is not None else DEFAULT_UNIT_COST
+    return hint if hint is not None else DEFAULT_UNIT_COST * n_times
 
 
 def n_columns_of(entry):
     """Number of features that its estimator gets; None if that is not known yet."""
-    return entry.features.n_columns if entry.features is not None else None
+    return entry.source.n_columns if entry.source is not None else None
 
 
-def kind_of(estimator):
+def kind_of(entry):
     """The class of the final estimator; candidates of the same kind are expected to cost alike."""
+    estimator = entry.estimator if entry.variants is None else entry.variants.classifier
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
     return type(estimator)
@@ -447,7 +465,8 @@ def _cost_elsewhere(state, entry):
     if entry.fit_times:
         return entry.fit_time
     n_rows = len(state.folds[0].train) if state.folds else state.n_train
-    return n_rows * (entry.candidate.cost or 1e-3) + entry.candidate.startup
+    cost = _variants_cost(state, entry, n_rows)
+    return cost + n_rows * (entry.candidate.cost or 1e-3) + entry.candidate.startup
 
 
 def _rate(state, features):
@@ -466,10 +485,8 @@ def _patience(state, entry, cost):
     imports of its own.
     """
     limit = max(3 * cost, PATIENCE * state.budget)
-    features = entry.features
+    features = entry.source
     if features is not None and not features.warm:
-        could_go_on = any(
-            other.features is None or other.features.warm for other in state.able_here
-        )
+        could_go_on = any(other.source is None or other.source.warm for other in state.able_here)
         limit = min(max(limit, COLD_START), (0.8 if could_go_on else 1.0) * state.left)
     return limit * 2 ** _misses(entry)

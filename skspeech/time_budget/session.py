@@ -22,7 +22,7 @@ from sklearn import clone
 from skspeech._stopping import Stopped, stoppable
 from skspeech.time_budget import policy
 from skspeech.time_budget.failures import Failures
-from skspeech.time_budget.features import runs_here, share_features, stateless_steps
+from skspeech.time_budget.features import runs_here, share_features, stateless_steps, variants_of
 from skspeech.time_budget.jobs import Jobs
 from skspeech.time_budget.outcomes import Outcomes, Stopwatch
 from skspeech.time_budget.repeats import Repeats
@@ -293,7 +293,8 @@ def _make_entry(index, candidate, shared, random_state):
     features = share_features(steps, shared) if steps else None
     if where == "auto":
         where = "main" if runs_here(rest) else "worker"
-    return CandidateState(index, candidate, features, rest, where, takes_max_time(rest))
+    max_time, variants = takes_max_time(rest), variants_of(rest, shared)
+    return CandidateState(index, candidate, features, rest, where, max_time, variants)
 
 
 _SESSIONS = weakref.WeakSet()

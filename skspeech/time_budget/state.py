@@ -52,6 +52,7 @@ class CandidateState:
     estimator: Any  # the steps after them, not fitted
     where: str  # "main" or "worker": where the estimator is trained
     takes_max_time: bool = False  # whether it can be told how many seconds it has
+    variants: Any = None  # `Variants`, if the estimator trains on variants of clips, too
 
     # By fold:
     held_out: dict = field(default_factory=dict)  # of `HeldOut`
@@ -93,6 +94,11 @@ class CandidateState:
         """Its features, unless it has none or its first steps give none that can be shared."""
         features = self.features
         return features if features is not None and features.shareable else None
+
+    @property
+    def source(self):
+        """The features that it learns from, whether of the clips or of variants of them."""
+        return self.features if self.variants is None else self.variants.features
 
     @property
     def can_vote(self):
