@@ -496,6 +496,15 @@ def test_the_validation_is_not_repeated_for_nothing(reason):
     assert not policy.wants_repeat(state)
 
 
+@pytest.mark.parametrize(("where", "repeats"), [("main", True), ("worker", False)])
+def test_the_validation_is_repeated_without_what_there_is_no_time_for(where, repeats):
+    entries = [validated(entry(name), 0.9) for name in ("one", "two")]
+    slow = validated(entry("slow", where=where), 0.9, 40.0, weight=0.5, level=30)
+    state = run_state([*entries, slow], refit=False, max_repeats=2)
+    assert policy.next_here(state) is None
+    assert policy.wants_repeat(state) is repeats
+
+
 def test_refits_come_before_repeats():
     one, two = validated(entry("one"), 0.9, weight=0.5), validated(entry("two"), 0.8, weight=0.5)
     state = run_state([one, two], max_repeats=2)

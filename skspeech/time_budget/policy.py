@@ -241,12 +241,13 @@ def wants_repeat(state):
         for entry in state.entries
         if entry.can_vote and not entry.failed and _is_among_the_best(state, entry)
     ]
-    if len(able) < 2:  # a single candidate has all the weight, whatever its score
+    folds = state.folds_of(0)
+    done = [entry for entry in able if entry.level(folds) >= state.n_total]
+    if any(entry.where == "worker" for entry in able if entry not in done):
+        return False  # it is still being trained; in this process, what is not done does not fit
+    if len(done) < 2:  # a single candidate has all the weight, whatever its score
         return False
-    if any(entry.level(state.folds_of(0)) < state.n_total for entry in able):
-        return False
-    cost = sum(entry.fit_time * len(state.folds_of(0)) for entry in able if entry.where == "main")
-    return cost < 0.5 * state.left
+    return sum(e.fit_time * len(folds) for e in done if e.where == "main") < 0.5 * state.left
 
 
 # ---------------------------------------------------------------- worker processes, executors
