@@ -468,6 +468,58 @@ def bench_predict(options):
     ]
 
 
+_ONE_BY_ONE = """
+import json, sys, time
+import numpy as np
+from skspeech import KeywordEmbedding, SpectralStatistics
+times = {}
+for make in (SpectralStatistics, KeywordEmbedding):
+    extractor, own = make(memory=False), []
+    for path in json.load(open(sys.argv[1])):
+        start = time.perf_counter()
+        extractor.transform([path])
+        own.append(time.perf_counter() - start)
+    times[make.__name__] = np.mean(own[1:])
+print(json.dumps(times))
+"""
+_USUAL_WAIT = "300000"  # GNU's OpenMP, where nothing is set
+
+
+@section
+def bench_busy(options):
+    """Clips one by one, beside twice as many busy programs as there are cores."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        clips = Path(folder, "clips.json")
+        clips.write_text(json.dumps([str(path) for path in emodb_paths()[:_N_SINGLE]]))
+        for n_busy in (0, 2 * options.threads):
+            spin = [sys.executable, "-c", "while True: pass"]
+            busy = [subprocess.Popen(spin) for _ in range(n_busy)]
+            runs = {"ours": [], "usual": []}
+            for _ in range(options.repeats):
+                for name, own in runs.items():
+                    usual = {"GOMP_SPINCOUNT": _USUAL_WAIT} if name == "usual" else {}
+                    run = [sys.executable, "-c", _ONE_BY_ONE, str(clips)]
+                    environment = {**os.environ, **usual}
+                    done = subprocess.run(run, capture_output=True, check=True, env=environment)
+                    own.append(json.loads(done.stdout))
+            for program in busy:
+                program.kill()
+                program.wait()
+            for extractor in runs["ours"][0]:
+                ours, usual = (np.median([run[extractor] for run in own]) for own in runs.values())
+                rows.append(
+                    row(
+                        f"{extractor}, clips one by one beside {n_busy} busy programs, threads "
+                        "that spin as usual against ours",
+                        usual / ours,
+                        ">= 5" if n_busy else ">= 0.9",
+                        f"{1e3 * usual:.1f} against {1e3 * ours:.1f} ms a clip",
+                    )
+                )
+    return rows
+
+
 _SCALE = (
     IMPORT_MEMORY
     + """

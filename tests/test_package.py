@@ -5,6 +5,7 @@ import importlib
 import importlib.metadata
 import inspect
 import json
+import os
 import pkgutil
 import re
 import statistics
@@ -54,6 +55,28 @@ def test_importing_the_package_loads_nothing_but_the_lazy_loader():
     third_party = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names
     assert "skspeech" in third_party
     assert third_party <= {"skspeech", "lazy_loader"}
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    ids=["by default", "own count", "own policy"],
+)
+def test_torch_spins_briefly_unless_told_otherwise(own, expected):
+    """Beside other programs, its usual milliseconds at each wait made a clip take half a second."""
+    variables = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in variables}
+    code = "import os, skspeech, torch; print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, **own, "OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(expected)
+    told = re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)  # none by other OpenMP libraries
+    assert expected is None or set(told) <= {expected}
 
 
 def test_importing_the_package_takes_less_than_a_third_of_a_second():
