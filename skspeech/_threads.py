@@ -5,9 +5,11 @@ import sys
 import threading
 import weakref
 
+import joblib
+
 from skspeech._forks import in_each_fork
 
-__all__ = ["forget_limits", "limited_threads", "loaded", "set_threads"]
+__all__ = ["forget_limits", "limited_threads", "loaded", "set_threads", "within_cores"]
 
 
 def loaded(name):
@@ -97,6 +99,26 @@ def _limit_blas():
         getattr(library, "clear_controlling_thread", lambda: None)()
     if not _limits:
         _before.clear()
+
+
+@contextlib.contextmanager
+def within_cores():
+    """Let torch use no more threads inside the block than this process may use cores.
+
+    A container that may use few cores of a machine still sees all of them, and so does torch. One
+    clip then took twenty times as long, with 64 threads on one core.
+    """
+    import torch
+
+    before, n_cores = torch.get_num_threads(), joblib.cpu_count()
+    if before <= n_cores:
+        yield
+        return
+    torch.set_num_threads(n_cores)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def set_threads(n_threads):

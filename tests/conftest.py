@@ -152,6 +152,19 @@ def _threads_are_set_back():
 
 
 @pytest.fixture
+def many_threads(monkeypatch):
+    """As in a container that may use one core of many."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(5)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
+    yield
+    assert torch.get_num_threads() == 5
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def set_bfloat16(monkeypatch):
     """A function that lets extractors believe that the processor computes in bfloat16, or not."""
 

@@ -1,8 +1,10 @@
 """Where computation happens."""
 
+import numpy as np
 import pytest
 import torch
 
+from skspeech import Extractor
 from skspeech._device import computes_bfloat16, in_single_precision
 
 
@@ -24,6 +26,19 @@ def test_bfloat16_where_torch_does_not_tell(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert computes_bfloat16(torch.device("cpu")) is False
     assert computes_bfloat16(torch.device("meta")) is False
+
+
+class Threads(Extractor):
+    """How many threads torch may use here, in place of features."""
+
+    def _extract(self, waveforms):
+        return np.full((len(waveforms), 1), torch.get_num_threads(), dtype=np.float32)
+
+
+@pytest.mark.usefixtures("many_threads")
+def test_extractors_use_no_more_threads_than_cores():
+    clips = np.random.default_rng(0).normal(size=(3, 4000))
+    assert Threads(memory=False).transform(clips).ravel().tolist() == [1, 1, 1]
 
 
 def rounding():

@@ -13,6 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from skspeech import FineTunedSpeakerClassifier
 from skspeech.datasets import fetch_fsdd
+from skspeech.estimators.fine_tuned import crops
 from skspeech.estimators.fine_tuned.closed_form import closed_form
 from skspeech.estimators.fine_tuned.crops import crop_starts, pool
 from skspeech.estimators.fine_tuned.network import SpeakerNetwork
@@ -545,6 +546,23 @@ def test_digits_of_unseen_speakers(data_home):
 
 
 # Whisper's encoder
+
+
+@pytest.mark.usefixtures("many_threads")
+def test_training_uses_no_more_threads_than_cores(monkeypatch):
+    seen, listen = [], crops.log_probas
+
+    def counted(*args, **kwargs):
+        seen.append(torch.get_num_threads())
+        return listen(*args, **kwargs)
+
+    monkeypatch.setattr(crops, "log_probas", counted)
+    clips, y = np.random.default_rng(0).normal(size=(12, 4000)), np.arange(12) % 2
+    clf = FineTunedSpeakerClassifier(max_epochs=1, device="cpu", search=False).fit(clips, y)
+    n_fit = len(seen)
+    clf.predict(clips[:2])
+    assert len(seen) > n_fit
+    assert set(seen) == {1}
 
 
 @pytest.fixture

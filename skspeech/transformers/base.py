@@ -13,6 +13,7 @@ from skspeech._columns import remember_columns
 from skspeech._device import in_single_precision, map_in_threads, resolve_device
 from skspeech._progress import progress_bar
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech._threads import within_cores
 from skspeech._typing import ClipsLike, Memory, Self
 from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
 from skspeech.audio.loading import Remarks
@@ -307,6 +308,10 @@ class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
 
     def _compute_here(self, clips, todo, pooled, remarks):
         """The same in threads of this process."""
+        with within_cores(), in_single_precision(self._device()):
+            yield from self._compute_in_threads(clips, todo, pooled, remarks)
+
+    def _compute_in_threads(self, clips, todo, pooled, remarks):
         embed_waveforms = self._embedder(pooled)
         n_threads = self._n_threads()
 
@@ -325,8 +330,7 @@ class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
             first, n_threads = [[list(itertools.chain(*parts)) for parts in zip(*first)]], 1
         # Many clips: a thread for each chunk, so that the spectrograms of one chunk are computed
         # while another goes through the network.
-        with in_single_precision(self._device()):
-            yield from map_in_threads(embed, itertools.chain(first, chunks), n_threads)
+        yield from map_in_threads(embed, itertools.chain(first, chunks), n_threads)
 
 
 def _chunks(extractor, clips, todo, max_seconds, remarks):

@@ -12,6 +12,7 @@ from skspeech._columns import remember_columns
 from skspeech._device import resolve_device
 from skspeech._extras import how_to_install
 from skspeech._sklearn import Interval, StrOptions, _fit_context
+from skspeech._threads import within_cores
 from skspeech._typing import ClipsLike, Device, Self
 from skspeech.audio import SAMPLING_RATE, as_clips, in_chunks, iter_waveforms
 from skspeech.audio.level import DEFAULT_LEVEL, LEVELS, MAX_GAIN_DB, at_level
@@ -232,7 +233,7 @@ class VoiceActivityTrimmer(GivesWaveforms, BaseEstimator):
             clips, max_duration=self.max_duration, n_jobs=self.n_jobs, errors=self.errors
         )
         for waveforms in in_chunks((waveform for _, waveform in decoded), _CHUNK_SECONDS):
-            with torch.inference_mode():
+            with within_cores(), torch.inference_mode():
                 tensors = [
                     torch.from_numpy(_bounded(at_level(w, self.level))).to(device)
                     for w in waveforms

@@ -11,6 +11,7 @@ from scipy.special import softmax
 from skspeech._device import resolve_device
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
+from skspeech._threads import within_cores
 from skspeech._typing import Device, PathLike, RandomState
 from skspeech.audio.level import DEFAULT_LEVEL
 from skspeech.estimators.training.base import PARAGRAPHS, TrainedClassifier, check_sizes
@@ -245,20 +246,19 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         self._class_weights = _weights_of(classes, self.class_weight)
         return super()._make_data(X, codes, classes, groups, X_val, y_val)
 
-    # -- Training ----------------------------------------------------------------------------------
-
     def _train(self, data):
         from skspeech.estimators.fine_tuned.run import Run
         from skspeech.estimators.fine_tuned.search import search
 
         run = Run(self, data)
-        if self._starts_warm:
-            run.resume()
-        else:
-            yield from run.solve_frozen()
-        yield from (search(run) if self.search else run.tune())
-        if run.refits:
-            yield from run.refit()
+        with within_cores():
+            if self._starts_warm:
+                run.resume()
+            else:
+                yield from run.solve_frozen()
+            yield from (search(run) if self.search else run.tune())
+            if run.refits:
+                yield from run.refit()
 
     def _pretrained(self):
         from torch.random import fork_rng
@@ -294,8 +294,7 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
         self.temperature_ = temperature
         self._live.pop("networks", None)
 
-    # -- Prediction --------------------------------------------------------------------------------
-
+    @within_cores()
     def _predict_waveforms(self, waveforms):
         from skspeech.estimators.fine_tuned.crops import log_probas
 

@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 
+import joblib
 import numpy as np
 
 __all__ = ["device_scope", "import_keras", "seeded"]
@@ -92,7 +93,7 @@ def _openmp_threads():
     from threadpoolctl import threadpool_info
 
     counts = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"]
-    return min(counts, default=os.cpu_count() or 1)
+    return min([*counts, joblib.cpu_count()])
 
 
 def device_scope(device):
