@@ -15,6 +15,7 @@ from skspeech import (
     SpeakerEmbedding,
     SpeakerEmbeddingClassifier,
     SpectralStatistics,
+    UnknownRejector,
 )
 from skspeech.audio import AudioError, as_clips
 from skspeech.datasets import make_speech_like
@@ -65,6 +66,38 @@ def test_bad_clips_are_left_out_with_their_labels(make, speech):
     with pytest.warns(UserWarning, match="2 of 2 clips"):
         only_bad = classifier.predict_proba([BAD, BAD])
     np.testing.assert_allclose(only_bad, np.tile(frequencies, (2, 1)))
+
+
+@pytest.mark.parametrize("kind", ["speaker", "fused", "fine-tuned"])
+def test_errors_may_change_after_fit(kind, speech):
+    X, y = speech
+    classifier = CLASSIFIERS[kind]().set_params(errors="raise").fit(X, y)
+    with pytest.raises(AudioError, match="1 of 2 clips"):
+        classifier.predict_proba([BAD, X[0]])
+    with pytest.warns(UserWarning, match="1 of 2 clips"):
+        classifier.set_params(errors="warn").predict_proba([BAD, X[0]])
+    with pytest.raises(AudioError, match="1 of 2 clips"):
+        classifier.set_params(errors="raise").predict([BAD, X[0]])
+
+
+def test_other_parameters_that_say_how_to_compute_may_change_after_fit(speech, tmp_path):
+    X, y = speech
+    classifier = SpeakerEmbeddingClassifier().fit(X, y)
+    expected = classifier.predict_proba(X[:1])
+    classifier.set_params(memory=tmp_path, sampling_rate=8000)
+    np.testing.assert_allclose(classifier.predict_proba([(X[0], 16_000)]), expected, atol=1e-5)
+    classifier.predict_proba([X[0][::2]])  # not in memory yet
+    assert any(tmp_path.iterdir())
+    assert not np.allclose(classifier.predict_proba(X[:1]), expected, atol=1e-5)
+    assert classifier.pipeline_[0].sampling_rate == 16_000
+
+
+def test_a_rejector_asks_what_its_classifier_does_now(speech):
+    X, y = speech
+    rejector = UnknownRejector(SpeakerEmbeddingClassifier(errors="warn")).fit(X, y)
+    rejector.estimator_.set_params(errors="raise")
+    with pytest.raises(AudioError, match="1 of 2 clips"):
+        rejector.unknown_score([BAD, X[0]])
 
 
 @pytest.mark.parametrize("make", CLASSIFIERS.values(), ids=CLASSIFIERS)

@@ -1,5 +1,6 @@
 """Logistic regression on embeddings of pretrained networks: fits in seconds, and hard to beat."""
 
+import copy
 from abc import abstractmethod
 from numbers import Integral, Real
 from typing import Literal
@@ -57,6 +58,8 @@ _EXTRACTOR_PARAMETERS = (
     "errors",
     "verbose",
 )
+# Of these, all that say how to compute the features, and not of what: they may change after fit.
+_CHANGEABLE = _EXTRACTOR_PARAMETERS[1:]
 # Parameters and attributes that all three classes share.
 _SETTINGS = """
 scaling : {"standardize", "normalize", "signed_sqrt"} or None, default="standardize"
@@ -247,12 +250,28 @@ class _EmbeddingClassifier(ClipClassifier):
         return fit_without_unreadable(strict(extractor).transform, X, y)
 
     def _predict(self, method, X, instead):
-        extractor = self.pipeline_[0]
-        if not goes_on(extractor):
-            return getattr(self.pipeline_, method)(X)
-        reader = strict(extractor)
+        extractor = self._current_extractor()
         rest = getattr(self.pipeline_[1:], method)
+        if not goes_on(extractor):
+            return rest(extractor.transform(X))
+        reader = strict(extractor)
         return predict_without_unreadable(lambda clips: rest(reader.transform(clips)), X, instead)
+
+    def _current_extractor(self):
+        """The fitted extractor; a copy if parameters such as `errors` were changed since."""
+        settings = {name: getattr(self, name) for name in _CHANGEABLE}
+        settings = {name: value for name, value in settings.items() if value is not None}
+        extractor = self.pipeline_[0]
+        if all(
+            getattr(block, name) == value
+            for _, block in _blocks(extractor)
+            for name, value in settings.items()
+        ):
+            return extractor
+        extractor = copy.deepcopy(extractor)  # fitted as it is: it keeps its precision
+        for _, block in _blocks(extractor):
+            block.set_params(**settings)
+        return extractor
 
     def _frequencies(self):
         """The classes' shares of the training data; equal in models that earlier versions saved."""

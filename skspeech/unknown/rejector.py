@@ -224,7 +224,6 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         self._extractor = extractor_of(self.estimator_)
         if self._extractor is not None:
             self._extractor.fit(X)
-        self._leaves_out = goes_on(self.estimator_)
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
         used = draw_rows(codes, self._seed)
         features, rows = self._read(_safe_indexing(X, used), y[used])
@@ -296,7 +295,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         """
         check_is_fitted(self)
         X = check_rows(self, X, reset=False)
-        if not self._leaves_out:
+        if not goes_on(self.estimator_):
             return self._score(X)
         advice = "They are taken for unknown."
         return predict_without_unreadable(self._score, X, np.inf, advice)
@@ -308,7 +307,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
 
     def _read(self, X, y):
         """Features of the clips that can be read, and which these are."""
-        if not self._leaves_out:
+        if not goes_on(self.estimator_):
             return self._features(X), slice(None)
         return fit_without_unreadable(self._features, X, y)
 
