@@ -5,7 +5,6 @@ The command ``skspeech serve`` runs it; :func:`create_app` is for your own serve
 
 import asyncio
 import logging
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,8 @@ from sklearn.base import BaseEstimator
 from skspeech import __version__
 from skspeech._clip_checks import SHORT_SECONDS
 from skspeech._extras import how_to_install
-from skspeech.audio import SAMPLING_RATE, as_clips
+from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
+from skspeech.audio.loading import Remarks
 from skspeech.audio.measuring import SILENT_DB
 from skspeech.audio.rates import ready_for
 
@@ -40,7 +40,8 @@ def create_app(
     ``POST /predict``             A sound file of any kind that skspeech reads, as the body or as
                                   the only file of a form. The answer has ``label``,
                                   ``probability``, ``probabilities`` of all classes, ``seconds``
-                                  that were used, and ``remarks``, such as on silence.
+                                  that were used, and ``remarks`` on the recording, such as on
+                                  silence.
     ``GET /health``               ``{"status": "ok"}``, also while clips are classified.
     ``GET /model``                About the model: its kind and classes, the version of skspeech,
                                   limits.
@@ -54,7 +55,8 @@ def create_app(
 
     One clip is classified at a time, on all cores, by the only copy of the model; the others wait.
     So the memory does not grow with the number of clients. The cache of embeddings is bounded, too:
-    see :func:`skspeech.cache.memory_store`.
+    see :func:`skspeech.cache.memory_store`. Warnings of the model are about this machine, so they
+    are shown here, as others of Python's, and are no remarks.
 
     Parameters
     ----------
@@ -139,8 +141,8 @@ def create_app(
         waiting += 1
         try:
             async with turn:
-                return await asyncio.to_thread(_answer, model, classes, content, max_seconds)
-        except (OSError, ValueError) as error:
+                return await asyncio.to_thread(hear, model, classes, content, max_seconds)
+        except ValueError as error:
             raise HTTPException(400, f"The recording {error}") from None
         except RuntimeError as error:
             _log.exception("A recording was not classified.")
@@ -189,15 +191,6 @@ async def _only_file(request, body):
     return contents[0]
 
 
-def _answer(model, classes, content, max_seconds):
-    # Warnings are caught for all threads at once; only one clip is classified at a time.
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        answer = hear(model, classes, content, max_seconds)
-    told = dict.fromkeys(str(warning.message) for warning in caught)
-    return {**answer, "remarks": [*told, *answer["remarks"]]}
-
-
 def hear(model, classes, source, max_seconds):
     """What a model says of one recording, and what makes that less reliable.
 
@@ -219,15 +212,19 @@ def hear(model, classes, source, max_seconds):
 
     Raises
     ------
-    ValueError, OSError
+    ValueError
         If the recording can't be read.
     RuntimeError
         If the model fails on it.
     """
-    clip = as_clips([source])[0]
-    waveform = clip.load(max_duration=max_seconds)
+    clips, read = as_clips([source]), Remarks()
+    waveforms = [w for _, w in iter_waveforms(clips, max_duration=max_seconds, remarks=read)]
+    if read.failures:
+        raise ValueError(read.failures[0][-1])
+    (waveform,) = waveforms
+    remarks = [f"The recording {note}" for *_, note in read.notes]
     try:
-        answer, remarks = _classify(model, classes, waveform), []
+        answer = _classify(model, classes, waveform)
     except Exception as error:
         raise RuntimeError(
             f"The model can't classify this recording ({type(error).__name__}: {error})."
@@ -236,7 +233,7 @@ def hear(model, classes, source, max_seconds):
     if seconds < SHORT_SECONDS:
         remarks.append(f"The recording lasts {1000 * seconds:.2g} ms: too short to say anything.")
     n_most = max_seconds * SAMPLING_RATE - 1  # it may be no whole number of samples
-    if len(waveform) >= n_most and clip.duration() > max_seconds:
+    if len(waveform) >= n_most and clips[0].duration() > max_seconds:
         remarks.append(f"Only the first {max_seconds:g} s were used.")
     if not len(waveform) or abs(waveform).max() < 10 ** (SILENT_DB / 20):
         remarks.append("The recording is silent: the label is no more than a guess.")

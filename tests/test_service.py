@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -223,6 +224,20 @@ def test_a_fault_of_the_model_is_not_the_recordings(serve, caplog):
     assert answer["detail"].startswith("The model can't classify")
     assert "too long for me" in caplog.text
     assert post(port, sound(0.4 * np.ones(8000)))[0] == 200
+
+
+class Grumbling(Loudness):
+    def predict_proba(self, X):
+        warnings.warn("The cache in /srv/secret is full.", stacklevel=2)
+        return super().predict_proba(X)
+
+
+def test_warnings_of_the_model_stay_on_the_server(serve):
+    with pytest.warns(UserWarning, match="secret"):
+        status, answer = post(serve(Grumbling()), sound(0.5 * np.ones(16_000))[:20_000])
+    assert status == 200
+    (remark,) = answer["remarks"]
+    assert remark.startswith("The recording holds 19956 of the 32000 bytes")
 
 
 def test_nobody_asks_for_files_of_the_server(port, write):
