@@ -107,6 +107,46 @@ def test_a_row_for_each_waveform_is_demanded(clips):
         Forgetful().transform(clips)
 
 
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ([1.0, np.nan], "returned NaN, or an infinite or too large number, for clip 4"),
+        ([1.0, -np.inf], "returned NaN, or an infinite or too large number, for clip 4"),
+        ([1.0, 1e300], "returned NaN, or an infinite or too large number, for clip 4"),
+        ([1.0, None], "returned NaN, or an infinite or too large number, for clip 4"),
+        ([1.0], "returned 1 features, and 2 for another clip, for clip 4"),
+        ([1.0, 2.0, 3.0], "returned 3 features, and 2 for another clip, for clip 4"),
+        ([1.0, [2.0, 3.0]], "returned what is no number: .*, for clip 4"),
+        ([1.0, "loud"], "returned what is no number: .*, for clip 4"),
+        ([1.0, {}], "returned what is no number: .*, for clip 4"),
+        (1.0, r"returned an array of shape \(\) as its row, for clip 4"),
+        ([[1.0, 2.0]], r"returned an array of shape \(1, 2\) as its row, for clip 4"),
+    ],
+)
+@pytest.mark.parametrize("seconds", [120.0, 0.1], ids=["at once", "one by one"])
+def test_what_is_no_row_of_features_names_the_clip(clips, row, reason, seconds):
+    class Faulty(Extractor):
+        def _extract(self, waveforms):
+            at_fault = [len(w) == len(clips[4]) and (w == clips[4]).all() for w in waveforms]
+            return [row if is_it else [1.0, 2.0] for is_it in at_fault]
+
+        def _seconds_per_chunk(self):
+            return seconds
+
+    with pytest.raises(ValueError, match=f"Faulty {reason}"):
+        Faulty().transform(clips)
+
+
+def test_rows_of_objects_that_are_numbers_are_features(clips):
+    class Plain(Extractor):
+        def _extract(self, waveforms):
+            return np.array([[1, 2.5]] * len(waveforms), dtype=object)
+
+    features = Plain().transform(clips)
+    assert features.dtype == np.float32
+    np.testing.assert_array_equal(features, [[1, 2.5]] * 6)
+
+
 def test_without_the_method_there_is_no_extractor():
     class Nothing(Extractor):
         pass

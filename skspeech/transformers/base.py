@@ -16,6 +16,7 @@ from skspeech._sklearn import Interval, StrOptions, _fit_context
 from skspeech._threads import within_cores
 from skspeech._typing import ClipsLike, Memory, Self
 from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
+from skspeech.audio.errors import first_line, printable
 from skspeech.audio.loading import Remarks
 from skspeech.cache import open_cache
 from skspeech.transformers._precision import KeepsPrecision
@@ -137,6 +138,7 @@ class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
         Returns
         -------
         array-like of shape (n_waveforms, n_features)
+            Finite numbers, as many for each waveform of any call.
         """
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -182,10 +184,12 @@ class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
         ------
         AudioError
             If clips can't be read and ``errors="raise"``. It names every one of them.
+        ValueError
+            If the features of a clip are not finite, or not as many as those of another.
         """
         self._validate_params()
         clips = self._clips(X)
-        rows = _Rows(len(clips))
+        rows = _Rows(self, clips)
         self._embed_clips(clips, rows, pooled=True)
         return rows.matrix
 
@@ -256,11 +260,13 @@ class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
         return as_clips(X, sampling_rate=self.sampling_rate)
 
     def _rows(self, waveforms):
-        rows = np.asarray(self._extract(waveforms), dtype=np.float32)
-        if rows.ndim != 2 or len(rows) != len(waveforms):
+        rows = self._extract(waveforms)
+        if not isinstance(rows, list | tuple):
+            rows = np.atleast_1d(np.asarray(rows))
+        if len(rows) != len(waveforms):
             raise ValueError(
-                f"{type(self).__name__}._extract returned an array of shape {rows.shape} for "
-                f"{len(waveforms)} waveforms. It has to return a row of features for each."
+                f"{type(self).__name__}._extract returned {len(rows)} rows for {len(waveforms)} "
+                "waveforms. It has to return a row of features for each."
             )
         return rows
 
@@ -278,15 +284,13 @@ class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
                 results[index] = found[key]
         if len(todo):
             for indices, arrays, reusable in self._compute(clips, todo, pooled):
-                for index, array in zip(indices, arrays, strict=True):
+                kept = {}
+                for index, array, keep in zip(indices, arrays, reusable, strict=True):
+                    array = _checked(self, clips[index], array, pooled)
                     results[index] = array
-                cache.set_many(
-                    {
-                        keys[index]: array
-                        for index, array, keep in zip(indices, arrays, reusable, strict=True)
-                        if keep and keys[index] is not None
-                    }
-                )
+                    if keep and keys[index] is not None:
+                        kept[keys[index]] = array
+                cache.set_many(kept)
 
     def _compute(self, clips, todo, pooled):
         """Yield (indices, arrays, reusable) for chunks of the clips ``todo``."""
@@ -363,14 +367,40 @@ def _chunks(extractor, clips, todo, max_seconds, remarks):
         yield indices, waveforms, reusable
 
 
+def _checked(extractor, clip, array, pooled):
+    """What an extractor computed of a clip, as finite float32."""
+    try:
+        with np.errstate(over="ignore"):
+            checked = np.asarray(array, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise _no_features(extractor, clip, f"what is no number: {first_line(error)}") from None
+    if checked.ndim != (1 if pooled else 2):
+        raise _no_features(extractor, clip, f"an array of shape {checked.shape} as its row")
+    if not np.isfinite(checked).all():
+        raise _no_features(extractor, clip, "NaN, or an infinite or too large number")
+    return checked
+
+
+def _no_features(extractor, clip, what):
+    name = type(extractor).__name__
+    return ValueError(
+        f"{name} returned {what}, for {printable(clip.name)}. Features have to be finite numbers, "
+        "as many for each clip."
+    )
+
+
 class _Rows:
     """A matrix that is filled row by row; the first row sets its width."""
 
-    def __init__(self, n_rows):
-        self._n_rows = n_rows
+    def __init__(self, extractor, clips):
+        self._extractor, self._clips = extractor, clips
         self.matrix = None
 
     def __setitem__(self, index, row):
         if self.matrix is None:
-            self.matrix = np.empty((self._n_rows, len(row)), dtype=row.dtype)
+            self.matrix = np.empty((len(self._clips), len(row)), dtype=row.dtype)
+        n_features = self.matrix.shape[1]
+        if len(row) != n_features:  # a single number would fill the row
+            what = f"{len(row)} features, and {n_features} for another clip"
+            raise _no_features(self._extractor, self._clips[index], what)
         self.matrix[index] = row
