@@ -1,11 +1,18 @@
 """Check labels, groups and weights before minutes of work, not after."""
 
 import sys
+from numbers import Real
 
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
-__all__ = ["check_groups", "check_labels", "check_sample_weight", "unknown_labels"]
+__all__ = [
+    "check_class_weight",
+    "check_groups",
+    "check_labels",
+    "check_sample_weight",
+    "unknown_labels",
+]
 
 
 def check_labels(y, name="y", *, mixed=False):
@@ -150,6 +157,27 @@ def check_sample_weight(sample_weight, n_samples):
     if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights
+
+
+def check_class_weight(class_weight):
+    """Check that all weights of classes are numbers above 0, if they are given one by one.
+
+    Parameters
+    ----------
+    class_weight : dict, str or None
+        A classifier's parameter of this name.
+
+    Raises
+    ------
+    ValueError
+        If a weight in the dict is no number, NaN, infinite, negative or 0.
+    """
+    for label, weight in class_weight.items() if isinstance(class_weight, dict) else ():
+        if not (isinstance(weight, Real) and 0 < weight < float("inf")):
+            raise ValueError(
+                f"class_weight has the weight {weight!r} of the class {label!r}. Weights are "
+                "numbers above 0; leave out the clips of a class that should not count."
+            )
 
 
 def _missing(values):

@@ -610,6 +610,18 @@ def test_needs_no_fit(name, make, fitted, clips):
     assert_same(make(name).transform(clips[0]), fitted.transform(clips[0]))
 
 
+@pytest.mark.parametrize("weight", [-1.0, 0, np.nan, np.inf, None, "2"])
+@pytest.mark.parametrize(
+    "name",
+    [name for name, cls in ESTIMATORS.items() if hasattr(make_instance(cls), "class_weight")],
+)
+def test_weights_of_classes_are_numbers_above_0(name, weight, make, clips):
+    X, y = clips if name in ON_CLIPS else (np.eye(12), clips[1])
+    estimator = make(name).set_params(class_weight={"low": 1.0, "high": weight})
+    with pytest.raises(ValueError, match=f"class_weight has the weight {weight!r} of .*'high'"):
+        estimator.fit(X, y)
+
+
 @every_estimator
 def test_shows_itself_in_a_notebook(name, make):
     estimator = make(name)

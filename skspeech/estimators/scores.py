@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skspeech._labels import check_groups, check_labels, check_sample_weight
+from skspeech._labels import check_class_weight, check_groups, check_labels, check_sample_weight
 from skspeech._typing import ArrayLike
 from skspeech.estimators.targets import check_class_weights
 
@@ -32,6 +32,7 @@ class LinearScores(ClassifierMixin, BaseEstimator, ABC):
 
         Rows of weight 0 are left out. If no weights are given, they are 1.
         """
+        check_class_weight(getattr(self, "class_weight", None))
         X, y = validate_data(self, X, check_labels(y), dtype=[np.float64, np.float32])
         check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)

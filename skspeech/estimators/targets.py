@@ -5,7 +5,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
 
-from skspeech._labels import check_labels, check_sample_weight
+from skspeech._labels import check_class_weight, check_labels, check_sample_weight
 from skspeech.audio import as_clips
 
 __all__ = ["check_class_weights", "check_targets"]
@@ -17,7 +17,7 @@ def check_targets(estimator, X, y, sample_weight=None):
     Parameters
     ----------
     estimator : classifier
-        Its name is used in error messages.
+        Its name is used in error messages, and its `class_weight`, if it has one, is checked.
     X : sequence of n_clips clips
         They are counted, but not decoded.
     y : array-like of shape (n_clips,)
@@ -34,8 +34,9 @@ def check_targets(estimator, X, y, sample_weight=None):
     ------
     ValueError
         If `y` or `sample_weight` is not as above, a label is missing, `y` holds one class only, or
-        all clips of a class have weight 0.
+        a class has weight 0.
     """
+    check_class_weight(getattr(estimator, "class_weight", None))
     y = check_labels(y)
     assert_all_finite(y, input_name="y")
     check_classification_targets(y)
