@@ -419,6 +419,8 @@ def open_cache(memory: Memory = None) -> EmbeddingCache:
     ------
     TypeError
         If `memory` is none of these.
+    ValueError
+        If it is an empty text.
 
     Examples
     --------
@@ -435,6 +437,10 @@ def open_cache(memory: Memory = None) -> EmbeddingCache:
     location = getattr(memory, "location", memory)
     if location is None:
         return EmbeddingCache([_memory_store])
+    if location == "":
+        raise ValueError(
+            "memory='' names no folder. Use None for memory alone, or '.' for the current folder."
+        )
     if not isinstance(location, (str, os.PathLike)):
         raise TypeError(
             f"memory={memory!r} is not accepted. Use None (in memory), a folder or a joblib.Memory "

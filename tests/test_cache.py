@@ -264,3 +264,5 @@ def test_open_cache_forms(tmp_path):
     assert by_path.path == by_memory.path
     with pytest.raises(TypeError, match="memory=3 is not accepted"):
         open_cache(3)
+    with pytest.raises(ValueError, match="memory='' names no folder"):
+        open_cache("")
