@@ -198,9 +198,11 @@ class LearningCurveDisplay:
         lines, fills = [], []
         for name, curve in self.curves.items():
             x, y = self._steps(*curve)
+            label = f"{name} (ALC = {self.alc[name]:.3f})"
             style = {
                 "drawstyle": "steps-post",
-                "label": f"{name} (ALC = {self.alc[name]:.3f})",
+                # Matplotlib keeps labels that begin with "_" out of the legend.
+                "label": f" {label}" if label.startswith("_") else label,
                 "marker": "o",
                 "markersize": 4,
                 # The corners at the start and at the end are not answers.

@@ -126,6 +126,13 @@ def test_several_systems_share_one_picture(pyplot):
     assert len({line.get_color() for line in display.line_}) == 3
 
 
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
+    curves = {"_new": ([1], [0.5]), "old": ([2], [0.7])}
+    ax = LearningCurveDisplay.from_curves(curves, time_budget=60).ax_
+    names = [text.get_text().split(" (")[0].strip() for text in ax.get_legend().get_texts()]
+    assert names == list(curves)
+
+
 @pytest.mark.parametrize("time_budget", [0.5, 1, 10, 60, 100, 1800, 7200, 100_000])
 def test_time_ticks_are_readable(time_budget):
     display = LearningCurveDisplay.from_curves({"a": ([0], [1])}, time_budget=time_budget)
