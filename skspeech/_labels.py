@@ -11,6 +11,7 @@ __all__ = [
     "check_groups",
     "check_labels",
     "check_sample_weight",
+    "named_groups",
     "unknown_labels",
 ]
 
@@ -101,18 +102,41 @@ def check_groups(groups, n_samples):
     ValueError
         If a group is missing (None, NaN or pandas' NA), or their number or shape is wrong.
     """
-    if groups is None:
-        return None
-    groups = check_labels(groups, "groups", mixed=True)
-    if len(groups) != n_samples:
+    return None if groups is None else named_groups(groups, n_samples)[0]
+
+
+def named_groups(groups, n_samples):
+    """The same for groups that are there, and the group of each row as it was given.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n_samples,)
+        Group of each row.
+    n_samples : int
+        Number of rows.
+
+    Returns
+    -------
+    groups : ndarray of shape (n_samples,)
+        Values that can be sorted: numbers in place of groups of several types.
+    names : ndarray of shape (n_samples,)
+        As given; the same array where these can be sorted.
+
+    Raises
+    ------
+    ValueError
+        As :func:`check_groups`.
+    """
+    names = check_labels(groups, "groups", mixed=True)
+    if len(names) != n_samples:
         raise ValueError(
             "groups and X have inconsistent numbers of samples: "
-            f"{len(groups)} groups for {n_samples} rows."
+            f"{len(names)} groups for {n_samples} rows."
         )
-    if _can_be_sorted(groups):
-        return groups
+    if _can_be_sorted(names):
+        return names, names
     numbers = {}
-    return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+    return np.array([numbers.setdefault(group, len(numbers)) for group in names]), names
 
 
 def check_sample_weight(sample_weight, n_samples):

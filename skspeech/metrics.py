@@ -214,6 +214,7 @@ def expected_calibration_error(
     0.15
     """
     from skspeech._labels import check_labels, unknown_labels
+    from skspeech.ensemble.blending import check_probabilities
 
     y_true, proba = check_labels(y_true, "y_true"), np.asarray(proba, dtype=np.float64)
     labels = np.unique(y_true) if labels is None else check_labels(labels, "labels")
@@ -226,10 +227,8 @@ def expected_calibration_error(
         raise ValueError("There are no clips to score.")
     if unknown := unknown_labels(y_true, labels):
         raise ValueError(f"y_true holds labels that are not in labels: {unknown}.")
-    if (
-        not (np.isfinite(proba).all() and (proba >= 0).all())
-        or np.abs(proba.sum(axis=1) - 1).max(initial=0) > 1e-3
-    ):
+    check_probabilities(proba, "proba")
+    if np.abs(proba.sum(axis=1) - 1).max() > 1e-3:
         raise ValueError("proba holds rows that are no probabilities: each row has to sum to 1.")
     if not (isinstance(n_bins, Integral) and n_bins >= 1):
         raise ValueError(f"n_bins={n_bins!r} must be a whole number of bins.")
@@ -292,13 +291,13 @@ def by_group(y_true, y_pred, groups):
     """
     from sklearn.utils.validation import check_consistent_length
 
-    from skspeech._labels import check_groups, check_labels
+    from skspeech._labels import named_groups
 
     y_true, y_pred = _as_columns(y_true, y_pred)
     check_consistent_length(y_true, groups)
-    codes = check_groups(groups, len(y_true))  # numbers for groups of several types
+    codes, names = named_groups(groups, len(y_true))
     _, first, rows = np.unique(codes, return_index=True, return_inverse=True)
-    names = check_labels(groups, "groups", mixed=True)[first]
+    names = names[first]
     classes, columns = np.unique(y_true, return_inverse=True)
     counts = np.zeros((len(names), len(classes)), dtype=int)
     hits = counts.copy()

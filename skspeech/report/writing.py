@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skspeech._clip_checks import Part, sorted_findings
 from skspeech._extras import how_to_install
-from skspeech._labels import check_groups, check_labels, unknown_labels
+from skspeech._labels import check_labels, named_groups, unknown_labels
 from skspeech._typing import ArrayLike, ClipsLike, PathLike
 from skspeech.audio import as_clips
 from skspeech.audio.rates import sampling_rate_of
@@ -290,12 +290,11 @@ def _checked(part, X, y, groups):
         raise ValueError(f"{what} (and groups, if any) do not fit together: {error}") from error
     if len(y) == 0:
         raise ValueError(f"{what} are empty: there is nothing to report on.")
-    checked = check_groups(groups, len(y))
-    if checked is not None:
-        names = check_labels(groups, "groups", mixed=True)
+    if groups is not None:
+        codes, names = named_groups(groups, len(y))
         # Groups of several types became numbers, which mean others in the other part.
-        checked = checked if checked.dtype == names.dtype else names.astype(str)
-    return y, checked
+        groups = codes if codes is names else names.astype(str)
+    return y, groups
 
 
 def _all_classes(model, y_test):
