@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from skspeech._cores import reading_threads
+from skspeech._labels import check_labels
 from skspeech.audio import as_clips
 from skspeech.audio.rates import sampling_rate_of
 
@@ -22,7 +23,14 @@ def remember(model, clips, groups=None):
     model : estimator
     clips : sequence of n_clips clips
     groups : array-like of shape (n_clips,), default=None
+
+    Raises
+    ------
+    ValueError
+        If a group is missing.
     """
+    if groups is not None:
+        groups = check_labels(groups, "training_groups", mixed=True)
     setattr(model, _CLIPS, np.unique(_keys(model, clips)))
     if groups is not None:
         setattr(model, _GROUPS, np.unique(_names(groups)))

@@ -180,6 +180,21 @@ def test_a_group_is_known_as_a_number_of_another_kind(trained, path):
             assert by_group.tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize(
+    ("groups", "reason"),
+    [
+        ([None, "ann"], "training_groups has 1 missing value .* position 0"),
+        (["ann", np.nan], "training_groups has 1 missing value .* position 1"),
+        (np.array([3.0, np.nan]), "training_groups has 1 missing value .* position 1"),
+    ],
+)
+def test_groups_of_training_clips_are_complete(groups, reason, path):
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    with pytest.raises(ValueError, match=reason):
+        save(model, path, training_clips=["a.wav", "b.wav"], training_groups=groups)
+    assert not path.exists()
+
+
 def test_saving_changes_nothing_in_the_model(path):
     model = TimeBudgetClassifier(_members(), time_budget=10, memory="somewhere").fit(X, y)
     before = joblib.hash(model)

@@ -53,7 +53,7 @@ def save(
         clips.
     training_groups : array-like, default=None
         The groups of these clips, such as speakers. The file keeps their names, so that a score on
-        other clips of these groups can be told from one on new groups.
+        other clips of these groups can be told from one on new groups. None may be missing.
 
     Returns
     -------
@@ -66,6 +66,8 @@ def save(
         If something in the model can't be stored.
     OSError
         If the file can't be written.
+    ValueError
+        If one of `training_groups` is missing (None, NaN or NA).
 
     See Also
     --------
