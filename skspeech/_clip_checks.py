@@ -130,9 +130,11 @@ class Part:
         deadline = time.monotonic() + seconds
         chosen = np.random.RandomState(0).permutation(len(clips))[:max_measured]
         with ThreadPoolExecutor(reading_threads(n_jobs, len(chosen))) as pool:
-            rows = pool.map(
-                lambda i: measure(clips[int(i)]) if time.monotonic() < deadline else None, chosen
-            )
+
+            def measured(i):
+                return measure(clips[int(i)], deadline) if time.monotonic() < deadline else None
+
+            rows = pool.map(measured, chosen)
             known = sorted((i, row) for i, row in zip(chosen.tolist(), rows) if row is not None)
         self.measured = np.array([i for i, _ in known], dtype=int)
         self.facts = {

@@ -165,6 +165,20 @@ def test_of_many_clips_some_are_listened_to_and_that_is_said(clips):
     assert found.message.startswith("8 of the 8 clips that were listened to are silent")
 
 
+def test_it_does_not_wait_for_the_end_of_a_long_silence(write, monkeypatch):
+    path, n_read, blocks = write("hours.wav", np.zeros(3_000_000), 1000), [], Clip.blocks
+
+    def slow(clip, *args):
+        for block in blocks(clip, *args):
+            n_read.append(len(block))
+            time.sleep(0.1)
+            yield block
+
+    monkeypatch.setattr(Clip, "blocks", slow)
+    assert "silent" not in _kinds(audit([path], ["a"], max_seconds=0.2))
+    assert sum(n_read) < 3_000_000
+
+
 def test_it_ends_when_its_time_is_up(clips, monkeypatch):
     listened, load = [], Clip.load
 
@@ -187,7 +201,7 @@ def test_files_of_different_size_are_not_read(clips, write, monkeypatch):
     monkeypatch.setattr(FileKeys, "get", read)
     paths = [write(f"{i}.wav", np.tile(clips[i], i + 1)) for i in range(20)]
     # To listen to a clip reads it, too; only the search for copies is asked here.
-    monkeypatch.setattr("skspeech._clip_checks.measure", lambda clip: GOOD)
+    monkeypatch.setattr("skspeech._clip_checks.measure", lambda *_: GOOD)
     assert audit(paths, _labels(low=10, high=10), np.arange(20) % 5) == []
 
 

@@ -1,6 +1,8 @@
 """Measure clips: duration and recording quality."""
 
 import contextlib
+import math
+import time
 
 import numpy as np
 
@@ -14,21 +16,26 @@ _N_PROBED = 50  # clips whose headers are read to learn how long clips are
 _PLATEAU = 3  # samples in a row at the peak mean clipping: a natural wave does not stay there
 
 
-def measure(clip):
+def measure(clip, deadline=math.inf):
     """Measure the first minute of a clip, or what follows if that is silent.
 
     Parameters
     ----------
     clip : Clip
+    deadline : float, default=inf
+        Value of ``time.monotonic()`` after which no more is read, to look for sound after silence.
 
     Returns
     -------
-    dict
+    dict or None
         ``duration`` (seconds), ``peak`` and ``level`` (dB of full scale), ``clipped`` (share of the
-        samples), ``key`` of the content, and ``problem``, which says why it can't be read.
+        samples), ``key`` of the content, and ``problem``, which says why it can't be read. None if
+        the deadline came before any sound.
     """
     try:
-        waveform = _first_sound(clip)
+        waveform = _first_sound(clip, deadline)
+        if waveform is None:
+            return None
         peak = float(np.abs(waveform).max())
         return {
             "duration": clip.duration(),
@@ -43,14 +50,19 @@ def measure(clip):
         return {**unknown, "key": "", "problem": str(error)}
 
 
-def _first_sound(clip):
+def _first_sound(clip, deadline):
     """The first minute; if it is silent, the first block that is not. At the clip's own rate."""
     rate = clip.sampling_rate
     waveform = clip.load(_MEASURED_SECONDS, sampling_rate=rate)
     if len(waveform) < int(_MEASURED_SECONDS * rate) or not _is_silent(waveform):
         return waveform
     with contextlib.closing(clip.blocks(rate)) as blocks:
-        return next((block for block in blocks if not _is_silent(block)), waveform)
+        for block in blocks:
+            if not _is_silent(block):
+                return block
+            if time.monotonic() > deadline:
+                return None
+    return waveform
 
 
 def _is_silent(waveform):
