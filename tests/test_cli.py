@@ -1843,6 +1843,26 @@ def test_a_training_that_is_not_kept_is_not_said_to_be_saved(
     assert ("1 fold: " if command == "cross-validate" else "Held out: ") in out
 
 
+@pytest.mark.parametrize("command", ["cross-validate", "fit"])
+def test_what_was_made_is_there_if_nobody_reads_what_is_said(
+    command, folder, tmp_path, quick_line_up, monkeypatch
+):
+    """As with `| head`, also behind `2>&1`."""
+    output = tmp_path / "made"
+    monkeypatch.setattr("skspeech.report.write_report", lambda *_, **__: output.touch())
+    arguments = _fit(folder, output, "--test-size", "0.25")
+    if command == "cross-validate":
+        arguments = [command, folder, "-o", output, "--time-budget", "60", "--folds", "2"]
+    for name in ("stdout", "stderr"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        monkeypatch.setattr(sys, name, open(writer, "w"))  # noqa: SIM115
+    assert main([str(argument) for argument in arguments]) == 1
+    assert output.exists()
+    sys.stdout.close()
+    sys.stderr.close()
+
+
 def test_no_clips_on_standard_input(tmp_path, run, monkeypatch):
     monkeypatch.setattr("skspeech.cli.embed.iter_paths", lambda _: iter(()))
     status, _, err = run("embed", "spectral-statistics", "-", "-o", tmp_path / "f.npz")

@@ -36,7 +36,7 @@ from skspeech.cli import (  # noqa: F401
     timeline,
     weights,
 )
-from skspeech.cli.common import INTERRUPTED, MISTAKE, PARTIAL, say, skspeech
+from skspeech.cli.common import INTERRUPTED, MISTAKE, PARTIAL, lead_nowhere, say, skspeech
 from skspeech.cli.wording import in_our_words, is_of, news
 
 __all__ = ["main"]
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         except SystemExit as end:  # click does so when nothing reads the output any more
             return end.code  # type: ignore[return-value]
         except BrokenPipeError:  # the same, outside click
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            lead_nowhere(sys.stdout)
             return PARTIAL
         except Exception as error:
             if not _is_a_users(error) or os.environ.get("SKSPEECH_TRACEBACK"):

@@ -1,5 +1,6 @@
 """What all commands share: the group that they belong to, options, exit statuses."""
 
+import os
 import sys
 import tempfile
 
@@ -17,6 +18,7 @@ __all__ = [
     "device_option",
     "json_option",
     "labelled_options",
+    "lead_nowhere",
     "n_jobs_option",
     "overwrite_option",
     "quiet_option",
@@ -33,7 +35,15 @@ EXIT_STATUS = (
 
 
 def say(text):
-    print(text, file=sys.stderr, flush=True)
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:  # nobody reads any more; the work goes on
+        lead_nowhere(sys.stderr)
+
+
+def lead_nowhere(stream):
+    """Let a stream that nobody reads any more lead nowhere: to write to it is no error then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def options_of(*options):

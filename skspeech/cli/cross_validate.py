@@ -111,20 +111,21 @@ def _cross_validate(data, folds, output, **options):
                 say("Interrupted before a fold was done.")
                 return INTERRUPTED
             raise none_is_readable(len(done.bad))
-        if not options["as_json"]:  # before the report, which may fail
-            print_scores(scores, f"{done.n_folds} fold{'s' if done.n_folds > 1 else ''}")
         if interrupted:
             say(f"Interrupted: the scores are those of {done.n_folds} of {len(parts)} folds.")
         report = None
-        if output is not None:
-            try:
+        try:
+            if output is not None:
                 done.write_report(output, f"{Path(data).resolve().name}, cross-validated")
                 report = str(output)
-            except OSError as error:
-                say(f"The report can't be written: {error.strerror or error}.")
-            except KeyboardInterrupt:
-                interrupted = True
-                say("Interrupted: the report is not written.")
+        except OSError as error:
+            say(f"The report can't be written: {error.strerror or error}.")
+        except KeyboardInterrupt:
+            interrupted = True
+            say("Interrupted: the report is not written.")
+        finally:  # whatever becomes of the report; and it is there if nobody reads the scores
+            if not options["as_json"]:
+                print_scores(scores, f"{done.n_folds} fold{'s' if done.n_folds > 1 else ''}")
     if options["as_json"]:
         results = {"n_folds": done.n_folds, "interrupted": interrupted, **scores.as_dict()}
         click.echo(to_json(results if output is None else {**results, "report": report}))

@@ -148,7 +148,7 @@ class FitProgress:
                 return
             self._standing = news
         if self._live is None and not self.quiet:
-            print(f"[{event['time']:6.1f} s] {news}", file=sys.stderr, flush=True)
+            say(f"[{event['time']:6.1f} s] {news}")
         elif kind == "failure":
             self._news = news
 
