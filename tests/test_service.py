@@ -19,6 +19,7 @@ from sklearn.svm import LinearSVC
 
 import skspeech
 from skspeech import SpeakerEmbeddingClassifier, __version__
+from skspeech.cli import main
 from skspeech.serving import create_app, hear
 
 uvicorn = pytest.importorskip("uvicorn")
@@ -372,3 +373,21 @@ def test_the_command_answers_as_the_model_and_ends(tones, tmp_path):
         assert (status, answer["label"]) == (200, label)
         assert list(answer["probabilities"]) == model.classes_.tolist()
         np.testing.assert_allclose(list(answer["probabilities"].values()), row, atol=1e-4)
+
+
+def test_a_request_to_end_is_heard_while_the_model_loads(tmp_path, monkeypatch, capfd):
+    """Also as the first process of a container, for which the system's default is to ignore it."""
+
+    def load(*_):
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("ignored")
+
+    path = tmp_path / "model.skspeech"
+    path.touch()
+    monkeypatch.setattr("skspeech.cli.serve.load_classifier", load)
+    former = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        assert main(["serve", str(path), "--port", "0"]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert capfd.readouterr().err == "\nInterrupted.\n"

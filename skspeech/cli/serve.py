@@ -5,6 +5,7 @@ import click
 from skspeech._extras import how_to_install
 from skspeech.cli.address import address_options, listen
 from skspeech.cli.common import device_option, n_jobs_option, quiet_option, say, skspeech
+from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import load_classifier
 from skspeech.cli.quantities import SECONDS
 
@@ -42,14 +43,17 @@ def _serve(model, host, port, max_bytes, max_seconds, device, n_jobs, quiet):
         import uvicorn
     except ImportError as error:
         raise ImportError(f"A service needs uvicorn: {how_to_install('serve')}.") from error
-    from skspeech.cache import memory_store
-    from skspeech.serving import create_app
-
     listener, url = listen(host, port)
     with listener:
-        memory_store().max_bytes = _REMEMBERED_BYTES
-        classifier = load_classifier(model, device, n_jobs, quiet)
-        app = create_app(classifier, max_bytes=max_bytes, max_seconds=max_seconds)
+        # The first process of a container ignores SIGTERM until there is a handler: here this one,
+        # and then uvicorn's.
+        with Interrupts():
+            from skspeech.cache import memory_store
+            from skspeech.serving import create_app
+
+            memory_store().max_bytes = _REMEMBERED_BYTES
+            classifier = load_classifier(model, device, n_jobs, quiet)
+            app = create_app(classifier, max_bytes=max_bytes, max_seconds=max_seconds)
         config = uvicorn.Config(
             app,
             lifespan="off",
