@@ -170,6 +170,13 @@ def test_a_variant_past_the_end_has_no_duration(in_memory, write):
         clip.variant(duration=1.0).variant(offset=1.0)
 
 
+def test_speeds_have_an_order():
+    with pytest.raises(ValueError, match=r"speeds={.*} is not accepted. Give a sequence"):
+        AugmentedClassifier(Listener(), speeds={0.9, 1.1}).fit(
+            [np.zeros(RATE)] * 2, ["low", "high"]
+        )
+
+
 @pytest.mark.parametrize("speeds", [0.9, (0.9, -1), ("fast",), [[0.9]]])
 def test_speeds_are_checked(speeds):
     with pytest.raises(ValueError, match=r"speeds|could not convert"):

@@ -118,6 +118,7 @@ def test_no_rows_give_no_rows():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
+        ({1, 2}, "weights={1, 2} is no list of numbers; it needs one weight for each .* in their"),
         ([1, -1], r"weights=\[1, -1\] must be finite and not negative"),
         ([0, 0], "at least one above zero"),
         ([1, np.nan], "must be finite"),

@@ -62,7 +62,7 @@ def test_constant_rows():
     np.testing.assert_allclose(WideLogisticRegression().fit(X, y).predict_proba(X), 0.5, atol=1e-3)
 
 
-@pytest.mark.parametrize("Cs", [(), (0.0, 1.0), (-1.0,), [[0.1, 0.2]]])
+@pytest.mark.parametrize("Cs", [(), (0.0, 1.0), (-1.0,), [[0.1, 0.2]], {0.1, 1.0}, ["weak"]])
 def test_values_of_C_are_checked(Cs):
     with pytest.raises(ValueError, match=r"Cs=.* is not accepted"):
         WideLogisticRegression(Cs).fit(*load_iris(return_X_y=True))

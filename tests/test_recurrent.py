@@ -562,6 +562,7 @@ def test_threads_that_ask_at_once_get_the_right_answers(tones, longer):
         ({"networks": {"lstm", "crnn"}}, "networks=.* is not accepted. Use a list"),
         ({"conv_filters": {8, 16}}, "conv_filters=.* is not accepted"),
         ({"rounds": []}, r"rounds=\[\] is not accepted"),
+        ({"rounds": {("mfcc", 40, 5.0), ("auto", 40, 5.0)}}, "rounds={.*} is not accepted"),
         ({"rounds": [("mfcc", 40)]}, "features, n_bands, seconds"),
         ({"rounds": [("plp", 40, 5.0)]}, "'logmel'"),
         ({"rounds": [("mfcc", 40, 0)]}, "not accepted"),

@@ -162,7 +162,13 @@ def check_weights(weights, n_members, what):
     """Return weights as an array of shape (n_members,), or raise a ValueError that says why not."""
     if weights is None:
         return np.ones(n_members)
-    array = np.asarray(weights, dtype=np.float64)
+    try:
+        array = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"weights={weights!r} is no list of numbers; it needs one weight for each of the "
+            f"{n_members} {what}, in their order."
+        ) from None
     if array.shape != (n_members,):
         raise ValueError(
             f"weights={weights!r} has shape {array.shape}; it needs one weight for each of the "

@@ -261,7 +261,10 @@ class AugmentedClassifier(ClipClassifier):
         return params | weights
 
     def _check_speeds(self):
-        speeds = np.asarray(self.speeds, dtype=float)
+        try:
+            speeds = np.asarray(self.speeds, dtype=float)
+        except (TypeError, ValueError):  # a set, or text
+            speeds = np.array([np.nan])
         if speeds.ndim != 1 or not (np.isfinite(speeds) & (speeds > 0)).all():
             raise ValueError(
                 f"speeds={self.speeds!r} is not accepted. Give a sequence of numbers above 0, such "

@@ -132,9 +132,14 @@ class WideLogisticRegression(LinearScores):
             If a parameter, `X`, `y`, `groups` or `sample_weight` is not as above, or all rows of
             a class have weight 0.
         """
-        Cs = np.sort(np.atleast_1d(np.asarray(self.Cs, dtype=float)))
+        try:
+            Cs = np.sort(np.atleast_1d(np.asarray(self.Cs, dtype=float)))
+        except (TypeError, ValueError):  # a set, or text
+            Cs = np.empty(0)
         if Cs.ndim != 1 or len(Cs) == 0 or not (Cs > 0).all():
-            raise ValueError(f"Cs={self.Cs!r} is not accepted. Use one or several numbers above 0.")
+            raise ValueError(
+                f"Cs={self.Cs!r} is not accepted. Use a number above 0, or a list of them."
+            )
         X, codes, groups, weight = self._check_data(X, y, groups, sample_weight)
         mean = weight.astype(X.dtype) @ X / float(weight.sum())
         rows, back = _rotate(X - mean)

@@ -271,7 +271,8 @@ class RecurrentAttentionClassifier(TrainedClassifier):
             )
         advice = "Use the number of filters of each convolution, such as (32, 64, 64)."
         check_sizes("conv_filters", self.conv_filters, advice)
-        if not len(self.rounds) or not all(_is_round(setting) for setting in self.rounds):
+        rounds, has_order = list(self.rounds), not isinstance(self.rounds, set | frozenset)
+        if not (rounds and has_order and all(map(_is_round, rounds))):
             raise ValueError(
                 f"rounds={self.rounds!r} is not accepted. Use a list of (features, n_bands, "
                 f"seconds), with features one of {_FEATURES}, such as [('mfcc', 64, 10.0)]."
