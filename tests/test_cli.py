@@ -375,6 +375,17 @@ def test_tables(suffix, tmp_path):
     assert labelled.groups.tolist() == ["anna", "berta"]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_numbers_in_tables_stay_as_they_are_written(suffix, tmp_path):
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"path": ["a.wav", "b.wav"], "label": ["01", "1e3"], "group": ["03", "3"]})
+    path = tmp_path / f"table{suffix}"
+    table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
+    labelled = read_labelled(path)
+    assert labelled.labels.tolist() == ["01", "1e3"]
+    assert labelled.groups.tolist() == ["03", "3"]
+
+
 def test_columns_are_found_by_name(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("id,sound,word,who\n1,/x/a.wav,yes,anna\n2,b.wav,no,berta\n")
