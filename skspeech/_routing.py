@@ -4,7 +4,11 @@ from inspect import Parameter, signature
 
 from sklearn import get_config
 from sklearn.pipeline import Pipeline
-from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    get_routing_for_object,
+)
 from sklearn.utils.validation import has_fit_parameter
 
 from skspeech._sklearn import BaseSearchCV
@@ -12,7 +16,7 @@ from skspeech._sklearn import BaseSearchCV
 __all__ = ["fit_params_for", "splits_groups"]
 
 
-def fit_params_for(estimator, *, groups=None, sample_weight=None):
+def fit_params_for(estimator, *, groups=None, sample_weight=None, owner=None):
     """Make the keyword arguments that pass groups and weights to an estimator's `fit`.
 
     With scikit-learn's metadata routing they go where they are requested. Without it, they go to
@@ -27,6 +31,9 @@ def fit_params_for(estimator, *, groups=None, sample_weight=None):
         Group of each row.
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each row.
+    owner : str, default=None
+        Who is asking. With one, what the estimator takes but neither requests nor declines is
+        scikit-learn's error, as in its own estimators; else it is left out.
 
     Returns
     -------
@@ -48,6 +55,10 @@ def fit_params_for(estimator, *, groups=None, sample_weight=None):
     if not given:
         return {}
     if get_config()["enable_metadata_routing"]:
+        if owner is not None:
+            to_fit = MethodMapping().add(caller="fit", callee="fit")
+            router = MetadataRouter(owner=owner).add(estimator=estimator, method_mapping=to_fit)
+            return dict(router.route_params(caller="fit", params=given).estimator.fit)
         consumed = get_routing_for_object(estimator).consumes("fit", given)
         return {name: value for name, value in given.items() if name in consumed}
     return _by_signature(estimator, given)

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.utils import get_tags
 
 from skspeech import TimeBudgetClassifier
+from skspeech._routing import fit_params_for
 from skspeech.candidates import PRESETS, default_candidates
 from skspeech.datasets import make_speech_like
 from skspeech.weights import WeightsError, load_weights
@@ -17,6 +19,15 @@ def _clips(seconds):
 
 
 LABELS = ["a", "b"] * 3
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_quick_candidates_ask_for_weights(preset):
+    candidates = default_candidates(_clips(2.5), LABELS, preset=preset, device="cpu")
+    with config_context(enable_metadata_routing=True):
+        for candidate in candidates:
+            params = fit_params_for(candidate.estimator, sample_weight=np.ones(6), owner="run")
+            assert params or candidate.where == "worker", candidate.name
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -15,6 +15,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
@@ -235,6 +236,18 @@ def test_states_that_drop_the_mark_are_stored_twice(path):
         save(model, path)
     loaded = load(path, trusted=[f"{_Forgetful.__module__}._Forgetful"])
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+def test_what_asks_for_metadata_asks_again(path):
+    with config_context(enable_metadata_routing=True):
+        member = LogisticRegression().set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), member)
+        model = GeometricMeanVotingClassifier([("member", pipeline)])
+        model.fit(X, y, sample_weight=np.ones(len(y)))
+        save(model, path)
+        loaded = load(path)
+        loaded.fit(X, y, sample_weight=np.linspace(1, 2, len(y)))
+        assert repr(loaded.get_metadata_routing()) == repr(model.get_metadata_routing())
 
 
 @pytest.mark.parametrize("slim", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -1,11 +1,13 @@
 """Honest scores: groups stay whole, nothing is judged by what it chose, and reasons are given."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import fake_candidates as fake
 import numpy as np
 import pytest
 import sklearn
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
@@ -127,6 +129,28 @@ def test_metadata_routing_through_the_estimator(routing):
                 timebudgetclassifier__sample_weight=weight,
             )
         assert pipeline.score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("where", ["main", "worker", "executor"])
+def test_candidates_are_trained_with_the_callers_settings_of_scikit_learn(where):
+    candidate = CalibratedClassifierCV(GaussianNB(), cv=GroupKFold(3))  # groups by routing only
+    place = "main" if where == "main" else "worker"
+    clf = TimeBudgetClassifier([Candidate("c", candidate, where=place)], time_budget=20)
+    with ThreadPoolExecutor(1) as pool, sklearn.config_context(enable_metadata_routing=True):
+        clf.set_params(executor=pool if where == "executor" else None)
+        clf.fit(X, y, groups=np.arange(len(y)) // 5)
+        assert pool.submit(sklearn.get_config).result()["enable_metadata_routing"] is False
+    assert clf.failures_ == []
+
+
+def test_with_routing_weights_are_not_lost_unsaid():
+    clf = TimeBudgetClassifier([("unset", LogisticRegression()), BAYES], time_budget=20)
+    with sklearn.config_context(enable_metadata_routing=True):
+        clf.set_params(bayes=GaussianNB().set_fit_request(sample_weight=True))
+        clf.fit(X, y, sample_weight=np.linspace(1, 2, len(y)))
+    ((name, error, _),) = clf.failures_
+    assert name == "unset"
+    assert "sample_weight" in error
 
 
 def test_weights_must_be_weights():

@@ -78,7 +78,8 @@ def _replace_items(root, replace):
             item.update([(key, visit(value)) for key, value in item.items()])
         elif has_attributes(item):
             attributes = vars(item)
-            attributes.update([(name, visit(value)) for name, value in attributes.items()])
+            # A list, since an attribute may refer back to `item`, which then gets its number.
+            attributes.update([(name, visit(value)) for name, value in list(attributes.items())])
         return item
 
     return visit(root)

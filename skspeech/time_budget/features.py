@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import joblib
 import numpy as np
-from sklearn import clone
+from sklearn import clone, get_config
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import gen_batches, get_tags
 
@@ -52,6 +52,8 @@ class Data:
         Number of training rows, and of all rows.
     groups, sample_weight : ndarray of shape (n_train,) or None
         As the user gave them.
+    config : dict
+        scikit-learn's settings in the thread that called `fit`.
     """
 
     def __init__(self, X, y, codes, *, validation=None, groups=None, sample_weight=None):
@@ -64,6 +66,7 @@ class Data:
             self.codes = np.concatenate([codes, codes_val])
         self.n_total = len(self.codes)
         self.groups, self.sample_weight = groups, sample_weight
+        self.config = get_config()
 
     def take(self, rows):
         """Take rows that are all in one part."""

@@ -8,6 +8,7 @@ it measures.
 from typing import Literal
 
 import numpy as np
+from sklearn import config_context
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -342,6 +343,8 @@ def _autospeech2020(duration, settings, time_budget):
         for approach, extractor in extractors.items():
             for scaling, scaler in scalers.items():
                 classifier = LogisticRegression(max_iter=100 if line_up else 20)
+                with config_context(enable_metadata_routing=True):
+                    classifier.set_fit_request(sample_weight=True)
                 estimator = Pipeline(
                     [("extractor", extractor), ("scaler", scaler), ("classifier", classifier)]
                 )

@@ -160,8 +160,8 @@ class Work:
             source = self.data
             if entry.features is not None:
                 estimator = Pipeline([*entry.features.steps, ("classifier", estimator)])
-        extras = self.data.extras(train)
-        task = Task(clone(estimator), self.classes, extras, job.max_time, entry.name)
+        extras, config = self.data.extras(train), self.data.config
+        task = Task(clone(estimator), self.classes, extras, config, job.max_time, entry.name)
         return task, RowsOfJob(source, self.data.y, train, test)
 
     def training_rows(self, level):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 
 from skspeech._pickled import PickledClassifier
@@ -42,6 +43,7 @@ class Task:
     # `groups` and `sample_weight` of the training rows, if the user gave them, for estimators that
     # take them.
     extras: dict = field(default_factory=dict)
+    config: dict = field(default_factory=dict)  # scikit-learn's settings where `fit` was called
     max_time: float | None = None  # seconds that the estimator is told it has
     name: str = ""  # of the candidate
 
@@ -62,12 +64,17 @@ def run_task(task, X, y, X_test, *, stream=True):
 
     Without rows to predict there are no snapshots, nor without `stream`.
     """
+    with config_context(**task.config):  # each thread and each process has its own
+        yield from _run_task(task, X, y, X_test, stream)
+
+
+def _run_task(task, X, y, X_test, stream):
     from skspeech._routing import fit_params_for
 
     estimator = task.estimator
     if task.max_time is not None:
         set_max_time(estimator, task.max_time)
-    params = fit_params_for(estimator, **task.extras)
+    params = fit_params_for(estimator, **task.extras, owner="TimeBudgetClassifier")
     start = time.perf_counter()
     reporting = 0.0
     if stream and X_test is not None and hasattr(estimator, "iter_fit"):
