@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from browser import TOO_WIDE, open_browser
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.pipeline import make_pipeline
 
@@ -156,6 +157,8 @@ def test_the_most_different_clips_are_those_of_a_class_without_labels(speech):
     chosen = most_different(rest, labelled, 3, extractor=features)
     assert sorted(chosen[:2]) == [10, 11]
     assert len(set(most_different(rest, [], 99))) == 12
+    with config_context(transform_output="pandas"):
+        np.testing.assert_array_equal(most_different(rest, labelled, 3, extractor=features), chosen)
 
 
 # -------------------------------------------------------------------------- the page

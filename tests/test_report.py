@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from browser import TOO_WIDE, open_browser
 from matplotlib import rcParams
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import balanced_accuracy_score
@@ -178,9 +179,12 @@ def test_a_run_under_a_time_budget_is_told_in_full(classifier, speech, write):
         assert f"{name} {best:.3f}" in page.text
 
 
-def test_members_of_an_ensemble_are_scored_one_by_one(ensemble, speech, write):
+@pytest.mark.filterwarnings("ignore:X has feature names")  # the model was trained without them
+@pytest.mark.parametrize("output", ["default", "pandas"])
+def test_members_of_an_ensemble_are_scored_one_by_one(ensemble, speech, write, output):
     X, y, _ = speech[1]
-    page = write()
+    with config_context(transform_output=output):
+        page = write()
     for name, member in ensemble.named_estimators_.items():
         score = balanced_accuracy_score(y, member.predict(X))
         assert f"{name} {100 * score:.1f} %" in page.text

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import f_oneway
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -393,6 +394,27 @@ def test_searched_and_seeded(table):
     grid = {"target": [0.05, 0.3], "estimator__C": [0.1, 1.0]}
     search = GridSearchCV(rejector, grid, cv=3, error_score="raise").fit(X, y)
     assert search.best_params_["target"] == 0.05
+
+
+@pytest.mark.parametrize("unknown", ["c5", "none"], ids=["examples", "leave-class-out"])
+def test_where_transformers_give_tables_it_learns_the_same(table, new_rows, unknown):
+    X, y, rejector = table
+    labels = np.where(y == unknown, "unknown", y)
+    expected = clone(rejector).fit(X, labels).predict_proba(new_rows[1])
+    with config_context(transform_output="pandas"):
+        found = clone(rejector).fit(X, labels).predict_proba(new_rows[1])
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_makes_numbers_of_a_table_goes_in_front(table):
+    pd = pytest.importorskip("pandas")
+    X, y, rejector = table
+    frame = pd.DataFrame({"text": "a", "number": X[:, 0], "other": X[:, 1]})
+    columns = make_column_transformer(("passthrough", ["number", "other"]))
+    inside = clone(rejector).set_params(estimator=make_pipeline(columns, LogisticRegression()))
+    with pytest.raises(ValueError, match=r"text.*make_pipeline\(columns, UnknownRejector"):
+        inside.fit(frame, y)
+    assert make_pipeline(columns, rejector).fit(frame, y).score(frame, y) > 0.5
 
 
 def test_groups_by_metadata_routing():

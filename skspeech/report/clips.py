@@ -215,7 +215,7 @@ def _flatten(features):
 
     features = StandardScaler().fit_transform(features)
     n_components = min(30, *features.shape)
-    components = PCA(n_components, random_state=0).fit_transform(features)
+    components = np.asarray(PCA(n_components, random_state=0).fit_transform(features))
     if n_components < 3 or not np.any(components.std(axis=0)):
         points = np.zeros((len(components), 2))
         points[:, : min(2, n_components)] = components[:, :2]
@@ -224,7 +224,7 @@ def _flatten(features):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numerical warnings, if many clips are the same
         points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(components)
-    return points, "t-SNE"
+    return np.asarray(points), "t-SNE"
 
 
 def statistics(test, train):

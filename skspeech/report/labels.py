@@ -240,11 +240,11 @@ def most_different(
     1
     """
     n_labelled = len(X_labelled)
-    rows = [_features_of(X, extractor)]
+    parts = [_features_of(X, extractor)]
     if n_labelled:
-        rows.append(_features_of(X_labelled, extractor))
-    rows = StandardScaler().fit_transform(np.vstack(rows))
-    rows, labelled = rows[: len(X)], rows[len(X) :]
+        parts.append(_features_of(X_labelled, extractor))
+    scaled = np.asarray(StandardScaler().fit_transform(np.vstack(parts)))
+    rows, labelled = scaled[: len(X)], scaled[len(X) :]
 
     def distances(row):
         return np.linalg.norm(rows - row, axis=1)

@@ -219,7 +219,7 @@ def leaderboard(model, test, classes, true):
         return None
     names = [n for n, member in ensemble.named_estimators_.items() if not isinstance(member, str)]
     weights = active_weights(ensemble)
-    probas = np.split(ensemble.transform(test.clips), len(names), axis=1)
+    probas = np.split(np.asarray(ensemble.transform(test.clips)), len(names), axis=1)
     rows = []
     for name, weight, proba in zip(names, weights / weights.sum(), probas):
         predicted = np.searchsorted(classes, ensemble.classes_[proba.argmax(axis=1)])

@@ -102,7 +102,7 @@ def learn_to_reject(features, codes, groups, method, target, random_state):
     """
     known = codes != -1
     scaler = ClippedStandardScaler().fit(features[known])
-    rows = scaler.transform(features)
+    rows = np.asarray(scaler.transform(features))  # else a table, if the user asks for them
     learnt = Learnt()
     for used in _methods(method, known):
         by_class = used == "leave-class-out"
@@ -272,7 +272,7 @@ def combined(combiner, measures):
         return measures[:, 0]
     if hasattr(combiner, "decision_function"):
         return combiner.decision_function(measures)
-    return combiner.transform(measures).sum(axis=1)
+    return np.asarray(combiner.transform(measures)).sum(axis=1)
 
 
 def _combiner(pool):

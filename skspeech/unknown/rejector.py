@@ -301,7 +301,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         return predict_without_unreadable(self._score, X, np.inf, advice)
 
     def _score(self, X):
-        rows = self._scaler.transform(self._features(X))
+        rows = np.asarray(self._scaler.transform(self._features(X)))
         scores = [combined(self._combiner, measure(model, rows)) for model in self._models]
         return np.mean(scores, axis=0) - self.threshold_
 
@@ -313,7 +313,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
 
     def _features(self, X):
         features = X if self._extractor is None else self._extractor.transform(X)
-        return check_array(features, dtype=[np.float64, np.float32])
+        return _as_numbers(features)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -324,6 +324,18 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "threshold_")
+
+
+def _as_numbers(features):
+    try:
+        return check_array(features, dtype=[np.float64, np.float32])
+    except ValueError as error:
+        if "could not convert" not in str(error):
+            raise
+        raise ValueError(
+            "X holds text, but how near it is to the classes is measured in numbers. Put what "
+            "makes numbers of it in front: make_pipeline(columns, UnknownRejector(classifier))."
+        ) from error
 
 
 def fit_rejector(classifier, X, y, groups, target, random_state=0):
