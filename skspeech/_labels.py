@@ -36,7 +36,8 @@ def check_labels(y, name="y", *, mixed=False):
     Raises
     ------
     ValueError
-        If a label is missing (None, NaN or pandas' NA), `y` has another shape, or it is mixed.
+        If a label is missing (None, NaN or pandas' NA), `y` has another shape, or it is mixed, or
+        labels are members of an Enum whose text is not their value.
 
     Examples
     --------
@@ -47,6 +48,11 @@ def check_labels(y, name="y", *, mixed=False):
     ValueError: y has 1 missing value (None, NaN or NA), the first at position 1. Leave these \
 clips out, or fill it in.
     """
+    if isinstance(y, list | tuple) and any(map(_has_another_text, y)):
+        raise ValueError(
+            f"{name} holds members of an Enum. NumPy takes their names, cut to the length of the "
+            f"values: two may become the same. Give [label.value for label in {name}]."
+        )
     missing = _missing(y)
     if missing.any():
         n_missing = np.count_nonzero(missing)
@@ -231,6 +237,11 @@ def _missing_in_array(values):
         for value in values.ravel()
     ]
     return np.reshape(missing, values.shape)
+
+
+def _has_another_text(label):
+    """Whether it is text that NumPy turns into another one."""
+    return isinstance(label, str) and str(label) != str.__str__(label)
 
 
 def _can_be_sorted(values):

@@ -1,5 +1,6 @@
 """Labels, groups and weights in every form in which people have them."""
 
+import enum
 import sys
 
 import numpy as np
@@ -112,6 +113,20 @@ def test_mixed_labels_are_named():
     for labels in ([7, "a", 7], ["a", (1, 2), 7]):
         with pytest.raises(ValueError, match=r"^y mixes labels of several types \(int, str"):
             check_labels(np.array(labels, dtype=object))
+
+
+class Mood(str, enum.Enum):
+    ANGRY = "angry"
+    HAPPY = "happy"
+
+
+def test_labels_that_numpy_would_make_the_same_are_refused():
+    assert len(np.unique([Mood.ANGRY, Mood.HAPPY])) == 1
+    with pytest.raises(ValueError, match=r"y holds members of an Enum.*\.value for label in y"):
+        check_labels([Mood.ANGRY, Mood.HAPPY])
+    with pytest.raises(ValueError, match="groups holds members"):
+        check_groups((Mood.ANGRY, Mood.HAPPY), 2)
+    assert check_labels([Mood.ANGRY.value, Mood.HAPPY.value]).tolist() == ["angry", "happy"]
 
 
 @pytest.mark.parametrize("n_known", [3, 99])
