@@ -156,6 +156,8 @@ def test_with_routing_weights_are_not_lost_unsaid():
 def test_weights_must_be_weights():
     with pytest.raises(ValueError, match="negative"):
         TimeBudgetClassifier([BAYES]).fit(X, y, sample_weight=np.where(y == 1, -1.0, 1.0))
+    with pytest.raises(ValueError, match=r"0 for every clip of the classes \[1\]"):
+        TimeBudgetClassifier([BAYES]).fit(X, y, sample_weight=y != 1)
 
 
 # -------------------------------------------------------------------------- few rows
