@@ -470,7 +470,7 @@ class SlowToWrite(float):
 
     def __repr__(self):
         self.reached.set()
-        assert self.go_on.wait(30)
+        self.go_on.wait(30)  # no assert: to explain its failure, pytest would call this again
         return "1.5"
 
 
@@ -481,11 +481,12 @@ def test_no_thread_sees_a_key_before_it_is_whole(write):
         clip = as_clips([source])[0].variant(speed=speed)
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(clip.key)
-            assert speed.reached.wait(30)
+            reached = speed.reached.wait(30)
             second = pool.submit(clip.key)
             wait([second], timeout=0.2)
-            speed.go_on.set()
+            speed.go_on.set()  # before anything can fail: the pool waits for its threads
             keys = {first.result(30), second.result(30), clip.key()}
+        assert reached
         assert len(keys) == 1
         assert keys.pop().endswith("-1.5-(0.0, None)")
 
