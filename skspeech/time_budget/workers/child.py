@@ -5,6 +5,7 @@ output. Output of candidates goes to standard error, of which the parent keeps t
 `multiprocessing` process, so that scripts without a main guard and notebooks work.
 """
 
+import contextlib
 import faulthandler
 import functools
 import os
@@ -12,34 +13,27 @@ import pickle
 import queue
 import shutil
 import signal
-import struct
 import sys
 import threading
 import traceback
 
-__all__ = ["FOLDER", "main", "read_frame", "write_frame"]
+__all__ = ["FOLDER", "main", "read_messages", "write_message"]
 
-HEADER = struct.Struct("<Q")
 # The environment variable that names the folder in which parent and worker exchange files.
 FOLDER = "SKSPEECH_WORKER_FOLDER"
 
 
-def write_frame(stream, message):
-    """Write one pickled message."""
-    payload = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    stream.write(HEADER.pack(len(payload)))
-    stream.write(payload)
+def write_message(stream, message):
+    """Write a message; it is whole even if a part of it can't be pickled."""
+    stream.write(pickle.dumps(message))
     stream.flush()
 
 
-def read_frame(stream):
-    """Read one message's bytes; None at the end of the stream."""
-    header = stream.read(HEADER.size)
-    if len(header) < HEADER.size:
-        return None
-    (size,) = HEADER.unpack(header)
-    payload = stream.read(size)
-    return payload if len(payload) == size else None
+def read_messages(stream):
+    """Yield messages until the stream ends, or breaks off in the middle of one."""
+    with contextlib.suppress(EOFError, pickle.UnpicklingError):
+        while True:
+            yield pickle.load(stream)
 
 
 def main():
@@ -58,7 +52,7 @@ def main():
         if os.getpid() != own_pid:  # a candidate forked, and this is its child
             os._exit(0)
         with lock:
-            write_frame(results, (kind, *news))
+            write_message(results, (kind, *news))
 
     try:
         send("started")
@@ -89,7 +83,7 @@ def _be_modest():
 
 
 def _read_commands(commands, tasks):
-    while (payload := read_frame(commands)) is not None:
+    for payload in read_messages(commands):
         tasks.put(payload)
     # The parent is gone: remove its files, and end this process and all that a candidate started.
     folder = os.environ.get(FOLDER, "")

@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 
-from skspeech.time_budget.workers.child import FOLDER, read_frame, write_frame
+from skspeech.time_budget.workers.child import FOLDER, read_messages, write_message
 
 __all__ = ["WorkerProcess", "available_memory", "describe_exit", "kill_marked", "new_mark"]
 
@@ -140,8 +140,8 @@ class WorkerProcess:
 
     def _read_results(self):
         with self.process.stdout as stream:
-            while (payload := read_frame(stream)) is not None:
-                self.inbox.put((self, *pickle.loads(payload)))
+            for message in read_messages(stream):
+                self.inbox.put((self, *message))
 
     def _read_log(self):
         start, total = time.monotonic(), 0
@@ -157,7 +157,7 @@ class WorkerProcess:
         # Where the process is dead, the inbox tells.
         with contextlib.suppress(OSError), self.process.stdin as stream:
             while (command := self._commands.get()) is not None:
-                write_frame(stream, command)
+                write_message(stream, pickle.dumps(command))
 
     def _wait(self):
         if hasattr(os, "waitid"):
