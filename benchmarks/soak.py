@@ -287,7 +287,7 @@ def _left_now(before, fault):
             thread.name == "skspeech-work" and _hangs(thread, fault)
         ):
             left.append(f"thread {thread.name}")
-    left += [f"process {p.pid}" for p in marked("SKSPEECH_WORKER", f"{os.getpid()}-")]
+    left += [f"process {p.pid}" for p in marked("SKSPEECH_WORKER", f"skspeech-{os.getpid()}-")]
     left += [f"file {path.name}" for path in Path(tempfile.gettempdir()).glob("skspeech-*")]
     return left
 
@@ -298,13 +298,13 @@ def _hangs(thread, fault):
     return frame is not None and frame.f_code.co_name == "transform"
 
 
-def marked(variable, beginning):
-    """Running processes with an environment variable whose value begins like this."""
+def marked(variable, part):
+    """Running processes with an environment variable whose value holds this."""
     found = []
     for process in psutil.process_iter():
         try:
             alive = process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
-            if alive and process.environ().get(variable, "").startswith(beginning):
+            if alive and part in process.environ().get(variable, ""):
                 found.append(process)
         except (psutil.Error, OSError):
             continue

@@ -75,11 +75,11 @@ def nothing_left(tmp_path, monkeypatch):
 def marked_processes():
     """Living processes that a session of this process started, or that those started."""
     time.sleep(0.1)
-    marked = []
+    marked, ours = [], f"skspeech-{os.getpid()}-"
     for process in psutil.process_iter():
         try:
             alive = process.status() != psutil.STATUS_ZOMBIE
-            if alive and process.environ().get("SKSPEECH_WORKER", "").startswith(f"{os.getpid()}-"):
+            if alive and ours in process.environ().get("SKSPEECH_WORKER", ""):
                 marked.append(process)
         except psutil.Error:
             continue

@@ -43,7 +43,7 @@ from skspeech.time_budget.features import Data, SharedFeatures, share_features
 from skspeech.time_budget.state import CandidateState, Job, RunState
 from skspeech.time_budget.workers.here import Work
 from skspeech.time_budget.workers.pools import ExecutorPool
-from skspeech.time_budget.workers.process import WorkerProcess, kill_marked, new_mark
+from skspeech.time_budget.workers.process import WorkerProcess, kill_marked
 from skspeech.time_budget.workers.tasks import quiet_fits
 
 pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("no_repeats")]
@@ -586,11 +586,11 @@ def fake_candidate():
 
 @pytest.fixture
 def worker(tmp_path):
-    inbox, mark = queue.Queue(), new_mark()
-    worker = WorkerProcess(inbox, 1, mark, str(tmp_path / "exchange"))
+    folder = str(tmp_path / "exchange")
+    worker = WorkerProcess(queue.Queue(), 1, folder)
     yield worker
     worker.kill()
-    kill_marked(mark)
+    kill_marked(folder)
     worker.release(5)
     assert wait_until(lambda: not any(thread.is_alive() for thread in worker._threads))
 

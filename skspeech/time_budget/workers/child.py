@@ -19,8 +19,9 @@ import traceback
 
 __all__ = ["FOLDER", "main", "read_messages", "write_message"]
 
-# The environment variable that names the folder in which parent and worker exchange files.
-FOLDER = "SKSPEECH_WORKER_FOLDER"
+# The environment variable that names the folder in which parent and worker exchange files. All
+# processes that a worker starts inherit it: by that they are known as its own.
+FOLDER = "SKSPEECH_WORKER"
 
 
 def write_message(stream, message):

@@ -14,7 +14,6 @@ from skspeech.time_budget.workers.process import (
     available_memory,
     describe_exit,
     kill_marked,
-    new_mark,
 )
 from skspeech.time_budget.workers.rows import ExchangeFolder
 from skspeech.time_budget.workers.tasks import describe_error, executor_task
@@ -33,7 +32,6 @@ class LocalPool:
         self.folder = ExchangeFolder()
         self.threads = max(1, min(4, n_cores // 2))
         self.capacity = max(1, n_cores // self.threads)
-        self.mark = new_mark()
         self.workers = []
         self._hiring = threading.Lock()
         self._has_hired = self._closed = False
@@ -81,7 +79,7 @@ class LocalPool:
         with self._hiring:
             if self._closed:
                 raise Stopped
-            worker = WorkerProcess(self.inbox, self.threads, self.mark, self.folder.name)
+            worker = WorkerProcess(self.inbox, self.threads, self.folder.name)
             self.workers.append(worker)
             self._has_hired = True
         return worker
@@ -145,7 +143,7 @@ class LocalPool:
         if self._has_hired:
             for worker in self.workers:
                 worker.kill()
-            kill_marked(self.mark)
+            kill_marked(self.folder.name)
             for worker in self.workers:
                 worker.release()
             self.workers, self._has_hired = [], False

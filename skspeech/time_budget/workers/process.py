@@ -9,13 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 
 from skspeech.time_budget.workers.child import FOLDER, read_messages, write_message
 
-__all__ = ["WorkerProcess", "available_memory", "describe_exit", "kill_marked", "new_mark"]
+__all__ = ["WorkerProcess", "available_memory", "describe_exit", "kill_marked"]
 
-MARK = "SKSPEECH_WORKER"
 LOG_BYTES = 4096
 # A candidate that prints without end is read, and so slowed down, at this pace.
 LOG_BYTES_PER_SECOND = 4_000_000
@@ -46,13 +44,12 @@ class WorkerProcess:
         Gets ``(worker, kind, *news)`` for each message, and ``(worker, "died", exit_code)`` once.
     n_threads : int
         Threads that numerical libraries get in the process.
-    mark : str
-        Kept in the environment of the process and of all processes that it starts.
     folder : str
-        Folder for exchanged files. The worker removes it if its parent is gone.
+        Folder for exchanged files. The worker removes it if its parent is gone. Its name, which no
+        other pool's has, is in the environment of the process and of all that it starts.
     """
 
-    def __init__(self, inbox, n_threads, mark, folder):
+    def __init__(self, inbox, n_threads, folder):
         self.inbox = inbox
         self.task = None  # for the owner's books
         self._log = b""
@@ -61,7 +58,7 @@ class WorkerProcess:
         self._commands = queue.SimpleQueue()
         environment = dict(os.environ)
         environment.update(dict.fromkeys(_THREAD_VARIABLES, str(n_threads)))
-        environment[MARK], environment[FOLDER] = mark, folder
+        environment[FOLDER] = folder
         self.process = subprocess.Popen(
             [sys.executable, "-c", _START, *(path or os.getcwd() for path in sys.path)],
             stdin=subprocess.PIPE,
@@ -182,13 +179,8 @@ def describe_exit(returncode):
     return f"the worker process ended itself with exit code {returncode}"
 
 
-def new_mark():
-    """Return a mark that no other process has: this process's id and a random number."""
-    return f"{os.getpid()}-{uuid.uuid4().hex}"
-
-
-def kill_marked(mark):
-    """Kill all processes that carry a mark, even if they have detached from their parents."""
+def kill_marked(folder):
+    """Kill all processes that carry a folder's name, even if they have left their parents."""
     import psutil
 
     own = os.getpid()
@@ -196,7 +188,7 @@ def kill_marked(mark):
         if process.pid == own:
             continue
         try:
-            if process.environ().get(MARK) == mark:
+            if process.environ().get(FOLDER) == folder:
                 process.kill()
         except (psutil.Error, OSError):
             continue  # gone, or not ours

@@ -31,7 +31,7 @@ class ExchangeFolder:
     @functools.cached_property
     def name(self):
         """The path, whether or not the folder exists yet."""
-        return os.path.join(tempfile.gettempdir(), f"skspeech-{uuid.uuid4().hex}")
+        return os.path.join(tempfile.gettempdir(), f"skspeech-{os.getpid()}-{uuid.uuid4().hex}")
 
     def dump(self, name, make):
         """Write what `make` returns to a file, once; return the path."""
