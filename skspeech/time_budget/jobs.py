@@ -95,18 +95,11 @@ class Jobs:
                 session.failures.fail(job.entry, describe_error(error), traceback.format_exc())
 
     def _start_elsewhere(self, job):
-        session, entry, work = self.session, job.entry, self.session.work
-        level = session.data.n_total if entry.shared is None else entry.shared.level
-        fold, places = next(iter(job.folds), None), None
-        if fold is None:
-            train, test = work.training_rows(level), None
-        else:
-            train, test, places = work.available(fold, level)
-        job.part = fold, level, places
-        task, rows = work.task(job, train, test)
+        session, fold = self.session, next(iter(job.folds), None)
+        task, rows = session.work.task(job, fold)
         self._mark_started(job)
         self.pool.start(job, task, rows, session.remaining)
-        session.event("task", candidate=entry.name, kind=job.kind, fold=fold)
+        session.event("task", candidate=job.entry.name, kind=job.kind, fold=fold)
 
     def _mark_started(self, job):
         entry = job.entry

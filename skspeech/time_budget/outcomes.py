@@ -49,26 +49,23 @@ class Outcomes:
         self.chooser = earlier.chooser
         self.chooser.state, self.chooser.data = self.session.state, self.session.data
 
-    def take(self, job, outcome, number, level, places):
-        """Take the outcome of a job: of a fold, or of all rows where its `number` is None.
-
-        `level` is how many rows had features, and `places` says which of the fold's held-out rows
-        are predicted.
-        """
+    def take(self, job, outcome):
+        """Take the outcome of a job."""
         if outcome.final:
             job.started = time.monotonic()  # the time limit starts again for its next fold
             kind = "refit" if job.kind == "refit" else "candidates"
             self.session.stopwatch.add(kind, outcome.fit_time + (outcome.predict_time or 0.0))
         else:
             self.note_change(job)
-        if number is None:
-            self._take_full(job, outcome.model, level)
+        if outcome.part.fold is None:
+            self._take_full(job, outcome)
         else:
-            self._take_fold(job.entry, outcome, number, level, places)
+            self._take_fold(job.entry, outcome)
 
-    def _take_fold(self, entry, outcome, number, level, places):
+    def _take_fold(self, entry, outcome):
         """Keep a fold's held-out predictions and model, in place of an earlier snapshot's."""
         state, score = self.session.state, self.session.settings.score
+        number, level, places = outcome.part
         fold, codes = state.folds[number], self.session.data.codes
         entry.held_out[number] = HeldOut(places, log_probas(outcome.proba, self.floor))
         entry.levels[number], entry.fit_times[number] = level, outcome.fit_time
@@ -94,10 +91,10 @@ class Outcomes:
             final=outcome.final,
         )
 
-    def _take_full(self, job, model, level):
+    def _take_full(self, job, outcome):
         """Keep a model that was trained on all rows."""
         session, entry = self.session, job.entry
-        entry.full_model, entry.full_level = model, level
+        entry.full_model, entry.full_level = outcome.model, outcome.part.level
         if job.kind != "first":
             session.event("refit", candidate=entry.name)
         if not session.state.folds:  # no validation, so all models get equal weights

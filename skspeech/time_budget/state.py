@@ -136,9 +136,6 @@ class Job:
     n_threads: int = 1  # of this process, that it may use
     stopped: bool = False  # whether it was given up; its messages then count no more
     is_sent: bool = False  # whether it waits for other processes to embed rows
-    # If it runs elsewhere: its fold or None, the number of rows that have features, and which of
-    # the fold's held-out rows it predicts.
-    part: tuple = (None, None, None)
 
 
 @dataclass

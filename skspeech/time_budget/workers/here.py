@@ -16,7 +16,7 @@ from skspeech._stopping import Stopped, stoppable
 from skspeech._threads import forget_limits, limited_threads
 from skspeech.time_budget.state import FIRST_LEVEL
 from skspeech.time_budget.workers.rows import RowsOfJob
-from skspeech.time_budget.workers.tasks import Task, run_task
+from skspeech.time_budget.workers.tasks import Part, Task, run_task
 from skspeech.transformers.workers import WorkersDiedError
 
 __all__ = ["Work", "WorkThread", "wait_for_threads"]
@@ -119,68 +119,60 @@ class Work:
 
     def _first(self, job, post):
         seconds = min(FIRST_ANSWER_SECONDS, self.state.budget / 3)
-        level = self._embed(job, self.data.n_total, post, seconds)
-        self._fit_on_all(job, min(self.data.n_total, FIRST_LEVEL) if level is None else level, post)
+        self._embed(job, self.data.n_total, post, seconds)
+        most = FIRST_LEVEL if job.entry.shared is None else self.data.n_total
+        post("outcome", self._train(job, *self.task(job, None, most)))
 
     def _validate(self, job, post):
-        level = self._embed(job, job.level, post, self.state.budget / 3)
-        level = job.level if level is None else min(level, job.level)
+        self._embed(job, job.level, post, self.state.budget / 3)
         if job.entry.where == "worker":
             return
-        for number in job.folds:
-            train, test, places = self.available(number, level)
-            if not len(test) or not len(train) or job.stopped:
-                continue
-            post("outcome", self._train(job, train, test), number, level, places)
+        for fold in job.folds:
+            task, rows = self.task(job, fold, job.level)
+            if len(rows.train) and len(rows.test) and not job.stopped:
+                post("outcome", self._train(job, task, rows))
 
     def _refit(self, job, post):
         if not self.state.folds:
             self._embed(job, self.data.n_total, post, self.state.budget / 3)
-        shared = job.entry.shared
-        self._fit_on_all(job, self.data.n_total if shared is None else shared.level, post)
+        post("outcome", self._train(job, *self.task(job, None)))
 
-    def _fit_on_all(self, job, level, post):
-        post("outcome", self._train(job, self.training_rows(level), None), None, level, None)
-
-    def _train(self, job, train, test):
-        task, rows = self.task(job, train, test)
+    def _train(self, job, task, rows):
         X, y, X_test = rows.values()
         with limited_threads(job.n_threads, n_blas=1), _chosen(self._awake()):
             *_, outcome = run_task(task, X, y, X_test, stream=False)
         return outcome
 
-    def task(self, job, train, test):
-        """A job's `Task` and `RowsOfJob`: first steps that can't be shared are a part of the task.
+    def task(self, job, fold, most=np.inf):
+        """A job's `Task` and `RowsOfJob`, for a fold, or for all rows where it is None.
 
-        `test` are the rows to predict, or None.
+        They are for the rows that have features, among the first `most`. First steps that can't be
+        shared are a part of the task.
         """
-        entry = job.entry
+        entry, data = job.entry, self.data
         source, estimator = entry.shared, entry.estimator
+        level = min(data.n_total if source is None else source.level, most)
         if source is None:
-            source = self.data
+            source = data
             if entry.features is not None:
                 estimator = Pipeline([*entry.features.steps, ("classifier", estimator)])
-        extras, config = self.data.extras(train), self.data.config
-        task = Task(clone(estimator), self.classes, extras, config, job.max_time, entry.name)
-        return task, RowsOfJob(source, self.data.y, train, test)
+        train, test, places = self._rows(fold, level)
+        part, extras, limit = Part(fold, level, places), data.extras(train), job.max_time
+        task = Task(clone(estimator), self.classes, extras, data.config, limit, entry.name, part)
+        return task, RowsOfJob(source, data.y, train, test)
 
-    def training_rows(self, level):
-        """Training rows among the first `level` rows, in increasing order."""
-        rows = self.order[:level]
-        return np.sort(rows[rows < self.data.n_train])
-
-    def available(self, number, level):
-        """A fold's rows among the first `level` rows, and which of its held-out rows these are."""
-        fold = self.state.folds[number]
-        if level >= self.data.n_total:
-            return fold.train, fold.test, np.arange(len(fold.test))
+    def _rows(self, fold, level):
+        """Rows to train on and to predict, among the first `level`, and the latter's places."""
         there = np.zeros(self.data.n_total, dtype=bool)
         there[self.order[:level]] = True
-        places = np.flatnonzero(there[fold.test])
-        return fold.train[there[fold.train]], fold.test[places], places
+        if fold is None:
+            return np.flatnonzero(there[: self.data.n_train]), None, None
+        train, test = self.state.folds[fold].train, self.state.folds[fold].test
+        places = np.flatnonzero(there[test])
+        return train[there[train]], test[places], places
 
     def _embed(self, job, target, post, seconds):
-        """Run shared steps chunk by chunk; return how many rows are done, or None without any.
+        """Run shared steps chunk by chunk.
 
         If all rows would take longer than `seconds`, the first ones are enough.
         """
@@ -191,7 +183,6 @@ class Work:
                 share = (end - time.monotonic()) / n_left
                 self._embed_part(part, target, job, post, share)
                 target = min(target, part.level)  # more rows of other parts would be of no use
-        return None if job.entry.shared is None else job.entry.shared.level
 
     def _embed_part(self, features, target, job, post, seconds):
         with features.lock:  # a thread that was left behind may still write its last rows

@@ -90,9 +90,7 @@ class LocalPool:
         if kind == "died":
             self.forget(worker)
             return job, "error", describe_exit(*news), worker.log
-        if job is not None and kind == "outcome":
-            news += job.part
-        elif kind == "error" and worker.log:
+        if kind == "error" and worker.log:
             exception, text = news
             news = exception, f"{text}\nPrinted at the end:\n{worker.log}"
         return job, kind, *news
@@ -192,17 +190,15 @@ class ExecutorPool:
     def _report(self, job, future):
         """Post what came of a job; the executor calls this in a thread of its own."""
         if future.cancelled():
-            kind, news = "done", ()
+            messages = [("done",)]
         elif (error := future.exception()) is None:
-            kind, *news = future.result()
+            messages = future.result()
         elif isinstance(error, BrokenExecutor):
-            kind, news = "broken", (describe_error(error), "The executor's worker died.")
+            messages = [("broken", describe_error(error), "The executor's worker died.")]
         else:
-            kind, news = "lost", (error, "".join(traceback.format_exception(error)))
-        if kind == "outcome":
-            self.inbox.put((job, kind, *news, *job.part))
-            kind, news = "done", ()
-        self.inbox.put((job, kind, *news))
+            messages = [("lost", error, "".join(traceback.format_exception(error)))]
+        for message in messages:
+            self.inbox.put((job, *message))
 
     def finished(self, job):
         future = self.futures.pop(job, None)

@@ -6,7 +6,7 @@ import time
 import traceback
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn import config_context
@@ -17,6 +17,7 @@ from skspeech._threads import limited_threads
 
 __all__ = [
     "Outcome",
+    "Part",
     "Task",
     "checked_proba",
     "describe_error",
@@ -34,6 +35,14 @@ __all__ = [
 REPORTING_SHARE, REPORTING_SECONDS = 0.15, 0.5
 
 
+class Part(NamedTuple):
+    """The rows of a task, among the first ones in the order of embedding."""
+
+    fold: int | None  # whose rows they are; None if it trains on all
+    level: int  # how many rows had features
+    places: np.ndarray | None  # which of the fold's held-out rows are predicted
+
+
 @dataclass
 class Task:
     """One fit: the estimator, and the arguments of its `fit` besides the rows."""
@@ -46,6 +55,7 @@ class Task:
     config: dict = field(default_factory=dict)  # scikit-learn's settings where `fit` was called
     max_time: float | None = None  # seconds that the estimator is told it has
     name: str = ""  # of the candidate
+    part: Part | None = None  # which rows it gets
 
 
 @dataclass
@@ -57,6 +67,7 @@ class Outcome:
     fit_time: float  # seconds
     predict_time: float | None  # seconds
     final: bool  # False for a snapshot
+    part: Part | None  # the task's
 
 
 def run_task(task, X, y, X_test, *, stream=True):
@@ -85,7 +96,7 @@ def _run_task(task, X, y, X_test, stream):
                 continue
             proba = checked_proba(fitted, X_test, task.classes)
             predict_time = time.perf_counter() - now
-            yield Outcome(fitted, proba, now - start - reporting, predict_time, False)
+            yield Outcome(fitted, proba, now - start - reporting, predict_time, False, task.part)
             reporting += time.perf_counter() - now
         if fitted is None:
             raise RuntimeError("iter_fit ended without a snapshot.")
@@ -98,7 +109,7 @@ def _run_task(task, X, y, X_test, stream):
         start = time.perf_counter()
         proba = checked_proba(estimator, X_test, task.classes)
         predict_time = time.perf_counter() - start
-    yield Outcome(estimator, proba, fit_time, predict_time, True)
+    yield Outcome(estimator, proba, fit_time, predict_time, True, task.part)
 
 
 def checked_proba(estimator, X, classes):
@@ -199,16 +210,16 @@ def describe_error(error):
 
 
 def executor_task(payload):
-    """Run one task in a user's executor: a pickle of its arguments in, the last `Outcome` out.
+    """Run one task in a user's executor: a pickle of its arguments in, a list of messages out.
 
-    If the candidate fails, its exception and traceback come out, as text. So an exception of the
-    executor is never the candidate's.
+    If the candidate fails, the message has its exception and traceback, as text. So an exception of
+    the executor is never the candidate's.
     """
     try:
         task, X, y, X_test, n_threads = pickle.loads(payload)
         limits = contextlib.nullcontext() if n_threads is None else limited_threads(n_threads)
         with quiet_fits(), limits:
             *_, last = run_task(task, X, y, X_test, stream=False)
-        return "outcome", portable(last, task.name)
+        return [("outcome", portable(last, task.name)), ("done",)]
     except Exception as error:
-        return "error", describe_error(error), traceback.format_exc()
+        return [("error", describe_error(error), traceback.format_exc())]
