@@ -630,10 +630,19 @@ def test_then_members_get_further_folds_then_a_refit_then_the_others_further_fol
 
 def test_what_runs_or_failed_is_not_started_again():
     running, failed = entry("running", where="worker"), entry("failed", where="worker")
-    running.running, failed.failed = True, True
+    running.status, failed.failed = "running", True
     state = run_state([running, failed])
     assert policy.next_elsewhere(state) is None
     assert [policy.has_work_elsewhere(state, e) for e in state.entries] == [True, False]
+
+
+def test_a_candidate_of_which_only_the_rows_were_embedded_has_not_been_tried():
+    candidate = entry("slow", SVC(), where="worker")
+    for status in ("waiting", "ok"):
+        candidate.status = "running"
+        candidate.set_idle()
+        assert (candidate.status, candidate.running) == (status, False)
+        validated(candidate, 0.9)
 
 
 def test_there_is_no_further_fold_that_would_take_too_long():

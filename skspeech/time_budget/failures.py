@@ -51,14 +51,12 @@ class Failures:
         entry.lost += 1
         if entry.lost < policy.MAX_MISSES:
             self.note(entry, describe_error(error), text)
-            entry.status = entry.status if entry.can_vote else "waiting"
         else:
             self.fail(entry, error, text)
 
     def miss(self, job):
         """Record a timeout; after the first one, the candidate is tried again after the others."""
         entry = job.entry
-        entry.running = False
         entry.misses += 1
         entry.failed = entry.misses >= policy.MAX_MISSES
         level = job.level or self.session.data.n_total
@@ -88,7 +86,7 @@ class Failures:
                 entry.status = KEPT
             elif entry.status == "waiting":
                 entry.status = "not started"
-            elif entry.status == "running":
+            elif entry.running:
                 entry.status = "stopped"
                 if not entry.can_vote and self.session.remaining <= 0:
                     entry.misses += 1
@@ -97,8 +95,7 @@ class Failures:
                     )
 
     def _mark_failed(self, entry):
-        entry.failed, entry.running = True, False
-        entry.status, entry.finished = "failed", self.session.now
+        entry.failed, entry.status, entry.finished = True, "failed", self.session.now
 
     def _fail_without_weights(self, entry, error):
         """Fail all idle candidates that lack pretrained weights; one failure stands for all."""

@@ -89,7 +89,7 @@ class Jobs:
             try:
                 self._start_elsewhere(job)
             except BrokenExecutor:
-                job.entry.running = False
+                job.entry.set_idle()
                 self._replace_pool()
             except Exception as error:
                 session.failures.fail(job.entry, describe_error(error), traceback.format_exc())
@@ -103,7 +103,7 @@ class Jobs:
 
     def _mark_started(self, job):
         entry = job.entry
-        entry.running, entry.status = True, "running"
+        entry.status = "running"
         entry.started = self.session.now if entry.started is None else entry.started
 
     def _would_share_a_suspects_worker(self, job):
@@ -120,7 +120,7 @@ class Jobs:
     def _replace_pool(self):
         """Replace the user's broken executor by local processes, and try its jobs again there."""
         for job in self.pool.jobs:
-            job.entry.running = False
+            job.entry.set_idle()
         self.session.event("executor broken", remedy="the rest runs in local worker processes")
         self.pool.close()
         self.pool = self._make_pool(None)
@@ -169,9 +169,9 @@ class Jobs:
         self._free(job)
         if entry is None:
             return
-        entry.running = False
-        if not entry.failed and entry.status == "running":
-            entry.status, entry.failures = "ok", []  # a first timeout is no failure
+        if entry.running:
+            entry.set_idle()
+            entry.failures = []  # a first timeout is no failure
             if not (job.folds and session.state.folds[job.folds[0]].repeat):
                 entry.finished = session.now
         session.outcomes.note_change(job)
@@ -203,7 +203,8 @@ class Jobs:
         self.thread = None
         self._free(job)
         if was_sent:  # the embedding workers hang: not the candidate's fault
-            session.work.workers, job.entry.running = None, False
+            session.work.workers = None
+            job.entry.set_idle()
             self._tell_lost_workers()
         elif job.entry is None:
             self._tell_no_voices(f"no answer after {job.limit:.1f} s")

@@ -198,7 +198,6 @@ class Session:
         state.folds, state.entries = before.folds, before.entries
         state.unit_costs, state.answered = before.unit_costs, self.outcomes.ensemble is not None
         for entry in state.entries:
-            entry.running = False
             if entry.misses:  # it gets another chance, with more time
                 entry.failed, entry.failures = False, []
 

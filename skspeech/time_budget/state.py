@@ -72,9 +72,8 @@ class CandidateState:
     # Seconds since the start of the run: of its first job, and of its last validation or failure.
     started: float | None = None
     finished: float | None = None
-    running: bool = False  # whether a job of it runs now
     failed: bool = False  # whether it has been given up
-    status: str = "waiting"  # as in the leaderboard
+    status: str = "waiting"  # as in the leaderboard; "running" while it has a job
     failures: list = field(default_factory=list)  # as in `failures_` of the classifier
     error: Exception | None = None  # of its last failure
     misses: int = 0  # how often it was given up for taking too long
@@ -99,6 +98,14 @@ class CandidateState:
     def source(self):
         """The features that it learns from, whether of the clips or of variants of them."""
         return self.features if self.variants is None else self.variants.features
+
+    @property
+    def running(self):
+        return self.status == "running"
+
+    def set_idle(self):
+        """Note that its job is over, and that nothing went wrong by its fault."""
+        self.status = "ok" if self.can_vote else "waiting"
 
     @property
     def can_vote(self):
