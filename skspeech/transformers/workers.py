@@ -6,6 +6,7 @@ the networks once, and keeps nothing else.
 
 import contextlib
 import contextvars
+import copy
 import multiprocessing
 import pickle
 import threading
@@ -186,11 +187,13 @@ class Workers:
     def _results(self, function, tasks):
         """Yield (number, result) of tasks as they finish; tasks lost with a worker are repeated."""
         todo, n_deaths, check = dict(enumerate(tasks)), 0, stop_check()
-        backend = self.backend
         while todo:
             check()
-            if self.executor is not None:  # each call has its own futures to cancel
+            # Each call has a backend of its own: one that is cancelled loses what it refers to.
+            if self.executor is not None:
                 backend = ExecutorBackend(self.executor, self.n_workers)
+            else:
+                backend = copy.copy(self.backend)
             parallel = joblib.Parallel(
                 self.n_jobs,
                 backend=backend,
