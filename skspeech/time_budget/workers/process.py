@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 
+from joblib.parallel import ParallelBackendBase
+
 from skspeech.time_budget.workers.child import FOLDER, read_messages, write_message
 
 __all__ = ["WorkerProcess", "available_memory", "describe_exit", "kill_marked"]
@@ -23,12 +25,7 @@ _START = (
     "from skspeech.time_budget.workers.child import main; main()"
 )
 _THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
+    *ParallelBackendBase.MAX_NUM_THREADS_VARS,
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
     "LOKY_MAX_CPU_COUNT",
