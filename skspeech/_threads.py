@@ -57,8 +57,9 @@ def limited_threads(n_threads=None, n_blas=None):
     from threadpoolctl import ThreadpoolController
 
     this = threading.current_thread()
-    if n_threads is None and _limits[-1:] == [(this, n_blas)]:
-        yield  # the limits hold already, and the search for libraries takes some milliseconds
+    holds = _limits[-1:] == [(this, n_blas)]  # and the search for libraries takes milliseconds
+    if n_threads is None and (n_blas is None or holds):
+        yield
         return
     torch = loaded("torch") if n_threads is not None else None
     before = torch.get_num_threads() if torch is not None else None

@@ -328,7 +328,7 @@ def test_limits_of_blas_that_overlap_in_two_threads_are_taken_back():
 @pytest.mark.usefixtures("two_blas_threads")
 def test_limits_of_blas_may_be_nested():
     with limited_threads(1):
-        with limited_threads(2):
+        with limited_threads(2), limited_threads(None):
             assert set(blas_threads()) == {2}
         assert set(blas_threads()) == {1}
 

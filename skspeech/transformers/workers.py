@@ -321,8 +321,7 @@ def _embed_shard(payload, clips, pooled, n_threads):
     """Run in a worker: embed some clips."""
     extractor, remarks = pickle.loads(payload), Remarks()
     indices, arrays, reusable = [], [], []
-    limits = contextlib.nullcontext() if n_threads is None else limited_threads(n_threads)
-    with limits, kept_memory():
+    with limited_threads(n_threads), kept_memory():
         for part in extractor._compute_here(clips, np.arange(len(clips)), pooled, remarks):
             for all_parts, some in zip((indices, arrays, reusable), part, strict=True):
                 all_parts.extend(some)

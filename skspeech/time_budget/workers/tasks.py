@@ -217,8 +217,7 @@ def executor_task(payload):
     """
     try:
         task, X, y, X_test, n_threads = pickle.loads(payload)
-        limits = contextlib.nullcontext() if n_threads is None else limited_threads(n_threads)
-        with quiet_fits(), limits:
+        with quiet_fits(), limited_threads(n_threads):
             *_, last = run_task(task, X, y, X_test, stream=False)
         return [("outcome", portable(last, task.name)), ("done",)]
     except Exception as error:
