@@ -70,7 +70,6 @@ class LocalPool:
             "time_left": time_left,
         }
         worker.task = job
-        worker.clear_log()
         job.started = time.monotonic()
         worker.submit(command)
 

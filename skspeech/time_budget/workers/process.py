@@ -75,16 +75,13 @@ class WorkerProcess:
 
     def submit(self, command):
         """Send a task, without waiting for the worker to read it; results arrive in the inbox."""
+        self._log = b""
         self._commands.put(command)
 
     @property
     def log(self):
-        """The end of the printed output."""
+        """The end of what was printed since the last task was sent."""
         return self._log.decode(errors="replace")
-
-    def clear_log(self):
-        """Clear the printed output."""
-        self._log = b""
 
     def memory(self):
         """Bytes of memory of the process and its children."""
