@@ -255,7 +255,7 @@ def test_a_subset_of_unsorted_rows_is_placed_right():
         ((X[:2], [0, None]), "missing"),
         ([(np.arange(100), np.arange(90, 150))], "10 rows in both parts"),
         ([(np.arange(100), np.arange(140, 160))], "out of bounds"),
-        ([(np.arange(100), np.array([0.5]))], "no index"),
+        ([(np.arange(100), np.array([0.5]))], "must be of integer"),
     ],
 )
 def test_wrong_folds_are_named(cv, words):

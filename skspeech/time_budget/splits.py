@@ -105,7 +105,7 @@ def _fold_of_pair(cv, pair, codes, groups):
     """The user's fold, without held-out rows of classes that it does not train on."""
     try:
         train, test = (_as_rows(rows, len(codes)) for rows in pair)
-    except (TypeError, ValueError) as error:
+    except (IndexError, TypeError, ValueError) as error:
         raise ValueError(
             f"cv={_short(cv)} must give pairs of indices into the {len(codes)} rows: {error}"
         ) from error
@@ -129,14 +129,10 @@ def _short(cv):
 
 
 def _as_rows(rows, n_rows):
-    rows = np.asarray(rows)
-    if rows.dtype == bool and rows.shape == (n_rows,):
-        return np.flatnonzero(rows)
-    if rows.ndim != 1 or rows.dtype.kind not in "iu":
-        raise ValueError(f"an array of shape {rows.shape} and type {rows.dtype} is no index")
-    if rows.size and not -n_rows <= rows.min() <= rows.max() < n_rows:
-        raise ValueError("an index is out of bounds")
-    return np.sort(rows % n_rows)  # a row may train twice
+    rows = np.arange(n_rows)[np.asarray(rows)]
+    if rows.ndim != 1:
+        raise ValueError(f"an array of shape {rows.shape} is no index")
+    return np.sort(rows)  # a row may train twice
 
 
 def judging_parts(state, numbers, units, random_state):
