@@ -42,30 +42,16 @@ PAUSE_SHARE, PAUSE_SECONDS = 0.1, 1.0
 
 
 class Session:
-    """One run.
+    """One run, from `start` in monotonic time; it may continue an earlier one on the same data.
 
-    Parameters
-    ----------
-    data : Data
-        The rows.
-    classes : ndarray
-        All labels.
-    splits : Splits
-        How candidates are validated.
-    settings : namespace
-        The parameters of `TimeBudgetClassifier`, with the seed of the run as `random_state`, and:
+    The coordinator calls `make_candidates`, since "auto" reads the data. The settings are the
+    parameters of `TimeBudgetClassifier`, with the seed of the run as `random_state`, and:
 
-        - `score` and `n_cores`, of `scoring` and `n_jobs`;
-        - `workers`, other processes that embed clips, too, or None;
-        - `find_voices`, which looks for voices in all shared features; None if there are groups;
-        - `pauses`, whether to pause after the first snapshot until the next is asked for;
-        - `fingerprint`, by which `warm_start` knows the data again.
-    make_candidates : callable
-        Returns the list of `Candidate`. The coordinator calls it, since "auto" reads the data.
-    start : float
-        `time.monotonic()` when the clock started.
-    earlier : Session or None
-        An earlier run on the same data, to be continued.
+    - `score` and `n_cores`, of `scoring` and `n_jobs`;
+    - `workers`, other processes that embed clips, too, or None;
+    - `find_voices`, which looks for voices in all shared features; None if there are groups;
+    - `pauses`, whether to pause after the first snapshot until the next is asked for;
+    - `fingerprint`, by which `warm_start` knows the data again.
     """
 
     def __init__(self, data, classes, splits, settings, make_candidates, start, earlier=None):
