@@ -126,7 +126,7 @@ def _run(payload, send):
         import cloudpickle  # noqa: F401, what cannot be imported here fails by name
 
         from skspeech._threads import set_threads
-        from skspeech.time_budget.workers.tasks import portable, run_task
+        from skspeech.time_budget.workers.tasks import task_messages
 
         command = pickle.loads(payload)
         _end_by(command["time_left"] + 5.0)
@@ -134,9 +134,8 @@ def _run(payload, send):
         task = pickle.loads(command["task"])
         send("started")  # what it needs is imported
         X, y, X_test = map(_take, command["rows"])
-        for outcome in run_task(task, X, y, X_test):
-            send("outcome", portable(outcome, task.name))
-        send("done")
+        for message in task_messages(task, X, y, X_test):
+            send(*message)
     except BaseException as error:
         send("error", f"{type(error).__name__}: {error}", traceback.format_exc())
     sys.stdout.flush()

@@ -22,12 +22,12 @@ __all__ = [
     "checked_proba",
     "describe_error",
     "executor_task",
-    "portable",
     "quiet_fits",
     "run_task",
     "set_max_time",
     "set_random_states",
     "takes_max_time",
+    "task_messages",
 ]
 
 # Reporting a snapshot costs a prediction and a pickle. Reports may take this share of the time, or
@@ -194,14 +194,17 @@ def quiet_fits():
                     place.remove(entry)
 
 
-def portable(outcome, name):
-    """An `Outcome` for another process: its model is a pickle until it is used."""
+def task_messages(task, X, y, X_test, **options):
+    """Run a task, and yield messages for the parent: outcomes with pickled models, and "done"."""
     import cloudpickle
 
-    payload = cloudpickle.dumps(outcome.model)
-    pickle.loads(payload)  # an error now, rather than in the other process
-    classes = list(outcome.model.classes_)
-    return replace(outcome, model=PickledClassifier.from_bytes(payload, classes, repr(name)))
+    for outcome in run_task(task, X, y, X_test, **options):
+        payload = cloudpickle.dumps(outcome.model)
+        pickle.loads(payload)  # an error now, rather than in the other process
+        classes = list(outcome.model.classes_)
+        model = PickledClassifier.from_bytes(payload, classes, repr(task.name))
+        yield "outcome", replace(outcome, model=model)
+    yield ("done",)
 
 
 def describe_error(error):
@@ -218,7 +221,6 @@ def executor_task(payload):
     try:
         task, X, y, X_test, n_threads = pickle.loads(payload)
         with quiet_fits(), limited_threads(n_threads):
-            *_, last = run_task(task, X, y, X_test, stream=False)
-        return [("outcome", portable(last, task.name)), ("done",)]
+            return list(task_messages(task, X, y, X_test, stream=False))
     except Exception as error:
         return [("error", describe_error(error), traceback.format_exc())]
