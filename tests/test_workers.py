@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import multiprocessing
 import os
 import queue
 import signal
@@ -826,6 +827,26 @@ def test_time_in_the_queue_of_an_executor_is_not_counted():
         assert wait_until(lambda: pool.troubled() == [(job, None, "")])
         fake.Waiter.end.set()
     assert inbox.get(timeout=20)[:2] == (job, "outcome")
+
+
+class _Threads(GaussianNB):
+    """Knows how many threads OpenMP had for it."""
+
+    def fit(self, X, y):
+        libraries = [i for i in threadpool_info() if i["user_api"] == "openmp"]
+        self.n_threads_ = {library["num_threads"] for library in libraries}
+        return super().fit(X, y)
+
+
+def test_what_is_trained_in_a_fork_does_not_wait_for_threads_of_its_parent():
+    from skspeech.time_budget.workers.tasks import Task
+
+    job = Job("validate", CandidateState(0, fake_candidate(), None, GaussianNB(), "worker"), (0,))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as executor:
+        pool = ExecutorPool(executor, 4, queue.Queue())
+        pool.start(job, Task(_Threads(), np.unique(y)), Values(), 60.0)
+        _, kind, outcome = pool.inbox.get(timeout=60)
+    assert (kind, outcome.model.load().n_threads_) == ("outcome", {1})
 
 
 @pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])

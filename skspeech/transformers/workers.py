@@ -29,7 +29,7 @@ from skspeech._threads import limited_threads
 from skspeech.audio.loading import Remarks
 from skspeech.audio.measuring import about_durations
 
-__all__ = ["Workers", "WorkersDiedError", "chosen_workers", "side_by_side"]
+__all__ = ["Workers", "WorkersDiedError", "chosen_workers", "side_by_side", "threads_in"]
 
 # Largest and smallest shard: seconds of audio that a worker embeds in one task. Shards are smaller
 # where each worker would not get several, but still large enough to be worth the transfer.
@@ -167,7 +167,7 @@ class Workers:
             if len(shards) < 2:
                 yield from extractor._compute_here(clips, todo, pooled, remarks)
                 return
-            payload, n_threads = _dump(extractor), _threads_in(self.executor, self.n_workers)
+            payload, n_threads = _dump(extractor), threads_in(self.executor, self.n_workers)
             tasks = [(payload, clips[shard], pooled, n_threads) for shard in shards]
             results = self._results(_embed_shard, tasks)
             for number, (indices, arrays, reusable, own) in results:
@@ -297,14 +297,14 @@ def _dump(extractor):
     return cloudpickle.dumps(copied)
 
 
-def _threads_in(executor, n_workers):
+def threads_in(executor, n_workers, n_cores=None):
     """Number of threads a worker computes in; None keeps its process's setting."""
     if not isinstance(executor, ProcessPoolExecutor):
         return None
     context = getattr(executor, "_mp_context", None) or multiprocessing.get_context()
     if context.get_start_method() == "fork":
         return 1  # after a fork, OpenMP would wait for threads that no longer exist
-    return max(1, joblib.cpu_count() // n_workers)
+    return max(1, (n_cores or joblib.cpu_count()) // n_workers)
 
 
 def _numbered(number, function, *task):

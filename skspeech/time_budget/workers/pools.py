@@ -5,7 +5,7 @@ import math
 import threading
 import time
 import traceback
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor
 from functools import partial
 
 from skspeech._stopping import Stopped
@@ -17,6 +17,7 @@ from skspeech.time_budget.workers.process import (
 )
 from skspeech.time_budget.workers.rows import ExchangeFolder
 from skspeech.time_budget.workers.tasks import describe_error, executor_task
+from skspeech.transformers.workers import threads_in
 
 __all__ = ["ExecutorPool", "LocalPool", "executor_size"]
 
@@ -161,9 +162,7 @@ class ExecutorPool:
         self.inbox = inbox
         self.capacity = executor_size(executor, n_cores)
         self.futures = {}
-        self._threads = None
-        if isinstance(executor, ProcessPoolExecutor):
-            self._threads = max(1, n_cores // self.capacity)
+        self._threads = threads_in(executor, self.capacity, n_cores)
 
     @property
     def jobs(self):
