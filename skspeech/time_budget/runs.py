@@ -109,7 +109,6 @@ def _split(classifier, X, y, codes, classes, groups, sample_weight):
 
 def _workers(classifier, n_cores):
     """Where clips are embedded; None is this process."""
-    from skspeech.time_budget.workers.pools import executor_size
     from skspeech.transformers.workers import Workers, chosen_workers
 
     if classifier.executor is None:
@@ -119,7 +118,7 @@ def _workers(classifier, n_cores):
         # product of matrices waits for ever for a lock that was held then.
         with contextlib.suppress(Exception):  # a broken one is told later
             classifier.executor.submit(int)
-    return Workers.of_executor(classifier.executor, executor_size(classifier.executor, n_cores))
+    return Workers.of_executor(classifier.executor, n_cores)
 
 
 def _print_audit(classifier, X, y, groups):

@@ -29,7 +29,14 @@ from skspeech._threads import limited_threads
 from skspeech.audio.loading import Remarks
 from skspeech.audio.measuring import about_durations
 
-__all__ = ["Workers", "WorkersDiedError", "chosen_workers", "side_by_side", "threads_in"]
+__all__ = [
+    "Workers",
+    "WorkersDiedError",
+    "chosen_workers",
+    "executor_size",
+    "side_by_side",
+    "threads_in",
+]
 
 # Largest and smallest shard: seconds of audio that a worker embeds in one task. Shards are smaller
 # where each worker would not get several, but still large enough to be worth the transfer.
@@ -118,13 +125,13 @@ class Workers:
         self.are_awake = False
 
     @classmethod
-    def of_executor(cls, executor, n_workers):
+    def of_executor(cls, executor, n_cores):
         """The workers of an executor; None if it computes in this process."""
         if isinstance(executor, ThreadPoolExecutor):
             return None
         if hasattr(executor, "_client"):  # Dask's
             return cls(_backend_of_client(executor._client, executor._kwargs))
-        return cls(ExecutorBackend(executor, n_workers))
+        return cls(ExecutorBackend(executor, executor_size(executor, n_cores)))
 
     @property
     def n_workers(self):
@@ -243,11 +250,20 @@ def side_by_side(extractors):
     return FeatureUnion(extractors, n_jobs=1)
 
 
+def executor_size(executor, n_cores):
+    """How many tasks an executor runs at once."""
+    size = getattr(executor, "_max_workers", None)
+    if size is None and hasattr(executor, "_client"):  # Dask's
+        with contextlib.suppress(Exception):
+            size = sum(executor._client.nthreads().values())
+    return max(1, size or n_cores)
+
+
 def _backend_of_client(client, options):
     accepted = ("workers", "resources", "allow_other_workers", "retries")
     options = {name: value for name, value in options.items() if name in accepted}
     executor = client.get_executor(pure=False, **options)
-    return ExecutorBackend(executor, sum(client.nthreads().values()))
+    return ExecutorBackend(executor, executor_size(executor, 1))
 
 
 def _is_death(error):

@@ -1,6 +1,5 @@
 """Pools that run candidates outside the calling process."""
 
-import contextlib
 import math
 import threading
 import time
@@ -17,9 +16,9 @@ from skspeech.time_budget.workers.process import (
 )
 from skspeech.time_budget.workers.rows import ExchangeFolder
 from skspeech.time_budget.workers.tasks import describe_error, executor_task
-from skspeech.transformers.workers import threads_in
+from skspeech.transformers.workers import executor_size, threads_in
 
-__all__ = ["ExecutorPool", "LocalPool", "executor_size"]
+__all__ = ["ExecutorPool", "LocalPool"]
 
 MEMORY_RESERVE = 256 * 2**20
 
@@ -220,12 +219,3 @@ class ExecutorPool:
         for job in self.jobs:
             job.stopped = True
             self.futures.pop(job).cancel()
-
-
-def executor_size(executor, n_cores):
-    """How many tasks an executor runs at once."""
-    size = getattr(executor, "_max_workers", None)
-    if size is None and hasattr(executor, "_client"):  # Dask's
-        with contextlib.suppress(Exception):
-            size = sum(executor._client.nthreads().values())
-    return max(1, size or n_cores)
