@@ -1,6 +1,7 @@
 """Honest scores: groups stay whole, nothing is judged by what it chose, and reasons are given."""
 
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import fake_candidates as fake
@@ -20,7 +21,7 @@ from sklearn.model_selection import (
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skspeech import (
     Candidate,
@@ -140,6 +141,15 @@ def test_candidates_are_trained_with_the_callers_settings_of_scikit_learn(where)
         clf.set_params(executor=pool if where == "executor" else None)
         clf.fit(X, y, groups=np.arange(len(y)) // 5)
         assert pool.submit(sklearn.get_config).result()["enable_metadata_routing"] is False
+    assert clf.failures_ == []
+
+
+def test_where_transformers_give_tables_predictions_do_not_warn():
+    pipeline = make_pipeline(FunctionTransformer(np.sqrt), StandardScaler(), GaussianNB())
+    with sklearn.config_context(transform_output="pandas"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf = TimeBudgetClassifier([("bayes", pipeline)], time_budget=20).fit(X, y)
+        assert clf.score(X, y) > 0.9
     assert clf.failures_ == []
 
 

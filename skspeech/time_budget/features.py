@@ -138,7 +138,7 @@ class SharedFeatures:
 
     def __init__(self, key, steps):
         self.key = key  # the same for equal steps with equal parameters
-        self.steps = [(name, clone(step, safe=False)) for name, step in steps]  # fitted in use
+        self.steps = [(name, _giving_arrays(step)) for name, step in steps]  # fitted in use
         self.parts = (self,)
         self.lock = threading.Lock()  # an abandoned thread may still write
 
@@ -189,6 +189,17 @@ class SharedFeatures:
     def take(self, rows):
         """Return the features of some rows, which are done; of others, anything."""
         return self.matrix[self._places[rows]]
+
+
+def _giving_arrays(step):
+    """A clone that gives arrays, also where scikit-learn is set to give tables.
+
+    The estimators after it are trained on arrays. Whoever has set the step itself gets tables.
+    """
+    step = clone(step, safe=False)
+    if hasattr(step, "set_output") and not hasattr(step, "_sklearn_output_config"):
+        step.set_output(transform="default")
+    return step
 
 
 def _sum_of_known(values):
