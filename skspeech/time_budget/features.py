@@ -1,5 +1,6 @@
 """The rows of a run, and the features that candidates share."""
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass
@@ -198,7 +199,8 @@ def _giving_arrays(step):
     """
     step = clone(step, safe=False)
     if hasattr(step, "set_output") and not hasattr(step, "_sklearn_output_config"):
-        step.set_output(transform="default")
+        with contextlib.suppress(ValueError):  # a part of a union that always gives arrays
+            step.set_output(transform="default")
     return step
 
 
