@@ -18,7 +18,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import LinearSVC
 
 import skspeech
-from skspeech import SpeakerEmbeddingClassifier, __version__
+from skspeech import SpeakerEmbeddingClassifier, __version__, cache
 from skspeech.cli import main
 from skspeech.serving import create_app, hear
 
@@ -386,8 +386,10 @@ def test_a_request_to_end_is_heard_while_the_model_loads(tmp_path, monkeypatch, 
     path.touch()
     monkeypatch.setattr("skspeech.cli.serve.load_classifier", load)
     former = signal.signal(signal.SIGTERM, lambda *_: None)
+    remembered = cache.memory_store().max_bytes
     try:
         assert main(["serve", str(path), "--port", "0"]) == 130
+        assert cache.memory_store().max_bytes == remembered
     finally:
         signal.signal(signal.SIGTERM, former)
     assert capfd.readouterr().err == "\nInterrupted.\n"

@@ -1,5 +1,7 @@
 """The command ``skspeech serve``."""
 
+import contextlib
+
 import click
 
 from skspeech._extras import how_to_install
@@ -44,14 +46,12 @@ def _serve(model, host, port, max_bytes, max_seconds, device, n_jobs, quiet):
     except ImportError as error:
         raise ImportError(f"A service needs uvicorn: {how_to_install('serve')}.") from error
     listener, url = listen(host, port)
-    with listener:
+    with listener, _little_memory():
         # The first process of a container ignores SIGTERM until there is a handler: here this one,
         # and then uvicorn's.
         with Interrupts():
-            from skspeech.cache import memory_store
             from skspeech.serving import create_app
 
-            memory_store().max_bytes = _REMEMBERED_BYTES
             classifier = load_classifier(model, device, n_jobs, quiet)
             app = create_app(classifier, max_bytes=max_bytes, max_seconds=max_seconds)
         config = uvicorn.Config(
@@ -65,3 +65,16 @@ def _serve(model, host, port, max_bytes, max_seconds, device, n_jobs, quiet):
         )
         say(f"Listening at {url}. Ctrl-C ends it.")
         uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _little_memory():
+    """Remember fewer embeddings inside the block."""
+    from skspeech.cache import memory_store
+
+    store = memory_store()
+    before, store.max_bytes = store.max_bytes, _REMEMBERED_BYTES
+    try:
+        yield
+    finally:
+        store.max_bytes = before
