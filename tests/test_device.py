@@ -6,6 +6,8 @@ import torch
 
 from skspeech import Extractor
 from skspeech._device import computes_bfloat16, in_single_precision
+from skspeech._spectrogram import power_to_db
+from skspeech.estimators.training import spectrograms
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,19 @@ class Threads(Extractor):
 def test_extractors_use_no_more_threads_than_cores():
     clips = np.random.default_rng(0).normal(size=(3, 4000))
     assert Threads(memory=False).transform(clips).ravel().tolist() == [1, 1, 1]
+
+
+@pytest.mark.usefixtures("many_threads")
+def test_spectrograms_for_training_use_no_more_threads_than_cores(monkeypatch):
+    seen = []
+
+    def counted(power, starts):
+        seen.append(torch.get_num_threads())
+        return power_to_db(power, starts)
+
+    monkeypatch.setattr(spectrograms, "power_to_db", counted)
+    spectrograms.log_mel([np.zeros(4000, np.float32)], n_fft=512, hop_length=160, n_mels=40)
+    assert seen == [1]
 
 
 def rounding():

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skspeech._labels import check_class_weight, check_groups, check_labels, check_sample_weight
 from skspeech._typing import ArrayLike
-from skspeech.estimators.targets import check_class_weights
+from skspeech.estimators.targets import check_every_class_counts
 
 __all__ = ["LinearScores", "class_log_probas"]
 
@@ -46,7 +46,7 @@ class LinearScores(ClassifierMixin, BaseEstimator, ABC):
             weight = np.ones(len(y))
         else:
             weight = check_sample_weight(sample_weight, len(y))
-            check_class_weights(classes, codes, weight)
+            check_every_class_counts(classes, codes, weight)
             keep = weight > 0
             X, codes, weight = X[keep], codes[keep], weight[keep]
             groups = None if groups is None else groups[keep]

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_consistent_length
 from skspeech._labels import check_class_weight, check_labels, check_sample_weight
 from skspeech.audio import as_clips
 
-__all__ = ["check_class_weights", "check_targets"]
+__all__ = ["check_every_class_counts", "check_targets"]
 
 
 def check_targets(estimator, X, y, sample_weight=None):
@@ -48,11 +48,11 @@ def check_targets(estimator, X, y, sample_weight=None):
             f"one class: {classes.tolist()[0]!r}."
         )
     if sample_weight is not None:
-        check_class_weights(classes, codes, check_sample_weight(sample_weight, len(y)))
+        check_every_class_counts(classes, codes, check_sample_weight(sample_weight, len(y)))
     return y
 
 
-def check_class_weights(classes, codes, sample_weight):
+def check_every_class_counts(classes, codes, sample_weight):
     """Check that each class has a row with weight above 0.
 
     Parameters

@@ -12,7 +12,7 @@ from skspeech._columns import remember_columns
 from skspeech._labels import check_groups, check_labels, check_sample_weight
 from skspeech.audio.containers import is_column_of_clips, refuse_single_clip
 from skspeech.ensemble.selection import ProbabilityScore
-from skspeech.estimators.targets import check_class_weights
+from skspeech.estimators.targets import check_every_class_counts
 from skspeech.time_budget.workers.tasks import quiet_fits
 
 __all__ = ["check_rows", "check_score", "check_targets", "warn_of_validation"]
@@ -77,7 +77,7 @@ def check_targets(estimator, X, y, groups, sample_weight):
             f"y holds only one class, {classes[:1].tolist()[0]!r}; a classifier needs at least two."
         )
     if sample_weight is not None:
-        check_class_weights(classes, codes, sample_weight)
+        check_every_class_counts(classes, codes, sample_weight)
     return y, groups, sample_weight, classes, codes
 
 

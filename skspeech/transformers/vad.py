@@ -345,7 +345,7 @@ class SpeechFollower:
         frames = samples[:n_whole].reshape(-1, self.frame_length)
         levelled = np.concatenate([self._heard, self._levelled(frames).ravel()])
         self._heard = levelled[-len(self._heard) :]
-        with torch.inference_mode():
+        with within_cores(), torch.inference_mode():
             windows = torch.from_numpy(levelled).to(self.device)
             size = len(self._heard) + self.frame_length
             probabilities, self._state = self._network.follow(

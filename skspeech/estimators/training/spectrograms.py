@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skspeech._spectrogram import MelSpectrogram, power_to_db
+from skspeech._threads import within_cores
 from skspeech.audio import in_chunks
 
 __all__ = ["Spectrograms", "log_mel"]
@@ -88,7 +89,7 @@ def log_mel(waveforms, *, n_fft, hop_length, n_mels, fmin=0.0, fmax=None, device
 
     mel = MelSpectrogram(n_fft, hop_length, n_mels, fmin=fmin, fmax=fmax)
     frames, counts = [], []
-    with torch.inference_mode():
+    with within_cores(), torch.inference_mode():
         for chunk in in_chunks(waveforms, _CHUNK_SECONDS):
             power, starts = mel(chunk, device=device)
             frames.append(power_to_db(power, starts).cpu().numpy())
