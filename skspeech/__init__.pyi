@@ -43,6 +43,7 @@ from .timelines import timeline as timeline
 from .transformers.base import Extractor as Extractor
 from .transformers.huggingface import TransformersEmbedding as TransformersEmbedding
 from .transformers.keyword import KeywordEmbedding as KeywordEmbedding
+from .transformers.moonshine import MoonshineEmbedding as MoonshineEmbedding
 from .transformers.music import MusicEmbedding as MusicEmbedding
 from .transformers.scaling import ClippedStandardScaler as ClippedStandardScaler
 from .transformers.scaling import SignedSqrt as SignedSqrt

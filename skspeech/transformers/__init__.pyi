@@ -1,6 +1,7 @@
 from .base import Extractor as Extractor
 from .huggingface import TransformersEmbedding as TransformersEmbedding
 from .keyword import KeywordEmbedding as KeywordEmbedding
+from .moonshine import MoonshineEmbedding as MoonshineEmbedding
 from .music import MusicEmbedding as MusicEmbedding
 from .scaling import SignedSqrt as SignedSqrt
 from .speaker import SpeakerEmbedding as SpeakerEmbedding

@@ -15,9 +15,9 @@ from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers._families import open_model, quiet, without_warnings
 from skspeech.transformers._hub import Source, choose_layers, explained, network_id, state_of
-from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
-from skspeech.transformers._windowed import PieceExtractor, Windows
-from skspeech.transformers.speaker import choose, merge_windows
+from skspeech.transformers._layered import LayeredExtractor
+from skspeech.transformers._statistics import MASKED_STATISTICS
+from skspeech.transformers._windowed import Windows
 
 __all__ = ["TransformersEmbedding"]
 
@@ -28,7 +28,7 @@ _CHUNK_BATCHES = 4
 
 
 @shared(level=LEVEL)
-class TransformersEmbedding(PieceExtractor):
+class TransformersEmbedding(LayeredExtractor):
     """Embed clips with a speech encoder in the format of Hugging Face's transformers.
 
     The encoders are WavLM, HuBERT, wav2vec 2.0 and their relatives, Whisper's encoder, the Audio
@@ -109,7 +109,7 @@ class TransformersEmbedding(PieceExtractor):
     """
 
     _parameter_constraints: dict = {
-        **PieceExtractor._parameter_constraints,
+        **LayeredExtractor._parameter_constraints,
         "model": [str, os.PathLike],
         "layers": ["array-like", Integral, StrOptions({"all"})],
         "pooling": ["array-like", StrOptions(set(MASKED_STATISTICS))],
@@ -119,7 +119,7 @@ class TransformersEmbedding(PieceExtractor):
         "revision": [str, None],
         "local_files_only": ["boolean"],
     }
-    _runtime_parameters = PieceExtractor._runtime_parameters | {"local_files_only"}
+    _runtime_parameters = LayeredExtractor._runtime_parameters | {"local_files_only"}
 
     def __init__(
         self,
@@ -159,13 +159,6 @@ class TransformersEmbedding(PieceExtractor):
         self.n_jobs = n_jobs
         self.errors = errors
         self.verbose = verbose
-
-    def _validate_params(self):
-        super()._validate_params()
-        self._statistics()
-
-    def _statistics(self):
-        return choose("pooling", self.pooling, MASKED_STATISTICS)
 
     def _source(self):
         return Source(os.fspath(self.model), self.revision, bool(self.local_files_only))
@@ -244,33 +237,11 @@ class TransformersEmbedding(PieceExtractor):
             features[batch] = self._statistics_of(states, mask.to(parameter.device))
         return features
 
-    def _statistics_of(self, states, mask):
-        import torch
+    def _widths(self):
+        return self._family().widths
 
-        blocks = [
-            block
-            for layer in self._layers()
-            for block in masked_statistics(states[layer].float(), mask, self._statistics())
-        ]
-        return torch.cat(blocks, dim=1).cpu().numpy()
-
-    def _pool(self, windows):
-        return merge_windows(windows, self._blocks())
-
-    def _blocks(self):
-        widths = self._family().widths
-        return [
-            (f"layer{layer}_{statistic}", widths[layer])
-            for layer in self._layers()
-            for statistic in self._statistics()
-        ]
-
-    def _n_features(self):
-        return sum(width for _, width in self._blocks())
-
-    def _feature_names(self):
-        name = self._family().name
-        return [f"{name}_{block}_{i}" for block, width in self._blocks() for i in range(width)]
+    def _prefix(self):
+        return self._family().name
 
 
 def _autocast(dtype, device):

@@ -16,9 +16,9 @@ from skspeech._typing import Device, Memory, PathLike
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers import _hub
-from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
-from skspeech.transformers._windowed import PieceExtractor, Windows
-from skspeech.transformers.speaker import choose, merge_windows
+from skspeech.transformers._layered import LayeredExtractor, batches_by_length
+from skspeech.transformers._statistics import MASKED_STATISTICS
+from skspeech.transformers._windowed import Windows
 from skspeech.weights import load_weights, weights_key
 
 __all__ = ["WhisperEmbedding"]
@@ -58,7 +58,7 @@ _LAYERS = {_SMART_TURN: (0, 1, 2)}
 
 
 @shared(level=LEVEL)
-class WhisperEmbedding(PieceExtractor):
+class WhisperEmbedding(LayeredExtractor):
     """Embed clips with the encoder of Whisper, which was trained to transcribe speech.
 
     It represents words and language and, in its lower layers, much of emotion and voice.
@@ -148,7 +148,7 @@ class WhisperEmbedding(PieceExtractor):
     """
 
     _parameter_constraints: dict = {
-        **PieceExtractor._parameter_constraints,
+        **LayeredExtractor._parameter_constraints,
         "model": [str, os.PathLike],
         "layers": ["array-like", Integral, StrOptions({"all"}), None],
         "pooling": ["array-like", StrOptions(set(MASKED_STATISTICS))],
@@ -159,7 +159,7 @@ class WhisperEmbedding(PieceExtractor):
         "revision": [str, None],
         "local_files_only": ["boolean"],
     }
-    _runtime_parameters = PieceExtractor._runtime_parameters | {"local_files_only"}
+    _runtime_parameters = LayeredExtractor._runtime_parameters | {"local_files_only"}
 
     def __init__(
         self,
@@ -201,13 +201,6 @@ class WhisperEmbedding(PieceExtractor):
         self.n_jobs = n_jobs
         self.errors = errors
         self.verbose = verbose
-
-    def _validate_params(self):
-        super()._validate_params()
-        self._statistics()
-
-    def _statistics(self):
-        return choose("pooling", self.pooling, MASKED_STATISTICS)
 
     def _source(self):
         return _hub.Source(os.fspath(self.model), self.revision, bool(self.local_files_only))
@@ -299,30 +292,13 @@ class WhisperEmbedding(PieceExtractor):
         def forward(batch):
             states, n_positions = self._states(network, frames, begins[batch], counts[batch])
             inside = torch.arange(states[0].shape[1], device=frames.device) < n_positions[:, None]
-            blocks = [
-                block
-                for layer in self._layers()
-                for block in masked_statistics(states[layer], inside, self._statistics())
-            ]
-            return batch, torch.cat(blocks, dim=1).cpu().numpy()
+            return batch, self._statistics_of(states, inside)
 
-        batches = self._batches(counts, n_threads)
+        limit = self.batch_size * round(self._window_and_hop()[0] * SAMPLING_RATE / _HOP_LENGTH)
+        batches = batches_by_length(counts, limit, n_threads)
         for batch, rows in map_in_threads(forward, batches, n_threads):
             features[batch] = rows
         return features
-
-    def _batches(self, counts, n_threads):
-        """Indices of windows of similar length, in batches of a bounded number of frames."""
-        order = np.argsort(-counts, kind="stable")
-        limit = self.batch_size * round(self._window_and_hop()[0] * SAMPLING_RATE / _HOP_LENGTH)
-        if n_threads > 1 and len(counts) >= 2 * n_threads:
-            limit = min(limit, -(-counts.sum() // n_threads))
-        batches = []
-        while len(order):
-            size = max(1, limit // counts[order[0]])
-            batches.append(order[:size])
-            order = order[size:]
-        return batches
 
     def _states(self, network, frames, begins, counts):
         """Hidden states of a batch, and the number of positions per row that are not padding."""
@@ -341,23 +317,12 @@ class WhisperEmbedding(PieceExtractor):
         same = bool((counts == longest).all())
         return network(logmel, None if same else n_frames, first, deepest), n_positions
 
-    def _pool(self, windows):
-        return merge_windows(windows, self._blocks())
+    def _widths(self):
+        encoder = self._encoder()
+        return [encoder.n_units] * (encoder.n_layers + 1)
 
-    def _blocks(self):
-        width = self._encoder().n_units
-        return [
-            (f"layer{layer}_{statistic}", width)
-            for layer in self._layers()
-            for statistic in self._statistics()
-        ]
-
-    def _n_features(self):
-        return sum(width for _, width in self._blocks())
-
-    def _feature_names(self):
-        name = self._encoder().name
-        return [f"{name}_{block}_{i}" for block, width in self._blocks() for i in range(width)]
+    def _prefix(self):
+        return self._encoder().name
 
 
 # -- The front end ---------------------------------------------------------------------------------

@@ -247,3 +247,42 @@ def _dequantized(found, name, axis):
     shape = [-1 if i == axis else 1 for i in range(quantized.ndim)]
     zero, scale = (found[f"{name}_{key}"].reshape(shape) for key in ("zero_point", "scale"))
     return (quantized.astype("f4") - zero.astype("f4")) * scale
+
+
+def convert_moonshine(folder, entries):
+    """Moonshine's encoder, whose large matrices are quantised to bytes with one scale for each."""
+    from skspeech.weights._ort import read_initializers
+
+    def tensors(entry):
+        (member,) = entry.members
+        found = read_initializers(folder / member)
+        arrays = {
+            name.removesuffix("_add_tensor"): array
+            for name, array in found.items()
+            if _NAMED.match(name)
+        }
+        # The graph has one matrix of units and bias for the group norm, and no names for those of
+        # the layers, but its numbers are in the order of the network.
+        (factor,), (offset,) = (
+            [array for name, array in found.items() if name.startswith(f"onnx::{kind}_")]
+            for kind in ("Mul", "Add")
+        )
+        arrays |= {"groupnorm.weight": factor.ravel(), "groupnorm.bias": offset.ravel()}
+        matrices = sorted(
+            (name.removesuffix("_quantized") for name in found if name.endswith("_quantized")),
+            key=lambda name: int(name.rpartition("_")[2]),
+        )
+        for name, matrix in zip(_moonshine_matrices(), matrices, strict=True):
+            arrays[f"{name}.weight"] = _dequantized(found, matrix, axis=None).T
+        return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+    return [tensors(entry) for entry in entries]
+
+
+_NAMED = re.compile(r"(conv\d|layer_norm|layers\.)")
+
+
+def _moonshine_matrices():
+    attention = [f"self_attn.{name}_proj" for name in "qkvo"]
+    parts = [*attention, "mlp.fc1", "mlp.fc2"]
+    return [f"layers.{layer}.{part}" for layer in range(6) for part in parts]

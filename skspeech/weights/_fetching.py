@@ -210,6 +210,8 @@ def _download(entry, folder, progress):
     elif uv := shutil.which("uv"):
         say(progress, f"Fetching {wheel} ({wheel.size / 1e6:.0f} MB) with uv")
         command = [uv, "pip", "install", "--python", sys.executable, "--target", str(folder)]
+        if wheel.platform:
+            command += ["--python-platform", _as_uv_says(wheel.platform)]
         _run_with_requirements(command, entry, folder, progress)
     else:
         raise _not_found(entry, "neither pip nor uv is installed")
@@ -225,10 +227,21 @@ def pip_download(entry, folder, progress):
         raise _not_found(entry, "pip is not in this environment")
     say(progress, f"Fetching {wheel} ({wheel.size / 1e6:.0f} MB) with pip")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    command += ["download", "--retries", "2", "--dest", str(folder)]
+    command += ["download", "--retries", "2", "--dest", str(folder), *_for_platform(wheel)]
     _run_with_requirements(command, entry, folder, progress)
     if not has_sha256(folder / wheel.filename, wheel.sha256):
         raise WeightsError(_missing(entry, "what pip fetched has another checksum than recorded"))
+
+
+def _for_platform(wheel):
+    """Let pip take the wheel for the platform that it was built for, on any machine."""
+    return ["--only-binary", ":all:", "--platform", wheel.platform] if wheel.platform else []
+
+
+def _as_uv_says(platform):
+    """`x86_64-manylinux_2_34` in place of `manylinux_2_34_x86_64`."""
+    version, machine = re.fullmatch(r"(manylinux_\d+_\d+)_(.+)", platform).groups()
+    return f"{machine}-{version}"
 
 
 def _run_with_requirements(command, entry, folder, progress):
@@ -267,5 +280,5 @@ def _missing(entry, reason):
         f"    python -m skspeech.weights fetch {entry.name}\n"
         f"Without one, run this elsewhere and put {wheel.filename} into "
         f"{kept_wheel(wheel).parent}:\n"
-        f"    python -m pip download --no-deps {wheel}"
+        f"    {' '.join(['python -m pip download --no-deps', *_for_platform(wheel), str(wheel)])}"
     )

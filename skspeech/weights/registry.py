@@ -39,6 +39,12 @@ class Wheel:
     def __str__(self):
         return self.requirement
 
+    @property
+    def platform(self):
+        """The platform that it was built for, or None if that is any."""
+        tag = self.filename.removesuffix(".whl").rpartition("-")[2]
+        return None if tag == "any" else tag
+
 
 @dataclass(frozen=True)
 class Download:
@@ -157,6 +163,15 @@ _PIPECAT = Wheel(
     sha256="0352f504b44e78bdf524e45af4bc759601c835b9b7dc195efe5e03384b974a44",
     package="pipecat",
     size=12_109_725,
+)
+
+# The file of weights is the same on all platforms.
+_MOONSHINE = Wheel(
+    requirement="moonshine-voice==0.0.73",
+    filename="moonshine_voice-0.0.73-py3-none-manylinux_2_34_x86_64.whl",
+    sha256="6461c8097ed78d054c46b4c821143008a07b5fa1f4169674493ccfa06c1407db",
+    package="moonshine_voice",
+    size=56_320_672,
 )
 
 
@@ -282,6 +297,25 @@ _ENTRIES = [
         ),
         homepage="https://github.com/pipecat-ai/smart-turn",
         convert=_conversion.convert_smart_turn,
+    ),
+    # The wheel's decoder is not read.
+    Weights(
+        name="moonshine-tiny",
+        description="Speech encoder: Moonshine tiny's, trained to transcribe English",
+        source=_MOONSHINE,
+        members={
+            "moonshine_voice/assets/tiny-en/encoder_model.ort": (
+                "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221"
+            )
+        },
+        digest="4b5dcbc68525f18b882e77f7d4a903d58e906de8a82b11a2f2e28baf0d120143",
+        licence="MIT",
+        citation=(
+            "Jeffries, N. et al. (2024). Moonshine: speech recognition for live transcription and "
+            "voice commands. https://arxiv.org/abs/2410.15608"
+        ),
+        homepage="https://github.com/moonshine-ai/moonshine",
+        convert=_conversion.convert_moonshine,
     ),
 ]
 

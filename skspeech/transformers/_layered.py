@@ -1,0 +1,82 @@
+"""Extractors that keep statistics over time of chosen layers of an encoder."""
+
+from abc import abstractmethod
+
+import numpy as np
+
+from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
+from skspeech.transformers._windowed import PieceExtractor
+from skspeech.transformers.speaker import choose, merge_windows
+
+__all__ = ["LayeredExtractor", "batches_by_length"]
+
+
+class LayeredExtractor(PieceExtractor):
+    """Gives a clip the statistics of its encoder's hidden states, averaged over windows.
+
+    A subclass has a parameter `pooling`, and defines `_layers`, `_widths` and `_prefix`.
+    """
+
+    @abstractmethod
+    def _layers(self):
+        """Numbers of the layers to read."""
+
+    @abstractmethod
+    def _widths(self):
+        """Units of each layer."""
+
+    @abstractmethod
+    def _prefix(self):
+        """What the names of features begin with."""
+
+    def _validate_params(self):
+        super()._validate_params()
+        self._statistics()
+
+    def _statistics(self):
+        return choose("pooling", self.pooling, MASKED_STATISTICS)
+
+    def _statistics_of(self, states, inside):
+        """Features of a batch, from its hidden states and which positions are no padding."""
+        import torch
+
+        blocks = [
+            block
+            for layer in self._layers()
+            for block in masked_statistics(states[layer].float(), inside, self._statistics())
+        ]
+        return torch.cat(blocks, dim=1).cpu().numpy()
+
+    def _pool(self, windows):
+        return merge_windows(windows, self._blocks())
+
+    def _blocks(self):
+        widths = self._widths()
+        return [
+            (f"layer{layer}_{statistic}", widths[layer])
+            for layer in self._layers()
+            for statistic in self._statistics()
+        ]
+
+    def _n_features(self):
+        return sum(width for _, width in self._blocks())
+
+    def _feature_names(self):
+        prefix = self._prefix()
+        return [f"{prefix}_{block}_{i}" for block, width in self._blocks() for i in range(width)]
+
+
+def batches_by_length(lengths, limit, n_threads):
+    """Indices of windows of similar length, in batches whose lengths add up to at most `limit`.
+
+    A batch has at least one window, and every thread at least one batch.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    if n_threads > 1 and len(lengths) >= 2 * n_threads:
+        limit = min(limit, -(-lengths.sum() // n_threads))
+    batches = []
+    while len(order):
+        size = max(1, limit // lengths[order[0]])
+        batches.append(order[:size])
+        order = order[size:]
+    return batches
