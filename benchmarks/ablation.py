@@ -1,13 +1,16 @@
 """How much each block of features and each trained network contributes: balanced accuracies.
 
 All features go through the same classifier, shrinkage discriminant analysis on standardised
-features, so that only the features differ. Seven tables are printed and written to
+features, so that only the features differ. Eight tables are printed and written to
 benchmarks/results/ablation.md and .json:
 
 - layers: the speaker network's layers and statistics, from which the default was chosen;
 - whisper: the speech encoder's layers, statistics and positions, alone, joined with all blocks, and
   in a geometric mean with all blocks;
-- words: the keyword network's statistics and the speech encoder's third layer, alone and together;
+- moonshine: the same for the layers and statistics of Moonshine's encoder, with the speech encoder
+  among the others;
+- words: the keyword network's statistics, the speech encoder's third layer and Moonshine's encoder,
+  alone and together;
 - precision: musicnn and VGG, which on some processors compute in bfloat16, against float32;
 - blocks: each block alone, all of them, all but one, and all with rows at other speeds;
 - trained: each approach that trains networks alone, its own first answer, and its geometric mean
@@ -26,6 +29,7 @@ benchmarks/results/ablation.md and .json:
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +43,7 @@ from skspeech import (
     AugmentedClassifier,
     ClippedStandardScaler,
     KeywordEmbedding,
+    MoonshineEmbedding,
     MusicEmbedding,
     ShrinkageDiscriminantAnalysis,
     SpeakerEmbedding,
@@ -116,6 +121,15 @@ WHISPER_COLUMNS = {
     "layers 1 and 2, mean and std": ((1, 2), ("mean", "std")),
 }
 WHISPER_SECONDS = 8
+MOONSHINE_COLUMNS = {
+    "layers 1, 3 and 5, mean and std (default)": ((1, 3, 5), ("mean", "std")),
+    "all layers, mean and std": (range(7), ("mean", "std")),
+    "layers 2, 4 and 6, mean and std": ((2, 4, 6), ("mean", "std")),
+    "layers 1 to 3, mean and std": ((1, 2, 3), ("mean", "std")),
+    "layers 3 to 5, mean and std": ((3, 4, 5), ("mean", "std")),
+    "layer 6, mean and std": ((6,), ("mean", "std")),
+    "layers 1, 3 and 5, mean, std and max": ((1, 3, 5), ("mean", "std", "max")),
+}
 BLOCKS = {
     "speaker": lambda: SpeakerEmbedding(pooling=STATISTICS),
     "spectral": lambda: SpectralStatistics(),
@@ -171,28 +185,12 @@ def layers(split, seed, args):
 
 def whisper(split, seed, args):
     """Yield the same for settings of the speech encoder."""
-    whole = union(BLOCKS)
-    known = [whole.fit_transform(clips) for clips in (split.X_train, split.X_test)]
-    everything = of_features(known, split)
-    yield "all blocks", score(split, *everything)
-    for name, features in whisper_features(split):
-        classes, alone = of_features(features, split)
-        yield f"{name}: alone", score(split, classes, alone)
-        beside = [np.hstack(both) for both in zip(known, features)]
-        yield f"{name}: beside all blocks", score(split, *of_features(beside, split))
-        yield f"{name}: geometric mean", score(split, classes, alone + everything[1])
+    yield from beside(split, BLOCKS, "all blocks", whisper_features)
 
 
-def whisper_features(split):
+def whisper_features(parts):
     """Yield (name, features of the training and of the test part)."""
-    extractor = WhisperEmbedding(layers="all", pooling=("mean", "std", "max"))
-    parts = [load_waveforms(clips) for clips in (split.X_train, split.X_test)]
-    every = [extractor.transform(waveforms) for waveforms in parts]
-    names = extractor.get_feature_names_out()
-    for name, (layers, statistics) in WHISPER_COLUMNS.items():
-        wanted = [f"_layer{layer}_{statistic}_" for layer in layers for statistic in statistics]
-        columns = np.flatnonzero([any(part in column for part in wanted) for column in names])
-        yield name, [features[:, columns] for features in every]
+    yield from by_columns(WhisperEmbedding, WHISPER_COLUMNS, parts)
     last = WhisperEmbedding(position="last")
     yield "the default, last positions", [last.transform(waveforms) for waveforms in parts]
     default, n_samples = WhisperEmbedding(), WHISPER_SECONDS * SAMPLING_RATE
@@ -205,6 +203,38 @@ def whisper_features(split):
     )
 
 
+def moonshine(split, seed, args):
+    """Yield the same for settings of Moonshine's encoder."""
+    features = partial(by_columns, MoonshineEmbedding, MOONSHINE_COLUMNS)
+    yield from beside(split, {**BLOCKS, "whisper": WhisperEmbedding}, "all others", features)
+
+
+def beside(split, blocks, others, features_of):
+    """Yield the same for features alone, joined with blocks, and in a geometric mean with them."""
+    whole = union(blocks)
+    known = [whole.fit_transform(clips) for clips in (split.X_train, split.X_test)]
+    everything = of_features(known, split)
+    yield others, score(split, *everything)
+    parts = [load_waveforms(clips) for clips in (split.X_train, split.X_test)]
+    for name, features in features_of(parts):
+        classes, alone = of_features(features, split)
+        yield f"{name}: alone", score(split, classes, alone)
+        joined = [np.hstack(both) for both in zip(known, features)]
+        yield f"{name}: beside {others}", score(split, *of_features(joined, split))
+        yield f"{name}: geometric mean", score(split, classes, alone + everything[1])
+
+
+def by_columns(make, choices, parts):
+    """Yield (name, features of the training and of the test part) for layers and statistics."""
+    extractor = make(layers="all", pooling=("mean", "std", "max"))
+    every = [extractor.transform(waveforms) for waveforms in parts]
+    names = extractor.get_feature_names_out()
+    for name, (layers, statistics) in choices.items():
+        wanted = [f"_layer{layer}_{statistic}_" for layer in layers for statistic in statistics]
+        columns = np.flatnonzero([any(part in column for part in wanted) for column in names])
+        yield name, [features[:, columns] for features in every]
+
+
 def words(split, seed, args):
     """Yield the same for features of words."""
     keyword = KeywordEmbedding(pooling=("mean", "std", "max"))
@@ -214,14 +244,21 @@ def words(split, seed, args):
         "keyword, mean, std and max": keyword,
         "encoder, layers 0 to 2": WhisperEmbedding(),
         "encoder, layer 3": third,
+        "Moonshine, layers 1, 3 and 5": MoonshineEmbedding(),
+        "Moonshine, all layers": MoonshineEmbedding(layers="all"),
+        "Moonshine, layer 6": MoonshineEmbedding(layers=6),
     }
     found = {name: log_proba(discriminant(one), split) for name, one in extractors.items()}
     both = FeatureUnion([("keyword", keyword), ("third", third)])
     found["keyword with max, and layer 3, side by side"] = log_proba(discriminant(both), split)
-    for layers in ("layers 0 to 2", "layer 3"):
+    for name, others in {
+        "layers 0 to 2": ["encoder, layers 0 to 2"],
+        "layer 3": ["encoder, layer 3"],
+        "layer 3 and Moonshine": ["encoder, layer 3", "Moonshine, layers 1, 3 and 5"],
+    }.items():
         classes, proba = found["keyword, mean, std and max"]
-        mean = proba + found[f"encoder, {layers}"][1]
-        found[f"keyword with max, and {layers}, geometric mean"] = classes, mean
+        mean = proba + sum(found[other][1] for other in others)
+        found[f"keyword with max, and {name}, geometric mean"] = classes, mean
     for name, of_task in found.items():
         yield name, score(split, *of_task)
 
@@ -292,6 +329,7 @@ TIMED = ("trained", "mixup-cnn")
 MEASURES = {
     "layers": layers,
     "whisper": whisper,
+    "moonshine": moonshine,
     "words": words,
     "precision": precision,
     "blocks": blocks,
@@ -360,6 +398,7 @@ def page(runs, about):
     titles = {
         "layers": "Layers of the speaker network",
         "whisper": "Layers, statistics and positions of the speech encoder",
+        "moonshine": "Layers and statistics of Moonshine's encoder",
         "words": "Features of words",
         "precision": "Precision of the music networks",
         "blocks": "Blocks of features",
