@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from skspeech.weights import fetch_wheel
+from skspeech.weights import REGISTRY, fetch_wheel
 
-__all__ = ["OriginalMusicnn", "load_resemblyzer", "load_smart_turn"]
+__all__ = ["OriginalMusicnn", "load_moonshine", "load_resemblyzer", "load_smart_turn"]
 
 _MUSICNN_FRAMES = 187
 _MUSICNN_NODES = {
@@ -57,27 +57,50 @@ def load_smart_turn(n_threads):
     Returns
     -------
     object
-        With two functions: ``logmel(waveform)``, of the last 8 s, where a shorter clip is padded
-        with silence in front, and ``run(logmel)``.
+        With two functions: ``inputs(waveform)``, the spectrogram of the last 8 s, where a shorter
+        clip is padded with silence in front, and ``run(inputs)``.
     """
+    with zipfile.ZipFile(fetch_wheel("smart-turn")) as archive:
+        graph = archive.read(f"{_SMART_TURN}/data/smart-turn-v3.2-cpu.onnx")
+        source = archive.read(f"{_SMART_TURN}/_whisper_features.py").decode()
+    front_end = types.ModuleType("whisper_features")
+    exec(source, front_end.__dict__)  # the wheel's checksum is verified
+
+    def inputs(waveform):
+        padded = np.pad(waveform[-128_000:], (max(0, 128_000 - len(waveform)), 0))
+        logmel = front_end.compute_whisper_log_mel_features(padded, do_normalize=True)
+        return {"input_features": logmel[None]}
+
+    return _original_graph(graph, inputs, n_threads)
+
+
+def load_moonshine(n_threads):
+    """Load the graph of Moonshine's encoder into ONNX Runtime.
+
+    Returns
+    -------
+    object
+        With two functions: ``inputs(waveform)``, with 0.3 s of silence on both sides, and
+        ``run(inputs)``.
+    """
+    (member,) = REGISTRY["moonshine-tiny"].members
+    with zipfile.ZipFile(fetch_wheel("moonshine-tiny")) as archive:
+        graph = archive.read(member)
+
+    def inputs(waveform):
+        values = np.pad(waveform, 4_800)[None]
+        return {"input_values": values, "attention_mask": np.ones(values.shape, np.int64)}
+
+    return _original_graph(graph, inputs, n_threads)
+
+
+def _original_graph(graph, inputs, n_threads):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
-    with zipfile.ZipFile(fetch_wheel("smart-turn")) as archive:
-        graph = archive.read(f"{_SMART_TURN}/data/smart-turn-v3.2-cpu.onnx")
-        source = archive.read(f"{_SMART_TURN}/_whisper_features.py").decode()
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    front_end = types.ModuleType("whisper_features")
-    exec(source, front_end.__dict__)  # the wheel's checksum is verified
-
-    def logmel(waveform):
-        padded = np.pad(waveform[-128_000:], (max(0, 128_000 - len(waveform)), 0))
-        return front_end.compute_whisper_log_mel_features(padded, do_normalize=True)[None]
-
-    return types.SimpleNamespace(
-        logmel=logmel, run=lambda x: session.run(None, {"input_features": x})
-    )
+    return types.SimpleNamespace(inputs=inputs, run=lambda feeds: session.run(None, feeds))
 
 
 class OriginalMusicnn:

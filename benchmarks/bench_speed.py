@@ -210,13 +210,33 @@ def bench_music(options):
     ]
 
 
+def attention_flops(positions, n_layers, width):
+    """Operations of matrix products and attention at the positions of each clip."""
+    layer = 2 * (4 * width * width + 2 * width * 4 * width)
+    return n_layers * float(np.sum(positions * (layer + 4 * width * positions)))
+
+
 def whisper_flops(waveforms, n_layers, width=384, n_mels=80):
     """Operations of convolutions, matrix products and attention, without those on padding."""
     positions = np.array([-(-len(waveform) // 320) for waveform in waveforms])
     convolutions = 2 * 3 * (2 * n_mels * width + width * width)
-    layer = 2 * (4 * width * width + 2 * width * 4 * width)
-    attention = 4 * width * positions
-    return float(np.sum(positions * (convolutions + n_layers * (layer + attention))))
+    return positions.sum() * convolutions + attention_flops(positions, n_layers, width)
+
+
+def moonshine_flops(waveforms, n_layers, width=288):
+    """The same of Moonshine's encoder, with 0.3 s of silence on both sides."""
+    from skspeech.transformers.networks.moonshine import n_positions
+
+    n_samples = np.array([len(waveform) + 2 * 4_800 for waveform in waveforms])
+    units = (1, width, 2 * width, width)
+    convolutions = sum(
+        2 * size * units[i] * units[i + 1] * n_positions(n_samples, i + 1).sum()
+        for i, size in enumerate((127, 7, 3))
+    )
+    return convolutions + attention_flops(n_positions(n_samples), n_layers, width)
+
+
+_FROM_PATHS = "paths to features"
 
 
 @section
@@ -224,65 +244,95 @@ def bench_whisper(options):
     """Whisper's encoder against its original graph, and against the matrix-multiply rate."""
     from _originals import load_smart_turn
 
-    original = load_smart_turn(options.threads)
-    return [
-        *_whisper_on("emodb", emodb_paths()[:200], original, options),
-        *_whisper_on("fsdd", fsdd_paths()[:400], original, options),
-    ]
-
-
-def _whisper_on(kind, paths, original, options):
     from skspeech import WhisperEmbedding
+
+    settings = {"memory": False, "device": "cpu"}
+    extractors = {
+        (name, what): WhisperEmbedding(layers=layers, dtype=dtype, **settings)
+        for name, layers in [("default layers", None), ("all layers", "all")]
+        for what, dtype in [(_FROM_PATHS, "auto"), ("the same in float32", "float32")]
+    }
+    return _encoder_on_clips(
+        "Whisper's encoder",
+        extractors,
+        whisper_flops,
+        load_smart_turn(options.threads),
+        options,
+        given="spectrograms",
+        least_share=">= 0.6",
+        least_ratio=">= 5",
+    )
+
+
+@section
+def bench_moonshine(options):
+    """The same for Moonshine's encoder."""
+    from _originals import load_moonshine
+
+    from skspeech import MoonshineEmbedding
+
+    settings = {"memory": False, "device": "cpu"}
+    extractors = {
+        ("default layers", _FROM_PATHS): MoonshineEmbedding(**settings),
+        ("all layers", _FROM_PATHS): MoonshineEmbedding(layers="all", **settings),
+    }
+    original = load_moonshine(options.threads)
+    return _encoder_on_clips(
+        "Moonshine's encoder", extractors, moonshine_flops, original, options, given="waveforms"
+    )
+
+
+def _encoder_on_clips(
+    encoder, extractors, flops_of, original, options, *, given, least_share="", least_ratio=""
+):
+    """Rows for extractors, by layers and kind, on two data sets.
+
+    `given` is what the original graph gets, and the time for it is not counted.
+    """
     from skspeech.audio import load_waveforms
 
     multiply, flops = matmul_flops()
     rows = []
-    waveforms = load_waveforms(paths)
-    inputs = [original.logmel(waveform) for waveform in waveforms]
-    settings = {"memory": False, "device": "cpu"}
-    kinds = {
-        (name, dtype): WhisperEmbedding(layers=layers, dtype=dtype, **settings)
-        for name, layers in [("default layers", None), ("all layers", "all")]
-        for dtype in ("auto", "float32")
-    }
-    times = alternate(
-        {
-            "original": lambda: [original.run(logmel) for logmel in inputs],
-            "matmul": lambda: [multiply() for _ in range(20)],
-            **{key: partial(extractor.transform, paths) for key, extractor in kinds.items()},
-        },
-        options.repeats,
-    )
-    rate = 20 * flops / times["matmul"]
-    n = len(paths)
-    for (name, dtype), extractor in kinds.items():
-        taken = times[name, dtype]
-        achieved = whisper_flops(waveforms, len(extractor._layers()) - 1) / taken
-        precision = extractor._precision()
-        is_default = dtype == "auto"
-        what = "paths to features" if is_default else "the same in float32"
-        rows.append(
-            row(
-                f"Whisper's encoder on {kind}, {name}, {what}, against the rate of matrix products "
-                "in fp32",
-                achieved / rate,
-                ">= 0.6" if is_default else "",
-                f"in {precision} {achieved / 1e9:.0f} against {rate / 1e9:.0f} GFLOP/s; "
-                f"{1e3 * taken / n:.1f} ms a clip",
-            )
+    for kind, paths in [("emodb", emodb_paths()[:200]), ("fsdd", fsdd_paths()[:400])]:
+        waveforms = load_waveforms(paths)
+        inputs = [original.inputs(waveform) for waveform in waveforms]
+        times = alternate(
+            {
+                "original": lambda inputs=inputs: [original.run(feeds) for feeds in inputs],
+                "matmul": lambda: [multiply() for _ in range(20)],
+                **{key: partial(one.transform, paths) for key, one in extractors.items()},
+            },
+            options.repeats,
         )
-    for name, floor in [("default layers", ">= 5"), ("all layers", "")]:
-        taken = times[name, "auto"]
-        rows.append(
-            row(
-                f"Whisper's encoder on {kind}, {name}, paths to features, against ONNX Runtime "
-                "running the original graph clip by clip",
-                times["original"] / taken,
-                floor,
-                f"{1e3 * taken / n:.1f} against {1e3 * times['original'] / n:.1f} ms a clip, for "
-                "which ONNX Runtime gets spectrograms",
+        rate, n = 20 * flops / times["matmul"], len(paths)
+        for (name, what), extractor in extractors.items():
+            taken = times[name, what]
+            achieved = flops_of(waveforms, max(extractor._layers())) / taken
+            precision = extractor._precision() if hasattr(extractor, "dtype") else "float32"
+            rows.append(
+                row(
+                    f"{encoder} on {kind}, {name}, {what}, against the rate of matrix products "
+                    "in fp32",
+                    achieved / rate,
+                    least_share if what == _FROM_PATHS else "",
+                    f"in {precision} {achieved / 1e9:.0f} against {rate / 1e9:.0f} GFLOP/s; "
+                    f"{1e3 * taken / n:.1f} ms a clip",
+                )
             )
-        )
+        for name, what in extractors:
+            if what != _FROM_PATHS:
+                continue
+            taken = times[name, what]
+            rows.append(
+                row(
+                    f"{encoder} on {kind}, {name}, {what}, against ONNX Runtime running the "
+                    "original graph clip by clip",
+                    times["original"] / taken,
+                    least_ratio if name == "default layers" else "",
+                    f"{1e3 * taken / n:.1f} against {1e3 * times['original'] / n:.1f} ms a clip, "
+                    f"for which ONNX Runtime gets {given}",
+                )
+            )
     return rows
 
 
