@@ -118,7 +118,7 @@ EXTRACTORS = [
     KeywordEmbedding(pooling=("mean", "std", "last", "max")),
     WhisperEmbedding(dtype="float32", pooling=("mean", "std", "max")),
     WhisperEmbedding(dtype="float32", window=1.0, hop=0.09),
-    MoonshineEmbedding(pooling=("mean", "std", "max"), window=1.0, hop=0.4),
+    MoonshineEmbedding(dtype="float32", pooling=("mean", "std", "max"), window=1.0, hop=0.4),
     SpectralStatistics(frames=("all", "loud", "voiced", "unvoiced")),
 ]
 

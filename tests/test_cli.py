@@ -1114,10 +1114,11 @@ def test_missing_weights_are_told_once_and_before_anything_is_decoded(
     status, out, err = run(*_fit(folder, tmp_path / "m.skspeech", "-q"))
     assert (status, out) == (1, "")
     assert err.startswith(
-        "Error: The pretrained weights ge2e, smart-turn, speech-embedding are not on this machine "
+        "Error: The pretrained weights ge2e, moonshine-tiny, smart-turn, speech-embedding "
+        "are not on this machine "
     )
     assert reason in err
-    assert "    skspeech weights fetch ge2e smart-turn speech-embedding\n" in err
+    assert "    skspeech weights fetch ge2e moonshine-tiny smart-turn speech-embedding\n" in err
     assert "WARNING" not in err
     assert len(err.splitlines()) == 4
     assert not (tmp_path / "m.skspeech").exists()

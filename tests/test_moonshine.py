@@ -148,7 +148,9 @@ def test_deeper_layers_are_left_out(network):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
 def test_neighbours_do_not_matter(pretrained, clips, batch_size):
-    extractor = MoonshineEmbedding(batch_size=batch_size, layers="all", memory=False)
+    extractor = MoonshineEmbedding(
+        batch_size=batch_size, layers="all", memory=False, dtype="float32"
+    )
     together = extractor.transform(clips)
     alone = np.concatenate([extractor.transform([clip]) for clip in clips])
     assert np.isfinite(together).all()
@@ -157,7 +159,7 @@ def test_neighbours_do_not_matter(pretrained, clips, batch_size):
 
 def test_features_are_statistics_of_the_hidden_states(pretrained, clips):
     extractor = MoonshineEmbedding(
-        layers=(0, 2, -1), pooling=("max", "mean", "std"), level=None, memory=False
+        layers=(0, 2, -1), pooling=("max", "mean", "std"), level=None, memory=False, dtype="float32"
     )
     with torch.inference_mode():
         states = pretrained(torch.from_numpy(np.pad(clips[4], 4_800))[None])
@@ -176,7 +178,7 @@ def test_features_are_statistics_of_the_hidden_states(pretrained, clips):
 
 
 def test_long_clips_are_cut_into_windows(pretrained, clips):
-    extractor = MoonshineEmbedding(memory=False)
+    extractor = MoonshineEmbedding(memory=False, dtype="float32")
     embeddings, centres = extractor.embed([clips[4], clips[6]], return_timestamps=True)
     assert [len(embedding) for embedding in embeddings] == [1, 3]
     assert_allclose(centres[0], [1.35])
@@ -187,10 +189,25 @@ def test_long_clips_are_cut_into_windows(pretrained, clips):
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 0.01, 100.0])
 def test_any_level_gives_finite_features_and_nearly_the_same(pretrained, clips, scale):
-    expected, changed = MoonshineEmbedding().transform([clips[4], clips[4] * np.float32(scale)])
+    extractor = MoonshineEmbedding(dtype="float32")
+    expected, changed = extractor.transform([clips[4], clips[4] * np.float32(scale)])
     assert np.isfinite(changed).all()
     if scale >= 0.01:
         assert np.abs(changed - expected).mean() < 1e-3 * np.abs(expected).mean()
+
+
+def test_features_in_bfloat16_are_nearly_the_same(pretrained, clips):
+    exact, rounded = (
+        MoonshineEmbedding(dtype=dtype, device="cpu").transform(clips)
+        for dtype in ("float32", "bfloat16")
+    )
+    assert 0 < np.abs(exact - rounded).mean() < 0.02 * np.abs(exact).mean()
+
+
+@pytest.mark.parametrize(("can", "auto"), [(True, "bfloat16"), (False, "float32")])
+def test_bfloat16_is_taken_where_the_processor_has_it(set_bfloat16, can, auto):
+    set_bfloat16(can)
+    assert MoonshineEmbedding(device="cpu")._precision() == auto
 
 
 def test_pickle_holds_no_weights_and_clones_are_equal(pretrained, clips):
@@ -209,6 +226,7 @@ def test_pickle_holds_no_weights_and_clones_are_equal(pretrained, clips):
         ({"pooling": ("mean", "mean")}, "pooling=.* is not accepted"),
         ({"window": 0}, "'window' parameter"),
         ({"hop": 0}, "'hop' parameter"),
+        ({"dtype": "float16"}, "'dtype' parameter"),
     ],
 )
 def test_parameters_are_checked(clips, params, message):
@@ -218,7 +236,7 @@ def test_parameters_are_checked(clips, params, message):
 
 @pytest.mark.gpu
 def test_gpu_gives_the_cpus_features(pretrained, clips):
-    extractor = MoonshineEmbedding(memory=False, device="cuda")
+    extractor = MoonshineEmbedding(memory=False, dtype="float32", device="cuda")
     on_gpu = extractor.transform(clips)
     on_cpu = extractor.set_params(device="cpu").transform(clips)
     assert_allclose(on_gpu, on_cpu, rtol=1e-2, atol=1e-2)

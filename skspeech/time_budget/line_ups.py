@@ -29,6 +29,7 @@ from skspeech.estimators.recurrent import RecurrentAttentionClassifier
 from skspeech.time_budget.candidates import Candidate
 from skspeech.time_budget.workers.tasks import set_random_states
 from skspeech.transformers.keyword import KeywordEmbedding
+from skspeech.transformers.moonshine import MoonshineEmbedding
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.scaling import ClippedStandardScaler, SignedSqrt
 from skspeech.transformers.speaker import STATISTICS, SpeakerEmbedding
@@ -54,9 +55,10 @@ _WORTH_CUTTING = 1.1
 _STRONG = 0.5
 # A sound that occurs once in a word shows in its largest value.
 _OF_WORDS = {"pooling": ("mean", "std", "max")}
-# The lower three of these layers of the speech encoder know emotion best, the upper one words.
-_ENCODER = {"layers": (0, 1, 2, 3)}
-_UPPER = "_layer3_"
+# The lower three of these layers of each speech encoder know emotion best, the upper one words.
+_WHISPER = {"layers": (0, 1, 2, 3)}
+_MOONSHINE = {"layers": (1, 3, 5, 6)}
+_UPPER = ["smart-turn_layer3_", "moonshine_layer6_"]
 # Seconds of each clip that the first candidates of "autospeech2020" hear.
 _FIRST_CROP = 3.0
 # From this budget in seconds on, networks are trained, too, without delaying the candidates before.
@@ -113,8 +115,9 @@ def default_candidates(
     >>> from skspeech.candidates import default_candidates
     >>> from skspeech.datasets import make_tones
     >>> clips = make_tones(n_samples=8, random_state=0)
-    >>> [c.name for c in default_candidates(clips.data, clips.target, preset="fast")]
-    ['spectral', 'keyword', 'whisper', 'speaker', 'speaker-sharp', 'whisper-words']
+    >>> line_up = default_candidates(clips.data, clips.target, preset="fast")
+    >>> [candidate.name for candidate in line_up][:5]
+    ['spectral', 'keyword', 'moonshine', 'whisper', 'speaker']
     """
     if preset not in PRESETS:
         accepted = ", ".join(map(repr, PRESETS))
@@ -233,12 +236,12 @@ def _fast(duration, settings, time_budget):
     the speaker network takes for one window.
     """
     quick = SpeakerEmbedding(max_duration=_QUICK_LOOK, **_AS_RECORDED, **settings)
-    encoder = WhisperEmbedding(**_ENCODER, **settings)
+    whisper = WhisperEmbedding(**_WHISPER, **settings)
+    moonshine = MoonshineEmbedding(**_MOONSHINE, **settings)
     speaker = SpeakerEmbedding(pooling=STATISTICS, **_AS_RECORDED, **settings)
     keyword = KeywordEmbedding(**_OF_WORDS, **settings)
     spectral = SpectralStatistics(**_AS_RECORDED, **settings)
     smooth = _columns(speaker, ["_mean_", "_std_", "_embedding_"])
-    lower, upper = _columns(encoder, [_UPPER], keep=False), _columns(encoder, [_UPPER])
     # If there is a quick candidate for one window, the candidate for all windows comes later.
     has_quick = duration > _WORTH_CUTTING * _QUICK_LOOK
     later = {"stage": 1, "gain": 4.0} if has_quick else {"gain": 2.0}
@@ -246,10 +249,12 @@ def _fast(duration, settings, time_budget):
         _linear("spectral", spectral, first=True, gain=2.0),
         _linear("speaker-quick", quick, gain=2.0),
         _linear("keyword", keyword, gain=2.0),
-        _linear("whisper", encoder, lower, gain=2.0),
+        _linear("moonshine", moonshine, _columns(moonshine, _UPPER, keep=False), gain=2.0),
+        _linear("whisper", whisper, _columns(whisper, _UPPER, keep=False), gain=2.0),
         _linear("speaker", speaker, smooth, **later),
         _linear("speaker-sharp", speaker, smooth, shrinkage="auto", stage=1),
-        _linear("whisper-words", encoder, upper, stage=1, gain=2.0),
+        _linear("moonshine-words", moonshine, _columns(moonshine, _UPPER), stage=1, gain=2.0),
+        _linear("whisper-words", whisper, _columns(whisper, _UPPER), stage=1, gain=2.0),
     ]
     return [c for c in line_up if has_quick or c.name != "speaker-quick"]
 
@@ -257,9 +262,9 @@ def _fast(duration, settings, time_budget):
 def _best(duration, settings, time_budget):
     """The fast line-up, fused embeddings, music taggers, and trained networks if time allows.
 
-    The speech encoder helps most as a member of its own: fused with the other embeddings it adds
-    less, and it lowers the score for digits and speakers. For words, its third layer beside the
-    keyword network is best.
+    The speech encoders help most as members of their own: fused with the other embeddings they add
+    less, and lower the score for digits and speakers. For words, Whisper's third layer helps beside
+    the keyword network, too.
     """
     speaker = SpeakerEmbedding(pooling=STATISTICS, **_AS_RECORDED, **settings)
     keyword = KeywordEmbedding(**_OF_WORDS, **settings)
@@ -268,13 +273,13 @@ def _best(duration, settings, time_budget):
     musicnn = MusicEmbedding(**settings)
     fused = side_by_side([("speaker", speaker), ("keyword", keyword), ("spectral", spectral)])
     everything = side_by_side([*fused.transformer_list, ("music", tagger)])
-    encoder = WhisperEmbedding(**_ENCODER, **settings)
-    with_encoder = side_by_side([*everything.transformer_list, ("whisper", encoder)])
-    spoken = side_by_side([("keyword", keyword), ("whisper", encoder)])
+    whisper = WhisperEmbedding(**_WHISPER, **settings)
+    with_whisper = side_by_side([*everything.transformer_list, ("whisper", whisper)])
+    spoken = side_by_side([("keyword", keyword), ("whisper", whisper)])
     words = _columns(speaker, ["_lstm2_"])
-    words_of_spoken = _columns(spoken, ["keyword__", _UPPER])
+    words_of_spoken = _columns(spoken, ["keyword__", *_UPPER])
     lower, lower_of_all = (
-        _columns(extractor, [_UPPER], keep=False) for extractor in (encoder, with_encoder)
+        _columns(extractor, _UPPER, keep=False) for extractor in (whisper, with_whisper)
     )
     return [
         *_fast(duration, settings, time_budget),
@@ -285,10 +290,10 @@ def _best(duration, settings, time_budget):
         _linear("music", tagger, stage=1),
         _linear("everything", everything, stage=1, gain=4.0),
         _linear("everything-sharp", everything, shrinkage="auto", stage=1),
-        _linear("all", with_encoder, lower_of_all, stage=1, gain=4.0),
-        _logistic("all-logistic", with_encoder, lower_of_all),
+        _linear("all", with_whisper, lower_of_all, stage=1, gain=4.0),
+        _logistic("all-logistic", with_whisper, lower_of_all),
         _linear("musicnn", musicnn, stage=2),
-        _at_other_speeds("whisper-speeds", encoder, lower),
+        _at_other_speeds("whisper-speeds", whisper, lower),
         _at_other_speeds("everything-speeds", everything),
         *(_trained(settings, stage=1) if time_budget >= _LONG_BUDGET else []),
     ]

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from skspeech._device import map_in_threads, n_threads_for
+from skspeech._device import computes_bfloat16, map_in_threads, n_threads_for
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._typing import Device, Memory
@@ -51,6 +51,10 @@ class MoonshineEmbedding(LayeredExtractor):
         {level}
     max_duration : float or None, default=None
         Read only this many seconds of each clip; None reads all of it.
+    dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        Precision of matrix products. ``"auto"`` is bfloat16 on a CPU that has instructions for it,
+        else float32. Features differ by 0.5 % of their size. A fitted extractor keeps its
+        precision on other machines.
     sampling_rate : int, default=16000
         Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
         their own.
@@ -104,6 +108,7 @@ class MoonshineEmbedding(LayeredExtractor):
         "layers": ["array-like", Integral, StrOptions({"all"})],
         "pooling": ["array-like", StrOptions(set(MASKED_STATISTICS))],
         "hop": [Interval(Real, 0, None, closed="neither"), None],
+        "dtype": [StrOptions({"auto", "float32", "bfloat16"})],
     }
 
     def __init__(
@@ -115,6 +120,7 @@ class MoonshineEmbedding(LayeredExtractor):
         hop: float | None = None,
         level: float | None = DEFAULT_LEVEL,
         max_duration: float | None = None,
+        dtype: Literal["auto", "float32", "bfloat16"] = "auto",
         sampling_rate: int = SAMPLING_RATE,
         batch_size: int = 4,
         device: Device = "auto",
@@ -129,6 +135,7 @@ class MoonshineEmbedding(LayeredExtractor):
         self.hop = hop
         self.level = level
         self.max_duration = max_duration
+        self.dtype = dtype
         self.sampling_rate = sampling_rate
         self.batch_size = batch_size
         self.device = device
@@ -158,12 +165,17 @@ class MoonshineEmbedding(LayeredExtractor):
     def _network_id(self):
         return weights_key(_WEIGHTS)
 
+    def _auto_precision(self, device):
+        return "bfloat16" if device.type == "cpu" and computes_bfloat16(device) else "float32"
+
     def _load_network(self, device):
+        import torch
+
         from skspeech.transformers.networks.moonshine import MoonshineEncoder
 
         network = MoonshineEncoder()
         network.load_state_dict(load_weights(_WEIGHTS))
-        return network.to(device).eval()
+        return network.to(device).eval().compute_in(getattr(torch, self._precision()))
 
     def _cut_at(self, waveforms, starts, device):
         """Waveforms of all windows, with silence on both sides."""

@@ -46,6 +46,13 @@ class MoonshineEncoder(nn.Module):
         self.layer_norm = nn.LayerNorm(n_units, eps=_EPSILON, bias=False)
         self.n_rotated = n_rotated
 
+    def compute_in(self, dtype):
+        """Multiply matrices in another precision; waveforms, sums and norms stay in float32."""
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv1d)) and module is not self.conv1:
+                module.to(dtype)
+        return self
+
     def forward(self, waveforms, n_samples=None, n_layers=None):
         """Compute the hidden states.
 
@@ -68,8 +75,9 @@ class MoonshineEncoder(nn.Module):
         inside = mask = None
         if n_samples is not None:
             inside = _inside(n_samples, 1, states)
-        states = functional.gelu(self.conv2(self.groupnorm(states, inside)))
-        states = functional.gelu(self.conv3(states)).transpose(1, 2).contiguous()
+        states = self.groupnorm(states, inside).to(self.conv2.weight.dtype)
+        states = functional.gelu(self.conv3(functional.gelu(self.conv2(states))))
+        states = states.float().transpose(1, 2).contiguous()
         if n_samples is not None:
             mask = _inside(n_samples, 3, states.transpose(1, 2))[:, None, None]
         rotation = self._rotation(states)
@@ -147,8 +155,10 @@ class _Layer(nn.Module):
         self.post_attention_layernorm = nn.LayerNorm(n_units, eps=_EPSILON, bias=False)
 
     def forward(self, states, rotation, mask):
-        states = states + self.self_attn(self.input_layernorm(states), rotation, mask)
-        return states + self.mlp(self.post_attention_layernorm(states))
+        dtype = self.mlp.fc1.weight.dtype
+        attended = self.self_attn(self.input_layernorm(states).to(dtype), rotation, mask)
+        states = states + attended
+        return states + self.mlp(self.post_attention_layernorm(states).to(dtype))
 
 
 class _Mlp(nn.Module):
@@ -184,4 +194,4 @@ def _rotated(heads, cos, sin):
     pairs = heads[..., :n_rotated].unflatten(-1, (-1, 2))
     first, second = pairs[..., 0], pairs[..., 1]
     turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1)
-    return torch.cat([turned.flatten(-2), heads[..., n_rotated:]], dim=-1)
+    return torch.cat([turned.flatten(-2).to(heads.dtype), heads[..., n_rotated:]], dim=-1)
