@@ -33,6 +33,7 @@ from skspeech import (
     FusedEmbeddingClassifier,
     GeometricMeanVotingClassifier,
     KeywordEmbedding,
+    MoonshineEmbedding,
     MusicEmbedding,
     MusicEmbeddingClassifier,
     ShrinkageDiscriminantAnalysis,
@@ -140,6 +141,9 @@ def test_pooling(n_windows):
         SpeakerEmbedding(layers=(2, "embedding"), level=None, max_duration=0.777, hop=0.1),
         WhisperEmbedding(window=0.5, hop=0.2, layers=1, position="last", dtype="float32"),
         WhisperEmbedding(window=0.02, layers=0, pooling="max", dtype="float32"),
+        MoonshineEmbedding(window=0.5, hop=0.2, layers="all", pooling=("mean", "std", "max")),
+        MoonshineEmbedding(window=0.02, layers=(0, 2), level=None, max_duration=0.777),
+        MoonshineEmbedding(layers=-1, pooling="max"),
         MusicEmbedding(window=0.3, hop=0.1, pooling=("last", "std"), dtype="float32"),
         KeywordEmbedding(level=None, pooling=("last", "max")),
     ],
@@ -177,6 +181,9 @@ MODELS = {
     "ge2e": lambda resnet: _speaker(dtype="float32"),
     "resnetse34l": lambda resnet: _speaker(model="resnetse34l", weights=resnet),
     "smart-turn": lambda resnet: SpeakerEmbeddingClassifier(extractor=WhisperEmbedding(**SINGLE)),
+    "moonshine": lambda resnet: SpeakerEmbeddingClassifier(
+        extractor=MoonshineEmbedding(window=2.0, hop=0.9, memory=False)
+    ),
     "music": lambda resnet: MusicEmbeddingClassifier(
         extractor=MusicEmbedding(**SINGLE), scaling="signed_sqrt"
     ),
@@ -422,7 +429,7 @@ def fitted(name, fetch, data_home):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["ge2e", "smart-turn", "keyword"])
+@pytest.mark.parametrize("name", ["ge2e", "smart-turn", "moonshine", "keyword"])
 @pytest.mark.parametrize("fetch", [fetch_fsdd, fetch_emodb])
 def test_real_speech(name, fetch, data_home, tmp_path):
     model, X = fitted(name, fetch, data_home)

@@ -27,12 +27,13 @@ _TOLERANCE = 1e-3
 # Probabilities of a model in half precision that differ more deserve a warning.
 _ROUNDED = 0.02
 # Seconds of what the graph is compared on: below a window, and several windows.
-_CHECKED = (0.41, 9.03)
+_CHECKED = (0.41, 11.03)
 _ADVICE = (
-    "What can be exported: SpeakerEmbedding, MusicEmbedding, KeywordEmbedding and WhisperEmbedding "
-    "(alone or in a FeatureUnion); StandardScaler, ClippedStandardScaler, Normalizer and "
-    "SignedSqrt; LogisticRegression, WideLogisticRegression and ShrinkageDiscriminantAnalysis; "
-    "pipelines and votes of these, such as a fitted SpeakerEmbeddingClassifier."
+    "What can be exported: SpeakerEmbedding, MusicEmbedding, KeywordEmbedding, WhisperEmbedding "
+    "and MoonshineEmbedding (alone or in a FeatureUnion); StandardScaler, ClippedStandardScaler, "
+    "Normalizer and SignedSqrt; LogisticRegression, WideLogisticRegression and "
+    "ShrinkageDiscriminantAnalysis; pipelines and votes of these, such as a fitted "
+    "SpeakerEmbeddingClassifier."
 )
 
 
@@ -55,8 +56,9 @@ def export_onnx(model: BaseEstimator, path: PathLike) -> Path:
         :class:`~skspeech.MusicEmbeddingClassifier` or
         :class:`~skspeech.FusedEmbeddingClassifier`; a Pipeline of
         :class:`~skspeech.SpeakerEmbedding`, :class:`~skspeech.MusicEmbedding`,
-        :class:`~skspeech.KeywordEmbedding` or :class:`~skspeech.WhisperEmbedding` with scalers and
-        a linear classifier; a :class:`~skspeech.GeometricMeanVotingClassifier` or
+        :class:`~skspeech.KeywordEmbedding`, :class:`~skspeech.WhisperEmbedding` or
+        :class:`~skspeech.MoonshineEmbedding` with scalers and a linear classifier; a
+        :class:`~skspeech.GeometricMeanVotingClassifier` or
         :class:`~skspeech.TimeBudgetClassifier` whose members are such.
     path : str or path-like
         The file, such as ``"model.onnx"``. An existing file is replaced, once the new one is
@@ -86,8 +88,8 @@ def export_onnx(model: BaseEstimator, path: PathLike) -> Path:
     Notes
     -----
     The graph computes in single precision. Fitted on processors with instructions for bfloat16,
-    :class:`~skspeech.SpeakerEmbedding`, :class:`~skspeech.WhisperEmbedding` and
-    :class:`~skspeech.MusicEmbedding` don't, unless ``dtype="float32"``. If probabilities then
+    :class:`~skspeech.SpeakerEmbedding`, :class:`~skspeech.WhisperEmbedding`,
+    :class:`~skspeech.MoonshineEmbedding` and :class:`~skspeech.MusicEmbedding` don't, unless ``dtype="float32"``. If probabilities then
     differ by more than 0.02 on made-up clips, a warning says so.
 
     Examples

@@ -6,8 +6,11 @@ import numpy as np
 
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.level import MAX_GAIN_DB, SHORTEST_PERIOD
+from skspeech.transformers._layered import LayeredExtractor
 from skspeech.transformers._windowed import _MIN_TAIL
 from skspeech.transformers.keyword import _AMIN, _MARGIN, KeywordEmbedding, _scale
+from skspeech.transformers.moonshine import _MARGIN as _SILENCE
+from skspeech.transformers.moonshine import MoonshineEmbedding
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.speaker import _TARGET_DBFS, SpeakerEmbedding, time_statistics
 from skspeech.transformers.whisper import _SHORTEST, WhisperEmbedding
@@ -20,7 +23,9 @@ def as_torch(extractor):
 
     Parameters
     ----------
-    extractor : SpeakerEmbedding, MusicEmbedding, KeywordEmbedding or WhisperEmbedding
+    extractor : extractor
+        A SpeakerEmbedding, MusicEmbedding, KeywordEmbedding, WhisperEmbedding or
+        MoonshineEmbedding.
 
     Returns
     -------
@@ -74,35 +79,54 @@ def _runs(extractor):
     )
 
 
-def _pieces(extractor):
-    import torch
-
-    from skspeech.transformers.networks.listening import PieceListener
+def _logmel_pieces(extractor):
+    from skspeech.transformers.networks.listening import LogMelListener
 
     network, common = _common(extractor)
-    size, hop = extractor._size_and_hop()
-    layers, statistics = extractor._layers(), extractor._statistics()
 
     def listen(frames, n_frames):
         first = None
         if extractor.position == "last":
             first = len(network.embed_positions.weight) - (n_frames + 1) // 2
-        states = network(frames, n_frames, first, max(layers))
-        # No position is padding: all pieces have one length.
-        blocks = [b for layer in layers for b in time_statistics(states[layer], statistics)]
-        return torch.cat(blocks, dim=1)
+        return _read(extractor, network(frames, n_frames, first, max(extractor._layers())))
 
-    return PieceListener(
+    return LogMelListener(
         network,
         extractor._spectrogram,
-        size=size,
-        hop=hop,
-        tail=math.ceil(_MIN_TAIL * size),
         shortest=_SHORTEST,
         standardize=extractor._encoder().standardize,
         listen=listen,
+        **_cut(extractor),
         **common,
     )
+
+
+def _bare_pieces(extractor):
+    from torch.nn.functional import pad
+
+    from skspeech.transformers.networks.listening import PieceListener
+
+    network, common = _common(extractor)
+
+    def listen(pieces):
+        states = network(pad(pieces, (_SILENCE, _SILENCE)), n_layers=max(extractor._layers()))
+        return _read(extractor, states)
+
+    return PieceListener(network, listen=listen, **_cut(extractor), **common)
+
+
+def _cut(extractor):
+    size, hop = extractor._size_and_hop()
+    return {"size": size, "hop": hop, "tail": math.ceil(_MIN_TAIL * size)}
+
+
+def _read(extractor, states):
+    """Statistics of the layers, where no position is padding: all pieces have one length."""
+    import torch
+
+    layers, statistics = extractor._layers(), extractor._statistics()
+    blocks = [b for layer in layers for b in time_statistics(states[layer], statistics)]
+    return torch.cat(blocks, dim=1)
 
 
 def _common(extractor):
@@ -112,7 +136,7 @@ def _common(extractor):
     n_most = None if seconds is None else max(1, round(seconds * SAMPLING_RATE))
     with torch.no_grad():  # a trace takes no constants that have gradients
         network = extractor._load_network(torch.device("cpu")).requires_grad_(False)
-    merged = isinstance(extractor, SpeakerEmbedding | WhisperEmbedding)
+    merged = isinstance(extractor, SpeakerEmbedding | LayeredExtractor)
     pool = _merge(extractor) if merged else _pool(extractor)
     return network, {"n_most": n_most, "prepare": _prepare(extractor), "pool": pool}
 
@@ -162,6 +186,7 @@ TRACEABLE = {
     SpeakerEmbedding: _windows,
     MusicEmbedding: _windows,
     KeywordEmbedding: _runs,
-    WhisperEmbedding: _pieces,
+    WhisperEmbedding: _logmel_pieces,
+    MoonshineEmbedding: _bare_pieces,
 }
 """What can be traced, and how."""

@@ -13,6 +13,7 @@ from torch import nn
 from skspeech._spectrogram import MelSpectrogram
 
 __all__ = [
+    "LogMelListener",
     "MelFrames",
     "PieceListener",
     "RunListener",
@@ -162,10 +163,10 @@ class _Listener(nn.Module):
     changes the waveform first, `listen` the function from a network's input to features.
     """
 
-    def __init__(self, network, spectrogram, *, n_most, prepare, listen, pool):
+    def __init__(self, network, spectrogram=None, *, n_most, prepare, listen, pool):
         super().__init__()
         self.network = network
-        self.mel = MelFrames(spectrogram)
+        self.mel = None if spectrogram is None else MelFrames(spectrogram)
         self.n_most, self.prepare, self.listen, self.pool = n_most, prepare, listen, pool
 
     def forward(self, waveform):
@@ -210,10 +211,9 @@ class PieceListener(_Listener):
     Pieces below `shortest` samples are repeated.
     """
 
-    def __init__(self, network, spectrogram, *, size, hop, tail, shortest, standardize, **settings):
+    def __init__(self, network, spectrogram=None, *, size, hop, tail, shortest=0, **settings):
         super().__init__(network, spectrogram, **settings)
-        self.size, self.hop, self.tail = size, hop, tail
-        self.shortest, self.standardize = shortest, standardize
+        self.size, self.hop, self.tail, self.shortest = size, hop, tail, shortest
 
     def windows(self, waveform):
         """Features of the pieces, (n_pieces, n_features)."""
@@ -221,11 +221,26 @@ class PieceListener(_Listener):
         last = _length(waveform) - length
         starts = window_starts(last + self.size, self.size, self.hop, self.tail)
         inside = _range(length.clamp(min=self.shortest)) % length.clamp(min=1)
-        pieces = waveform[starts[:, None] + inside]
+        return self.hear(waveform[starts[:, None] + inside])
+
+    def hear(self, pieces):
+        """Features of the pieces, from their samples."""
+        return self.listen(pieces)
+
+
+class LogMelListener(PieceListener):
+    """Gives the network the pieces' spectrograms, scaled as for Whisper."""
+
+    def __init__(self, network, spectrogram, *, standardize, **settings):
+        super().__init__(network, spectrogram, **settings)
+        self.standardize = standardize
+
+    def hear(self, pieces):
+        """Features of the pieces, from their samples."""
         if self.standardize:
             pieces = standardised(pieces)
         power = self.mel(pieces)[:, :-1]  # the last frame extends beyond the end
         frames = decibels(power) / 40.0 + 1.0
         n_frames = _length(frames, 1)
         even = _range(n_frames + n_frames % 2).clamp(max=n_frames - 1)
-        return self.listen(frames[:, even], 0 * starts + n_frames)
+        return self.listen(frames[:, even], n_frames.expand(_length(frames)))
