@@ -141,9 +141,13 @@ def test_pooling(n_windows):
         SpeakerEmbedding(layers=(2, "embedding"), level=None, max_duration=0.777, hop=0.1),
         WhisperEmbedding(window=0.5, hop=0.2, layers=1, position="last", dtype="float32"),
         WhisperEmbedding(window=0.02, layers=0, pooling="max", dtype="float32"),
-        MoonshineEmbedding(window=0.5, hop=0.2, layers="all", pooling=("mean", "std", "max")),
-        MoonshineEmbedding(window=0.02, layers=(0, 2), level=None, max_duration=0.777),
-        MoonshineEmbedding(layers=-1, pooling="max"),
+        MoonshineEmbedding(
+            window=0.5, hop=0.2, layers="all", pooling=("mean", "std", "max"), dtype="float32"
+        ),
+        MoonshineEmbedding(
+            window=0.02, layers=(0, 2), level=None, max_duration=0.777, dtype="float32"
+        ),
+        MoonshineEmbedding(layers=-1, pooling="max", dtype="float32"),
         MusicEmbedding(window=0.3, hop=0.1, pooling=("last", "std"), dtype="float32"),
         KeywordEmbedding(level=None, pooling=("last", "max")),
     ],
@@ -182,7 +186,7 @@ MODELS = {
     "resnetse34l": lambda resnet: _speaker(model="resnetse34l", weights=resnet),
     "smart-turn": lambda resnet: SpeakerEmbeddingClassifier(extractor=WhisperEmbedding(**SINGLE)),
     "moonshine": lambda resnet: SpeakerEmbeddingClassifier(
-        extractor=MoonshineEmbedding(window=2.0, hop=0.9, memory=False)
+        extractor=MoonshineEmbedding(window=2.0, hop=0.9, **SINGLE)
     ),
     "music": lambda resnet: MusicEmbeddingClassifier(
         extractor=MusicEmbedding(**SINGLE), scaling="signed_sqrt"

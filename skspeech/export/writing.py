@@ -89,8 +89,9 @@ def export_onnx(model: BaseEstimator, path: PathLike) -> Path:
     -----
     The graph computes in single precision. Fitted on processors with instructions for bfloat16,
     :class:`~skspeech.SpeakerEmbedding`, :class:`~skspeech.WhisperEmbedding`,
-    :class:`~skspeech.MoonshineEmbedding` and :class:`~skspeech.MusicEmbedding` don't, unless ``dtype="float32"``. If probabilities then
-    differ by more than 0.02 on made-up clips, a warning says so.
+    :class:`~skspeech.MoonshineEmbedding` and :class:`~skspeech.MusicEmbedding` don't, unless
+    ``dtype="float32"``. If probabilities then differ by more than 0.02 on made-up clips, a warning
+    says so.
 
     Examples
     --------
