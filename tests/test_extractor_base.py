@@ -19,7 +19,7 @@ from skspeech.datasets import make_speech_like
 
 # Threads that load networks at the same time meet nowhere else.
 from skspeech.transformers._windowed import shared_network
-from skspeech.transformers.keys import definition, fingerprint_of
+from skspeech.transformers.keys import _source_id, definition, fingerprint_of
 
 
 class Loudness(Extractor):
@@ -288,10 +288,42 @@ def test_a_function_counts_by_what_it_does(clips, computed, code, wrap):
     assert computed == []
 
 
+GAIN = 1.0
+TABLE = np.ones(1)
+
+
+def _amplified(waveform):
+    return [GAIN * np.abs(waveform).max() * TABLE[0]]
+
+
+class Amplified(Extractor):
+    def _extract(self, waveforms):
+        return list(map(_amplified, waveforms))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("GAIN", 2.0), ("TABLE", np.full(1, 2.0)), ("_amplified", lambda w: [2 * np.abs(w).max()])],
+)
+def test_what_a_class_uses_of_its_module_counts(clips, computed, monkeypatch, name, value):
+    once = Amplified().transform(clips)
+    monkeypatch.setitem(globals(), name, value)
+    np.testing.assert_allclose(Amplified().transform(clips), 2 * once, rtol=1e-6)
+    computed.clear()
+    Amplified().transform(clips)
+    assert computed == []
+
+
+def test_functions_that_call_each_other_are_no_circle():
+    names = {"__name__": "__main__"}
+    exec("def heard(w): return other(w)\ndef other(w): return heard(w)", names)
+    assert definition(names["heard"])
+
+
 def test_a_function_of_a_module_is_known_in_every_process():
     assert fingerprint_of(Applied(np.max), True) == fingerprint_of(Applied(np.max), True)
     known = definition(make_speech_like.__wrapped__)
-    definition.cache_clear()
+    _source_id.cache_clear()
     assert definition(make_speech_like.__wrapped__) == known
 
 

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from skspeech import MoonshineEmbedding, cache
 from skspeech.audio import load_waveforms
 from skspeech.datasets import fetch_emodb, make_speech_like
-from skspeech.transformers.networks.moonshine import MoonshineEncoder, n_positions
+from skspeech.transformers.networks.moonshine import MoonshineEncoder
 from skspeech.weights import (
     REGISTRY,
     WeightsError,
@@ -120,19 +120,6 @@ def test_only_a_file_of_onnx_runtime_is_read(tmp_path):
 # The network --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_samples", [895, 896, 4_000, 15_999])
-def test_padding_changes_nothing(network, n_samples):
-    generator = torch.Generator().manual_seed(1)
-    batch = torch.randn(3, 16_000, generator=generator)
-    with torch.inference_mode():
-        together = network(batch, torch.tensor([16_000, n_samples, 12_345]))
-        by_itself = network(batch[1:2, :n_samples])
-    count = n_positions(n_samples)
-    assert by_itself[0].shape[1] == count
-    for states, expected in zip(together, by_itself, strict=True):
-        assert_allclose(states[1, :count], expected[0], rtol=1e-4, atol=1e-4)
-
-
 def test_deeper_layers_are_left_out(network):
     waveforms = torch.randn(2, 3_000)
     with torch.inference_mode():
@@ -146,15 +133,17 @@ def test_deeper_layers_are_left_out(network):
 # The extractor ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 64])
-def test_neighbours_do_not_matter(pretrained, clips, batch_size):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_neighbours_do_not_matter(pretrained, clips, batch_size, dtype):
+    clips = [*clips, *(clip[:-100] for clip in clips)]  # some have one length in silence
     extractor = MoonshineEmbedding(
-        batch_size=batch_size, layers="all", memory=False, dtype="float32"
+        batch_size=batch_size, layers="all", memory=False, dtype=dtype, device="cpu"
     )
     together = extractor.transform(clips)
     alone = np.concatenate([extractor.transform([clip]) for clip in clips])
     assert np.isfinite(together).all()
-    assert (np.abs(together - alone) <= 1e-4 * np.abs(together).max(axis=0) + 1e-5).all()
+    assert_array_equal(together, alone)
 
 
 def test_features_are_statistics_of_the_hidden_states(pretrained, clips):

@@ -196,6 +196,12 @@ def test_groups_of_training_clips_are_complete(groups, reason, path):
     assert not path.exists()
 
 
+def test_groups_without_clips_are_no_record(path):
+    with pytest.raises(ValueError, match="training_groups needs training_clips"):
+        save(StandardScaler().fit(X), path, training_groups=["ann"])
+    assert not path.exists()
+
+
 def test_saving_changes_nothing_in_the_model(path):
     model = TimeBudgetClassifier(_members(), time_budget=10, memory="somewhere").fit(X, y)
     before = joblib.hash(model)

@@ -67,7 +67,8 @@ def save(
     OSError
         If the file can't be written.
     ValueError
-        If one of `training_groups` is missing (None, NaN or NA).
+        If one of `training_groups` is missing (None, NaN or NA), or there are no `training_clips`
+        for them.
 
     See Also
     --------
@@ -92,6 +93,8 @@ def save(
     """
     if not isinstance(model, BaseEstimator):
         raise TypeError(f"model={model!r} is not an estimator of skspeech or scikit-learn.")
+    if training_clips is None and training_groups is not None:
+        raise ValueError("training_groups needs training_clips, the clips that they belong to.")
     model = _storable_copy(model)
     if training_clips is not None:
         from skspeech._heard import remember

@@ -57,7 +57,7 @@ class Chooser:
         self.predict_time_budget = predict_time_budget
         self.random_state = random_state
         self._standing = {}  # weights of the current members
-        self._versions = {}  # ids of their folds' models
+        self._versions = {}  # their folds' models
         self._blend = None  # their blend for the held-out rows
         self._judged = None  # the same rows, but cross-fitted, and their table
         self.temperature = 1.0  # calibrates their probabilities
@@ -77,7 +77,8 @@ class Chooser:
         table = HeldOutTable.of(self.state, pool, self.data)
         weights = self._select(pool, table, np.arange(len(table.codes)))
         chosen = {e: float(w) for e, w in zip(pool, weights, strict=True) if w > 0}
-        versions = {e: {n: id(model) for n, model in e.models.items()} for e in chosen}
+        # By identity; what is kept beside its id does not leave that to another model.
+        versions = {e: {n: (id(m), m) for n, m in e.models.items()} for e in chosen}
         if not chosen or (chosen == self._standing and versions == self._versions):
             if final and not table.is_scored.all():  # for `held_out_probas`
                 self._judged = self._cross_fitted(pool, table), table

@@ -6,7 +6,7 @@ import numpy as np
 
 from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
 from skspeech.transformers._windowed import PieceExtractor
-from skspeech.transformers.speaker import choose, merge_windows
+from skspeech.transformers.speaker import choose, merge_windows, time_statistics
 
 __all__ = ["LayeredExtractor", "batches_by_length"]
 
@@ -36,16 +36,19 @@ class LayeredExtractor(PieceExtractor):
     def _statistics(self):
         return choose("pooling", self.pooling, MASKED_STATISTICS)
 
-    def _statistics_of(self, states, inside):
-        """Features of a batch, from its hidden states and which positions are no padding."""
+    def _features_of(self, states, inside=None):
+        """Features of a batch, from its hidden states and which positions are no padding, if any.
+
+        A tensor of shape (n_windows, n_features).
+        """
         import torch
 
-        blocks = [
-            block
-            for layer in self._layers()
-            for block in masked_statistics(states[layer].float(), inside, self._statistics())
-        ]
-        return torch.cat(blocks, dim=1).cpu().numpy()
+        def statistics_of(layer):
+            if inside is None:
+                return time_statistics(states[layer], self._statistics())
+            return masked_statistics(states[layer].float(), inside, self._statistics())
+
+        return torch.cat([block for n in self._layers() for block in statistics_of(n)], dim=1)
 
     def _pool(self, windows):
         return merge_windows(windows, self._blocks())
@@ -66,17 +69,21 @@ class LayeredExtractor(PieceExtractor):
         return [f"{prefix}_{block}_{i}" for block, width in self._blocks() for i in range(width)]
 
 
-def batches_by_length(lengths, limit, n_threads):
+def batches_by_length(lengths, limit, n_threads, *, mixed=True):
     """Indices of windows of similar length, in batches whose lengths add up to at most `limit`.
 
-    A batch has at least one window, and every thread at least one batch.
+    A batch has at least one window, and every thread at least one batch. With ``mixed=False``, all
+    windows of a batch have one length.
     """
     order = np.argsort(-lengths, kind="stable")
     if n_threads > 1 and len(lengths) >= 2 * n_threads:
         limit = min(limit, -(-lengths.sum() // n_threads))
     batches = []
     while len(order):
-        size = max(1, limit // lengths[order[0]])
+        longest = lengths[order[0]]
+        size = max(1, limit // longest)
+        if not mixed:
+            size = min(size, np.count_nonzero(lengths[order] == longest))
         batches.append(order[:size])
         order = order[size:]
     return batches

@@ -234,7 +234,8 @@ class TransformersEmbedding(LayeredExtractor):
             inputs = {name: x.to(parameter.device) for name, x in inputs.items()}
             with torch.inference_mode(), _autocast(self._precision(), parameter.device):
                 states = family.states(network(**inputs, output_hidden_states=True))
-            features[batch] = self._statistics_of(states, mask.to(parameter.device))
+            mask = mask.to(parameter.device)
+            features[batch] = self._features_of(states, mask).cpu().numpy()
         return features
 
     def _widths(self):

@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import joblib
+import numpy as np
 
 from skspeech.weights.store import file_id
 
@@ -90,18 +91,60 @@ def _by_content(value):
     return value
 
 
-@functools.lru_cache(maxsize=256)
 def definition(what):
-    """Identify what a class or a function does, by its source.
+    """Identify what a class or a function does, by its source and that of what it uses.
 
-    That includes a class's parents, except those of this package. What is redefined, for example
-    in a notebook, then finds nothing that the old one computed. If the source is unknown or
-    incomplete, as for a lambda or a class made by a function, features are found again only in
-    this process.
+    That includes a class's parents, except those of this package, and what its functions name of
+    their module: functions and classes of the same package, plain values, arrays. What is
+    redefined, for example in a notebook, then finds nothing that the old one computed. If the
+    source is unknown or incomplete, as for a lambda or a class made by a function, features are
+    found again only in this process.
     """
-    own = [what]
-    if isinstance(what, type):
-        own = [c for c in what.__mro__ if c.__module__.partition(".")[0] not in _ESTABLISHED]
+    used = {}
+    _follow(what, used)
+    parts = list(used.values())
+    return parts[0] if len(parts) == 1 else joblib.hash(parts)
+
+
+def _follow(what, used):
+    """Collect sources, and values by name, of `what` and all that it uses."""
+    what = inspect.unwrap(what)
+    if what in used:
+        return
+    used[what] = _source_id(what)
+    for function in _functions_of(what):
+        home = function.__module__.partition(".")[0]
+        for name in sorted(_names_in(function.__code__) & function.__globals__.keys()):
+            value = inspect.unwrap(function.__globals__[name])
+            if isinstance(value, (types.FunctionType, type)):
+                package = value.__module__.partition(".")[0]
+                if package == home and package not in _ESTABLISHED:
+                    _follow(value, used)
+            elif isinstance(value, np.ndarray) or _is_plain(value):
+                used[function.__module__, name] = name, value
+
+
+def _functions_of(what):
+    if isinstance(what, types.FunctionType):
+        return [what]
+    attributes = [value for cls in _own_classes(what) for value in vars(cls).values()]
+    found = [getattr(a, "__func__", getattr(a, "fget", None)) or a for a in attributes]
+    return [f for f in map(inspect.unwrap, found) if isinstance(f, types.FunctionType)]
+
+
+def _names_in(code):
+    """Names in a function's code, and in the functions inside it."""
+    inner = (_names_in(part) for part in code.co_consts if isinstance(part, types.CodeType))
+    return {*code.co_names}.union(*inner)
+
+
+def _own_classes(cls):
+    return [c for c in cls.__mro__ if c.__module__.partition(".")[0] not in _ESTABLISHED]
+
+
+@functools.lru_cache(maxsize=256)
+def _source_id(what):
+    own = _own_classes(what) if isinstance(what, type) else [what]
     try:
         if any("<" in part.__qualname__ for part in own):
             return uuid.uuid4().hex

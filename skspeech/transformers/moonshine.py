@@ -21,8 +21,9 @@ __all__ = ["MoonshineEmbedding"]
 
 _WEIGHTS = "moonshine-tiny"
 _N_UNITS, _N_LAYERS = 288, 6
-# Samples of silence on either side of a window: without it, short words are half unheard.
-_MARGIN = 4_800
+# Samples of silence on either side of a window: without it, short words are half unheard. Some more
+# follow, up to a multiple of `_STEP`, so that many windows have one length and form batches.
+_MARGIN, _STEP = 4_800, 1_600
 
 
 @shared(level=LEVEL)
@@ -44,7 +45,7 @@ class MoonshineEmbedding(LayeredExtractor):
         are averaged, except ``"max"``, where the largest value is taken.
     window : float, default=10.0
         Seconds that the network sees at once; longer clips are cut. It hears 0.3 s of silence
-        before and after them.
+        before each window, and 0.3 to 0.4 s after it.
     hop : float or None, default=None
         Seconds between the starts of windows; None is `window`. The last window ends with the clip.
     level : float or None, default=-20.0
@@ -179,14 +180,15 @@ class MoonshineEmbedding(LayeredExtractor):
 
     def _cut_at(self, waveforms, starts, device):
         """Waveforms of all windows, with silence on both sides."""
-        pieces = [np.pad(piece, _MARGIN) for piece in self._pieces(waveforms, starts)]
+        pieces = [
+            np.pad(piece, (_MARGIN, _MARGIN + -len(piece) % _STEP))
+            for piece in self._pieces(waveforms, starts)
+        ]
         return Windows(pieces, np.concatenate(starts), np.array([len(s) for s in starts]))
 
     def _run(self, network, windows):
-        """Features of all windows, (n_windows, n_features), in batches of similar length."""
+        """Features of all windows, (n_windows, n_features), in batches of one length each."""
         import torch
-
-        from skspeech.transformers.networks.moonshine import n_positions
 
         lengths = np.array([len(piece) for piece in windows.frames])
         features = np.empty((len(lengths), self._n_features()), dtype=np.float32)
@@ -196,18 +198,12 @@ class MoonshineEmbedding(LayeredExtractor):
 
         @torch.inference_mode()
         def forward(batch):
-            longest = lengths[batch].max()
-            padded = [np.pad(windows.frames[i], (0, longest - lengths[i])) for i in batch]
-            n_samples = torch.from_numpy(lengths[batch]).to(device)
-            same = bool((lengths[batch] == longest).all())
-            waveforms = torch.from_numpy(np.stack(padded)).to(device)
-            states = network(waveforms, None if same else n_samples, deepest)
-            positions = torch.arange(states[0].shape[1], device=device)
-            inside = positions < n_positions(n_samples)[:, None]
-            return batch, self._statistics_of(states, inside)
+            waveforms = np.stack([windows.frames[i] for i in batch])
+            states = network(torch.from_numpy(waveforms).to(device), deepest)
+            return batch, self._features_of(states).cpu().numpy()
 
         limit = self.batch_size * round(self.window * SAMPLING_RATE + 2 * _MARGIN)
-        batches = batches_by_length(lengths, limit, n_threads)
+        batches = batches_by_length(lengths, limit, n_threads, mixed=False)
         for batch, rows in map_in_threads(forward, batches, n_threads):
             features[batch] = rows
         return features

@@ -10,7 +10,7 @@ from skspeech.transformers._layered import LayeredExtractor
 from skspeech.transformers._windowed import _MIN_TAIL
 from skspeech.transformers.keyword import _AMIN, _MARGIN, KeywordEmbedding, _scale
 from skspeech.transformers.moonshine import _MARGIN as _SILENCE
-from skspeech.transformers.moonshine import MoonshineEmbedding
+from skspeech.transformers.moonshine import _STEP, MoonshineEmbedding
 from skspeech.transformers.music import MusicEmbedding
 from skspeech.transformers.speaker import _TARGET_DBFS, SpeakerEmbedding, time_statistics
 from skspeech.transformers.whisper import _SHORTEST, WhisperEmbedding
@@ -88,7 +88,8 @@ def _logmel_pieces(extractor):
         first = None
         if extractor.position == "last":
             first = len(network.embed_positions.weight) - (n_frames + 1) // 2
-        return _read(extractor, network(frames, n_frames, first, max(extractor._layers())))
+        # No position is padding: all pieces have one length.
+        return extractor._features_of(network(frames, n_frames, first, max(extractor._layers())))
 
     return LogMelListener(
         network,
@@ -102,15 +103,14 @@ def _logmel_pieces(extractor):
 
 
 def _bare_pieces(extractor):
-    from torch.nn.functional import pad
-
-    from skspeech.transformers.networks.listening import PieceListener
+    from skspeech.transformers.networks.listening import PieceListener, surrounded
 
     network, common = _common(extractor)
 
     def listen(pieces):
-        states = network(pad(pieces, (_SILENCE, _SILENCE)), n_layers=max(extractor._layers()))
-        return _read(extractor, states)
+        return extractor._features_of(
+            network(surrounded(pieces, _SILENCE, _STEP), max(extractor._layers()))
+        )
 
     return PieceListener(network, listen=listen, **_cut(extractor), **common)
 
@@ -118,15 +118,6 @@ def _bare_pieces(extractor):
 def _cut(extractor):
     size, hop = extractor._size_and_hop()
     return {"size": size, "hop": hop, "tail": math.ceil(_MIN_TAIL * size)}
-
-
-def _read(extractor, states):
-    """Statistics of the layers, where no position is padding: all pieces have one length."""
-    import torch
-
-    layers, statistics = extractor._layers(), extractor._statistics()
-    blocks = [b for layer in layers for b in time_statistics(states[layer], statistics)]
-    return torch.cat(blocks, dim=1)
 
 
 def _common(extractor):

@@ -292,7 +292,7 @@ class WhisperEmbedding(LayeredExtractor):
         def forward(batch):
             states, n_positions = self._states(network, frames, begins[batch], counts[batch])
             inside = torch.arange(states[0].shape[1], device=frames.device) < n_positions[:, None]
-            return batch, self._statistics_of(states, inside)
+            return batch, self._features_of(states, inside).cpu().numpy()
 
         limit = self.batch_size * round(self._window_and_hop()[0] * SAMPLING_RATE / _HOP_LENGTH)
         batches = batches_by_length(counts, limit, n_threads)

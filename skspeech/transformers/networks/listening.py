@@ -23,6 +23,7 @@ __all__ = [
     "decibels",
     "repeated",
     "standardised",
+    "surrounded",
     "window_starts",
 ]
 
@@ -203,6 +204,33 @@ class RunListener(_Listener):
         """Features of the windows, (n_windows, n_features)."""
         waveform = nn.functional.pad(waveform[None], (self.margin, self.margin))
         return self.listen(self.scale(decibels(self.mel(waveform), amin=self.amin)))[0]
+
+
+def surrounded(pieces, margin, step):
+    """Pieces (n, n_samples) in silence, and more behind them up to a multiple of `step` samples.
+
+    Parameters
+    ----------
+    pieces : tensor of shape (n, n_samples)
+    margin : int
+        Samples of silence before and after, a multiple of `step`.
+    step : int
+
+    Returns
+    -------
+    tensor of shape (n, n_samples_in_silence)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skspeech.transformers.networks.listening import surrounded
+    >>> surrounded(torch.tensor([[1.0, 2.0, 3.0]]), 2, 2)
+    tensor([[0., 0., 1., 2., 3., 0., 0., 0.]])
+    """
+    n_samples = _length(pieces, 1)
+    places = _range(2 * margin + n_samples + -n_samples % step) - margin
+    inside = (places >= 0) & (places < n_samples)
+    return pieces[:, torch.minimum(places.clamp(min=0), n_samples - 1)] * inside
 
 
 class PieceListener(_Listener):

@@ -4,10 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["MoonshineEncoder", "n_positions"]
+__all__ = ["MoonshineEncoder"]
 
-# Size and stride of the convolutions.
-_CONVOLUTIONS = ((127, 64), (7, 3), (3, 2))
 _EPSILON = 1e-5
 _WAVELENGTH_BASE = 10_000.0
 
@@ -15,8 +13,7 @@ _WAVELENGTH_BASE = 10_000.0
 class MoonshineEncoder(nn.Module):
     """Three convolutions over the waveform, then attention layers at 41.7 positions a second.
 
-    Names of parameters are those of Hugging Face's transformers. Padding after a row that is
-    shorter than others in its batch changes nothing: norm and attention are limited to the row.
+    Names of parameters are those of Hugging Face's transformers.
 
     Parameters
     ----------
@@ -37,11 +34,10 @@ class MoonshineEncoder(nn.Module):
 
     def __init__(self, n_units=288, n_layers=6, n_heads=8, n_rotated=32):
         super().__init__()
-        (size1, stride1), (size2, stride2), (size3, stride3) = _CONVOLUTIONS
-        self.conv1 = nn.Conv1d(1, n_units, size1, stride1, bias=False)
-        self.groupnorm = _NormOverAll(n_units)
-        self.conv2 = nn.Conv1d(n_units, 2 * n_units, size2, stride2)
-        self.conv3 = nn.Conv1d(2 * n_units, n_units, size3, stride3)
+        self.conv1 = nn.Conv1d(1, n_units, 127, stride=64, bias=False)
+        self.groupnorm = nn.GroupNorm(1, n_units, eps=_EPSILON)
+        self.conv2 = nn.Conv1d(n_units, 2 * n_units, 7, stride=3)
+        self.conv3 = nn.Conv1d(2 * n_units, n_units, 3, stride=2)
         self.layers = nn.ModuleList(_Layer(n_units, n_heads) for _ in range(n_layers))
         self.layer_norm = nn.LayerNorm(n_units, eps=_EPSILON, bias=False)
         self.n_rotated = n_rotated
@@ -53,15 +49,13 @@ class MoonshineEncoder(nn.Module):
                 module.to(dtype)
         return self
 
-    def forward(self, waveforms, n_samples=None, n_layers=None):
+    def forward(self, waveforms, n_layers=None):
         """Compute the hidden states.
 
         Parameters
         ----------
         waveforms : tensor of shape (n, n_samples)
-            At 16,000 Hz.
-        n_samples : tensor of int of shape (n,) or None, default=None
-            Samples of each row; None is all.
+            At 16,000 Hz; at least 895 samples, which are one position.
         n_layers : int or None, default=None
             Layers to go through; None is all.
 
@@ -71,19 +65,13 @@ class MoonshineEncoder(nn.Module):
             The input of the first layer and the output of each layer; the last one is normalised,
             as in transformers.
         """
-        states = self.conv1(waveforms[:, None]).tanh()
-        inside = mask = None
-        if n_samples is not None:
-            inside = _inside(n_samples, 1, states)
-        states = self.groupnorm(states, inside).to(self.conv2.weight.dtype)
-        states = functional.gelu(self.conv3(functional.gelu(self.conv2(states))))
-        states = states.float().transpose(1, 2).contiguous()
-        if n_samples is not None:
-            mask = _inside(n_samples, 3, states.transpose(1, 2))[:, None, None]
+        states = self.groupnorm(self.conv1(waveforms[:, None]).tanh())
+        states = functional.gelu(self.conv2(states.to(self.conv2.weight.dtype)))
+        states = functional.gelu(self.conv3(states)).float().transpose(1, 2).contiguous()
         rotation = self._rotation(states)
         every = [states]
         for layer in self.layers[:n_layers]:
-            every.append(layer(every[-1], rotation, mask))
+            every.append(layer(every[-1], rotation))
         if len(every) > len(self.layers):
             every[-1] = self.layer_norm(every[-1])
         return every
@@ -96,56 +84,6 @@ class MoonshineEncoder(nn.Module):
         return angles.cos(), angles.sin()
 
 
-def n_positions(n_samples, n_convolutions=3):
-    """Positions that the network makes of waveforms.
-
-    Parameters
-    ----------
-    n_samples : int, array or tensor of int
-        At least 895, which are one position.
-    n_convolutions : int, default=3
-        After how many of the three convolutions.
-
-    Returns
-    -------
-    int, array or tensor of int
-
-    Examples
-    --------
-    >>> from skspeech.transformers.networks.moonshine import n_positions
-    >>> n_positions(16_000)
-    40
-    """
-    for size, stride in _CONVOLUTIONS[:n_convolutions]:
-        n_samples = (n_samples - size) // stride + 1
-    return n_samples
-
-
-def _inside(n_samples, n_convolutions, states):
-    counts = n_positions(n_samples, n_convolutions)
-    return torch.arange(states.shape[-1], device=states.device) < counts[:, None]
-
-
-class _NormOverAll(nn.Module):
-    """Normalises each row over all units and positions together."""
-
-    def __init__(self, n_units):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(n_units))
-        self.bias = nn.Parameter(torch.zeros(n_units))
-
-    def forward(self, states, inside=None):
-        if inside is None:
-            return functional.group_norm(states, 1, self.weight, self.bias, _EPSILON)
-        inside = inside[:, None]
-        n_values = inside.sum(dim=(1, 2), keepdim=True) * states.shape[1]
-        mean = (states * inside).sum(dim=(1, 2), keepdim=True) / n_values
-        centred = (states - mean) * inside
-        variance = centred.square().sum(dim=(1, 2), keepdim=True) / n_values
-        scaled = centred * (variance + _EPSILON).rsqrt()
-        return scaled * self.weight[:, None] + self.bias[:, None]
-
-
 class _Layer(nn.Module):
     def __init__(self, n_units, n_heads):
         super().__init__()
@@ -154,9 +92,9 @@ class _Layer(nn.Module):
         self.input_layernorm = nn.LayerNorm(n_units, eps=_EPSILON, bias=False)
         self.post_attention_layernorm = nn.LayerNorm(n_units, eps=_EPSILON, bias=False)
 
-    def forward(self, states, rotation, mask):
+    def forward(self, states, rotation):
         dtype = self.mlp.fc1.weight.dtype
-        attended = self.self_attn(self.input_layernorm(states).to(dtype), rotation, mask)
+        attended = self.self_attn(self.input_layernorm(states).to(dtype), rotation)
         states = states + attended
         return states + self.mlp(self.post_attention_layernorm(states).to(dtype))
 
@@ -178,13 +116,13 @@ class _Attention(nn.Module):
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
             setattr(self, name, nn.Linear(n_units, n_units, bias=False))
 
-    def forward(self, states, rotation, mask):
+    def forward(self, states, rotation):
         query, key, value = (
             projection(states).unflatten(2, (self.n_heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         query, key = _rotated(query, *rotation), _rotated(key, *rotation)
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
 
