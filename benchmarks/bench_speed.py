@@ -225,15 +225,12 @@ def whisper_flops(waveforms, n_layers, width=384, n_mels=80):
 
 def moonshine_flops(waveforms, n_layers, width=288):
     """The same of Moonshine's encoder, with 0.3 s of silence on both sides."""
-    from skspeech.transformers.networks.moonshine import n_positions
-
-    n_samples = np.array([len(waveform) + 2 * 4_800 for waveform in waveforms])
-    units = (1, width, 2 * width, width)
-    convolutions = sum(
-        2 * size * units[i] * units[i + 1] * n_positions(n_samples, i + 1).sum()
-        for i, size in enumerate((127, 7, 3))
-    )
-    return convolutions + attention_flops(n_positions(n_samples), n_layers, width)
+    counts = np.array([len(waveform) + 2 * 4_800 for waveform in waveforms])
+    units, convolutions = (1, width, 2 * width, width), 0.0
+    for i, (size, stride) in enumerate([(127, 64), (7, 3), (3, 2)]):
+        counts = (counts - size) // stride + 1
+        convolutions += 2 * size * units[i] * units[i + 1] * counts.sum()
+    return convolutions + attention_flops(counts, n_layers, width)
 
 
 _FROM_PATHS = "paths to features"
@@ -246,12 +243,7 @@ def bench_whisper(options):
 
     from skspeech import WhisperEmbedding
 
-    settings = {"memory": False, "device": "cpu"}
-    extractors = {
-        (name, what): WhisperEmbedding(layers=layers, dtype=dtype, **settings)
-        for name, layers in [("default layers", None), ("all layers", "all")]
-        for what, dtype in [(_FROM_PATHS, "auto"), ("the same in float32", "float32")]
-    }
+    extractors = _at_two_precisions(WhisperEmbedding, None)
     return _encoder_on_clips(
         "Whisper's encoder",
         extractors,
@@ -271,15 +263,24 @@ def bench_moonshine(options):
 
     from skspeech import MoonshineEmbedding
 
-    settings = {"memory": False, "device": "cpu"}
-    extractors = {
-        ("default layers", _FROM_PATHS): MoonshineEmbedding(**settings),
-        ("all layers", _FROM_PATHS): MoonshineEmbedding(layers="all", **settings),
-    }
-    original = load_moonshine(options.threads)
     return _encoder_on_clips(
-        "Moonshine's encoder", extractors, moonshine_flops, original, options, given="waveforms"
+        "Moonshine's encoder",
+        _at_two_precisions(MoonshineEmbedding, (1, 3, 5)),
+        moonshine_flops,
+        load_moonshine(options.threads),
+        options,
+        given="waveforms",
+        least_share=">= 0.6",
     )
+
+
+def _at_two_precisions(make, layers):
+    """Extractors of default and of all layers, by layers and kind."""
+    return {
+        (name, what): make(layers=own, dtype=dtype, memory=False, device="cpu")
+        for name, own in [("default layers", layers), ("all layers", "all")]
+        for what, dtype in [(_FROM_PATHS, "auto"), ("the same in float32", "float32")]
+    }
 
 
 def _encoder_on_clips(
