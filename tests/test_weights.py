@@ -1,5 +1,6 @@
 """Fetching, verifying, converting and caching weights; nearly all with a toy and no network."""
 
+import contextlib
 import errno
 import hashlib
 import multiprocessing
@@ -477,6 +478,16 @@ def test_members_that_uv_installs_are_verified(toy, monkeypatch):
     with pytest.raises(WeightsError, match="have other checksums than recorded"):
         fetch_weights("one", progress=False)
     assert toy.n_conversions == 0
+
+
+def test_weights_come_even_if_nobody_reads_what_is_said(toy, monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as broken:
+        monkeypatch.setattr(sys, "stderr", broken)
+        assert_array_equal(load_weights("one")["x"].numpy(), VALUES["one"])
+        with contextlib.suppress(BrokenPipeError):
+            broken.close()
 
 
 def test_without_pip_and_uv_the_error_says_so(toy, monkeypatch, tmp_path):

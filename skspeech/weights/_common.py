@@ -63,6 +63,7 @@ def run(command, *, show=False, **options):
 
 
 def say(progress, text):
-    """Print a message to standard error, if `progress`."""
+    """Print a message to standard error, if `progress` and somebody reads it."""
     if progress:
-        print(f"skspeech: {text}", file=sys.stderr, flush=True)
+        with contextlib.suppress(BrokenPipeError):
+            print(f"skspeech: {text}", file=sys.stderr, flush=True)
