@@ -174,8 +174,9 @@ class MoonshineEmbedding(LayeredExtractor):
 
         from skspeech.transformers.networks.moonshine import MoonshineEncoder
 
-        network = MoonshineEncoder()
-        network.load_state_dict(load_weights(_WEIGHTS))
+        with torch.device("meta"):
+            network = MoonshineEncoder()
+        network.load_state_dict(load_weights(_WEIGHTS), assign=True)
         return network.to(device).eval().compute_in(getattr(torch, self._precision()))
 
     def _cut_at(self, waveforms, starts, device):
