@@ -314,6 +314,27 @@ def test_what_a_class_uses_of_its_module_counts(clips, computed, monkeypatch, na
     assert computed == []
 
 
+N_CALLS = 0
+CALLS = []
+
+
+class Counted(Extractor):
+    def _extract(self, waveforms):
+        global N_CALLS
+        N_CALLS += 1
+        CALLS.append(len(waveforms))
+        return [[np.abs(w).max()] for w in waveforms]
+
+
+def test_what_a_class_notes_in_its_module_changes_no_key(clips, computed):
+    once = Counted().transform(clips)
+    computed.clear()
+    np.testing.assert_array_equal(Counted().transform(clips), once)
+    assert computed == []
+    assert N_CALLS
+    assert CALLS
+
+
 def test_functions_that_call_each_other_are_no_circle():
     names = {"__name__": "__main__"}
     exec("def heard(w): return other(w)\ndef other(w): return heard(w)", names)

@@ -45,10 +45,10 @@ class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
     them.
 
     The cache key is made of the clip's content, the subclass (its source, if it is not part of
-    skspeech, and what its methods use of its package: functions, classes, plain values and arrays),
-    its parameters (a file's content, where one names a file, and a function's source) and the
-    arithmetic, if it has a parameter ``dtype``. Parameters that only say how to compute
-    (those below except `max_duration`, and `device` and `batch_size`) are not part of the key.
+    skspeech, and what its methods read of its module: functions and classes of its package,
+    numbers, texts, arrays), its parameters (a file's content, where one names a file, and a
+    function's source) and the arithmetic, if it has a parameter ``dtype``. Parameters that only say
+    how to compute (those below except `max_duration`, `device`, `batch_size`) are not part of it.
 
     Parameters
     ----------

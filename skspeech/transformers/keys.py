@@ -1,5 +1,6 @@
 """Under which key a clip's features are remembered."""
 
+import dis
 import functools
 import hashlib
 import inspect
@@ -94,11 +95,11 @@ def _by_content(value):
 def definition(what):
     """Identify what a class or a function does, by its source and that of what it uses.
 
-    That includes a class's parents, except those of this package, and what its functions name of
-    their module: functions and classes of the same package, plain values, arrays. What is
-    redefined, for example in a notebook, then finds nothing that the old one computed. If the
-    source is unknown or incomplete, as for a lambda or a class made by a function, features are
-    found again only in this process.
+    That includes a class's parents, except those of this package, and what its functions read of
+    their module: functions and classes of the same package, numbers, texts and tuples of these,
+    arrays. What is redefined, for example in a notebook, then finds nothing that the old one
+    computed. If the source is unknown or incomplete, as for a lambda or a class made by a function,
+    features are found again only in this process.
     """
     used = {}
     _follow(what, used)
@@ -120,7 +121,7 @@ def _follow(what, used):
                 package = value.__module__.partition(".")[0]
                 if package == home and package not in _ESTABLISHED:
                     _follow(value, used)
-            elif isinstance(value, np.ndarray) or _is_plain(value):
+            elif isinstance(value, np.ndarray) or (_is_plain(value) and type(value) is not list):
                 used[function.__module__, name] = name, value
 
 
@@ -132,10 +133,20 @@ def _functions_of(what):
     return [f for f in map(inspect.unwrap, found) if isinstance(f, types.FunctionType)]
 
 
+@functools.lru_cache(maxsize=256)
 def _names_in(code):
-    """Names in a function's code, and in the functions inside it."""
+    """Names of its module that a function reads, itself or in a function inside it.
+
+    Those that it assigns are left out: they count or note something, and would change all keys.
+    """
+    read, assigned = set(), set()
+    for step in dis.get_instructions(code):
+        if step.opname == "LOAD_GLOBAL":
+            read.add(step.argval)
+        elif step.opname == "STORE_GLOBAL":
+            assigned.add(step.argval)
     inner = (_names_in(part) for part in code.co_consts if isinstance(part, types.CodeType))
-    return {*code.co_names}.union(*inner)
+    return read.union(*inner) - assigned
 
 
 def _own_classes(cls):
