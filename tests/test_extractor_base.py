@@ -4,6 +4,7 @@ import functools
 import pickle
 import threading
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -290,20 +291,32 @@ def test_a_function_counts_by_what_it_does(clips, computed, code, wrap):
 
 GAIN = 1.0
 TABLE = np.ones(1)
+SETTINGS = {"gain": [1.0]}
+FACTOR = np.float64(0.5)
 
 
 def _amplified(waveform):
-    return [GAIN * np.abs(waveform).max() * TABLE[0]]
+    return [GAIN * np.abs(waveform).max() * TABLE[0] * SETTINGS["gain"][0]]
 
 
 class Amplified(Extractor):
+    @functools.cached_property
+    def factor(self):
+        return 2 * FACTOR
+
     def _extract(self, waveforms):
-        return list(map(_amplified, waveforms))
+        return [[self.factor * x for x in _amplified(waveform)] for waveform in waveforms]
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("GAIN", 2.0), ("TABLE", np.full(1, 2.0)), ("_amplified", lambda w: [2 * np.abs(w).max()])],
+    [
+        ("GAIN", 2.0),
+        ("TABLE", np.full(1, 2.0)),
+        ("SETTINGS", {"gain": [2.0]}),
+        ("FACTOR", np.float64(1.0)),
+        ("_amplified", lambda w: [2 * np.abs(w).max()]),
+    ],
 )
 def test_what_a_class_uses_of_its_module_counts(clips, computed, monkeypatch, name, value):
     once = Amplified().transform(clips)
@@ -314,8 +327,40 @@ def test_what_a_class_uses_of_its_module_counts(clips, computed, monkeypatch, na
     assert computed == []
 
 
+class Unwilling:
+    def __getattribute__(self, name):
+        raise RuntimeError(name)
+
+
+def _homeless():
+    pass
+
+
+_homeless.__module__ = None
+ENDLESS: list = []
+ENDLESS.append(ENDLESS)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Unwilling,
+        lambda: mock.call,
+        mock.MagicMock,
+        lambda: _homeless,
+        lambda: ENDLESS,
+        lambda: np.array([threading.Lock()]),
+    ],
+    ids=["unwilling", "call", "mock", "homeless", "endless", "locks"],
+)
+def test_a_class_may_use_any_object_of_its_module(monkeypatch, make):
+    monkeypatch.setitem(globals(), "TABLE", make())
+    assert fingerprint_of(Amplified(), True) == fingerprint_of(Amplified(), True)
+
+
 N_CALLS = 0
 CALLS = []
+LOUDEST = {}
 
 
 class Counted(Extractor):
@@ -323,6 +368,8 @@ class Counted(Extractor):
         global N_CALLS
         N_CALLS += 1
         CALLS.append(len(waveforms))
+        for waveform in waveforms:
+            LOUDEST[len(waveform)] = float(np.abs(waveform).max())
         return [[np.abs(w).max()] for w in waveforms]
 
 
@@ -333,6 +380,7 @@ def test_what_a_class_notes_in_its_module_changes_no_key(clips, computed):
     assert computed == []
     assert N_CALLS
     assert CALLS
+    assert LOUDEST
 
 
 def test_functions_that_call_each_other_are_no_circle():

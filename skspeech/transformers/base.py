@@ -46,7 +46,7 @@ class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
 
     The cache key is made of the clip's content, the subclass (its source, if it is not part of
     skspeech, and what its methods read of its module: functions and classes of its package,
-    numbers, texts, arrays), its parameters (a file's content, where one names a file, and a
+    plain values, arrays), its parameters (a file's content, where one names a file, and a
     function's source) and the arithmetic, if it has a parameter ``dtype``. Parameters that only say
     how to compute (those below except `max_duration`, `device`, `batch_size`) are not part of it.
 

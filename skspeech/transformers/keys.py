@@ -1,10 +1,11 @@
 """Under which key a clip's features are remembered."""
 
-import dis
+import ast
 import functools
 import hashlib
 import inspect
 import os
+import textwrap
 import types
 import uuid
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = ["clip_keys", "definition", "fingerprint_of"]
 # Packages whose classes need no source in the key: it names what they compute in other ways.
 _ESTABLISHED = ("abc", "builtins", "skspeech", "sklearn")
 _MOST_HASHES = 1024
+# Methods that change a list, a dict or a set.
+_CHANGING = {"add", "append", "clear", "extend", "insert", "pop", "setdefault", "update"}
 _hashes: dict[str, str] = {}
 
 
@@ -65,7 +68,9 @@ def _hash_of(params):
 
 
 def _is_plain(value):
-    if type(value) in (tuple, list):
+    if type(value) is dict:
+        return all(map(_is_plain, value.items()))
+    if type(value) in (tuple, list, set, frozenset):
         return all(map(_is_plain, value))
     return type(value) in (str, int, float, bool, type(None))
 
@@ -96,10 +101,11 @@ def definition(what):
     """Identify what a class or a function does, by its source and that of what it uses.
 
     That includes a class's parents, except those of this package, and what its functions read of
-    their module: functions and classes of the same package, numbers, texts and tuples of these,
-    arrays. What is redefined, for example in a notebook, then finds nothing that the old one
-    computed. If the source is unknown or incomplete, as for a lambda or a class made by a function,
-    features are found again only in this process.
+    their module: functions and classes of the same package, plain values (also in tuples, lists,
+    dicts and sets), arrays. What they read of another module, as in ``helpers.loudness``, is not
+    followed: half of a library may hang on it. What is redefined, for example in a notebook, then
+    finds nothing that the old one computed. If the source is unknown or incomplete, as for a lambda
+    or a class made by a function, features are found again only in this process.
     """
     used = {}
     _follow(what, used)
@@ -109,48 +115,88 @@ def definition(what):
 
 def _follow(what, used):
     """Collect sources, and values by name, of `what` and all that it uses."""
-    what = inspect.unwrap(what)
+    what = _unwrapped(what)
     if what in used:
         return
     used[what] = _source_id(what)
     for function in _functions_of(what):
-        home = function.__module__.partition(".")[0]
+        home = _package(function)
         for name in sorted(_names_in(function.__code__) & function.__globals__.keys()):
-            value = inspect.unwrap(function.__globals__[name])
-            if isinstance(value, (types.FunctionType, type)):
-                package = value.__module__.partition(".")[0]
-                if package == home and package not in _ESTABLISHED:
+            value = _unwrapped(function.__globals__[name])
+            if issubclass(type(value), (types.FunctionType, type)):
+                if _package(value) == home and home not in _ESTABLISHED:
                     _follow(value, used)
-            elif isinstance(value, np.ndarray) or (_is_plain(value) and type(value) is not list):
+            elif _is_constant(value):
                 used[function.__module__, name] = name, value
+
+
+def _unwrapped(value):
+    """The function behind decorators, or the value itself."""
+    try:
+        return inspect.unwrap(value)
+    except Exception:  # what stands in for another object may answer anything
+        return value
+
+
+def _package(what):
+    return (what.__module__ or "").partition(".")[0]
+
+
+def _is_constant(value):
+    """Whether a value of a module enters a key by its content."""
+    if issubclass(type(value), (np.ndarray, np.generic)):
+        return not value.dtype.hasobject or _is_constant(value.tolist())
+    try:
+        return _is_plain(value)
+    except RecursionError:  # a list that holds itself
+        return False
 
 
 def _functions_of(what):
     if isinstance(what, types.FunctionType):
         return [what]
     attributes = [value for cls in _own_classes(what) for value in vars(cls).values()]
-    found = [getattr(a, "__func__", getattr(a, "fget", None)) or a for a in attributes]
-    return [f for f in map(inspect.unwrap, found) if isinstance(f, types.FunctionType)]
+    return [f for f in map(_function_in, attributes) if isinstance(f, types.FunctionType)]
+
+
+def _function_in(attribute):
+    """The function of a method or a property."""
+    if isinstance(attribute, property):
+        attribute = attribute.fget
+    elif isinstance(attribute, functools.cached_property):
+        attribute = attribute.func
+    return _unwrapped(attribute)
 
 
 @functools.lru_cache(maxsize=256)
 def _names_in(code):
     """Names of its module that a function reads, itself or in a function inside it.
 
-    Those that it assigns are left out: they count or note something, and would change all keys.
+    Those that it assigns or puts something into are left out: they count, note or remember
+    something, and would change all keys.
     """
-    read, assigned = set(), set()
-    for step in dis.get_instructions(code):
-        if step.opname == "LOAD_GLOBAL":
-            read.add(step.argval)
-        elif step.opname == "STORE_GLOBAL":
-            assigned.add(step.argval)
-    inner = (_names_in(part) for part in code.co_consts if isinstance(part, types.CodeType))
-    return read.union(*inner) - assigned
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
+    except (OSError, SyntaxError):
+        tree = ast.Module([], [])
+    changed = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global):
+            changed.update(node.names)
+        elif isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.value, ast.Name):
+            is_stored = isinstance(node.ctx, ast.Store | ast.Del)
+            if is_stored or getattr(node, "attr", None) in _CHANGING:
+                changed.add(node.value.id)
+    return _all_names_in(code) - changed
+
+
+def _all_names_in(code):
+    inner = (part for part in code.co_consts if isinstance(part, types.CodeType))
+    return {*code.co_names}.union(*map(_all_names_in, inner))
 
 
 def _own_classes(cls):
-    return [c for c in cls.__mro__ if c.__module__.partition(".")[0] not in _ESTABLISHED]
+    return [c for c in cls.__mro__ if _package(c) not in _ESTABLISHED]
 
 
 @functools.lru_cache(maxsize=256)
