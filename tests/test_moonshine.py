@@ -111,9 +111,16 @@ def test_each_layer_is_that_of_transformers(network, clips):
     assert_allclose(states[-1], expected.last_hidden_state, rtol=1e-4, atol=1e-4)
 
 
-def test_only_a_file_of_onnx_runtime_is_read(tmp_path):
-    (tmp_path / "model.ort").write_bytes(b"no model, but some bytes")
-    with pytest.raises(ValueError, match="is not a model in the format of ONNX Runtime"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no model, but some bytes", "is not a model in the format of ONNX Runtime"),
+        (b"\x10\x00\x00\x00ORTM and no more", "is not a whole model"),
+    ],
+)
+def test_only_a_file_of_onnx_runtime_is_read(tmp_path, content, message):
+    (tmp_path / "model.ort").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
         read_initializers(tmp_path / "model.ort")
 
 

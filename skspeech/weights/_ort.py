@@ -4,6 +4,8 @@ A file is a FlatBuffer: tables whose fields each have a number
 (https://github.com/microsoft/onnxruntime/blob/main/onnxruntime/core/flatbuffers/schema/ort.fbs).
 """
 
+import struct
+
 import numpy as np
 
 __all__ = ["read_initializers"]
@@ -29,15 +31,21 @@ def read_initializers(path):
     Raises
     ------
     ValueError
-        If the file is not of that format.
+        If the file is not of that format, or not whole.
     """
-    from flatbuffers.number_types import Int32Flags, Int64Flags, Uint8Flags, UOffsetTFlags
-    from flatbuffers.table import Table
-
     with open(path, "rb") as file:
         content = bytearray(file.read())
     if content[4:8] != _IDENTIFIER:
         raise ValueError(f"{str(path)!r} is not a model in the format of ONNX Runtime.")
+    try:
+        return _tensors(content)
+    except (struct.error, ValueError, TypeError) as error:
+        raise ValueError(f"{str(path)!r} is not a whole model: {error}") from error
+
+
+def _tensors(content):
+    from flatbuffers.number_types import Int32Flags, Int64Flags, Uint8Flags, UOffsetTFlags
+    from flatbuffers.table import Table
 
     def offset(table, field):
         return table.Offset(4 + 2 * field)
