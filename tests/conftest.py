@@ -169,7 +169,7 @@ def set_bfloat16(monkeypatch):
     """A function that lets extractors believe that the processor computes in bfloat16, or not."""
 
     def pretend(can):
-        for module in ("_precision", "moonshine", "music", "speaker", "whisper"):
+        for module in ("_precision", "_windowed", "speaker"):
             name = f"skspeech.transformers.{module}.computes_bfloat16"
             monkeypatch.setattr(name, lambda device, instructions=(): can)
 

@@ -1,13 +1,11 @@
 """MoonshineEmbedding: the original graph's numbers, and a clip's own whatever its neighbours."""
 
-import pickle
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
 
 from skspeech import MoonshineEmbedding, cache
 from skspeech.audio import load_waveforms
@@ -192,28 +190,6 @@ def test_any_level_gives_finite_features_and_nearly_the_same(pretrained, clips, 
         assert np.abs(changed - expected).mean() < 1e-3 * np.abs(expected).mean()
 
 
-def test_features_in_bfloat16_are_nearly_the_same(pretrained, clips):
-    exact, rounded = (
-        MoonshineEmbedding(dtype=dtype, device="cpu").transform(clips)
-        for dtype in ("float32", "bfloat16")
-    )
-    assert 0 < np.abs(exact - rounded).mean() < 0.02 * np.abs(exact).mean()
-
-
-@pytest.mark.parametrize(("can", "auto"), [(True, "bfloat16"), (False, "float32")])
-def test_bfloat16_is_taken_where_the_processor_has_it(set_bfloat16, can, auto):
-    set_bfloat16(can)
-    assert MoonshineEmbedding(device="cpu")._precision() == auto
-
-
-def test_pickle_holds_no_weights_and_clones_are_equal(pretrained, clips):
-    extractor = MoonshineEmbedding(layers=(1, 2))
-    expected = extractor.fit_transform(clips[:3])
-    assert len(pickle.dumps(extractor)) < 2_000
-    for copy in (pickle.loads(pickle.dumps(extractor)), clone(extractor)):
-        assert_array_equal(copy.transform(clips[:3]), expected)
-
-
 @pytest.mark.parametrize(
     ("params", "message"),
     [
@@ -228,11 +204,3 @@ def test_pickle_holds_no_weights_and_clones_are_equal(pretrained, clips):
 def test_parameters_are_checked(clips, params, message):
     with pytest.raises(ValueError, match=message):
         MoonshineEmbedding(**params).fit_transform(clips[:1])
-
-
-@pytest.mark.gpu
-def test_gpu_gives_the_cpus_features(pretrained, clips):
-    extractor = MoonshineEmbedding(memory=False, dtype="float32", device="cuda")
-    on_gpu = extractor.transform(clips)
-    on_cpu = extractor.set_params(device="cpu").transform(clips)
-    assert_allclose(on_gpu, on_cpu, rtol=1e-2, atol=1e-2)

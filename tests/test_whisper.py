@@ -1,7 +1,6 @@
 """WhisperEmbedding: the original graph's numbers, and a clip's own whatever its neighbours."""
 
 import json
-import pickle
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from onnx_graphs import read_nodes, with_outputs
-from sklearn.base import clone
 
 from skspeech import WhisperEmbedding, cache
 from skspeech.audio import SAMPLING_RATE, load_waveforms
@@ -219,28 +217,6 @@ def test_any_level_gives_finite_features(weights, clips, scale):
     assert np.isfinite(WhisperEmbedding().transform([clips[4] * np.float32(scale)])).all()
 
 
-def test_features_in_bfloat16_are_nearly_the_same(weights, clips):
-    exact, rounded = (
-        WhisperEmbedding(dtype=dtype, device="cpu").transform(clips)
-        for dtype in ("float32", "bfloat16")
-    )
-    assert 0 < np.abs(exact - rounded).mean() < 0.02 * np.abs(exact).mean()
-
-
-@pytest.mark.parametrize(("can", "auto"), [(True, "bfloat16"), (False, "float32")])
-def test_bfloat16_is_taken_where_the_processor_has_it(weights, set_bfloat16, can, auto):
-    set_bfloat16(can)
-    assert WhisperEmbedding(device="cpu")._precision() == auto
-
-
-def test_pickle_holds_no_weights_and_clones_are_equal(weights, clips):
-    extractor = WhisperEmbedding(layers=(1, 2))
-    expected = extractor.fit_transform(clips[:3])
-    assert len(pickle.dumps(extractor)) < 2_000
-    for copy in (pickle.loads(pickle.dumps(extractor)), clone(extractor)):
-        assert_array_equal(copy.transform(clips[:3]), expected)
-
-
 @pytest.mark.parametrize(
     ("params", "message"),
     [
@@ -257,14 +233,6 @@ def test_pickle_holds_no_weights_and_clones_are_equal(weights, clips):
 def test_parameters_are_checked(clips, params, message):
     with pytest.raises((ValueError, WeightsNotFoundError), match=message):
         WhisperEmbedding(**params).fit_transform(clips[:1])
-
-
-@pytest.mark.gpu
-def test_gpu_gives_the_cpus_features(weights, clips):
-    extractor = WhisperEmbedding(memory=False, dtype="float32", device="cuda")
-    on_gpu = extractor.transform(clips)
-    on_cpu = extractor.set_params(device="cpu").transform(clips)
-    assert_allclose(on_gpu, on_cpu, rtol=1e-2, atol=1e-2)
 
 
 # Published encoders -------------------------------------------------------------------------------

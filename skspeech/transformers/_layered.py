@@ -4,11 +4,12 @@ from abc import abstractmethod
 
 import numpy as np
 
+from skspeech._device import map_in_threads, n_threads_for
 from skspeech.transformers._statistics import MASKED_STATISTICS, masked_statistics
 from skspeech.transformers._windowed import PieceExtractor
 from skspeech.transformers.speaker import choose, merge_windows, time_statistics
 
-__all__ = ["LayeredExtractor", "batches_by_length"]
+__all__ = ["LayeredExtractor"]
 
 
 class LayeredExtractor(PieceExtractor):
@@ -35,6 +36,25 @@ class LayeredExtractor(PieceExtractor):
 
     def _statistics(self):
         return choose("pooling", self.pooling, MASKED_STATISTICS)
+
+    def _by_batches(self, features_of, lengths, limit, device, *, mixed=True):
+        """Features of all windows, (n_windows, n_features), in batches of similar length.
+
+        `features_of` gives those of a batch, of which it gets the indices. For the other
+        parameters, see `_batches_by_length`.
+        """
+        import torch
+
+        @torch.inference_mode()
+        def run(batch):
+            return batch, features_of(batch).cpu().numpy()
+
+        features = np.empty((len(lengths), self._n_features()), dtype=np.float32)
+        n_threads = n_threads_for(device)
+        batches = _batches_by_length(lengths, limit, n_threads, mixed)
+        for batch, rows in map_in_threads(run, batches, n_threads):
+            features[batch] = rows
+        return features
 
     def _features_of(self, states, inside=None):
         """Features of a batch, from its hidden states and which positions are no padding, if any.
@@ -69,10 +89,10 @@ class LayeredExtractor(PieceExtractor):
         return [f"{prefix}_{block}_{i}" for block, width in self._blocks() for i in range(width)]
 
 
-def batches_by_length(lengths, limit, n_threads, *, mixed=True):
+def _batches_by_length(lengths, limit, n_threads, mixed):
     """Indices of windows of similar length, in batches whose lengths add up to at most `limit`.
 
-    A batch has at least one window, and every thread at least one batch. With ``mixed=False``, all
+    A batch has at least one window, and every thread at least one batch. Unless `mixed`, all
     windows of a batch have one length.
     """
     order = np.argsort(-lengths, kind="stable")

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from skspeech._device import map_in_threads, n_threads_for
+from skspeech._device import computes_bfloat16, map_in_threads, n_threads_for
 from skspeech._forks import in_each_fork
 from skspeech._sklearn import Interval
 from skspeech._typing import ClipsLike
@@ -106,6 +106,9 @@ class WindowedExtractor(Extractor):
         if not return_timestamps:
             return embeddings
         return embeddings, [self._timestamps(array[:, 0]) for array in stamped]
+
+    def _auto_precision(self, device):
+        return "bfloat16" if device.type == "cpu" and computes_bfloat16(device) else "float32"
 
     def _prepare(self, waveform):
         return at_level(waveform, self.level)

@@ -51,7 +51,8 @@ class TransformersEmbedding(LayeredExtractor):
         Seconds that the network sees at once; longer clips are cut. None is the network's maximum:
         30 for Whisper, about 10 for AST and CLAP; 20 for the others, which set no limit.
     hop : float or None, default=None
-        Seconds between the starts of windows; None is `window`. The last window ends with the clip.
+        Seconds between the starts of windows; None is `window`. The last window ends with the clip,
+        unless that is less than a tenth of a window after the one before.
     level : float or None, default=-20.0
         {level}
     max_duration : float or None, default=None

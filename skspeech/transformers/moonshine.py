@@ -5,14 +5,13 @@ from typing import Literal
 
 import numpy as np
 
-from skspeech._device import computes_bfloat16, map_in_threads, n_threads_for
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._typing import Device, Memory
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers import _hub
-from skspeech.transformers._layered import LayeredExtractor, batches_by_length
+from skspeech.transformers._layered import LayeredExtractor
 from skspeech.transformers._statistics import MASKED_STATISTICS
 from skspeech.transformers._windowed import Windows
 from skspeech.weights import load_weights, weights_key
@@ -47,7 +46,8 @@ class MoonshineEmbedding(LayeredExtractor):
         Seconds that the network sees at once; longer clips are cut. It hears 0.3 s of silence
         before each window, and 0.3 to 0.4 s after it.
     hop : float or None, default=None
-        Seconds between the starts of windows; None is `window`. The last window ends with the clip.
+        Seconds between the starts of windows; None is `window`. The last window ends with the clip,
+        unless that is less than a tenth of a window after the one before.
     level : float or None, default=-20.0
         {level}
     max_duration : float or None, default=None
@@ -166,9 +166,6 @@ class MoonshineEmbedding(LayeredExtractor):
     def _network_id(self):
         return weights_key(_WEIGHTS)
 
-    def _auto_precision(self, device):
-        return "bfloat16" if device.type == "cpu" and computes_bfloat16(device) else "float32"
-
     def _load_network(self, device):
         import torch
 
@@ -188,23 +185,16 @@ class MoonshineEmbedding(LayeredExtractor):
         return Windows(pieces, np.concatenate(starts), np.array([len(s) for s in starts]))
 
     def _run(self, network, windows):
-        """Features of all windows, (n_windows, n_features), in batches of one length each."""
+        """Features of all windows, (n_windows, n_features)."""
         import torch
 
-        lengths = np.array([len(piece) for piece in windows.frames])
-        features = np.empty((len(lengths), self._n_features()), dtype=np.float32)
+        pieces = windows.frames
         device = next(network.parameters()).device
-        n_threads = n_threads_for(device)
-        deepest = max(self._layers())
 
-        @torch.inference_mode()
-        def forward(batch):
-            waveforms = np.stack([windows.frames[i] for i in batch])
-            states = network(torch.from_numpy(waveforms).to(device), deepest)
-            return batch, self._features_of(states).cpu().numpy()
+        def features_of(batch):
+            waveforms = torch.from_numpy(np.stack([pieces[i] for i in batch])).to(device)
+            return self._features_of(network(waveforms, max(self._layers())))
 
+        lengths = np.array([len(piece) for piece in pieces])
         limit = self.batch_size * round(self.window * SAMPLING_RATE + 2 * _MARGIN)
-        batches = batches_by_length(lengths, limit, n_threads, mixed=False)
-        for batch, rows in map_in_threads(forward, batches, n_threads):
-            features[batch] = rows
-        return features
+        return self._by_batches(features_of, lengths, limit, device, mixed=False)

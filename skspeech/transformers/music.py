@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from skspeech._device import computes_bfloat16
 from skspeech._docs import shared
 from skspeech._sklearn import StrOptions
 from skspeech._spectrogram import MelSpectrogram
@@ -64,7 +63,8 @@ class MusicEmbedding(WindowedExtractor):
         Seconds that the network sees at once. It was trained on 3; a VGG takes nothing else.
         Shorter clips are repeated to fill it.
     hop : float, default=3.0
-        Seconds between the starts of windows. The last window ends with the clip.
+        Seconds between the starts of windows. The last window ends with the clip,
+        unless that is less than a tenth of a window after the one before.
     level : float or None, default=-20.0
         {level}
     max_duration : float or None, default=None
@@ -194,9 +194,6 @@ class MusicEmbedding(WindowedExtractor):
 
     def _network_id(self):
         return weights_key(self._weights_name())
-
-    def _auto_precision(self, device):
-        return "bfloat16" if device.type == "cpu" and computes_bfloat16(device) else "float32"
 
     def _load_network(self, device):
         import torch

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from skspeech._device import computes_bfloat16, map_in_threads, n_threads_for
 from skspeech._docs import shared
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._spectrogram import MelSpectrogram, power_to_db, ranges
@@ -16,7 +15,7 @@ from skspeech._typing import Device, Memory, PathLike
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.level import DEFAULT_LEVEL, LEVEL
 from skspeech.transformers import _hub
-from skspeech.transformers._layered import LayeredExtractor, batches_by_length
+from skspeech.transformers._layered import LayeredExtractor
 from skspeech.transformers._statistics import MASKED_STATISTICS
 from skspeech.transformers._windowed import Windows
 from skspeech.weights import load_weights, weights_key
@@ -86,7 +85,8 @@ class WhisperEmbedding(LayeredExtractor):
         Seconds that the network sees at once; longer clips are cut. None is the network's maximum:
         8 for ``"smart-turn"``, 30 for the published ones.
     hop : float or None, default=None
-        Seconds between the starts of windows; None is `window`. The last window ends with the clip.
+        Seconds between the starts of windows; None is `window`. The last window ends with the clip,
+        unless that is less than a tenth of a window after the one before.
     level : float or None, default=-20.0
         {level}
     max_duration : float or None, default=None
@@ -237,9 +237,6 @@ class WhisperEmbedding(LayeredExtractor):
         commit = None if state else _hub.folder_of(source).name
         return f"whisper-{_hub.network_id(source, state, commit)}"
 
-    def _auto_precision(self, device):
-        return "bfloat16" if device.type == "cpu" and computes_bfloat16(device) else "float32"
-
     def _load_network(self, device):
         import torch
 
@@ -280,25 +277,19 @@ class WhisperEmbedding(LayeredExtractor):
         return Windows(frames, np.concatenate(starts), np.array([len(s) for s in starts]))
 
     def _run(self, network, windows):
-        """Features of all windows, (n_windows, n_features), in batches of similar length."""
+        """Features of all windows, (n_windows, n_features)."""
         import torch
 
         frames, begins = windows.frames
         counts = np.diff(begins)
-        features = np.empty((len(counts), self._n_features()), dtype=np.float32)
-        n_threads = n_threads_for(frames.device)
 
-        @torch.inference_mode()
-        def forward(batch):
+        def features_of(batch):
             states, n_positions = self._states(network, frames, begins[batch], counts[batch])
             inside = torch.arange(states[0].shape[1], device=frames.device) < n_positions[:, None]
-            return batch, self._features_of(states, inside).cpu().numpy()
+            return self._features_of(states, inside)
 
         limit = self.batch_size * round(self._window_and_hop()[0] * SAMPLING_RATE / _HOP_LENGTH)
-        batches = batches_by_length(counts, limit, n_threads)
-        for batch, rows in map_in_threads(forward, batches, n_threads):
-            features[batch] = rows
-        return features
+        return self._by_batches(features_of, counts, limit, frames.device)
 
     def _states(self, network, frames, begins, counts):
         """Hidden states of a batch, and the number of positions per row that are not padding."""
