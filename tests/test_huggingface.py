@@ -348,7 +348,7 @@ def test_threads_that_overlap_leave_the_settings_as_they_were():
 )
 def test_parameters_are_checked(folder, clips, params, message):
     with pytest.raises(ValueError, match=message):
-        TransformersEmbedding(**{"model": folder, **params}).fit_transform(clips)
+        TransformersEmbedding(**{"model": folder, **params}).fit(clips)
 
 
 # What goes wrong ----------------------------------------------------------------------------------

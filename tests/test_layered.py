@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skspeech import MoonshineEmbedding, WhisperEmbedding, cache
+from skspeech import MoonshineEmbedding, SpeakerEmbedding, WhisperEmbedding, cache
 from skspeech.datasets import make_speech_like
 from skspeech.weights import WeightsError, load_weights
 
@@ -58,6 +58,15 @@ def test_pickle_holds_no_weights_and_clones_are_equal(make, weights, clips):
     assert len(pickle.dumps(extractor)) < 2_000
     for copy in (pickle.loads(pickle.dumps(extractor)), clone(extractor)):
         assert_array_equal(copy.transform(clips[:3]), expected)
+
+
+@pytest.mark.parametrize("make", [MoonshineEmbedding, SpeakerEmbedding, WhisperEmbedding])
+@pytest.mark.parametrize(
+    "layers", [9, (9,), -9, (), (1, 1), (1.0,), True, (True,), np.array([True])], ids=repr
+)
+def test_fit_refuses_what_is_no_layer(make, layers, clips):
+    with pytest.raises(ValueError, match=r"layers=.* is not accepted\. Use one or several of"):
+        make(layers=layers).fit(clips[:1])
 
 
 @pytest.mark.gpu

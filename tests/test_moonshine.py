@@ -203,4 +203,4 @@ def test_any_level_gives_finite_features_and_nearly_the_same(pretrained, clips, 
 )
 def test_parameters_are_checked(clips, params, message):
     with pytest.raises(ValueError, match=message):
-        MoonshineEmbedding(**params).fit_transform(clips[:1])
+        MoonshineEmbedding(**params).fit(clips[:1])

@@ -235,6 +235,11 @@ def test_parameters_are_checked(clips, params, message):
         WhisperEmbedding(**params).fit_transform(clips[:1])
 
 
+def test_fit_refuses_windows_that_are_too_long(clips):
+    with pytest.raises(ValueError, match=r"window=8\.1 is not accepted"):
+        WhisperEmbedding(window=8.1).fit(clips[:1])
+
+
 # Published encoders -------------------------------------------------------------------------------
 
 
@@ -292,7 +297,9 @@ def test_a_published_encoder_takes_windows_of_its_length(folder, clips):
     assert len(long) == 3
     assert len(short) == 1
     with pytest.raises(ValueError, match="which takes at most"):
-        WhisperEmbedding(folder, window=window + 0.1).fit_transform(clips[:1])
+        WhisperEmbedding(folder, window=window + 0.1).fit(clips[:1])
+    with pytest.raises(ValueError, match=r"layers=.* is not accepted"):
+        WhisperEmbedding(folder, layers=3).fit(clips[:1])
 
 
 @pytest.mark.slow

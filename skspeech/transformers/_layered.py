@@ -15,7 +15,8 @@ __all__ = ["LayeredExtractor"]
 class LayeredExtractor(PieceExtractor):
     """Gives a clip the statistics of its encoder's hidden states, averaged over windows.
 
-    A subclass has a parameter `pooling`, and defines `_layers`, `_widths` and `_prefix`.
+    A subclass has a parameter `pooling`, and defines `_layers`, `_widths` and `_prefix`; also
+    `_is_here`, if these may have to be fetched.
     """
 
     @abstractmethod
@@ -30,9 +31,16 @@ class LayeredExtractor(PieceExtractor):
     def _prefix(self):
         """What the names of features begin with."""
 
+    def _is_here(self):
+        """Whether the number of layers and the longest window are known without a network."""
+        return True
+
     def _validate_params(self):
         super()._validate_params()
         self._statistics()
+        if self._is_here():
+            self._layers()
+            self._window_and_hop()
 
     def _statistics(self):
         return choose("pooling", self.pooling, MASKED_STATISTICS)

@@ -168,6 +168,9 @@ class TransformersEmbedding(LayeredExtractor):
         """How the model takes audio and gives features; does not read its weights."""
         return open_model(self._source(), state_of(self.model))
 
+    def _is_here(self):
+        return state_of(self.model) is not None
+
     def _layers(self):
         return choose_layers(self.layers, len(self._family().widths))
 

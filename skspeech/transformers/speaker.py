@@ -322,7 +322,7 @@ def choose(name, value, accepted):
     if (
         not chosen
         or isinstance(value, set | frozenset)  # whose order differs between processes
-        or any(entry not in accepted for entry in chosen)
+        or not all(_is_name_or_number(entry) and entry in accepted for entry in chosen)
         or len(set(chosen)) < len(chosen)
     ):
         options = ", ".join(map(repr, accepted))
@@ -331,6 +331,11 @@ def choose(name, value, accepted):
             "order."
         )
     return chosen
+
+
+def _is_name_or_number(entry):
+    """Whether it is a name or a number: True and 1.0 are equal to the number 1."""
+    return isinstance(entry, str | Integral) and not isinstance(entry, bool)
 
 
 def merge_windows(windows, blocks):

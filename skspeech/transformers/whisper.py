@@ -205,6 +205,9 @@ class WhisperEmbedding(LayeredExtractor):
     def _source(self):
         return _hub.Source(os.fspath(self.model), self.revision, bool(self.local_files_only))
 
+    def _is_here(self):
+        return self.model in _ENCODERS or _hub.state_of(self.model) is not None
+
     def _encoder(self):
         if self.model in _ENCODERS:
             return _ENCODERS[self.model]
