@@ -276,7 +276,9 @@ def _written(code, **known):
     return namespace["heard"]
 
 
-@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: [np.max, f], functools.partial])
+@pytest.mark.parametrize(
+    "wrap", [lambda f: f, lambda f: [np.max, f], functools.partial, functools.wraps(np.abs)]
+)
 @pytest.mark.parametrize(
     "code", ["def heard(w): return {} * np.abs(w).max()", "heard = lambda w: {} * np.abs(w).max()"]
 )
@@ -337,6 +339,17 @@ def _homeless():
 
 
 _homeless.__module__ = None
+
+
+class Incomparable(type):
+    def __eq__(cls, other):
+        raise RuntimeError("not to be compared, so not to be hashed either")
+
+
+class Unhashable(metaclass=Incomparable):
+    pass
+
+
 ENDLESS: list = []
 ENDLESS.append(ENDLESS)
 
@@ -350,11 +363,14 @@ ENDLESS.append(ENDLESS)
         lambda: _homeless,
         lambda: ENDLESS,
         lambda: np.array([threading.Lock()]),
+        lambda: Unhashable,
+        lambda: _written("def heard(w): pass\nheard.__wrapped__ = heard", __name__=__name__),
     ],
-    ids=["unwilling", "call", "mock", "homeless", "endless", "locks"],
+    ids=["unwilling", "call", "mock", "homeless", "endless", "locks", "unhashable", "circle"],
 )
 def test_a_class_may_use_any_object_of_its_module(monkeypatch, make):
     monkeypatch.setitem(globals(), "TABLE", make())
+    monkeypatch.setattr(Amplified, "held", make(), raising=False)
     assert fingerprint_of(Amplified(), True) == fingerprint_of(Amplified(), True)
 
 

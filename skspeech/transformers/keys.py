@@ -116,9 +116,10 @@ def definition(what):
 def _follow(what, used):
     """Collect sources, and values by name, of `what` and all that it uses."""
     what = _unwrapped(what)
-    if what in used:
+    itself = _Itself(what)
+    if itself in used:
         return
-    used[what] = _source_id(what)
+    used[itself] = _source_id(itself)
     for function in _functions_of(what):
         home = _package(function)
         for name in sorted(_names_in(function.__code__) & function.__globals__.keys()):
@@ -130,16 +131,31 @@ def _follow(what, used):
                 used[function.__module__, name] = name, value
 
 
+class _Itself:
+    """Stands for a function or a class as a key, also for one that Python can't hash or compare."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def __hash__(self):
+        return id(self.what)
+
+    def __eq__(self, other):
+        return isinstance(other, _Itself) and self.what is other.what
+
+
 def _unwrapped(value):
-    """The function behind decorators, or the value itself."""
+    """The function or class behind decorators, or the value itself."""
     try:
-        return inspect.unwrap(value)
-    except Exception:  # what stands in for another object may answer anything
+        inner = inspect.unwrap(value)
+    except Exception:  # what stands in for another object may answer anything, or stand for itself
         return value
+    return inner if issubclass(type(inner), (types.FunctionType, type)) else value
 
 
 def _package(what):
-    return (what.__module__ or "").partition(".")[0]
+    module = what.__module__
+    return module.partition(".")[0] if isinstance(module, str) else ""
 
 
 def _is_constant(value):
@@ -156,14 +172,14 @@ def _functions_of(what):
     if isinstance(what, types.FunctionType):
         return [what]
     attributes = [value for cls in _own_classes(what) for value in vars(cls).values()]
-    return [f for f in map(_function_in, attributes) if isinstance(f, types.FunctionType)]
+    return [f for f in map(_function_in, attributes) if issubclass(type(f), types.FunctionType)]
 
 
 def _function_in(attribute):
     """The function of a method or a property."""
-    if isinstance(attribute, property):
+    if issubclass(type(attribute), property):
         attribute = attribute.fget
-    elif isinstance(attribute, functools.cached_property):
+    elif issubclass(type(attribute), functools.cached_property):
         attribute = attribute.func
     return _unwrapped(attribute)
 
@@ -200,12 +216,15 @@ def _own_classes(cls):
 
 
 @functools.lru_cache(maxsize=256)
-def _source_id(what):
-    own = _own_classes(what) if isinstance(what, type) else [what]
+def _source_id(itself):
+    what = itself.what
+    is_class = isinstance(what, type)
+    own = _own_classes(what) if is_class else [what]
     try:
         if any("<" in part.__qualname__ for part in own):
             return uuid.uuid4().hex
-        source = "".join(map(inspect.getsource, own))
-    except (OSError, TypeError):
+        # Of a function, its code: inspect would look for the source of what it wraps.
+        source = "".join(map(inspect.getsource, own if is_class else [what.__code__]))
+    except Exception:  # such as that of a file that is being edited
         return uuid.uuid4().hex
     return hashlib.blake2b(source.encode(), digest_size=12).hexdigest()
