@@ -445,9 +445,10 @@ def test_where_it_cannot_be_had_the_error_says_what_to_do(server, where, monkeyp
     with pytest.raises(WeightsNotFoundError) as error:
         SpeakerEmbedding(NAME).transform([np.ones(100)])
     message = str(error.value)
-    assert "could not be fetched from http://127.0.0.1" in message
-    assert f"put the file into {tmp_path / 'cache' / 'downloads'}" in message
-    assert "python -m skspeech.weights fetch resnetse34l" in message
+    assert "resnetse34l are not on this machine and can't be fetched: " in message
+    assert "    skspeech weights fetch resnetse34l\n" in message
+    url = weights.REGISTRY[NAME].source.url
+    assert f"put {url} into {tmp_path / 'cache' / 'downloads'}" in message
 
 
 def test_a_file_that_was_put_into_the_cache_needs_no_network(server, path, monkeypatch, tmp_path):

