@@ -16,6 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sounds import labelled_tones
@@ -295,6 +296,16 @@ def test_numbers_as_labels():
     answers = rejector.predict(make_blobs(20, range(6, 10))[0])
     assert answers.dtype.kind == "i"
     assert (answers == -1).mean() > 0.8
+
+
+def test_one_against_the_rest_goes_inside(new_rows):
+    X, y = make_blobs(20, range(4))
+    linear = LogisticRegression(max_iter=5000)
+    with pytest.raises(ValueError, match=r"goes inside: UnknownRejector\(OneVsRest"):
+        OneVsRestClassifier(UnknownRejector(linear)).fit(X, y)
+    rejector = UnknownRejector(OneVsRestClassifier(linear), random_state=0).fit(X, y)
+    assert rejector.score(X, y) > 0.8
+    assert np.mean(rejector.predict(new_rows[1]) == "unknown") > 0.8
 
 
 def test_labels_of_objects_and_long_names():

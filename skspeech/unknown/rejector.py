@@ -107,6 +107,11 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
     easier to tell from nine words than a tenth word is. A few examples of what will really occur
     help most.
 
+    A rejector has one class more than `y`. What trains several classifiers, or expects a column of
+    probabilities for each label of `y`, such as :class:`~sklearn.multiclass.OneVsRestClassifier`,
+    goes inside: ``UnknownRejector(OneVsRestClassifier(classifier))``. Around a rejector, it takes
+    one column for another.
+
     References
     ----------
     .. [1] K. Lee, K. Lee, H. Lee, J. Shin, "A simple unified framework for detecting
@@ -375,7 +380,13 @@ def _check_label(unknown_label, y):
     """Check that `unknown_label` is of the same kind as the labels."""
     is_text = y.dtype.kind in "OSU"
     if is_text != isinstance(unknown_label, str) or y.dtype.kind == "b":
-        needed = "text" if is_text else "a number that is no class, such as -1, or text in y"
+        needed = "text"
+        if not is_text:
+            needed = (
+                "a number that is no class, such as -1, or text in y. What made numbers of your "
+                "labels, such as a OneVsRestClassifier around this rejector, goes inside: "
+                "UnknownRejector(OneVsRestClassifier(classifier))"
+            )
         raise ValueError(
             f"unknown_label={unknown_label!r} is not of the kind of the labels, such as "
             f"{y[:1].tolist()[0]!r}. Use {needed}."
