@@ -332,6 +332,16 @@ def test_warm_start_goes_on_with_the_same_network_only(hard):
     clf.set_params(model="ge2e").fit(X, y)
 
 
+def test_a_device_that_is_set_after_fit_is_taken_and_another_network_refused(hard):
+    X, y = hard
+    clf = FineTunedSpeakerClassifier(max_epochs=1, refit=False, random_state=0).fit(X, y)
+    clf.predict(X[:1])
+    network, *_ = clf.set_params(device="meta")._networks()
+    assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
+    with pytest.raises(WeightsError, match=r"smart-turn.* was fitted with ge2e"):
+        clf.set_params(device="cpu", model="smart-turn").predict(X[:1])
+
+
 @pytest.mark.slow
 def test_snapshots_get_better(hard):
     X, y = hard

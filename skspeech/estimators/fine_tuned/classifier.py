@@ -310,13 +310,15 @@ class FineTunedSpeakerClassifier(TrainedClassifier):
     def _networks(self):
         from skspeech.estimators.fine_tuned.training import restore
 
-        if "networks" not in self._live:
-            device, pretrained = resolve_device(self.device), self._pretrained()
-            self._live["networks"] = [
+        device, pretrained = resolve_device(self.device), self._pretrained()
+        where, networks = self._live.get("networks", (None, []))
+        if where != device:
+            networks = [
                 restore(kept, self.model, len(self.classes_), pretrained, device)
                 for kept in self.networks_
             ]
-        return self._live["networks"]
+            self._live["networks"] = device, networks
+        return networks
 
     def __setstate__(self, state):
         # Pickles older than this parameter used this level.
