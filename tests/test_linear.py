@@ -267,6 +267,13 @@ def clf():
     return SpeakerEmbeddingClassifier(extractor=Spectrum())
 
 
+def test_what_changes_the_features_needs_another_fit(clf, sixty_tones):
+    X, y = sixty_tones
+    expected = clf.fit(X, y).predict_proba(X)
+    assert_array_equal(clf.set_params(max_duration=0.01).predict_proba(X), expected)
+    assert not np.allclose(clf.fit(X, y).predict_proba(X), expected)
+
+
 def test_attributes_and_methods_agree(clf, sixty_tones):
     X, y = sixty_tones
     clf.fit(X, y)

@@ -75,7 +75,8 @@ max_iter : int, default=1000
 tol : float, default=1e-4
     Gradient at which the solver stops.
 max_duration : float, default=None
-    Read only this many seconds of each clip. None is the extractor's own setting.
+    Read only this many seconds of each clip. None is the extractor's own setting. Like the
+    parameters before it, it takes effect in `fit`; those after it may also be changed later.
 sampling_rate : int, default=None
     Sampling rate in Hz of bare waveforms. None is the extractor's own setting, 16000.
 device : str or torch.device, default=None
