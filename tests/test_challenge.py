@@ -366,6 +366,7 @@ def break_file(name, content):
         (break_file("meta.json", "{}"), ValueError, "JSON object with class_num"),
         (break_file("meta.json", "nonsense"), ValueError, "JSON object with class_num"),
         (break_file("meta.json", '{"class_num": 0}'), ValueError, "above 0; got 0"),
+        (break_file("meta.json", '{"class_num": true}'), ValueError, "above 0; got True"),
         (break_file("meta.json", '{"class_num": 4}'), ValueError, "3 columns.*there are 4"),
         (
             break_file("meta.json", '{"class_num": 3, "time_budget": null}'),

@@ -255,7 +255,7 @@ def read_metadata(folder):
         class_num = metadata["class_num"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file} must be a JSON object with class_num ({error!r}).") from error
-    if not isinstance(class_num, int) or class_num < 1:
+    if type(class_num) is not int or class_num < 1:
         raise ValueError(f"{file}: class_num must be a whole number above 0; got {class_num!r}.")
     metadata = {"time_budget": TIME_BUDGET, **metadata}
     try:
