@@ -50,6 +50,15 @@ def test_few_rows_that_are_all_right_do_not_make_sure():
     assert temperature(20) > temperature(20, n_imagined=1) > temperature(20, n_imagined=0.3)
 
 
+@pytest.mark.parametrize("least", [0.99, 0.9999])
+def test_rows_that_are_all_right_do_not_make_unsure(least):
+    y = np.arange(30) % 3
+    proba = np.where(np.eye(3)[y] == 1, least, (1 - least) / 2)
+    assert find_temperature(proba, y) == 1.0
+    proba[:3] = proba[[1, 2, 0]]  # wrong, and sure
+    assert find_temperature(proba, y) > 1.5
+
+
 def test_rows_without_a_prediction_are_left_out():
     proba, y = _honest(500)
     more = np.concatenate([proba, np.full((50, 4), np.nan)])

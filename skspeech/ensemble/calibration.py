@@ -51,7 +51,9 @@ def find_temperature(proba, y, *, weight=None, n_imagined=IMAGINED_ROWS):
     Notes
     -----
     As in Platt's method [2]_, targets are not exactly 0 and 1: imaginary rows, spread evenly over
-    the classes, are added to the others. They say that a few rows that are all right prove little.
+    the classes, are added to the others. They say that a few rows that are all right prove little,
+    so they draw a low temperature towards 1. Above 1, the other rows alone decide: where they are
+    all right, the imaginary ones would only make the ensemble unsure.
 
     References
     ----------
@@ -78,7 +80,10 @@ def find_temperature(proba, y, *, weight=None, n_imagined=IMAGINED_ROWS):
         return 1.0
     spread = min(0.5, n_imagined / (len(y) + 2))
     scores = np.log(np.maximum(proba, _TINY))
-    return least_loss_temperature(scores, y, _LOG_BOUNDS, weight=weight, spread=spread)
+    found = least_loss_temperature(scores, y, _LOG_BOUNDS, weight=weight, spread=spread)
+    if found > 1 and spread:
+        found = max(1.0, least_loss_temperature(scores, y, _LOG_BOUNDS, weight=weight))
+    return found
 
 
 def cross_validated_temperature(ensemble, X, y, fit_params):
