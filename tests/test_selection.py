@@ -245,14 +245,14 @@ def test_a_cross_fitted_score_is_nan_where_nothing_else_can_choose():
 # The default rule
 
 
-def _slow_least_loss(logs, y, pull):
+def _slow_least_loss(logs, y, pull, target):
     """The same by a solver for constrained problems, written as in the textbook."""
     n = len(logs)
 
     def value(weights):
         blend = np.tensordot(weights, logs, 1)
         blend = np.exp(blend) / np.exp(blend).sum(axis=1, keepdims=True)
-        distance = np.sum(weights * np.log(np.maximum(weights, 1e-300) * n))
+        distance = np.sum(weights * np.log(np.maximum(weights, 1e-300) / target))
         return log_loss(y, blend, labels=np.arange(4)) + pull * distance
 
     total = {"type": "eq", "fun": lambda weights: weights.sum() - 1}
@@ -268,7 +268,13 @@ def test_least_loss_is_what_a_textbook_solver_finds(n_errors):
     best = own.mean(axis=1).argmax()
     gaps = np.delete(own[best] - own, best, axis=0)
     errors = gaps.std(axis=1, ddof=1) / np.sqrt(len(y))
-    expected = _slow_least_loss(logs, y, n_errors * errors.mean() / np.log(4))
+    clearly = np.maximum(gaps.mean(axis=1) - 2 * errors, 0)
+    assert clearly.max() > 0.1  # one candidate is worse beyond chance
+    target = np.insert(np.exp(-clearly / 0.05), best, 1)
+    target /= target.sum()
+    expected = _slow_least_loss(logs, y, n_errors * errors.mean() / np.log(4), target)
+    expected[expected < 0.25 / 4] = 0
+    expected /= expected.sum()
     weights = least_loss_selection(logs, y, n_errors=n_errors)
     np.testing.assert_allclose(weights, expected, atol=0.005)
 
@@ -284,6 +290,21 @@ def test_one_row_of_three_hundred_is_no_reason_to_trust_one_candidate():
     assert greedy_selection(one_wrong, y, score=score)[0] > 0.9
     assert least_loss_selection(one_wrong, y).max() < 0.5
     assert least_loss_selection(logs, y) == pytest.approx(0.25, abs=0.03)
+
+
+def test_what_is_clearly_worse_gets_less_where_the_blend_is_right_all_the_same():
+    y = np.arange(300) % 3
+    sure = np.where(np.eye(3)[y] == 1, 0.98, 0.01)
+    unsure = np.where(np.eye(3)[y] == 1, 0.6, 0.2)
+    unsure[::10] = np.roll(unsure[::10], 1, axis=1)  # and wrong in a tenth of all rows
+    rng = np.random.default_rng(0)
+    logs = log_probas([sure, sure, unsure]) + rng.normal(scale=0.01, size=(3, 300, 3))
+    weights = least_loss_selection(logs, y)
+    assert weights[2] == 0
+    assert weights[0] == pytest.approx(weights[1], abs=0.1)
+    once_wrong = logs[[0, 1, 0]]
+    once_wrong[2, 7] = once_wrong[2, 7, ::-1]  # which may be chance
+    assert least_loss_selection(once_wrong, y) == pytest.approx(1 / 3, abs=0.1)
 
 
 def test_many_rows_leave_what_knows_nothing_without_weight():

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from skspeech._typing import ArrayLike
 from skspeech.ensemble.blending import blend_log_probas
@@ -33,7 +33,10 @@ __all__ = [
 TIED = 1e-9
 # The loss has to fall by this many standard errors for all weight to go to one candidate.
 N_ERRORS = 1.0
-# A member with less than this share of what its weight is drawn towards would only cost time.
+# A candidate's loss may be higher than the best one's by this many standard errors, which may be
+# chance; for each further _WORSE, what its weight is drawn towards is lower by the factor e.
+_CHANCE, _WORSE = 2.0, 0.05
+# A member with less than this share of an equal weight would only cost time.
 _LEAST_SHARE = 0.25
 # If all rows belong to one unit, there is no standard error: this keeps the weights equal.
 _VERY_UNSURE = 1e3
@@ -133,6 +136,7 @@ def least_loss_selection(
     one of many candidates, the loss has to fall by `n_errors` standard errors. With few held-out
     rows, few units, or rows that every candidate gets right, the weights stay almost equal. Equal
     are the weights of families: ten classifiers of the same features don't outvote another network.
+    A candidate whose loss is higher than the best one's, beyond chance, is drawn towards less.
 
     Parameters
     ----------
@@ -154,7 +158,7 @@ def least_loss_selection(
     -------
     weights : ndarray of shape (n_candidates,)
         They sum to 1; all zero where no candidate has predicted. A weight that is less than a
-        quarter of what it is drawn towards is 0.
+        quarter of an equal one is 0.
 
     References
     ----------
@@ -182,12 +186,16 @@ def least_loss_selection(
     # A candidate that has not predicted a row gets the others' mean there, so it changes nothing.
     mean = np.nansum(logs, axis=0) / known.sum(axis=0)[:, None]
     logs = np.where(known[:, :, None], logs, mean)
-    start = known.mean(axis=1)
+    equal = known.mean(axis=1)
     if families is not None:
         kin = [family for family, is_in in zip(families, pool, strict=True) if is_in]
-        start /= [kin.count(family) for family in kin]
-    start /= start.sum()
-    pull = n_errors * _unsure(logs, known, y, units) / np.log(len(logs))
+        equal /= [kin.count(family) for family in kin]
+    equal /= equal.sum()
+    behind, errors = _behind(logs, known, y, units)
+    start = log_softmax(np.log(equal) - np.fmax(behind - _CHANCE * errors, 0) / _WORSE)
+    known_errors = errors[~np.isnan(errors)]
+    unsure = known_errors.mean() if len(known_errors) else _VERY_UNSURE
+    pull = n_errors * unsure / np.log(len(logs))
 
     own = logs[:, np.arange(len(y)), y].mean(axis=1)
     flat = logs.reshape(len(logs), -1)
@@ -197,14 +205,14 @@ def least_loss_selection(
         blend = (shares @ flat).reshape(logs.shape[1:])
         norm = _log_sum_exp(blend)
         proba = np.exp(blend - norm[:, None])
-        distance = np.log(np.maximum(shares, np.finfo(float).tiny) / start)
+        distance = np.log(np.maximum(shares, np.finfo(float).tiny)) - start
         value = norm.mean() - shares @ own + pull * (shares @ distance)
         slope = flat @ proba.ravel() / len(y) - own + pull * distance
         return value, shares * (slope - shares @ slope)
 
-    found = minimize(loss, np.log(start), jac=True, method="L-BFGS-B", options={"ftol": 1e-9})
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-9})
     shares = softmax(found.x)
-    shares[shares < _LEAST_SHARE * start] = 0.0
+    shares[shares < _LEAST_SHARE * equal] = 0.0
     weights[pool] = shares / shares.sum()
     return weights
 
@@ -215,20 +223,24 @@ def _log_sum_exp(logs):
     return top + np.log(np.exp(logs - top[..., None]).sum(axis=-1))
 
 
-def _unsure(logs, known, y, units):
-    """Mean standard error of the log loss differences between the best candidate and the others."""
+def _behind(logs, known, y, units):
+    """How much higher each candidate's loss is than the best one's, and its standard error.
+
+    They are 0 and NaN for the best one, and where nothing can be told.
+    """
     own = logs[:, np.arange(len(y)), y]
     n_rows = known.sum(axis=1)
     # A candidate that predicted few rows may have been lucky there.
     means = np.where(n_rows >= n_rows.max() / 2, (own * known).sum(axis=1) / n_rows, -np.inf)
     best = means.argmax()
-    errors = [
-        standard_error((own[best] - own[i])[both], units[both])
-        for i, both in enumerate(known & known[best])
-        if i != best and both.any()
-    ]
-    errors = [error for error in errors if np.isfinite(error)]
-    return np.mean(errors) if errors else _VERY_UNSURE
+    behind, errors = np.zeros(len(logs)), np.full(len(logs), np.nan)
+    for i, both in enumerate(known & known[best]):
+        if i != best and both.any():
+            ahead = (own[best] - own[i])[both]
+            error = standard_error(ahead, units[both])
+            if np.isfinite(error):
+                behind[i], errors[i] = ahead.mean(), error
+    return behind, errors
 
 
 def greedy_selection(
