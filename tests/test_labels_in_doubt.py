@@ -298,9 +298,14 @@ def test_the_command_takes_its_own_table(files, tmp_path, capsys):
     assert not {str(paths[3]), str(paths[20])} & {row["path"] for row in doubtful}
 
 
-def test_the_command_goes_on_without_bad_clips(files, capsys):
+@pytest.mark.parametrize("is_seen_before", [True, False])  # of many clips, some are listened to
+def test_the_command_goes_on_without_bad_clips(is_seen_before, files, capsys, monkeypatch):
     root, paths, _, _ = files
-    paths[8].write_bytes(b"not a sound")
+    if is_seen_before:
+        paths[8].write_bytes(b"not a sound")
+    else:
+        soundfile.write(paths[8], np.full(8000, np.nan), RATE, subtype="FLOAT")
+        monkeypatch.setattr("skspeech.cli.audited.audited", lambda *_: [])
     assert main(["audit", str(root), "--quiet", "--json"]) == 1
     out, err = capsys.readouterr()
     assert json.loads(out)["n_clips"] == 59

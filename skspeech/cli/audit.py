@@ -18,7 +18,8 @@ from skspeech.cli.common import (
     say,
     skspeech,
 )
-from skspeech.cli.inputs import iter_paths
+from skspeech.cli.inputs import Labelled, iter_paths
+from skspeech.cli.readable import leave_out_bad
 from skspeech.cli.shown import to_json
 
 __all__ = []
@@ -73,7 +74,7 @@ def _audit(data, output, share, unlabelled, n_next, seed, **options):
     In the page that --output writes, one can listen to the clips and mark what is right. It saves a
     table of all clips, corrected, that fit takes.
     """
-    from skspeech.report import contradicting_copies, doubtful_labels, most_different
+    from skspeech.report import contradicting_copies, most_different
 
     if output is not None:
         from skspeech.report.writing import template
@@ -82,12 +83,9 @@ def _audit(data, output, share, unlabelled, n_next, seed, **options):
         template("labels.html")  # fails before the work if something is not installed
     others = [] if unlabelled is None else list(iter_paths([unlabelled]))
     labelled, bad, findings = training_clips(data, {**_AS_FIT, **options})
-    computing = {"device": options["device"] or "auto", "n_jobs": options["n_jobs"]}
     if not options["quiet"]:
         say(f"{len(labelled)} clips are judged by models that have not heard them.")
-    table = doubtful_labels(
-        labelled.paths, labelled.labels, labelled.groups, random_state=seed, **computing
-    )
+    labelled, table = _judged(labelled, bad, seed, options)
     n_unjudged, n_doubtful = int(table["doubt"].isna().sum()), int((table["doubt"] > 0).sum())
     doubtful = table[: min(n_doubtful, math.ceil(share * len(table)))]
     copies = contradicting_copies(labelled.paths, labelled.labels)
@@ -127,15 +125,29 @@ def _audit(data, output, share, unlabelled, n_next, seed, **options):
     return PARTIAL if bad else 0
 
 
+def _judged(labelled, bad, seed, options):
+    """How doubtful labels are, of the clips that can be read; adds the others to `bad`."""
+    from skspeech.audio import AudioError
+    from skspeech.report import doubtful_labels
+
+    clips = labelled.paths, labelled.labels, labelled.groups
+    computing = {"device": options["device"] or "auto", "n_jobs": options["n_jobs"]}
+    try:
+        return labelled, doubtful_labels(*clips, random_state=seed, **computing)
+    except AudioError:  # only decoding shows which
+        labelled, more = leave_out_bad(labelled, thorough=True, n_jobs=options["n_jobs"])
+        if not more:
+            raise
+    bad += more
+    return _judged(labelled, bad, seed, options)
+
+
 def _absolute(path):
     return str(Path(path).absolute())
 
 
 def _readable(paths, bad):
     """The unlabelled clips that can be read; reports the others, and adds them to `bad`."""
-    from skspeech.cli.inputs import Labelled
-    from skspeech.cli.readable import leave_out_bad
-
     if not paths:
         return []
     good, more = leave_out_bad(Labelled(paths, np.zeros(len(paths)), None), thorough=True)
