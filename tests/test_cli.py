@@ -43,7 +43,15 @@ from skspeech.cli import embed, main, predict, shown
 from skspeech.cli.audited import audited
 from skspeech.cli.common import skspeech as commands
 from skspeech.cli.cross_validate import _Answers
-from skspeech.cli.inputs import chunks, iter_paths, read_labelled, salvage, split
+from skspeech.cli.inputs import (
+    Labelled,
+    chunks,
+    iter_paths,
+    only_unit,
+    read_labelled,
+    salvage,
+    split,
+)
 from skspeech.cli.layout import doubtful_classes
 from skspeech.cli.quantities import SECONDS
 from skspeech.cli.shown import FitProgress, Scores, console
@@ -452,8 +460,6 @@ def test_tables_of_other_bytes(tmp_path):
 
 
 def _labelled(labels, groups=None):
-    from skspeech.cli.inputs import Labelled
-
     paths = [str(i) for i in range(len(labels))]
     return Labelled(paths, np.array(labels), None if groups is None else np.array(groups))
 
@@ -485,6 +491,14 @@ def test_a_class_of_one_clip_is_not_held_out_and_others_leave_one_to_learn_from(
     assert sorted(test.labels) == ["a", "b"]
     with pytest.raises(ValueError, match=r"each class has one clip only\. Leave --test-size out\."):
         split(_labelled(["a", "b"]), 0.5, seed=0)
+
+
+def test_why_a_class_is_never_held_out_is_only_said_where_it_is_so():
+    """With copies, or a group that has all of another class, there may be more than one."""
+    data = _labelled(["a", "a", "b", "b", "c"], ["x", "y", "x", "x", "y"])
+    assert (only_unit(data, ["b", "c"]), only_unit(data, ["a", "b"])) == ("group", "")
+    data.groups = None
+    assert (only_unit(data, ["c"]), only_unit(data, ["b", "c"])) == ("clip", "")
 
 
 # -- Clips as they come ----------------------------------------------------------------------------
@@ -1314,6 +1328,32 @@ def test_a_split_is_saved_and_the_model_knows_its_training_clips(quick, crowd, t
     scores = json.loads(run("evaluate", output, folder / "train.csv", "--json")[1])  # nothing new
     assert (scores["n_clips"], scores["balanced_accuracy"]) == (0, None)
     assert run(*command)[0] == 2  # nothing is overwritten
+
+
+def test_copies_of_training_clips_are_not_scored(quick, folder, tmp_path, run):
+    """As `evaluate` knows them, whoever is held out."""
+    for path in folder.rglob("00.wav"):
+        for speaker in path.parents[1].iterdir():
+            if speaker != path.parent:
+                shutil.copy(path, speaker / "copy.wav")
+    output, place = tmp_path / "m.skspeech", tmp_path / "split"
+    command = _quick_fit(folder, output, "--test-size", "0.25", "--save-split", place, "--json")
+    status, out, err = run(*command)
+    assert status == 0
+    assert re.search("[12] held-out clips? (is|are) not scored: the same sound is trained on", err)
+    held_out = json.loads(out)["held_out"]
+    scores = json.loads(run("evaluate", output, place / "test.csv", "--json")[1])
+    assert (held_out["n_clips"], scores["trained_on"]) == (scores["n_clips"], None)
+    assert scores["balanced_accuracy"] == held_out["balanced_accuracy"]
+
+    status, out, err = run("cross-validate", folder, "--folds", "2", "--json")
+    assert (status, json.loads(out)["n_clips"]) == (0, 35)
+    assert "4 held-out clips are not scored: the same sound is trained on." in err
+    assert "35 of 39 clips are held out once." in err
+    (one, other) = (sorted(folder.rglob(name))[0] for name in ("00.wav", "01.wav"))
+    paths, labels = [one, one, other, other], np.array(["a", "a", "b", "b"])
+    with pytest.raises(ValueError, match="each sound would be trained on, too"):
+        split(Labelled(paths, labels, None), 0.5, seed=0)
 
 
 @pytest.mark.filterwarnings("ignore:1 class has too few")

@@ -18,6 +18,7 @@ from skspeech.cli.common import (
     skspeech,
 )
 from skspeech.cli.fit import _fit
+from skspeech.cli.inputs import only_unit, without_copies
 from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import class_names, classify
 from skspeech.cli.readable import none_is_readable
@@ -82,6 +83,7 @@ def _cross_validate(data, folds, output, **options):
     parts = stratified_folds(codes, folds, groups=labelled.groups, random_state=options["seed"])
     if not parts:
         raise ValueError(f"Nothing can be held out, because {why_no_fold(codes, labelled.groups)}.")
+    parts = without_copies(labelled, parts)
     if not options["quiet"]:
         _announce(labelled, parts, options["time_budget"])
 
@@ -145,8 +147,9 @@ def _announce(labelled, parts, seconds):
     say(text + "clips are held out once.")
     never = np.setdiff1d(labelled.labels, labelled.labels[held_out])
     if len(never):
-        unit = "clip" if labelled.groups is None else "group"
-        say(f"Not scored, because they have only one {unit}: {', '.join(map(str, never))}.")
+        unit = only_unit(labelled, never)
+        why = f", because they have only one {unit}" if unit else ""
+        say(f"Not scored{why}: {', '.join(map(str, never))}.")
 
 
 class _Answers:

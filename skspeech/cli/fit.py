@@ -18,7 +18,7 @@ from skspeech.cli.common import (
     say,
     skspeech,
 )
-from skspeech.cli.inputs import check_split_folder, save_split, split
+from skspeech.cli.inputs import check_split_folder, only_unit, save_split, split
 from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import score
 from skspeech.cli.quantities import SECONDS, SHARE
@@ -222,8 +222,9 @@ def _never_held_out(train, test):
     never = np.setdiff1d(train.labels, test.labels)
     if not len(never):
         return ""
-    unit = "clip" if test.groups is None else "group"
-    return f"None of them is of {some(never, 12)}: there is only one {unit} to learn from."
+    unit = only_unit(train, never)
+    why = f": there is only one {unit} to learn from" if unit else ""
+    return f"None of them is of {some(never, 12)}{why}."
 
 
 def _refit(labelled, saved, options, interrupts):

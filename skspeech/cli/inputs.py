@@ -24,11 +24,13 @@ __all__ = [
     "check_split_folder",
     "chunks",
     "iter_paths",
+    "only_unit",
     "read_labelled",
     "read_to_score",
     "salvage",
     "save_split",
     "split",
+    "without_copies",
 ]
 
 _NAMES = {
@@ -268,7 +270,8 @@ def _check_complete(found, chosen, lines, path):
 def split(data, test_size, seed):
     """Hold clips out: about `test_size` of each class, and no group on both sides.
 
-    Classes with only one clip, or one group, stay in the training part.
+    Classes with only one clip, or one group, stay in the training part. Copies of training clips
+    are in neither part.
 
     Returns
     -------
@@ -284,7 +287,45 @@ def split(data, test_size, seed):
             ", or use --groups none" if data.groups is not None else ""
         )
         raise ValueError(f"Nothing can be held out, because {reason}. {advice}.")
+    ((train, test),) = without_copies(data, [(train, test)])
     return data.take(train), data.take(test)
+
+
+def only_unit(data, names):
+    """What each of some classes has only one of: "clip" or "group"; empty if one has more."""
+    units = np.arange(len(data)) if data.groups is None else data.groups
+    if any(len(np.unique(units[data.labels == name])) > 1 for name in names):
+        return ""
+    return "clip" if data.groups is None else "group"
+
+
+def without_copies(data, parts):
+    """Leave held-out clips out whose sound is trained on, too, and say how many these are.
+
+    Parameters
+    ----------
+    data : Labelled
+    parts : list of (train, test)
+        Rows of it.
+
+    Returns
+    -------
+    list of (train, test)
+        Those parts that hold something out.
+    """
+    from skspeech._heard import heard
+
+    paths, left = np.array(data.paths, dtype=object), []
+    for train, test in parts:
+        is_copy, _ = heard(None, paths[test], train_clips=paths[train])
+        left.append((train, test[~is_copy]))
+    if n := sum(len(test) for _, test in parts) - sum(len(test) for _, test in left):
+        are = "clip is" if n == 1 else "clips are"
+        say(f"{n} held-out {are} not scored: the same sound is trained on.")
+    left = [(train, test) for train, test in left if len(test)]
+    if not left:
+        raise ValueError("Nothing can be held out, because each sound would be trained on, too.")
+    return left
 
 
 def check_split_folder(folder, overwrite):
