@@ -58,6 +58,7 @@ from skspeech.cli.shown import FitProgress, Scores, console
 from skspeech.cli.training import train_model
 from skspeech.cli.wording import in_our_words, news
 from skspeech.datasets import load_audio_folder, make_speech_like
+from skspeech.unknown import rejector
 from skspeech.weights import WeightsNotFoundError
 
 # A shell's background jobs ignore Ctrl-C, and so would their children.
@@ -2067,21 +2068,52 @@ def test_a_model_that_answers_unknown(run, tmp_path, quick_line_up):
     assert "Learning curve" in page.read_text()
 
 
-def test_a_folder_of_examples_of_unknown(run, tmp_path, quick_line_up):
-    folder, names = _words(tmp_path / "clips", 6, 0)
+def _words_and_unknown(root):
+    """Folders of four words, and one of examples of unknown ones."""
+    folder, names = _words(root, 6, 0)
+    (folder / "unknown").mkdir()
     for name in names[4:]:
         for path in (folder / name).iterdir():
-            (folder / "unknown").mkdir(exist_ok=True)
             path.rename(folder / "unknown" / path.name)
         (folder / name).rmdir()
+    return folder, names[:4]
+
+
+def test_a_folder_of_examples_of_unknown(run, tmp_path, quick_line_up):
+    folder, names = _words_and_unknown(tmp_path / "clips")
     model = tmp_path / "m.skspeech"
     status, out, _ = run(*_fit(folder, model, *PATIENT, "--json", "--test-size", "0.3"))
     results = json.loads(out)
     assert status == 0
-    assert results["classes"] == names[:4]
+    assert results["classes"] == names
     assert results["unknown"]["learnt_from"] == "examples"
-    assert results["held_out"]["classes"] == sorted([*names[:4], "unknown"])
+    assert results["held_out"]["classes"] == sorted([*names, "unknown"])
     assert results["held_out"]["unknown"]["false_accepts"]["n_clips"] == 6
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_ctrl_c_while_unknown_is_learnt(at, run, tmp_path, quick_line_up, monkeypatch):
+    """The model then knows nothing of unknown clips; a second one does not replace the first."""
+    learn, calls = rejector.fit_rejector, []
+
+    def interrupted(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == at:
+            signal.raise_signal(signal.SIGINT)
+        return learn(*arguments, **options)
+
+    monkeypatch.setattr(rejector, "fit_rejector", interrupted)
+    folder = _words_and_unknown(tmp_path / "clips")[0]
+    model = tmp_path / "m.skspeech"
+    command = _fit(folder, model, *PATIENT, "--json", "--test-size", "0.3", "--refit-all")
+    status, out, err = run(*command)
+    results = json.loads(out)
+    classes = sorted([*results["classes"], *(["unknown"] if at == 2 else [])])
+    assert (status, results["refitted"]) == (130, False)
+    assert (results["unknown"] is None) == (at == 1)
+    assert results["held_out"]["classes"] == classes
+    assert skspeech.load(model).classes_.tolist() == classes
+    assert ("The model of all clips is not ready" in err) == (at == 2)
 
 
 def test_paths_on_standard_input_in_other_encodings(monkeypatch):

@@ -151,6 +151,8 @@ def _fit(data, output, **options):
             reasons = why_no_model(classifier, options["time_budget"])
             raise ValueError(f"{reasons}\nSo no model was trained, and none is saved.")
         model = reject_unknown(classifier, train, options) if asks else classifier
+        if asks and model is classifier:  # interrupted: it has learnt nothing of unknown clips
+            train, test = own, test and known_part(test)
         with interrupts.saving():
             saved = save_somewhere(model, output, train)
         if interrupts.count and saved is not None:
@@ -234,12 +236,13 @@ def _refit(labelled, saved, options, interrupts):
     try:
         asks = options["unknown"] is not None
         own = known_part(labelled) if asks else labelled
-        classifier, _ = train_model(own, options, interrupts, is_kept=False)
+        model = classifier = train_model(own, options, interrupts, is_kept=False)[0]
+        if asks and not (interrupts.count or is_prior(classifier)):
+            model = reject_unknown(classifier, labelled, options)
     except KeyboardInterrupt:
         classifier = None
     if interrupts.count or is_prior(classifier):
         say(f"The model of all clips is not ready; {saved} holds the one that was scored.")
         return False
-    model = reject_unknown(classifier, labelled, options) if asks else classifier
     with interrupts.saving():
         return save_somewhere(model, saved, labelled) == saved
