@@ -1651,6 +1651,19 @@ def test_bad_clips_in_the_training_data(folder, tmp_path, run, quick_line_up):
         assert len(skspeech.load(output).predict([next(folder.rglob("02.wav"))])) == 1
 
 
+def test_bad_clips_that_are_found_late_are_counted(
+    folder, tmp_path, run, quick_line_up, monkeypatch
+):
+    """In training, and among those that are held out."""
+    for speaker in range(1, 5):
+        path = next(folder.rglob(f"speaker {speaker}/*.wav"))
+        soundfile.write(path, np.full(8000 + speaker, np.nan), 16_000, subtype="FLOAT")
+    monkeypatch.setattr("skspeech.cli.audited.audited", lambda *_: [])
+    status, out, _ = run(*_fit(folder, tmp_path / "m.skspeech", "--test-size", "0.25", "--json"))
+    results = json.loads(out)
+    assert (status, results["n_skipped"], results["held_out"]["n_clips"]) == (1, 4, 8)
+
+
 def test_what_is_doubtful_is_told_before_training(folder, tmp_path, run, capsys, monkeypatch):
     options = {"groups": "auto", "n_jobs": None, "quiet": False, "strict": False}
     assert audited(read_labelled(folder), options, []) == []

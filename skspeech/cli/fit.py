@@ -162,7 +162,6 @@ def _fit(data, output, **options):
             **fit_results(classifier),
             "unknown": unknown_results(model),
             "interrupted": interrupts.count > 0,
-            "n_skipped": n_bad,
             "audit": [{"kind": f.kind, "message": f.message} for f in findings],
         }
         scores = None
@@ -175,7 +174,7 @@ def _fit(data, output, **options):
                 results["held_out"] = scores.as_dict() if scores else None
         except KeyboardInterrupt:
             say("The model was not scored on the held-out clips.")
-        results["refitted"] = False
+        results |= {"n_skipped": n_bad, "refitted": False}
         if options["refit_all"] and saved is not None and not interrupts.count:
             results["refitted"] = _refit(labelled, saved, options, interrupts)
     if options["as_json"]:
