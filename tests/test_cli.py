@@ -1308,6 +1308,10 @@ def test_a_split_is_saved_and_the_model_knows_its_training_clips(quick, crowd, t
     scores = json.loads(out)
     assert (status, scores["n_trained_on"], scores["trained_on"]) == (0, 0, None)
     assert {key: scores[key] for key in held_out} == held_out
+    held_out_part, page = folder / "test.csv", tmp_path / "held_out.html"
+    _, _, err = run("report", output, held_out_part, "-o", page, "--train", held_out_part)
+    assert f"The model was trained on none of the {len(test)} clips of {held_out_part}." in err
+    assert "raining clip" not in page.read_text().replace("Give the training clips too", "")
 
     for path in list(crowd.rglob("*.wav")):  # whatever clips are called
         path.rename(path.with_name(f"renamed {path.name}"))

@@ -49,7 +49,7 @@ def _report(model, data, output, train, overwrite, **options):
     test = read_to_score(data, options)
     part = None if train is None else read_to_score(train, options)
 
-    from skspeech._heard import heard
+    from skspeech._heard import heard, knows_its_clips
     from skspeech.report import write_report
     from skspeech.report.writing import template
 
@@ -62,9 +62,11 @@ def _report(model, data, output, train, overwrite, **options):
         part, more = leave_out_bad(part, **thorough)
         bad += [clip for clip in more if clip not in bad]
         is_own, _ = heard(classifier, part.paths)
-        if is_own.any() and not is_own.all():
-            say(f"The model was trained on {is_own.sum()} of the {len(part)} clips of {train}.")
+        if knows_its_clips(classifier) and not is_own.all():
+            n = is_own.sum() or "none"
+            say(f"The model was trained on {n} of the {len(part)} clips of {train}.")
             part = part.take(is_own.nonzero()[0])
+    if part:
         labels = as_its_classes(classifier, part.labels)
         of_train = {"X_train": part.paths, "y_train": labels, "groups_train": part.groups}
     if not options["quiet"]:
