@@ -29,6 +29,7 @@ from skspeech import (
     SpeakerEmbedding,
     SpectralStatistics,
     TimeBudgetClassifier,
+    UnknownRejector,
 )
 from skspeech._clip_checks import Part  # what its checks take
 from skspeech._pickled import PickledClassifier
@@ -715,9 +716,13 @@ def test_what_does_not_fit_together_is_named(write, options, message):
 
 
 def test_labels_of_another_kind_are_named(write, speech):
-    n = len(speech[1][0])
-    with pytest.raises(ValueError, match=r"None of the labels in y_test, such as .*0"):
-        write(y=np.zeros(n, dtype=int))
+    (X_train, y_train, _), (X, _, _) = speech
+    rejector = UnknownRejector(make_pipeline(features(), GaussianNB()), random_state=0)
+    for model in (None, rejector.fit(X_train, y_train)):  # to it, other text is unknown
+        with pytest.raises(ValueError, match=r"None of the labels in y_test, such as .*0"):
+            write(model, y=np.zeros(len(X), dtype=int))
+        with pytest.raises(ValueError, match=r"None of the labels in y_train, such as .*0"):
+            write(model, X_train=X, y_train=np.zeros(len(X), dtype=int))
 
 
 def test_a_model_needs_probabilities(speech, write):

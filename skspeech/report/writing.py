@@ -101,7 +101,7 @@ def write_report(
     Raises
     ------
     ValueError
-        If lengths do not fit, or no test label is one that the model knows.
+        If lengths do not fit, or no label of a part is one that the model knows.
     ImportError
         If Jinja2 or matplotlib are missing.
 
@@ -159,14 +159,17 @@ def write_report(
     if (X_train is None) != (y_train is None):
         raise ValueError("X_train and y_train come together; one of them is None.")
     y_test, groups_test = _checked("test", X_test, y_test, groups_test)
-    if hasattr(model, "unknown_label"):
-        y_test = np.where(np.isin(y_test, model.classes_), y_test, model.unknown_label)
-    classes = _all_classes(model, y_test)
+    labels = np.asarray(model.classes_)
+    if hasattr(model, "unknown_label") and isinstance(y_test[0], str) == isinstance(labels[0], str):
+        y_test = np.where(np.isin(y_test, labels), y_test, model.unknown_label)
+    _check_known(labels, y_test, "y_test")
+    classes = np.union1d(labels, y_test)
     rate = sampling_rate_of(model)
     clips = as_clips(X_test, sampling_rate=rate)
     train = None
     if X_train is not None:
         y_train, groups_train = _checked("train", X_train, y_train, groups_train)
+        _check_known(labels, y_train, "y_train")
         train_clips = as_clips(X_train, sampling_rate=rate)
         train = Part("training", train_clips, y_train, groups_train)
     is_cross_validated = proba is not None
@@ -297,14 +300,13 @@ def _checked(part, X, y, groups):
     return y, groups
 
 
-def _all_classes(model, y_test):
-    known = np.asarray(model.classes_)
-    if len(unknown_labels(y_test, known)) == len(np.unique(y_test)):
+def _check_known(known, y, name):
+    """Check that a model knows at least one of the labels."""
+    if len(unknown_labels(y, known)) == len(np.unique(y)):
         raise ValueError(
-            f"None of the labels in y_test, such as {y_test[0]!r}, is one that the model knows: "
+            f"None of the labels in {name}, such as {y[0]!r}, is one that the model knows: "
             f"{known[:10].tolist()}. Give labels of the same kind as in training."
         )
-    return np.union1d(known, y_test)
 
 
 def _aligned_proba(model, X, classes, given=None):
