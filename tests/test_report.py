@@ -590,6 +590,7 @@ def test_of_very_many_clips_some_are_measured(monkeypatch, ensemble, speech, wri
     monkeypatch.setattr(writing, "Part", partial(Part, max_measured=20))
     page = write()
     assert "Of the test part, 20 clips, chosen at random, were looked at." in page.text
+    assert "Total – Duration" in page.text
 
 
 def test_members_that_a_worker_trained_hear_voices():

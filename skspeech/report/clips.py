@@ -235,7 +235,7 @@ def statistics(test, train):
     for part in parts:
         readable = part.is_readable
         facts = {name: values[readable] for name, values in part.facts.items()}
-        n = int(readable.sum())
+        n, is_whole = int(readable.sum()), len(part.measured) == len(part.clips)
         rows.append(
             {
                 "name": part.name,
@@ -243,7 +243,7 @@ def statistics(test, train):
                 "n_measured": len(part.measured),
                 "n_classes": len(np.unique(part.labels)),
                 "n_groups": None if part.groups is None else len(np.unique(part.groups)),
-                "total": float(facts["duration"].sum()) if n else None,
+                "total": float(facts["duration"].sum()) if n and is_whole else None,
                 "duration": _quantiles(facts["duration"]),
                 "level": _quantiles(facts["level"]),
                 "peak": _quantiles(facts["peak"]),
