@@ -249,6 +249,16 @@ def test_a_clip_that_can_not_be_played_is_told(files, quick, tmp_path):
     assert "can’t be played" in text
 
 
+def test_groups_of_several_types_keep_their_names(files, quick, tmp_path):
+    _, paths, y, _ = files
+    table = doubtful_labels(paths, y, classifier=quick)[:1]
+    groups = np.array(["ann", 3] * 30, dtype=object)
+    text = write_label_page(tmp_path / "p.html", paths, y, table, groups).read_text()
+    rows = json.loads(re.search("const DATA = (.*);", text)[1])["rows"]
+    assert [row[2] for row in rows] == ["ann", "3"] * 30
+    assert "<option>3</option><option>ann</option>" in text
+
+
 def test_a_page_without_doubts_says_so(files, quick, tmp_path):
     _, paths, y, groups = files
     table = doubtful_labels(paths, y, groups, classifier=quick)[:0]

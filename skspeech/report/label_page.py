@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skspeech._labels import check_groups, check_labels
+from skspeech._labels import check_labels, named_groups
 from skspeech._typing import ArrayLike, PathLike
 from skspeech.audio import as_clips
 from skspeech.report.clips import playable
@@ -92,11 +92,11 @@ def write_label_page(
     """
     page = template("labels.html")
     clips, y = as_clips(X), check_labels(y)
-    groups = check_groups(groups, len(y))
+    groups = None if groups is None else list(map(str, named_groups(groups, len(y))[1]))
     names = [str(Path(clip).absolute()) for clip in X]
     rows = [[name, str(label)] for name, label in zip(names, y, strict=True)]
     if groups is not None:
-        rows = [[*row, str(group)] for row, group in zip(rows, groups, strict=True)]
+        rows = [[*row, group] for row, group in zip(rows, groups, strict=True)]
     to_mark: list[dict[str, Any]] = [
         {
             "row": int(clip),
@@ -118,7 +118,7 @@ def write_label_page(
         row = item["row"]
         twin = twins.get(row)
         item |= {"path": names[row], "label": str(y[row]), **playable(clips[row], _SECONDS)}
-        item["group"] = None if groups is None else str(groups[row])
+        item["group"] = None if groups is None else groups[row]
         item["twin"] = None if twin is None else {"path": names[twin], "label": str(y[twin])}
     data = {
         "columns": ["path", "label", "group"][: 2 + (groups is not None)],
@@ -134,7 +134,7 @@ def write_label_page(
             title=title,
             n_clips=len(y),
             remarks=list(remarks),
-            groups=None if groups is None else [str(group) for group in np.unique(groups)],
+            groups=None if groups is None else sorted(set(groups)),
             clips=to_mark,
             new=new,
             seconds=_SECONDS,
