@@ -4,6 +4,7 @@ A ``from_*`` method makes a display, which keeps its data and draws it on ``plot
 imported when something is drawn.
 """
 
+import re
 from collections.abc import Mapping
 from functools import partial
 
@@ -134,7 +135,7 @@ class LearningCurveDisplay:
             {name or type(estimator).__name__: (times[known], scores[known])},
             time_budget=estimator.time_budget if time_budget is None else time_budget,
             t0=t0,
-            score_name=score_name or _score_name(getattr(estimator, "scoring", None)),
+            score_name=score_name or name_of_score(getattr(estimator, "scoring", None)),
         )
         return display.plot(ax, fill=fill, line_kwargs=line_kwargs)
 
@@ -426,9 +427,10 @@ def _checked_curve(name, curve):
         raise ValueError(f"curves[{name!r}]: {error}") from error
 
 
-def _score_name(scoring):
+def name_of_score(scoring):
+    """The name of a `scoring` on an axis; a loss keeps its sign, as its values do."""
     if isinstance(scoring, str):
-        return scoring.removeprefix("neg_").replace("_", " ").capitalize()
+        return re.sub("^neg_", "negative_", scoring).replace("_", " ").capitalize()
     return "Score"
 
 

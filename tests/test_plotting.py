@@ -102,6 +102,9 @@ def test_from_estimator_needs_a_fit_and_a_validated_score():
     display = LearningCurveDisplay.from_estimator(estimator)
     assert display.ax_.get_ylabel() == "Score"
     assert display.alc["TimeBudgetClassifier"] == area_under_learning_curve([3.0], [0.8], 5)
+    curve["score"][1] = -0.8
+    display = LearningCurveDisplay.from_estimator(estimator.set_params(scoring="neg_log_loss"))
+    assert display.ax_.get_ylabel() == "Negative log loss"  # as its values are
 
 
 def test_the_line_steps_from_zero_to_the_end_and_leaves_late_answers_out():

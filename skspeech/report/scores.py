@@ -191,13 +191,13 @@ def answered(right, sure, wanted=_WANTED):
 
 
 def learning_curve(model):
+    from skspeech.plotting import name_of_score
     from skspeech.report.drawings import draw_learning_curve
 
     curve = getattr(model, "learning_curve_", None)
     if curve is None or not np.isfinite(curve["score"]).any():
         return None
-    scoring = model.scoring if isinstance(model.scoring, str) else "score"
-    name = scoring.replace("_", " ").capitalize()
+    name = name_of_score(model.scoring)
     return draw_learning_curve(curve["time"], curve["score"], model.time_budget, name)
 
 
