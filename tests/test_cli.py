@@ -1015,6 +1015,7 @@ def test_embed_parameters(folder, tmp_path, run):
     [
         ("errors=warn", "takes no parameter errors"),
         ("memory=here", "takes no parameter memory"),
+        ("sampling_rate=8000", "takes no parameter sampling_rate"),
         ("=3", "is not of the form name=value"),
     ],
 )

@@ -27,7 +27,8 @@ from skspeech.cli.shown import progress
 
 __all__ = []
 
-_OWN = {"errors", "memory"}  # parameters by which this command does what it promises
+# Parameters by which this command does what it promises, and one that files have no use for.
+_OWN = {"errors", "memory", "sampling_rate"}
 
 
 @skspeech.command("embed", short_help="Turn clips into features.", epilog=EXIT_STATUS)
