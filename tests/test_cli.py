@@ -1513,7 +1513,12 @@ def test_a_fold_may_lack_a_class(folder, classifier):
     labelled = read_labelled(folder)
     labels = ["another", *classifier.classes_]
     answers = _Answers(labelled, labels, [])
-    answers.add(classifier, np.arange(len(labelled)))
+    labelled.groups = np.array([f"speaker {i:02}" for i in range(len(labelled))])
+    text = answers.add(classifier, np.arange(len(labelled)))
+    assert text.endswith(
+        " of 36 clips of 'speaker 00', 'speaker 01', 'speaker 02', 'speaker 03', "
+        "'speaker 04' and 31 more."
+    )
     scores = answers.scores()
     expected = balanced_accuracy_score(labelled.labels, classifier.predict(labelled.paths))
     assert scores.balanced_accuracy == pytest.approx(expected)

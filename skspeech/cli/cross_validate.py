@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from skspeech._download import some
 from skspeech.cli.audited import training_clips
 from skspeech.cli.common import (
     EXIT_STATUS,
@@ -181,7 +182,7 @@ class _Answers:
         every[:, columns] = [proba[i] for i in good]
         self._proba += list(every)
         own = Scores(self.names, part.labels[good].tolist(), [labels[i] for i in good])
-        groups = "" if part.groups is None else f" of {', '.join(np.unique(part.groups)[:5])}"
+        groups = "" if part.groups is None else f" of {some(np.unique(part.groups), 5)}"
         return f"balanced accuracy {own.balanced_accuracy:.3f} of {len(good)} clips{groups}."
 
     def scores(self):
