@@ -373,6 +373,11 @@ def break_file(name, content):
             ValueError,
             "meta.json: time_budget=None must be a positive number",
         ),
+        (
+            break_file("meta.json", '{"class_num": 3, "class_names": ["no", "yes"]}'),
+            ValueError,
+            r"meta.json: class_num is 3, but class_names are \['no', 'yes'\]",
+        ),
         (break_file("train.solution", "a b c\n"), ValueError, "train.solution must hold rows"),
         (break_file("train.pkl", "nonsense"), pickle.UnpicklingError, "train.pkl was not read"),
         (break_file("train.solution", "1 0 0\n1 1 0\n"), ValueError, "line 2: a row must"),

@@ -257,6 +257,9 @@ def read_metadata(folder):
         raise ValueError(f"{file} must be a JSON object with class_num ({error!r}).") from error
     if type(class_num) is not int or class_num < 1:
         raise ValueError(f"{file}: class_num must be a whole number above 0; got {class_num!r}.")
+    names = metadata.get("class_names") or range(class_num)
+    if np.size(names) != class_num:
+        raise ValueError(f"{file}: class_num is {class_num}, but class_names are {names}.")
     metadata = {"time_budget": TIME_BUDGET, **metadata}
     try:
         check_positive("time_budget", metadata["time_budget"])
