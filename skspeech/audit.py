@@ -5,7 +5,7 @@ from numbers import Integral, Real
 from sklearn.utils import check_consistent_length
 
 from skspeech._clip_checks import Finding, Part, check_part, sorted_findings
-from skspeech._labels import check_groups, check_labels
+from skspeech._labels import check_labels, named_groups
 from skspeech._sklearn import Interval, validate_params
 from skspeech._typing import ArrayLike, ClipsLike
 from skspeech.audio import as_clips
@@ -81,7 +81,9 @@ def audit(
     y = check_labels(y)
     if not len(y):
         raise ValueError("y is empty: there is nothing to check.")
-    groups = check_groups(groups, len(y))
+    if groups is not None:
+        groups = named_groups(groups, len(y))[1]
+        groups = groups.astype(str) if groups.dtype == object else groups
     clips = None
     if X is not None:
         clips = as_clips(X)

@@ -88,8 +88,10 @@ def test_names_that_may_be_the_same(one, other, how):
 def test_names_of_groups_that_may_be_the_same():
     y = [*_labels(low=4, high=4).tolist(), "low", "high"]
     groups = ["Anna", "ben"] * 4 + ["anna", "benn"]
-    found = _of_kind("similar-names", audit(None, y, groups))
-    assert "The names of the groups 'Anna' and 'anna' differ only in capitals" in found.message
+    for last in ("benn", 3):  # of several types, too
+        groups = np.array([*groups[:-1], last], dtype=object)
+        found = _of_kind("similar-names", audit(None, y, groups))
+        assert "The names of the groups 'Anna' and 'anna' differ only in capitals" in found.message
     assert found.clips == [0, 2, 4, 6, 8]
 
 
