@@ -313,6 +313,30 @@ def test_a_stream_that_is_cut_off_works_with_what_is_there(tmp_path, name):
     assert 1.5 < len(waveform) / 16_000 < 3.5
 
 
+class _GainsAStream:
+    """A container that a stream joins while it is read, which PyAV stumbles over in the end."""
+
+    def __init__(self, container):
+        self._container = container
+
+    def __getattr__(self, name):
+        return getattr(self._container, name)
+
+    def demux(self, stream):
+        yield from self._container.demux(stream)
+        raise IndexError("list index out of range")
+
+
+def test_a_stream_that_joins_later_is_no_error(tmp_path, monkeypatch):
+    import av
+
+    path = write(tmp_path / "a.ts", noise(2))
+    expected = load_waveforms([path])[0]
+    av_open = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **kw: _GainsAStream(av_open(*args, **kw)))
+    np.testing.assert_array_equal(load_waveforms([path])[0], expected)
+
+
 def test_an_m4a_without_its_index_is_refused(tmp_path):
     path = Path(write(tmp_path / "aac.m4a", noise(5)))
     path.write_bytes(path.read_bytes()[:-3000])

@@ -202,6 +202,8 @@ class FFmpegSound:
                 packet = next(packets)
             except (StopIteration, av.FFmpegError, OSError):
                 return  # a recording ends where it can't be read any more
+            except IndexError:
+                return  # PyAV at its end, if another stream has joined, as in a broadcast
             yield packet
 
 
