@@ -462,6 +462,18 @@ def test_wav_of_a_recorder_that_was_killed_is_read_to_its_end(write, size, chann
     assert as_clips([path])[0].duration() == pytest.approx(2, abs=0.01)
 
 
+def test_an_mp3_whose_header_leaves_nothing_has_no_length(tmp_path):
+    """Its padding is longer than the two frames that it announces."""
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, sine(2), 16_000, format="MP3")
+    content = bytearray(path.read_bytes())
+    n_frames = content.index(b"Xing") + 8
+    content[n_frames : n_frames + 4] = (2).to_bytes(4, "big")
+    path.write_bytes(content)
+    assert as_clips([path])[0].duration() == 0
+    assert reason(path) == "has no samples, although its header announces some."
+
+
 def test_a_header_that_is_off_by_little_is_no_matter(write):
     path = Path(write("a.wav", noise(2)))
     path.write_bytes(path.read_bytes()[:-1000])

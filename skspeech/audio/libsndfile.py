@@ -93,10 +93,8 @@ class LibsndfileSound:
         return self._sound.channels
 
     def count(self):
-        """Number of frames, by decoding."""
-        n_frames = count_frames(self._read(np.inf, "int16"), self.sampling_rate)
-        self._sound.seek(0)
-        return n_frames
+        """Number of frames, by decoding; no more can be read then."""
+        return count_frames(self._read(np.inf, "int16"), self.sampling_rate)
 
     def blocks(self, start, stop):
         """Samples of all channels as they are, in blocks of shape (n, channels)."""
