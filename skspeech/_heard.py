@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from unicodedata import normalize
 
 import numpy as np
 
@@ -91,8 +92,11 @@ def _joined(values):
 
 
 def _names(groups):
-    """Groups as text. A table with a missing value makes 3.0 of group 3, so both are "3"."""
-    names = np.asarray(groups).astype(str).tolist()
+    """Groups as text. A table with a missing value makes 3.0 of group 3, so both are "3".
+
+    In archives of macOS, a letter and its accent are two characters; elsewhere, they are one.
+    """
+    names = [normalize("NFC", name) for name in np.asarray(groups).astype(str).tolist()]
     return np.array([re.sub(r"^(-?\d+)\.0$", r"\1", name) for name in names], dtype=str)
 
 

@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -409,6 +410,18 @@ def test_groups_of_several_types_are_known_by_their_names(classifier, speech, wr
     others[0] = 3.0
     page = write(classifier, groups_test=mine, groups_train=others, **known)
     assert "1 group is also in the training part: '3'" in page.text
+
+
+def test_groups_are_known_however_their_letters_are_composed(classifier, speech, write):
+    """In archives of macOS, names have letters and their accents apart."""
+    (X_train, y_train, _), (X, _, _) = speech
+    mine, others = (
+        np.resize([unicodedata.normalize(form, "Jürgen")], n)
+        for form, n in (("NFC", len(X)), ("NFD", len(X_train)))
+    )
+    known = {"X_train": X_train, "y_train": y_train, "groups_train": others}
+    page = write(classifier, groups_test=mine, **known)
+    assert "1 group is also in the training part: 'Jürgen'" in page.text
 
 
 def test_clips_that_were_left_out_are_named(write):
