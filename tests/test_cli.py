@@ -856,6 +856,15 @@ def test_a_report_on_a_model_whose_classes_are_numbers(words, folder, run, tmp_p
         assert "knows the classes 0, 1, 2; there are labels that are none of them" in err
 
 
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_a_folder_of_one_class_is_told(command, model, folder, run, tmp_path):
+    speakers = next(folder.iterdir())
+    page = ["-o", tmp_path / "page.html"] if command == "report" else []
+    status, _, err = run(command, model, speakers, *page)
+    assert status == 2
+    assert "there are labels that are none of them: speaker 1, speaker 2, speaker 3" in err
+
+
 def test_a_report_goes_on_without_bad_clips(model, folder, run, tmp_path):
     bad = _bad_clip(folder)
     page = tmp_path / "report.html"

@@ -52,10 +52,11 @@ def class_names(classifier):
 def as_its_classes(classifier, labels):
     """Labels, which are text here, as the model has them, such as numbers."""
     own = dict(zip(class_names(classifier), classifier.classes_.tolist()))
-    others = sorted(set(labels.tolist()) - own.keys())
+    names = set(labels.tolist())
+    others = sorted(names - own.keys())
     if hasattr(classifier, "unknown_label"):
         own |= dict.fromkeys(others, classifier.unknown_label)
-    elif others and list(own) != list(own.values()):
+    elif others and (len(others) == len(names) or list(own) != list(own.values())):
         raise not_its_classes(classifier, others)
     return np.array([own.get(text, text) for text in labels])
 

@@ -304,8 +304,8 @@ def _check_known(known, y, name):
     """Check that a model knows at least one of the labels."""
     if len(unknown_labels(y, known)) == len(np.unique(y)):
         raise ValueError(
-            f"None of the labels in {name}, such as {y[0]!r}, is one that the model knows: "
-            f"{known[:10].tolist()}. Give labels of the same kind as in training."
+            f"None of the labels in {name}, such as {y.tolist()[0]!r}, is one that the model "
+            f"knows: {known[:10].tolist()}. Give labels of the same kind as in training."
         )
 
 
