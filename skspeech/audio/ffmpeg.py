@@ -22,7 +22,8 @@ CONTAINERS = (
 # of a second. Other lengths are guesses from the bit rate or the first and last time stamps.
 _EXACT_CONTAINERS = {"aiff", "ape", "au", "caf", "flac", "mov", "sox", "tak", "tta", "w64", "wv"}
 _ABOUT_RIGHT_CONTAINERS = {"asf", "avi", "flv", "matroska"}
-# Codecs whose decoders give the same samples again soon after a seek.
+# Codecs whose decoders give the same samples again soon after a seek. Of AAC, bands that hold only
+# the level of a noise are filled with another noise then.
 _EXACTLY_SEEKABLE = ("aac", "ac3", "alac", "eac3", "flac", "mp2", "opus", "pcm_")
 _PREROLL = 1.0  # seconds decoded before the wanted part, so that decoders settle
 _FRAMES_AT_ONCE = 64
