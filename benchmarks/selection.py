@@ -20,6 +20,7 @@ import json
 import os
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from _machine import machine, versions
@@ -152,6 +153,12 @@ def least_loss(n_errors):
     )
 
 
+def drawn_to_equal(*given):
+    """The default rule, but all candidates are drawn towards an equal weight, however bad."""
+    with mock.patch.object(selection, "_WORSE", np.inf):
+        return least_loss(selection.N_ERRORS)(*given)
+
+
 RULES = {
     "greedy, score (as before)": greedy,
     "greedy, log loss": greedy_on_loss,
@@ -164,6 +171,7 @@ RULES = {
     "half greedy (score), half equal": shrunk(greedy, 0.5),
     "half greedy (log loss), half equal": shrunk(greedy_on_loss, 0.5),
     **{f"least loss, drawn by {n:g} errors": least_loss(n) for n in (0, 0.3, 1, 3)},
+    "least loss, all drawn towards equal weights": drawn_to_equal,
     "least loss, each candidate a family": lambda logs, y, units, score, families: (
         selection.least_loss_selection(logs, y, units=units)
     ),
