@@ -686,14 +686,23 @@ def test_timelines_of_recordings_whose_names_are_no_text(model, talks, run, tmp_
         texts = [path.read_text("utf-8") for path in out.glob(f"*.{suffix}")]
         assert len(texts) == 2
         assert any(r"bad\udcff" in text for text in texts)
+
+
+def test_timelines_of_recordings_of_one_name_are_kept_apart(model, talks, run, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         shutil.copy(talks / "one.wav", tmp_path / name)
-    twice = [tmp_path / "a", tmp_path / "b"]
-    status, _, err = run("timeline", model, *twice, "-o", tmp_path / "never", *TALKS)
-    assert status == 2
-    assert "Several recordings are called one" in err
+    twice = ("timeline", model, tmp_path / "a", tmp_path / "b", *TALKS)
+    for options in (("-o", tmp_path / "never"), ("--format", "rttm")):
+        status, out, err = run(*twice, *options)
+        assert (status, out) == (2, "")
+        assert "Several recordings are called one" in err
     assert not (tmp_path / "never").exists()
+    # In the table, the whole path says which is which; the same recording twice is one.
+    status, both, _ = run(*twice)
+    assert status == 0
+    assert {Path(line.split()[-1]).parent.name for line in both.splitlines()} == {"a", "b"}
+    assert run(*twice, tmp_path / "b" / "one.wav")[1] == both
 
 
 def test_timelines_as_pages(model, talks, run, tmp_path, monkeypatch):

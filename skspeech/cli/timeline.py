@@ -100,7 +100,7 @@ def _timeline(
     from skspeech.timelines import FORMATS, export, timeline
 
     check_named(files)
-    paths = list(iter_paths(files))
+    paths = list(dict.fromkeys(iter_paths(files)))  # a recording that is named twice is one
     if form == "html":
         if output is None:
             raise click.UsageError("Pages are written to a folder. Name it: --output FOLDER.")
@@ -110,17 +110,18 @@ def _timeline(
             f"In the format {form}, a file holds one recording, and there are {len(paths)}. Name a "
             "folder for them: --output FOLDER."
         )
+    names = Counter(Path(path).stem for path in paths)
+    twice = [name for name, n in names.items() if n > 1]
+    if twice and (output is not None or form == "rttm"):
+        raise click.UsageError(
+            f"Several recordings are called {printable(twice[0])}: write them one by one."
+        )
     targets = {}
     suffixes = _SUFFIXES | {name: known.suffix for name, known in FORMATS.items()}
     if output is not None:
         if output.suffix in suffixes.values():
             raise click.UsageError(f"--output names a folder, not a file such as {output}.")
         targets = {path: output / f"{Path(path).stem}{suffixes[form]}" for path in paths}
-        twice = [target.stem for target, n in Counter(targets.values()).items() if n > 1]
-        if twice:
-            raise click.UsageError(
-                f"Several recordings are called {printable(twice[0])}: write them one by one."
-            )
         output.mkdir(exist_ok=True, parents=True)
         for target in targets.values():
             check_output(target, overwrite)
