@@ -58,6 +58,13 @@ def uris(text, kind):
 # -- What it says ----------------------------------------------------------------------------------
 
 
+def test_moments_without_a_label_are_left_out(page, tmp_path):
+    silence = (14.5, 15.0, None, np.nan)
+    other = write_timeline_page(table(*SEGMENTS, silence), tones(15), tmp_path / "talk2.html")
+    pages = [re.sub(r'src="[^"]+"', "", path.read_text()) for path in (page, other)]
+    assert pages[0] == pages[1]
+
+
 def test_every_segment_is_listed_and_in_the_bar_of_its_rows(page):
     text = page.read_text()
     rows = text.split("<figure ")[1:]

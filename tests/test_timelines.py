@@ -620,6 +620,26 @@ def test_webvtt(segments):
         assert html.unescape(text) == one_line(label)
 
 
+@pytest.mark.parametrize("label", ["a\rb", "a\r\nb", "\r", 'a\n"b"'])
+def test_a_label_with_a_line_end_is_one_value_of_csv(segments, label):
+    segments["label"] = [label] * len(segments)
+    text = export(segments, format="csv")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["label"] for row in rows] == [label] * len(segments)
+    assert pd.read_csv(io.StringIO(text))["label"].tolist() == [label] * len(segments)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("nothing", [None, np.nan])
+def test_moments_without_a_label_are_left_out(segments, name, nothing):
+    """As silence is in what `iter_timeline` yields."""
+    moments = [Segment(*row) for row in segments.itertuples(index=False)]
+    silence = Segment(moments[-1].end, moments[-1].end + 9.0, nothing, np.nan)
+    table = pd.DataFrame([*moments, silence])
+    table.attrs = segments.attrs
+    assert export(table, format=name) == export(segments, format=name)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_files_and_empty_timelines(segments, tmp_path, name):
     file = tmp_path / f"talk{FORMATS[name].suffix}"

@@ -47,8 +47,10 @@ def write_timeline_page(
     Parameters
     ----------
     segments : DataFrame
-        What :func:`skspeech.timeline` returns: the columns ``start``, ``end``, ``label`` and
-        ``probability`` are used, and of its ``attrs`` the ``duration``.
+        What :func:`skspeech.timeline` returns, or a table of what
+        :func:`~skspeech.timelines.iter_timeline` yields, whose moments without a label are left
+        out. The columns ``start``, ``end``, ``label`` and ``probability`` are used, and of its
+        ``attrs`` the ``duration``.
     recording : clip
         What the timeline is of: a path, a waveform at 16 kHz, a ``(waveform, sampling_rate)`` pair.
     path : str or path-like
@@ -106,6 +108,7 @@ def write_timeline_page(
     if duration is None:
         with _named(clip):
             duration = clip.duration()
+    segments = segments[segments["label"].notna()]
     _check_end(clip, duration, segments["start"])
     labels = sorted(set(segments["label"]), key=str)
     colors = class_colors(len(labels))

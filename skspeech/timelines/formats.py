@@ -34,8 +34,10 @@ def export(
     Parameters
     ----------
     segments : DataFrame
-        What :func:`skspeech.timeline` returns; the columns ``start``, ``end``, ``label`` and
-        ``probability`` are used, and of its ``attrs`` the ``recording`` and its ``duration``.
+        What :func:`skspeech.timeline` returns, or a table of what
+        :func:`~skspeech.timelines.iter_timeline` yields, whose moments without a label are left
+        out. The columns ``start``, ``end``, ``label`` and ``probability`` are used, and of its
+        ``attrs`` the ``recording`` and its ``duration``.
     file : str, path-like or None, default=None
         Where to write it; None writes nothing.
     format : str or None, default=None
@@ -82,7 +84,8 @@ def export(
         raise ValueError(
             f"format={format!r} with file={file!r} says no format. There are: {endings}."
         )
-    text = FORMATS[format].write(list(segments.itertuples(index=False)), segments.attrs)
+    labelled = segments[segments["label"].notna()]
+    text = FORMATS[format].write(list(labelled.itertuples(index=False)), segments.attrs)
     if file is not None:
         Path(file).write_text(text, encoding="utf-8", newline="\n")
     return text
@@ -93,12 +96,15 @@ def _audacity(segments, attributes):
 
 
 def _csv(segments, attributes):
+    rows = [(f"{s.start:.3f}", f"{s.end:.3f}", s.label, f"{s.probability:.6f}") for s in segments]
+    return "".join(map(_csv_line, [("start", "end", "label", "probability"), *rows]))
+
+
+def _csv_line(values):
+    """Ended by a line feed; the writer quotes only those line ends in values that its own has."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["start", "end", "label", "probability"])
-    for s in segments:
-        writer.writerow([f"{s.start:.3f}", f"{s.end:.3f}", s.label, f"{s.probability:.6f}"])
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(values)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _rttm(segments, attributes):
