@@ -17,6 +17,7 @@ from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
 from skspeech.audio.loading import Remarks
 from skspeech.audio.measuring import SILENT_DB
 from skspeech.audio.rates import ready_for
+from skspeech.ensemble.blending import check_probabilities
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -244,7 +245,9 @@ def _classify(model, classes, waveform):
     clip = ready_for(model)([waveform])
     if not hasattr(model, "predict_proba"):
         return {"label": str(model.predict(clip)[0])}
-    (row,) = model.predict_proba(clip)
+    proba = np.asarray(model.predict_proba(clip), dtype=np.float64)
+    check_probabilities(proba, "predict_proba of the model")
+    (row,) = proba
     best = int(np.argmax(row))
     return {
         "label": classes[best],

@@ -210,20 +210,25 @@ def test_what_was_not_heard_is_remarked_on(seconds):
 
 
 class Picky(Loudness):
-    """Fails on clips longer than a second."""
+    """Fails on clips longer than a second, and is lost after two."""
 
     def predict_proba(self, X):
+        if len(X[0]) > 32_000:
+            return [[np.nan, np.nan]]
         if len(X[0]) > 16_000:
             raise ValueError("too long for me")
         return super().predict_proba(X)
 
 
-def test_a_fault_of_the_model_is_not_the_recordings(serve, caplog):
+@pytest.mark.parametrize(
+    ("n_samples", "reason"), [(20_000, "too long for me"), (40_000, "values that are no prob")]
+)
+def test_a_fault_of_the_model_is_not_the_recordings(serve, caplog, n_samples, reason):
     port = serve(Picky())
-    status, answer = post(port, sound(0.4 * np.ones(20_000)))
+    status, answer = post(port, sound(0.4 * np.ones(n_samples)))
     assert status == 500
     assert answer["detail"].startswith("The model can't classify")
-    assert "too long for me" in caplog.text
+    assert reason in caplog.text
     assert post(port, sound(0.4 * np.ones(8000)))[0] == 200
 
 

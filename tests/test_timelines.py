@@ -258,6 +258,15 @@ def test_a_model_that_is_not_fitted_is_named():
         timeline(Levels(), steps((1, 2)))
 
 
+def test_what_a_model_says_has_to_be_probabilities():
+    class Lost(Levels):
+        def predict_proba(self, X):
+            return super().predict_proba(X) * np.nan
+
+    with pytest.raises(ValueError, match="predict_proba of the model holds values that are no"):
+        timeline(Lost().fit(), steps((1, 2)), speech_only=False)
+
+
 def test_what_cannot_be_read_is_named(tmp_path, write):
     with pytest.raises(AudioError, match=r"nowhere.wav: no such file"):
         timeline(Levels().fit(), tmp_path / "nowhere.wav", speech_only=False)
