@@ -9,6 +9,7 @@ from sklearn.utils import check_consistent_length
 
 from skspeech._folds import stratified_folds, why_no_fold
 from skspeech._labels import check_groups, check_labels
+from skspeech._routing import fit_params_for
 from skspeech._sklearn import _safe_indexing
 from skspeech._typing import ArrayLike, ClipsLike, Device, Memory, RandomState
 from skspeech.audio import as_clips
@@ -46,7 +47,8 @@ def doubtful_labels(
     y : array-like of shape (n_clips,)
         Their labels.
     groups : array-like of shape (n_clips,), default=None
-        Clips of one group, such as a speaker's, are held out together.
+        Clips of one group, such as a speaker's, are held out together. They are also passed to the
+        classifier, if it takes them.
     classifier : classifier, default=None
         Not fitted, with `predict_proba`. None is the geometric mean of discriminant analyses on the
         features of the "fast" line-up, which are computed once for each clip.
@@ -120,7 +122,8 @@ def doubtful_labels(
         raise ValueError(f"No label can be checked, because {why_no_fold(codes, groups)}.")
     proba = np.full((len(y), len(classes)), np.nan)
     for train, test in folds:
-        model = clone(classifier).fit(_safe_indexing(X, train), y[train])
+        params = fit_params_for(classifier, groups=None if groups is None else groups[train])
+        model = clone(classifier).fit(_safe_indexing(X, train), y[train], **params)
         known = np.searchsorted(classes, model.classes_)
         proba[test] = 0.0
         proba[np.ix_(test, known)] = model.predict_proba(_safe_indexing(X, test))
