@@ -270,6 +270,14 @@ def test_a_page_without_doubts_says_so(files, quick, tmp_path):
     assert "None of the 60 labels is in doubt" in text
 
 
+def test_a_page_needs_a_label_for_each_clip(files, quick, tmp_path):
+    _, paths, y, groups = files
+    table = doubtful_labels(paths, y, groups, classifier=quick)[:1]
+    for labels, own in ((y[:-1], groups), (y, groups[:-1])):
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            write_label_page(tmp_path / "p.html", paths, labels, table, own)
+
+
 # -------------------------------------------------------------------------- the command
 
 

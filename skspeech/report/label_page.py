@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.utils import check_consistent_length
 
 from skspeech._labels import check_labels, named_groups
 from skspeech._typing import ArrayLike, PathLike
@@ -70,6 +71,8 @@ def write_label_page(
     ------
     ImportError
         If Jinja2 or matplotlib are missing.
+    ValueError
+        If labels or groups are missing, or their number is not that of the clips.
 
     Examples
     --------
@@ -92,6 +95,7 @@ def write_label_page(
     """
     page = template("labels.html")
     clips, y = as_clips(X), check_labels(y)
+    check_consistent_length(clips, y)
     groups = None if groups is None else list(map(str, named_groups(groups, len(y))[1]))
     names = [str(Path(clip).absolute()) for clip in X]
     rows = [[name, str(label)] for name, label in zip(names, y, strict=True)]
