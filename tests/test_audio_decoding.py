@@ -171,6 +171,15 @@ def test_blocks_go_beyond_the_longest_clip(write):
     assert most < n_samples / 2
 
 
+def test_a_header_without_a_recording_has_no_blocks_either(write):
+    path = write("a.flac", noise(5))
+    header, _, _ = Path(path).read_bytes().partition(b"\xff\xf8")  # how a frame begins
+    Path(path).write_bytes(header)
+    assert reason(path) == "has no samples, although its header announces some."
+    with pytest.raises(ValueError, match="has no samples, although its header announces some"):
+        list(as_clips([path])[0].blocks())
+
+
 def test_blocks_of_a_damaged_recording_give_what_is_good_of_it_first(write):
     path = write("a.flac", noise(5, 44_100), 44_100)
     Path(path).write_bytes(Path(path).read_bytes()[:300_000])
@@ -314,9 +323,10 @@ def test_what_is_missing_by_the_header_is_told(tmp_path, container, codec):
     assert len(load_waveforms([path])[0]) == pytest.approx(5 * 16_000, rel=0.02)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.warns(UserWarning, match=r"lasts 2.* s, although its header announces 5\.0"):
-        waveform = load_waveforms([path])[0]
-    assert len(waveform) < 3 * 16_000
+    for read in (load_waveforms, lambda X: [np.concatenate(list(as_clips(X)[0].blocks()))]):
+        with pytest.warns(UserWarning, match=r"lasts 2.* s, although its header announces 5\.0"):
+            waveform = read([path])[0]
+        assert len(waveform) < 3 * 16_000
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a part that is there nothing is missing
         assert len(load_waveforms([path], max_duration=1.0)[0]) == 16_000

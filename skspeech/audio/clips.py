@@ -279,8 +279,14 @@ class Clip:
 
     def _stream(self, max_duration, offset, sampling_rate, wait_turn=no_waiting, note=ignored):
         """The waveform, a block of samples at a time."""
+        n_samples = 0
         with self._opened(max_duration, offset, sampling_rate, note) as part:
-            yield from stream(part, sampling_rate, wait_turn)
+            for chunk in stream(part, sampling_rate, wait_turn):
+                n_samples += len(chunk)
+                yield chunk
+            if n_samples == 0:
+                raise ValueError(why_nothing(part.span))
+            note_on_missing(part, n_samples / sampling_rate, note)
 
     @contextlib.contextmanager
     def _opened(self, max_duration, offset, sampling_rate, note):
