@@ -350,6 +350,13 @@ def test_labels(labels, written, kind, speech, tmp_path):
     assert session.get_outputs()[1].type == kind
 
 
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_two_classes_by_liblinear(fit_intercept, speech, tmp_path):
+    head = LogisticRegression(solver="liblinear", fit_intercept=fit_intercept)
+    model = make_pipeline(KeywordEmbedding(), head).fit(speech.data, speech.target % 2)
+    check(export_onnx(model, tmp_path / "model.onnx"), model, speech.data[:4])
+
+
 @pytest.mark.parametrize(
     ("model", "because", "of"),
     [
@@ -362,8 +369,19 @@ def test_labels(labels, written, kind, speech, tmp_path):
             "SpectralStatistics",
             "GeometricMeanVotingClassifier(AugmentedClassifier(SpectralStatistics →",
         ),
+        (
+            make_pipeline(
+                KeywordEmbedding(),
+                ColumnTransformer(
+                    [("some", "passthrough", [0, 1])], transformer_weights={"some": 2.0}
+                ),
+                LogisticRegression(),
+            ),
+            "ColumnTransformer with transformer_weights",
+            "KeywordEmbedding →",
+        ),
     ],
-    ids=["extractor", "head", "vote"],
+    ids=["extractor", "head", "vote", "weights"],
 )
 def test_what_can_not_be_exported_is_told(model, because, of, speech, tmp_path):
     model.fit(speech.data, speech.target)

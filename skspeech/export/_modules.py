@@ -108,6 +108,8 @@ def _(estimator: FeatureUnion):
 
 @_module.register
 def _(estimator: ColumnTransformer):
+    if estimator.transformer_weights:
+        raise NotExportable("ColumnTransformer with transformer_weights")
     parts = [(part, columns) for _, part, columns in estimator.transformers_ if part != "drop"]
     return _Together(
         [_identity(part) for part, _ in parts],
@@ -237,6 +239,7 @@ class _Normalise(nn.Module):
 class _Linear(nn.Module):
     def __init__(self, coef, intercept):
         super().__init__()
+        intercept = np.ravel(intercept)  # liblinear's is a number where none is fitted
         if len(coef) == 1:  # the log odds of the second of two classes
             coef = np.concatenate([np.zeros_like(coef), coef])
             intercept = np.concatenate([[0.0], intercept])
