@@ -309,6 +309,21 @@ def test_what_is_changed_during_a_training_is_for_the_next_one(visit, monkeypatc
     assert set(visit.trained.test) <= set(visit.collection.clips)
 
 
+@pytest.mark.filterwarnings("ignore:.*examples of unknown clips are left aside")
+@pytest.mark.usefixtures("quick_line_up", "no_repeats", "quick_map")
+@pytest.mark.parametrize(("n_examples", "is_told"), [(0, False), (6, True), (20, False)])
+def test_examples_of_unknown_that_are_too_few_are_told(visit, tmp_path, n_examples, is_told):
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(n_examples, 8000))
+    for i, samples in enumerate(noise):
+        soundfile.write(tmp_path / f"{i}.wav", samples, 16_000)
+    files = [(tmp_path / f"{i}.wav", f"{i}.wav") for i in range(n_examples)]
+    assert visit.collection.add(files, "unknown")[0] == n_examples
+    visit.train(**QUICK).wait(120)
+    visit.take_result()
+    told = "The clips in the class 'unknown' are left aside: they are too few to learn from."
+    assert (told in visit.trained.remarks) == is_told
+
+
 def test_a_card_is_safe_whatever_names_hold(visit, tmp_path):
     clip = visit.collection.clips[0]
     clip.name, clip.label, clip.group = NASTY, NASTY, NASTY

@@ -221,6 +221,11 @@ class Training:
                     f"Nothing will be answered with {UNKNOWN!r}: there are too few clips to learn "
                     "it from."
                 )
+            if len(known) < len(train) and model.method_ != "examples":
+                remarks.append(
+                    f"The clips in the class {UNKNOWN!r} are left aside: they are too few to learn "
+                    "from."
+                )
         self.phase = "Listening to the held-out clips"
         proba = np.empty((0, len(model.classes_)))
         if test:
