@@ -1,13 +1,52 @@
-"""The methods of classifiers that follow from others: `predict` and `predict_one`."""
+"""What follows from the probabilities of a classifier: `predict`, `predict_one`, the label."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.pipeline import Pipeline
 
 from skspeech._typing import ClipLike, ClipsLike
 
-__all__ = ["OneClipMixin", "PredictMixin"]
+__all__ = ["OneClipMixin", "PredictMixin", "labels_of"]
+
+_BY_THRESHOLD = (FixedThresholdClassifier, TunedThresholdClassifierCV)
+
+
+def labels_of(model, X, proba):
+    """The labels that a classifier gives to clips of which it has told the probabilities.
+
+    Parameters
+    ----------
+    model : fitted classifier
+    X : sequence of n_clips clips
+        It is asked again about these only if it decides by a threshold, so that another label than
+        the most probable one may be its answer.
+    proba : array-like of shape (n_clips, n_classes)
+        What its `predict_proba` says of them.
+
+    Returns
+    -------
+    ndarray of shape (n_clips,)
+    """
+    if _has_threshold(model):
+        return np.asarray(model.predict(X))
+    return np.asarray(model.classes_)[np.argmax(proba, axis=1)]
+
+
+def _has_threshold(model):
+    """Whether the classifier, or the one that it hands the decision on to, has a threshold."""
+    if isinstance(model, _BY_THRESHOLD):
+        return True
+    if isinstance(model, Pipeline):
+        inner = model.steps[-1][1]
+    elif isinstance(model, FrozenEstimator):
+        inner = model.estimator
+    else:
+        inner = getattr(model, "best_estimator_", getattr(model, "estimator_", None))
+    return inner is not None and _has_threshold(inner)
 
 
 class OneClipMixin:

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 
+from skspeech._one_clip import labels_of
 from skspeech._sklearn import Interval, validate_params
 from skspeech._spectrogram import mel_frequencies
 from skspeech._typing import ClipLike
@@ -114,7 +115,9 @@ def occlusion(
     check_probabilities(whole[np.newaxis], "predict_proba of the model")
     if label is not None and label not in classes:
         raise ValueError(f"label={label!r} is none of the classes {classes}.")
-    code = int(np.argmax(whole)) if label is None else classes.index(label)
+    if label is None:
+        (label,) = labels_of(model, hand([waveform]), whole[np.newaxis]).tolist()
+    code = classes.index(label)
     muted = _muted(waveform, times, frequencies)
     asked = [model.predict_proba(hand(chunk)) for chunk in in_chunks(muted, _SECONDS_TOGETHER)]
     proba = np.concatenate(asked)[:, code].reshape(n_bands, n_times)

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from skspeech import __version__
 from skspeech._clip_checks import SHORT_SECONDS
 from skspeech._extras import how_to_install
+from skspeech._one_clip import labels_of
 from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
 from skspeech.audio.loading import Remarks
 from skspeech.audio.measuring import SILENT_DB
@@ -247,11 +248,10 @@ def _classify(model, classes, waveform):
         return {"label": str(model.predict(clip)[0])}
     proba = np.asarray(model.predict_proba(clip), dtype=np.float64)
     check_probabilities(proba, "predict_proba of the model")
-    (row,) = proba
-    best = int(np.argmax(row))
+    (row,), (label,) = proba, labels_of(model, clip, proba)
     return {
-        "label": classes[best],
-        "probability": round(float(row[best]), 6),
+        "label": str(label),
+        "probability": round(float(row[classes.index(str(label))]), 6),
         "probabilities": {name: round(float(p), 6) for name, p in zip(classes, row)},
     }
 

@@ -25,6 +25,7 @@ import pytest
 import soundfile
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sounds import labelled_tones
@@ -618,6 +619,23 @@ def test_bad_clips_are_told_in_their_place_and_the_others_go_on(
         assert "no such file" in err
         found = [line.split()[0] for line in out.splitlines()]
     assert found == classifier.predict(good).tolist()
+
+
+def test_a_model_that_decides_by_a_threshold_answers_by_it(words, folder, run, tmp_path):
+    first, second, third = words.target_names
+    shutil.rmtree(folder / third)
+    clips = load_audio_folder(folder)
+    pipeline = make_pipeline(SpectralStatistics(), GaussianNB())
+    model = FixedThresholdClassifier(pipeline, threshold=2.0)  # which no probability reaches
+    model.fit(clips.data, np.array([first, second])[clips.target])
+    path = skspeech.save(model, tmp_path / "model.skspeech")
+    for form in ("--format=csv", "--format=jsonl", "--format=table"):
+        _, out, _ = run("predict", path, folder / second, form)
+        assert first in out
+        assert re.search(rf"\b{second}\b", out.replace(str(folder / second), "")) is None
+        assert "0.0" in out  # of the label, though the other one is more probable
+    _, out, _ = run("evaluate", path, folder, "--json")
+    assert json.loads(out)["balanced_accuracy"] == 0.5
 
 
 # -- timeline --------------------------------------------------------------------------------------

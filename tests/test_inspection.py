@@ -5,6 +5,8 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.svm import LinearSVC
 
 from skspeech.audio import AudioError
@@ -79,6 +81,14 @@ def test_for_one_label_is_against_the_other(beep):
     model = Ear().fit()
     assert best.label == model.classes_[model.predict_proba([beep])[0].argmax()]
     assert best.probability == model.predict_proba([beep])[0].max()
+
+
+def test_the_predicted_label_is_that_of_a_threshold(beep):
+    model = FixedThresholdClassifier(FrozenEstimator(Ear().fit()), threshold=2.0, pos_label="rest")
+    model.fit([beep, beep], ["beep", "rest"])
+    found = occlusion(model, beep, n_times=4)
+    assert found.label == model.predict([beep])[0] == "beep"
+    assert found.probability == model.predict_proba([beep])[0, 0] < 0.5
 
 
 def test_the_model_is_asked_about_many_at_once():

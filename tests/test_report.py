@@ -21,6 +21,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 
@@ -200,6 +201,19 @@ def test_a_plain_classifier_has_a_report_too(speech, write):
     page = write(model)
     assert "Leaderboard" not in page.text
     assert "SpectralStatistics" in page.text
+
+
+def test_a_model_that_decides_by_a_threshold_is_scored_by_it(speech, write):
+    X, y, _ = speech[0]
+    X_test, y_test, _ = speech[1]
+    first, second = np.unique(y)[:2]
+    model = make_pipeline(features(), GaussianNB())
+    model = FixedThresholdClassifier(model, threshold=2.0)  # which no probability reaches
+    rows, of_test = np.isin(y, [first, second]), np.isin(y_test, [first, second])
+    model.fit([clip for clip, used in zip(X, rows, strict=True) if used], y[rows])
+    shown = [clip for clip, used in zip(X_test, of_test, strict=True) if used]
+    page = write(model, shown, y_test[of_test])
+    assert f"{second} {first} {np.sum(y_test == second)} of" in page.text  # taken for the other
 
 
 def test_methods_delegate(classifier, ensemble, speech, tmp_path):

@@ -14,11 +14,20 @@ import warnings
 import numpy as np
 import pytest
 import soundfile
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 import skspeech
-from skspeech import SpeakerEmbeddingClassifier, __version__, cache
+from skspeech import (
+    SpeakerEmbeddingClassifier,
+    SpectralStatistics,
+    UnknownRejector,
+    __version__,
+    cache,
+)
 from skspeech.cli import main
 from skspeech.serving import create_app, hear
 
@@ -207,6 +216,30 @@ def test_what_says_little_is_remarked_on(port, content, remarks):
 def test_what_was_not_heard_is_remarked_on(seconds):
     remarks = hear(Loudness(), ["loud", "quiet"], sound(np.ones(16_000)), seconds)["remarks"]
     assert remarks == [f"Only the first {seconds:g} s were used."]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: model,
+        lambda model: GridSearchCV(model, {"threshold": [2.0]}, cv=2),
+        lambda model: make_pipeline(model.estimator[0], model.set_params(estimator=GaussianNB())),
+        lambda model: UnknownRejector(model, target=1e-9, random_state=0),
+    ],
+    ids=["alone", "search", "pipeline", "rejector"],
+)
+def test_a_model_that_decides_by_a_threshold_answers_by_it(wrap, tones):
+    model = make_pipeline(SpectralStatistics(), GaussianNB())
+    model = wrap(FixedThresholdClassifier(model, threshold=2.0))  # which no probability reaches
+    model.fit(tones[0], np.where(np.asarray(tones[1]) == "low", "low", "other"))
+    names = model.classes_.tolist()
+    for answers in (model, FrozenEstimator(model)):
+        heard = [hear(answers, names, sound(clip), 60.0) for clip in tones[0][:9]]
+        assert [answer["label"] for answer in heard] == model.predict(tones[0][:9]).tolist()
+        assert "other" not in [answer["label"] for answer in heard]
+        said = [answer["probability"] for answer in heard]
+        assert said == [answer["probabilities"][answer["label"]] for answer in heard]
+        assert min(said) < 0.5
 
 
 class Picky(Loudness):

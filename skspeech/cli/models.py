@@ -72,13 +72,19 @@ def not_its_classes(classifier, names):
 
 def classify(classifier, paths):
     """Labels as text, probabilities (None if there are none), and why clips are bad."""
+    from skspeech._one_clip import labels_of
+
     if not hasattr(classifier, "predict_proba"):
         labels, reasons = salvage(classifier.predict, paths)
         labels = [None if label is None else str(label) for label in labels]
         return labels, [None] * len(paths), reasons
-    proba, reasons = salvage(classifier.predict_proba, paths)
-    names = class_names(classifier)
-    labels = [None if row is None else names[int(np.argmax(row))] for row in proba]
+
+    def answer(paths):
+        proba = classifier.predict_proba(paths)
+        return list(zip(map(str, labels_of(classifier, paths, proba)), proba))
+
+    answers, reasons = salvage(answer, paths)
+    labels, proba = zip(*((None, None) if both is None else both for both in answers))
     return labels, proba, reasons
 
 

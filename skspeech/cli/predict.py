@@ -80,7 +80,7 @@ class _TableWriter:
             order = np.argsort(-proba, kind="stable")
             cells = [f"{self._names[i].ljust(self._width)} {proba[i]:.3f}" for i in order]
         elif proba is not None:
-            cells.append(f"{proba.max():.3f}")
+            cells.append(f"{proba[self._names.index(label)]:.3f}")
         click.echo("  ".join([*cells, path]))
 
 
@@ -98,7 +98,7 @@ class _JsonWriter:
         else:
             row["label"] = label
             if proba is not None:
-                row["probability"] = round(float(proba.max()), 6)
+                row["probability"] = round(float(proba[self._names.index(label)]), 6)
                 if self._all:
                     row["probabilities"] = dict(zip(self._names, np.round(proba, 6)))
         click.echo(to_json(row))
@@ -109,12 +109,12 @@ class _CsvWriter:
 
     def __init__(self, names, probabilities):
         self._all = probabilities
-        self._n_classes = len(names)
+        self._names = names
         self._writer = csv.writer(sys.stdout, lineterminator="\n")
         extra = [f"p({name})" for name in names] if probabilities else []
         self._writer.writerow(["path", "label", "probability", *extra, "error"])
 
     def __call__(self, path, label, proba, reason):
-        each = [""] * self._n_classes if proba is None else [f"{p:.6f}" for p in proba]
-        best = "" if proba is None else f"{proba.max():.6f}"
+        each = [""] * len(self._names) if proba is None else [f"{p:.6f}" for p in proba]
+        best = "" if proba is None else f"{proba[self._names.index(label)]:.6f}"
         self._writer.writerow([path, label or "", best, *(each if self._all else []), reason or ""])

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from skspeech._clip_checks import Part, sorted_findings
 from skspeech._extras import how_to_install
 from skspeech._labels import check_labels, named_groups, unknown_labels
+from skspeech._one_clip import labels_of
 from skspeech._typing import ArrayLike, ClipsLike, PathLike
 from skspeech.audio import as_clips
 from skspeech.audio.rates import sampling_rate_of
@@ -174,26 +175,28 @@ def write_report(
         train = Part("training", train_clips, y_train, groups_train)
     is_cross_validated = proba is not None
     proba = _aligned_proba(model, X_test, classes, proba)
-    known = Known(len(clips))
+    known, predicted = Known(len(clips)), proba.argmax(axis=1)
     if not is_cross_validated:
         known = Known.by(model, clips, groups_test, train)
-    known.score(y_test, classes[proba.argmax(axis=1)], groups_test)
+        of_model = proba[:, np.searchsorted(classes, model.classes_)]
+        predicted = np.searchsorted(classes, labels_of(model, X_test, of_model))
+    known.score(y_test, classes[predicted], groups_test)
     shown = known.shown
     groups_shown = None if groups_test is None else groups_test[shown]
     test = Part("test", clips[shown], y_test[shown], groups_shown)
+    answers = proba[shown], predicted[shown]
     parts = page.generate(
         title=title or f"Report: {type(model).__name__}",
-        **_describe(model, classes, proba[shown], test, train, known, left_out, is_cross_validated),
+        **_describe(model, classes, *answers, test, train, known, left_out, is_cross_validated),
     )
     return write_page(parts, path)
 
 
-def _describe(model, classes, proba, test, train, known, left_out, is_cross_validated):
+def _describe(model, classes, proba, predicted, test, train, known, left_out, is_cross_validated):
     """Everything that the template shows."""
     from skspeech.report.drawings import class_colors
 
     true = np.searchsorted(classes, test.labels)
-    predicted = proba.argmax(axis=1)
     confusion = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(confusion, (true, predicted), 1)
     inner = trained(model)
@@ -216,7 +219,7 @@ def _describe(model, classes, proba, test, train, known, left_out, is_cross_vali
         "is_cross_validated": is_cross_validated,
         "learning_curve": learning_curve(run),
         "leaderboard": None if run is None else leaderboard(run, test, classes, true),
-        "certainty": certainty(proba, true, predicted),
+        "certainty": certainty(proba, true, proba.argmax(axis=1)),
         "confusion": confusions(confusion, classes),
         "per_class": rows_by_class(confusion, classes, train),
         "mistakes": worst_mistakes(
