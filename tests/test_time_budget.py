@@ -19,6 +19,7 @@ from pathlib import Path
 import fake_candidates as fake
 import joblib
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from expected_failures import expected_failures
@@ -26,6 +27,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
@@ -463,6 +465,33 @@ def test_an_error_that_all_candidates_share_is_raised_as_it_is():
     bad = make_pipeline(fake.SlowEmbedding(fail=True), LogisticRegression())
     with pytest.raises(ValueError, match=r"^row 3 is no good"):
         TimeBudgetClassifier([("embedding", bad), ("again", bad)], time_budget=20).fit(X, y)
+
+
+def _press_ctrl_c(event):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "forgets"),
+    [
+        ({"cv": [(range(9), range(9))]}, ValueError, False),
+        ({"candidates": [("bad", fake.Raiser())]}, ValueError, True),
+        ({"callbacks": _press_ctrl_c}, KeyboardInterrupt, True),
+    ],
+    ids=["refused", "failed", "interrupted"],
+)
+def test_old_members_never_answer_with_the_labels_of_another_fit(params, error, forgets):
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    clf = TimeBudgetClassifier([BAYES], time_budget=20, cv=3, random_state=0).fit(frame, y)
+    answers = clf.predict(frame)
+    with pytest.raises(error):
+        clf.set_params(**params).fit(frame.add_prefix("new_"), np.array(["x", "y", "z"])[y])
+    if forgets:
+        with pytest.raises(NotFittedError):
+            clf.predict(frame)
+        assert "candidates" in clf.summary()
+    else:
+        np.testing.assert_array_equal(clf.predict(frame), answers)
 
 
 @pytest.mark.parametrize("budget", [1e-3, 0.3])

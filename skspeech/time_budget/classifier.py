@@ -335,7 +335,7 @@ class TimeBudgetClassifier(
             Each row sums to 1.
         """
         check_is_fitted(self)
-        return self.ensemble_.predict_proba(inputs.check_rows(self, X, reset=False))
+        return self.ensemble_.predict_proba(inputs.check_new_rows(self, X))
 
     def __getstate__(self):
         state = super().__getstate__().copy()

@@ -15,10 +15,17 @@ from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.estimators.targets import check_every_class_counts
 from skspeech.time_budget.workers.tasks import quiet_fits
 
-__all__ = ["check_rows", "check_score", "check_targets", "warn_of_validation"]
+__all__ = [
+    "check_new_rows",
+    "check_rows",
+    "check_score",
+    "check_targets",
+    "remember_table",
+    "warn_of_validation",
+]
 
 
-def check_rows(estimator, X, reset):
+def check_rows(X):
     """Check tables as scikit-learn does, and take any other sequence as it is."""
     refuse_single_clip(X)
     if hasattr(X, "tocsr"):
@@ -27,16 +34,28 @@ def check_rows(estimator, X, reset):
         X = np.asarray(X)
     if isinstance(X, np.ndarray) and X.dtype.kind in "biufc" and X.ndim != 2:
         check_array(X, ensure_all_finite=False)  # its error says how to reshape X
-    is_table = getattr(X, "ndim", 1) == 2 and not is_column_of_clips(X)
-    if not is_table and (not hasattr(X, "__len__") or isinstance(X, dict)):
+    if not _is_table(X) and (not hasattr(X, "__len__") or isinstance(X, dict)):
         raise ValueError(
             f"X={X!r} is a {type(X).__name__}; a sequence of clips, or a table, was expected."
         )
-    if reset:
-        remember_columns(estimator, X if is_table else None)
-    elif is_table:
+    return X
+
+
+def check_new_rows(estimator, X):
+    """Check rows to predict: a table has to have the columns of the training rows, too."""
+    X = check_rows(X)
+    if _is_table(X):
         validate_data(estimator, X, reset=False, skip_check_array=True)
     return X
+
+
+def remember_table(estimator, X):
+    """Remember the columns of the training rows, if these are a table, in place of earlier ones."""
+    remember_columns(estimator, X if _is_table(X) else None)
+
+
+def _is_table(X):
+    return getattr(X, "ndim", 1) == 2 and not is_column_of_clips(X)
 
 
 def _is_nested_numbers(X):

@@ -160,6 +160,9 @@ class ResultsMixin:
         self.ensemble_.time_, self.ensemble_.score_ = time_, np.nan  # not validated
         self.best_score_ = np.nan
 
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "ensemble_")
+
     def _repr_mimebundle_(self, **kwargs):
         """Show the leaderboard in notebooks too, below scikit-learn's diagram."""
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -172,8 +175,8 @@ class ResultsMixin:
 
 
 def _check_reported(classifier):
-    check_is_fitted(classifier)
     if not hasattr(classifier, "results_"):
+        check_is_fitted(classifier)
         raise AttributeError("slim() has dropped the results of the run, so nothing can be told.")
 
 

@@ -31,14 +31,12 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
     from skspeech.time_budget.session import Session
 
     start = time.monotonic()
-    forget(classifier)  # what the last fit was trained on
-    X = inputs.check_rows(classifier, X, reset=True)
+    X = inputs.check_rows(X)
     by_voice = isinstance(groups, str)
     y, groups, sample_weight, classes, codes = inputs.check_targets(
         classifier, X, y, None if by_voice and groups == "voices" else groups, sample_weight
     )
     check_candidates(classifier.candidates)
-    classifier.classes_ = classes
     score = inputs.check_score(classifier.scoring, classes)
     n_cores = effective_cores(classifier.n_jobs)
     if by_voice:
@@ -92,7 +90,6 @@ def _split(classifier, X, y, codes, classes, groups, sample_weight):
         seed = earlier.settings.random_state
     else:
         seed = int(check_random_state(classifier.random_state).randint(2**31 - 1))
-        classifier.clip_duration_ = np.nan
     splits = make_splits(classifier.cv, X, y, codes, classes, groups, seed)
     fingerprint = joblib.hash((X, y, groups, sample_weight, splits)) if warm else None
     if earlier is None or fingerprint == earlier.settings.fingerprint:
@@ -178,6 +175,7 @@ def _make_candidates(classifier, X, y, n_cores, seed):
 
 def run(classifier, session):
     """Yield the session's snapshots, log its events, and close it in time."""
+    _begin_anew(classifier, session)
     session.begin()
     try:
         with EventLog(classifier.log_file) as log:
@@ -213,6 +211,19 @@ def run(classifier, session):
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+def _begin_anew(classifier, session):
+    """Drop what an earlier fit has learnt: with the classes of this one, it would answer wrongly.
+
+    Not before: a fit that is refused changes nothing. What `warm_start` goes on from stays.
+    """
+    forget(classifier)
+    inputs.remember_table(classifier, session.data.parts[0])
+    classifier.classes_ = session.classes
+    if session.outcomes.ensemble is None:
+        classifier.clip_duration_ = np.nan
+        classifier.__dict__.pop("ensemble_", None)
 
 
 def _tell(classifier, event, log):

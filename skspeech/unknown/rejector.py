@@ -22,7 +22,12 @@ from skspeech.estimators.unreadable import (
     goes_on,
     predict_without_unreadable,
 )
-from skspeech.time_budget.inputs import check_rows, check_targets
+from skspeech.time_budget.inputs import (
+    check_new_rows,
+    check_rows,
+    check_targets,
+    remember_table,
+)
 from skspeech.unknown.features import extractor_of
 from skspeech.unknown.held_out import combined, draw_rows, learn_to_reject
 from skspeech.unknown.novelty import measure
@@ -195,7 +200,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         UserWarning
             If no clip can be held out, so that nothing is rejected, or only by splitting groups.
         """
-        X = check_rows(self, X, reset=True)
+        X = check_rows(X)
         y, groups, *_ = check_targets(self, X, y, groups, None)
         _check_label(self.unknown_label, y)
         is_unknown = y == self.unknown_label
@@ -221,6 +226,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             raise AudioError(failures, len(y), error.advice) from None
         _check_classes(classifier, labels)
         self.__dict__.pop("threshold_", None)  # that of an earlier fit
+        remember_table(self, X)
         self.estimator_ = classifier
         kind = object if labels.dtype == object else None
         self.classes_ = np.unique(np.append(labels, np.array([self.unknown_label], dtype=kind)))
@@ -299,7 +305,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             estimator continues without them (``errors="warn"``).
         """
         check_is_fitted(self)
-        X = check_rows(self, X, reset=False)
+        X = check_new_rows(self, X)
         if not goes_on(self.estimator_):
             return self._score(X)
         advice = "They are taken for unknown."
