@@ -494,6 +494,14 @@ def test_old_members_never_answer_with_the_labels_of_another_fit(params, error, 
         np.testing.assert_array_equal(clf.predict(frame), answers)
 
 
+def test_lists_of_numbers_may_be_clips_of_several_lengths():
+    clips, labels = labelled_tones(12, ["a", "b"], duration=0.2)
+    clips = [clip[: 2000 + i].tolist() for i, clip in enumerate(clips)]
+    heard = make_pipeline(SpectralStatistics(), GaussianNB())
+    clf = TimeBudgetClassifier([("heard", heard)], time_budget=20, random_state=0)
+    assert clf.fit(clips, labels).score(clips, labels) == 1
+
+
 @pytest.mark.parametrize("budget", [1e-3, 0.3])
 def test_a_budget_too_small_gives_the_prior(budget):
     labels = np.array(["a", "b", "c"])[y]

@@ -59,13 +59,17 @@ def _is_table(X):
 
 
 def _is_nested_numbers(X):
-    """Whether a list holds numbers, or lists of numbers: a table, and not clips."""
+    """Whether a list holds numbers, or equally long lists of numbers: a table, and not clips."""
     if not isinstance(X, list | tuple) or not len(X):
         return False
     first = X[0]
     if isinstance(first, numbers.Number):
         return True
-    return isinstance(first, list | tuple) and all(isinstance(v, numbers.Number) for v in first)
+    return (
+        isinstance(first, list | tuple)
+        and all(isinstance(v, numbers.Number) for v in first)
+        and all(isinstance(row, list | tuple) and len(row) == len(first) for row in X)
+    )
 
 
 def check_targets(estimator, X, y, groups, sample_weight):
