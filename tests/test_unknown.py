@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from scipy.stats import f_oneway
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -27,11 +29,13 @@ from skspeech import (
     FusedEmbeddingClassifier,
     GeometricMeanVotingClassifier,
     ShrinkageDiscriminantAnalysis,
+    SpeakerEmbeddingClassifier,
     SpectralStatistics,
     TimeBudgetClassifier,
     UnknownRejector,
+    VoiceActivityTrimmer,
 )
-from skspeech.audio import AudioError
+from skspeech.audio import AudioError, AudioLoader
 from skspeech.unknown.features import extractor_of
 from skspeech.unknown.held_out import _target_among_others, _threshold, hold_out_rows
 from skspeech.unknown.novelty import learn_classes, measure, principal_axes
@@ -339,6 +343,12 @@ def five_tones():
     return labelled_tones(60, ["a", "b", "c", "d", "e"], duration=0.2)
 
 
+class HearsItself(DummyClassifier):
+    """A classifier of clips that has no extractor."""
+
+    sampling_rate = 16_000
+
+
 def _pipeline(extractor=None):
     return make_pipeline(extractor or SpectralStatistics(), ShrinkageDiscriminantAnalysis())
 
@@ -361,6 +371,32 @@ def test_the_extractors_of_all_members_are_heard_once(five_tones):
         found = [block for _, block in extractor_of(classifier).transformer_list]
         assert [type(block) for block in found] == n_extractors * [SpectralStatistics]
     assert extractor_of(LogisticRegression(max_iter=5000)) is None
+
+
+@pytest.mark.parametrize("loader", [None, AudioLoader(), VoiceActivityTrimmer()])
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        SpeakerEmbeddingClassifier(extractor=SpectralStatistics(n_mfcc=5)),
+        AugmentedClassifier(
+            make_pipeline(SpectralStatistics(n_mfcc=5), ShrinkageDiscriminantAnalysis()), speeds=()
+        ),
+        HearsItself(),
+    ],
+    ids=["features", "augmented", "none"],
+)
+def test_a_classifier_of_clips_may_be_a_step_of_a_pipeline(five_tones, loader, classifier):
+    if isinstance(loader, VoiceActivityTrimmer):
+        pytest.importorskip("silero_vad")
+    X, y = five_tones
+    pipeline = make_pipeline("passthrough" if loader is None else loader, classifier)
+    rejector = UnknownRejector(pipeline, random_state=0).fit(X, y)
+    n_mfcc = 20 if isinstance(classifier, HearsItself) else 5
+    heard = X if loader is None else loader.transform(X)
+    expected = SpectralStatistics(n_mfcc=n_mfcc).transform(heard)
+    (block,) = extractor_of(rejector.estimator_).transformer_list
+    np.testing.assert_array_equal(block[1].transform(X), expected)
+    assert rejector.score(X, y) > (0.5 if n_mfcc == 5 else 0)
 
 
 def test_clips(five_tones):
@@ -426,6 +462,21 @@ def test_what_makes_numbers_of_a_table_goes_in_front(table):
     with pytest.raises(ValueError, match=r"text.*make_pipeline\(columns, UnknownRejector"):
         inside.fit(frame, y)
     assert make_pipeline(columns, rejector).fit(frame, y).score(frame, y) > 0.5
+
+
+def test_extractors_of_columns_go_in_front_too(five_tones, tmp_path):
+    pd = pytest.importorskip("pandas")
+    X, y = five_tones
+    paths = [tmp_path / f"{i}.wav" for i in range(len(X))]
+    for path, clip in zip(paths, X, strict=True):
+        soundfile.write(path, clip, 16_000)
+    frame = pd.DataFrame({"path": [str(path) for path in paths], "number": 1.0})
+    columns = make_column_transformer((SpectralStatistics(), "path"), ("passthrough", ["number"]))
+    rejector = UnknownRejector(make_pipeline(columns, ShrinkageDiscriminantAnalysis()))
+    with pytest.raises(ValueError, match=r"text.*make_pipeline\(columns, UnknownRejector"):
+        rejector.fit(frame, y)
+    inside = clone(rejector).set_params(estimator=ShrinkageDiscriminantAnalysis())
+    assert make_pipeline(columns, inside).fit(frame, y).score(frame, y) > 0.5
 
 
 def test_groups_by_metadata_routing():
