@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
 from skspeech import GeometricMeanVotingClassifier, TimeBudgetClassifier
 from skspeech.audio import as_clips
+from skspeech.ensemble.pruning import prune_to_time
 from skspeech.transformers import Extractor
 
 X, y = load_iris(return_X_y=True)
@@ -54,6 +56,16 @@ def test_slim_keeps_those_who_together_are_quick():
     clf.ensemble_.time_ = 1.0
     clf.slim(predict_time_budget=0.5, X=X[::10])
     assert [name for name, _ in clf.ensemble_.estimators] == ["first", "other"]
+
+
+def test_members_keep_their_names_and_an_old_pickle_has_no_temperature():
+    members = [("one", GaussianNB()), BAYES, ("other", LogisticRegression(max_iter=1000))]
+    ensemble = GeometricMeanVotingClassifier(members).fit(X, y)
+    del ensemble.temperature_  # older pickles have none
+    fitted = dict(ensemble.named_estimators_)
+    kept = prune_to_time(ensemble.set_params(one="drop"), X, 60)
+    assert all(fitted[name] is member for name, member in kept.estimators)
+    np.testing.assert_allclose(kept.predict_proba(X), ensemble.predict_proba(X))
 
 
 def test_slim_needs_clips_and_time_for_one_member():

@@ -9,7 +9,7 @@ from sklearn.utils import _safe_indexing
 from skspeech.audio import as_clips
 from skspeech.audio.rates import ready_for, sampling_rate_of, takes_clips
 from skspeech.ensemble.blending import geometric_mean
-from skspeech.ensemble.members import active_weights
+from skspeech.ensemble.members import active_weights, kept
 
 __all__ = ["prune_to_time"]
 
@@ -44,7 +44,7 @@ def prune_to_time(ensemble, X, max_seconds):
     ValueError
         If no single member is quick enough.
     """
-    names = [name for name, member in ensemble.estimators if not isinstance(member, str)]
+    names = [name for name, _ in kept(ensemble.named_estimators_.items())]
     probas, weights = ensemble._collect_probas(X), active_weights(ensemble)
     whole = geometric_mean(probas, weights, floor=ensemble.floor)
     own = [_seconds_for_one(member, X) for member in ensemble.estimators_]
@@ -61,7 +61,7 @@ def prune_to_time(ensemble, X, max_seconds):
             weights=weights[members],
             classes=ensemble.classes_,
             floor=ensemble.floor,
-            temperature=ensemble.temperature_,
+            temperature=getattr(ensemble, "temperature_", 1.0),  # older pickles have none
         )
 
     def change(members):
@@ -69,13 +69,13 @@ def prune_to_time(ensemble, X, max_seconds):
             whole, geometric_mean(probas[members], weights[members], floor=ensemble.floor)
         )
 
-    kept, pool = [], quick
+    chosen, pool = [], quick
     while pool:
-        best = min(pool, key=lambda i: change([*kept, i]))
+        best = min(pool, key=lambda i: change([*chosen, i]))
         pool.remove(best)
-        if not kept or _seconds_for_one(part_of([*kept, best]), X) <= max_seconds:
-            kept.append(best)
-    return part_of(sorted(kept))
+        if not chosen or _seconds_for_one(part_of([*chosen, best]), X) <= max_seconds:
+            chosen.append(best)
+    return part_of(sorted(chosen))
 
 
 def _seconds_for_one(classifier, X):
