@@ -2,8 +2,10 @@
 
 import functools
 import pickle
+import sys
 import threading
 import time
+import types
 from unittest import mock
 
 import numpy as np
@@ -289,6 +291,54 @@ def test_a_function_counts_by_what_it_does(clips, computed, code, wrap):
     computed.clear()
     clone(once).transform(clips)
     assert computed == []
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda names: {"key": names["heard"]},
+        lambda names: functools.partial(max, key=names["heard"]),
+        lambda names: functools.partial(map, names["heard"]),
+        lambda names: names["Heard"],
+        lambda names: names["Heard"](),
+        lambda names: [names["Heard"]()],
+        lambda names: names["Heard"]().heard,
+    ],
+    ids=["dict", "keyword", "argument", "class", "object", "objects", "method"],
+)
+def test_what_a_parameter_holds_counts_by_what_it_does(wrap, tmp_path, monkeypatch):
+    keys = []
+    for gain in (1, 2, 1):
+        path = tmp_path / f"heard{gain}.py"
+        path.write_text(
+            f"def heard(w): return {gain} * w\n"
+            f"class Heard:\n    def heard(self, w): return {gain} * w\n"
+        )
+        module = types.ModuleType("__main__")
+        module.__file__ = str(path)
+        exec(compile(path.read_text(), path, "exec"), vars(module))
+        monkeypatch.setattr(sys, "modules", {**sys.modules, "__main__": module})
+        keys.append(fingerprint_of(Applied(wrap(vars(module))), True))
+    assert keys[0] == keys[2] != keys[1]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda p: [p], lambda p: {"at": (p, 1)}, lambda p: functools.partial(map, p)],
+    ids=["list", "dict", "argument"],
+)
+def test_files_count_by_content_wherever_a_parameter_names_them(wrap, tmp_path):
+    keys, path = [], tmp_path / "weights"
+    for content in ("one", "three", "one"):
+        path.write_text(content)
+        keys.append(fingerprint_of(Applied(wrap(str(path))), True))
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_a_parameter_may_be_a_long_text():
+    texts = ["of many words, " * 999, "of others, " * 999]
+    values = [*texts, texts]
+    assert len({fingerprint_of(Applied(value), True) for value in values}) == 3
 
 
 GAIN = 1.0

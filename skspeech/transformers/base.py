@@ -46,9 +46,9 @@ class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
 
     The cache key is made of the clip's content, the subclass (its source, if it is not part of
     skspeech, and what its methods read of its module: functions and classes of its package,
-    plain values, arrays), its parameters (a file's content, where one names a file, and a
-    function's source) and the arithmetic, if it has a parameter ``dtype``. Parameters that only say
-    how to compute (those below except `max_duration`, `device`, `batch_size`) are not part of it.
+    plain values, arrays), its parameters (files by content, functions and classes of your own by
+    source, also in lists and dicts) and the arithmetic, if it has a parameter ``dtype``. Those that
+    only say how to compute (all below but `max_duration`; `device`, `batch_size`) are not part.
 
     Parameters
     ----------

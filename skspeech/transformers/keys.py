@@ -5,10 +5,10 @@ import functools
 import hashlib
 import inspect
 import os
+import stat
 import textwrap
 import types
 import uuid
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -39,8 +39,10 @@ def clip_keys(extractor, clips, pooled):
 
 def fingerprint_of(extractor, pooled):
     """Identify what an extractor computes: its class, arithmetic and parameters."""
+    home = _package(type(extractor))
+    homes = () if home in _ESTABLISHED else ("__main__", home)
     params = {
-        name: _by_content(getattr(extractor, name))
+        name: _by_content(getattr(extractor, name), homes)
         for name in _names_of(type(extractor))
         if name not in extractor._runtime_parameters
     }
@@ -75,26 +77,43 @@ def _is_plain(value):
     return type(value) in (str, int, float, bool, type(None))
 
 
-def _by_content(value):
-    """How a parameter enters a key.
+def _by_content(value, homes):
+    """How a parameter enters a key, and what lists, dicts and partial functions hold.
 
-    A file by its content, a folder by what it lists, a function by what it does.
+    A file by its content, a folder by what it lists, a function by what it does, and an object of
+    the packages `homes` by what it holds and its class does.
     """
     if isinstance(value, types.FunctionType):
         return definition(value)
+    if isinstance(value, types.MethodType):
+        return [definition(value.__func__), _by_content(value.__self__, homes)]
     if isinstance(value, functools.partial):
-        return [_by_content(value.func), value.args, value.keywords]
-    if type(value) in (tuple, list) and not _is_plain(value):
-        return type(value)(map(_by_content, value))
+        return [_by_content(part, homes) for part in (value.func, value.args, value.keywords)]
+    if type(value) in (tuple, list):
+        if not homes:  # those of this package's extractors name no files
+            return value
+        return type(value)(_by_content(item, homes) for item in value)
+    if type(value) is dict:
+        return {key: _by_content(item, homes) for key, item in value.items()}
     if isinstance(value, (str, os.PathLike)):
-        path = Path(value)
-        if path.is_file():
-            return file_id(path)
-        if path.is_dir():
-            listed = sorted((entry.name, entry.stat()) for entry in os.scandir(path))
-            return [os.fspath(value), [(n, s.st_size, s.st_mtime_ns) for n, s in listed]]
-        return os.fspath(value)
+        return _file_or_name(value)
+    cls = value if isinstance(value, type) else type(value)
+    if _package(cls) in homes:
+        return [definition(cls), value]
     return value
+
+
+def _file_or_name(value):
+    try:
+        mode = os.stat(value).st_mode
+    except (OSError, ValueError):  # there is nothing of this name, or it can be none
+        return os.fspath(value)
+    if stat.S_ISREG(mode):
+        return file_id(value)
+    if stat.S_ISDIR(mode):
+        listed = sorted((entry.name, entry.stat()) for entry in os.scandir(value))
+        return [os.fspath(value), [(n, s.st_size, s.st_mtime_ns) for n, s in listed]]
+    return os.fspath(value)
 
 
 def definition(what):
