@@ -109,6 +109,28 @@ def test_a_class_of_which_nothing_is_left_is_an_error(make, speech):
         make().fit([BAD] * 24, y)
 
 
+def test_a_class_of_which_no_clip_with_weight_is_left_is_an_error(speech):
+    X, y = speech
+    first = int(np.flatnonzero(y == "b")[0])
+    weights = np.where(y == "b", 0.0, 1.0)
+    weights[first] = 1.0
+    X = [BAD if i == first else clip for i, clip in enumerate(X)]
+    classifier = SpeakerEmbeddingClassifier(extractor=SpectralStatistics(), errors="warn")
+    with pytest.raises(AudioError, match="No clip is left of 'b', so that can't be learnt"):
+        classifier.fit(X, y, weights)
+
+
+def test_frequencies_are_those_of_the_last_fit_that_succeeded(speech):
+    X, y = speech
+    classifier = SpeakerEmbeddingClassifier(extractor=SpectralStatistics(), errors="warn")
+    classifier.fit(X, y).set_params(class_weight={"unheard": 2.0})
+    with pytest.raises(ValueError, match="class_weight"):
+        classifier.fit(X, np.where(y == "b", "a", y))
+    with pytest.warns(UserWarning, match="2 of 2 clips"):
+        proba = classifier.predict_proba([BAD, BAD])
+    np.testing.assert_allclose(proba, 2 * [np.unique(y, return_counts=True)[1] / len(y)])
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_odds_of_clips_that_cannot_be_read(speech, n_classes):
     X, y = speech

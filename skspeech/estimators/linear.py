@@ -193,10 +193,9 @@ class _EmbeddingClassifier(ClipClassifier):
         sample_weight = check_sample_weight(sample_weight, len(y))
         pipeline = self.to_pipeline()
         # Not Pipeline.fit: the name of its sample_weight depends on metadata routing.
-        features, rows = self._embed(pipeline[0], X, y)
+        features, rows = self._embed(pipeline[0], X, y, sample_weight)
         y = y[rows]
         sample_weight = None if sample_weight is None else sample_weight[rows]
-        self._prior = np.unique(y, return_counts=True)[1] / len(y)
         for transformer in pipeline[1:-1]:
             weighted = sample_weight is not None and has_fit_parameter(transformer, "sample_weight")
             weights = {"sample_weight": sample_weight} if weighted else {}
@@ -204,6 +203,7 @@ class _EmbeddingClassifier(ClipClassifier):
         classifier = pipeline[-1].fit(features, y, sample_weight=sample_weight)
 
         remember_columns(self, X)
+        self._prior = np.unique(y, return_counts=True)[1] / len(y)
         self.pipeline_ = pipeline
         self.classes_ = classifier.classes_
         self.n_iter_ = classifier.n_iter_
@@ -243,12 +243,12 @@ class _EmbeddingClassifier(ClipClassifier):
         check_is_fitted(self)
         return self._predict("predict_proba", X, self._frequencies())
 
-    def _embed(self, extractor, X, y):
+    def _embed(self, extractor, X, y, sample_weight):
         """Features of the readable clips, and the indices of these clips."""
         extractor.fit(X)
         if not goes_on(extractor):
             return extractor.transform(X), slice(None)
-        return fit_without_unreadable(strict(extractor).transform, X, y)
+        return fit_without_unreadable(strict(extractor).transform, X, y, sample_weight)
 
     def _predict(self, method, X, instead):
         extractor = self._current_extractor()

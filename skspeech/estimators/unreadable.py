@@ -32,7 +32,7 @@ def _errors_in(params):
     return [name for name in params if name.rpartition("__")[2] == "errors"]
 
 
-def fit_without_unreadable(read, X, y):
+def fit_without_unreadable(read, X, y, sample_weight=None):
     """Read the clips that can be read, and warn of the others.
 
     Parameters
@@ -42,6 +42,8 @@ def fit_without_unreadable(read, X, y):
     X : sequence of n_clips clips
     y : ndarray of shape (n_clips,)
         Their labels.
+    sample_weight : ndarray of shape (n_clips,), default=None
+        How much each clip counts; each class has a clip with weight.
 
     Returns
     -------
@@ -53,11 +55,12 @@ def fit_without_unreadable(read, X, y):
     Raises
     ------
     AudioError
-        If a class has no clip left.
+        If a class has no clip left, or none with weight.
     """
     what, rows, error = _salvage(read, X)
     if error is not None:
-        lost = np.setdiff1d(y, y[rows]).tolist()
+        counted = rows if sample_weight is None else rows[sample_weight[rows] > 0]
+        lost = np.setdiff1d(y, y[counted]).tolist()
         if what is None or lost:
             names = ", ".join(map(repr, lost))
             advice = f"No clip is left of {names}, so that can't be learnt."
