@@ -9,7 +9,9 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sounds import sine
 
@@ -244,6 +246,14 @@ def test_groups_and_weights_with_metadata_routing():
         pipeline = make_pipeline(clf).fit(X, y, groups=groups, sample_weight=[1, 2])
     assert pipeline[-1].estimator_.groups_.tolist() == groups * 2
     assert pipeline[-1].estimator_.weights_.tolist() == [1, 2] * 2
+
+
+def test_with_routing_weights_are_not_lost_unsaid():
+    X, y = [sine(1, frequency=300.0), sine(1, frequency=400.0)], [0, 1]
+    with config_context(enable_metadata_routing=True):
+        unset = AugmentedClassifier(make_pipeline(SpectralStatistics(), GaussianNB()))
+        with pytest.raises(UnsetMetadataPassedError, match=r"sample_weight.* not explicitly set"):
+            unset.fit(X, y, sample_weight=[1, 2])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -485,6 +485,8 @@ def test_groups_by_metadata_routing():
     with config_context(enable_metadata_routing=True):
         inner = GroupsSeen().set_fit_request(groups=True)
         rejector = UnknownRejector(inner, random_state=0).fit(X, y, groups=groups)
+        with pytest.raises(UnsetMetadataPassedError, match=r"groups.* not explicitly set"):
+            UnknownRejector(GroupsSeen()).fit(X, y, groups=groups)
     np.testing.assert_array_equal(rejector.estimator_.groups_, groups)
 
 

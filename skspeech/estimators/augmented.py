@@ -252,7 +252,7 @@ class AugmentedClassifier(ClipClassifier):
         if sample_weight is None:
             return params
         weight = np.asarray(sample_weight, dtype=np.float64)[sources]
-        weights = fit_params_for(estimator, sample_weight=weight)
+        weights = fit_params_for(estimator, sample_weight=weight, owner=type(self).__name__)
         if not weights:
             raise ValueError(
                 f"estimator={self.estimator!r} does not take sample_weight. Fit without it, or use "

@@ -217,7 +217,8 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
                 f"{labels.tolist()}."
             )
         own_groups = None if groups is None else groups[known]
-        params = fit_params_for(self.estimator, groups=own_groups)
+        name = type(self).__name__
+        params = fit_params_for(self.estimator, groups=own_groups, owner=name)
         try:
             own = _safe_indexing(X, known)
             classifier = clone(self.estimator).fit(own, y[known], **params)
