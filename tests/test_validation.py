@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import fake_candidates as fake
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
+import soundfile
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -22,6 +24,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sounds import labelled_tones
 
 from skspeech import (
     Candidate,
@@ -289,6 +292,32 @@ def test_warm_start_knows_another_validation_set_by_its_values():
     clf.fit(X, y)
     with pytest.warns(UserWarning, match="starts anew"):
         clf.set_params(cv=other).fit(X, y)
+
+
+@pytest.mark.parametrize("form", [list, np.array, lambda paths: pd.DataFrame({"path": paths})])
+@pytest.mark.parametrize("validated", [False, True])
+def test_warm_start_knows_files_that_were_written_anew(tmp_path, form, validated):
+    clips, labels = labelled_tones(24, ["a", "b"], duration=0.2)
+    paths = [str(tmp_path / f"{i}.wav") for i in range(24)]
+
+    def write(clips):
+        for path, clip in zip(paths, clips, strict=True):
+            soundfile.write(path, clip, 16_000)
+
+    write(clips)
+    heard = make_pipeline(SpectralStatistics(), GaussianNB())
+    clf = TimeBudgetClassifier([("heard", heard)], time_budget=20, warm_start=True, random_state=0)
+    if validated:
+        clf.set_params(cv=(form(paths), labels))
+    X = clips if validated else form(paths)
+    first = clf.fit(X, labels).best_score_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert clf.fit(X, labels).best_score_ == first
+    write([np.zeros(3200)] * 24)
+    with pytest.warns(UserWarning, match="starts anew"):
+        clf.fit(X, labels)
+    assert clf.best_score_ < first
 
 
 # -------------------------------------------------------------------------- scores

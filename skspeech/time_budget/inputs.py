@@ -1,6 +1,8 @@
 """Checks of what users pass to `fit`, done at the start of a run."""
 
+import contextlib
 import numbers
+import os
 import warnings
 
 import numpy as np
@@ -21,6 +23,7 @@ __all__ = [
     "check_score",
     "check_targets",
     "remember_table",
+    "states_of_files",
     "warn_of_validation",
 ]
 
@@ -70,6 +73,22 @@ def _is_nested_numbers(X):
         and all(isinstance(v, numbers.Number) for v in first)
         and all(isinstance(row, list | tuple) and len(row) == len(first) for row in X)
     )
+
+
+def states_of_files(X):
+    """Size, time and place of the files whose paths `X` holds, by which new ones are known."""
+    values = X.to_numpy() if hasattr(X, "to_numpy") else X
+    if isinstance(values, np.ndarray):
+        values = [] if values.dtype.kind in "biufc" else values.ravel()
+    elif not isinstance(values, list | tuple):
+        return []
+    states = []
+    for value in values:
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(value, str | os.PathLike):
+                status = os.stat(value)
+                states.append((status.st_size, status.st_mtime_ns, status.st_ino))
+    return states
 
 
 def check_targets(estimator, X, y, groups, sample_weight):

@@ -91,7 +91,7 @@ def _split(classifier, X, y, codes, classes, groups, sample_weight):
     else:
         seed = int(check_random_state(classifier.random_state).randint(2**31 - 1))
     splits = make_splits(classifier.cv, X, y, codes, classes, groups, seed)
-    fingerprint = joblib.hash((X, y, groups, sample_weight, splits)) if warm else None
+    fingerprint = _fingerprint(X, y, groups, sample_weight, splits) if warm else None
     if earlier is None or fingerprint == earlier.settings.fingerprint:
         return splits, seed, fingerprint, earlier
     warnings.warn(
@@ -102,6 +102,11 @@ def _split(classifier, X, y, codes, classes, groups, sample_weight):
     )
     classifier._state = None
     return _split(classifier, X, y, codes, classes, groups, sample_weight)
+
+
+def _fingerprint(X, y, groups, sample_weight, splits):
+    files = [inputs.states_of_files(rows) for rows in (X, *(splits.validation or ())[:1])]
+    return joblib.hash((X, y, groups, sample_weight, splits, files))
 
 
 def _workers(classifier, n_cores):
