@@ -293,6 +293,16 @@ def test_a_function_counts_by_what_it_does(clips, computed, code, wrap):
     assert computed == []
 
 
+def _module(name, path, code, monkeypatch, **known):
+    """A module of this code, in the place of one of the same name."""
+    path.write_text(code)
+    module = types.ModuleType(name)
+    vars(module).update(known, __file__=str(path))
+    exec(compile(code, path, "exec"), vars(module))
+    monkeypatch.setitem(sys.modules, name, module)
+    return module
+
+
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -309,16 +319,32 @@ def test_a_function_counts_by_what_it_does(clips, computed, code, wrap):
 def test_what_a_parameter_holds_counts_by_what_it_does(wrap, tmp_path, monkeypatch):
     keys = []
     for gain in (1, 2, 1):
-        path = tmp_path / f"heard{gain}.py"
-        path.write_text(
-            f"def heard(w): return {gain} * w\n"
-            f"class Heard:\n    def heard(self, w): return {gain} * w\n"
-        )
-        module = types.ModuleType("__main__")
-        module.__file__ = str(path)
-        exec(compile(path.read_text(), path, "exec"), vars(module))
-        monkeypatch.setattr(sys, "modules", {**sys.modules, "__main__": module})
-        keys.append(fingerprint_of(Applied(wrap(vars(module))), True))
+        for name in ("__main__", "helpers"):
+            code = f"def heard(w): return {gain} * w\n"
+            code += f"class Heard:\n    def heard(self, w): return {gain} * w\n"
+            module = _module(name, tmp_path / f"{name}{gain}.py", code, monkeypatch)
+            keys.append(fingerprint_of(Applied(wrap(vars(module))), True))
+    assert keys[:2] == keys[4:]
+    assert not {*keys[:2]} & {*keys[2:4]}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def heard(w, gain=GAIN): return gain * w",
+        "def heard(w, *, gain=GAIN): return gain * w",
+        "class Settings:\n    gain = GAIN\ndef heard(w): return Settings.gain * w",
+        "class heard:\n    gain = [GAIN]\n    def __call__(self, w): return self.gain[0] * w",
+        "class heard:\n    class Of: gain = GAIN\n    def __call__(self, w): return self.Of.gain",
+        "def one(w): return GAIN * w\nALL = {'one': one}\ndef heard(w): return ALL['one'](w)",
+    ],
+    ids=["default", "keyword", "attribute", "own", "inner", "table"],
+)
+def test_what_a_definition_took_from_its_module_counts(code, tmp_path, monkeypatch):
+    keys = []
+    for gain in (1, 2, 1):
+        module = _module("__main__", tmp_path / "heard.py", code, monkeypatch, GAIN=gain)
+        keys.append(fingerprint_of(Applied(module.heard), True))
     assert keys[0] == keys[2] != keys[1]
 
 

@@ -6,6 +6,8 @@ import hashlib
 import inspect
 import os
 import stat
+import sys
+import sysconfig
 import textwrap
 import types
 import uuid
@@ -19,6 +21,7 @@ __all__ = ["clip_keys", "definition", "fingerprint_of"]
 
 # Packages whose classes need no source in the key: it names what they compute in other ways.
 _ESTABLISHED = ("abc", "builtins", "skspeech", "sklearn")
+_INSTALLED = tuple(map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
 _MOST_HASHES = 1024
 # Methods that change a list, a dict or a set.
 _CHANGING = {"add", "append", "clear", "extend", "insert", "pop", "setdefault", "update"}
@@ -40,9 +43,9 @@ def clip_keys(extractor, clips, pooled):
 def fingerprint_of(extractor, pooled):
     """Identify what an extractor computes: its class, arithmetic and parameters."""
     home = _package(type(extractor))
-    homes = () if home in _ESTABLISHED else ("__main__", home)
+    home = None if home in _ESTABLISHED else home
     params = {
-        name: _by_content(getattr(extractor, name), homes)
+        name: _by_content(getattr(extractor, name), home)
         for name in _names_of(type(extractor))
         if name not in extractor._runtime_parameters
     }
@@ -77,30 +80,37 @@ def _is_plain(value):
     return type(value) in (str, int, float, bool, type(None))
 
 
-def _by_content(value, homes):
+def _by_content(value, home):
     """How a parameter enters a key, and what lists, dicts and partial functions hold.
 
     A file by its content, a folder by what it lists, a function by what it does, and an object of
-    the packages `homes` by what it holds and its class does.
+    the user's own by what it holds and its class does. `home` is the extractor's package.
     """
     if isinstance(value, types.FunctionType):
         return definition(value)
     if isinstance(value, types.MethodType):
-        return [definition(value.__func__), _by_content(value.__self__, homes)]
+        return [definition(value.__func__), _by_content(value.__self__, home)]
     if isinstance(value, functools.partial):
-        return [_by_content(part, homes) for part in (value.func, value.args, value.keywords)]
+        return [_by_content(part, home) for part in (value.func, value.args, value.keywords)]
     if type(value) in (tuple, list):
-        if not homes:  # those of this package's extractors name no files
+        if home is None:  # those of this package's extractors name no files
             return value
-        return type(value)(_by_content(item, homes) for item in value)
+        return type(value)(_by_content(item, home) for item in value)
     if type(value) is dict:
-        return {key: _by_content(item, homes) for key, item in value.items()}
+        return {key: _by_content(item, home) for key, item in value.items()}
     if isinstance(value, (str, os.PathLike)):
         return _file_or_name(value)
     cls = value if isinstance(value, type) else type(value)
-    if _package(cls) in homes:
-        return [definition(cls), value]
-    return value
+    return [definition(cls), value] if _may_change(cls, home) else value
+
+
+def _may_change(cls, home):
+    """Whether a class is of the extractor's package, of the notebook, or not installed."""
+    package = _package(cls)
+    if home is None or package in _ESTABLISHED:
+        return False
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return package in (home, "__main__") or not (file or _INSTALLED[0]).startswith(_INSTALLED)
 
 
 def _file_or_name(value):
@@ -139,15 +149,35 @@ def _follow(what, used):
     if itself in used:
         return
     used[itself] = _source_id(itself)
+    changed = set(getattr(what, "_runtime_parameters", ()))
     for function in _functions_of(what):
         home = _package(function)
-        for name in sorted(_names_in(function.__code__) & function.__globals__.keys()):
-            value = _unwrapped(function.__globals__[name])
-            if issubclass(type(value), (types.FunctionType, type)):
-                if _package(value) == home and home not in _ESTABLISHED:
-                    _follow(value, used)
-            elif _is_constant(value):
-                used[function.__module__, name] = name, value
+        names, attributes = _changed_in(function.__code__)
+        changed |= attributes
+        for name in sorted((_names_in(function.__code__) - names) & function.__globals__.keys()):
+            key = function.__module__, name
+            _note(key, name, function.__globals__[name], home, used)
+        defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()]
+        for i, value in enumerate(defaults):
+            _note((_Itself(function), i), i, value, home, used)
+    for cls in _own_classes(what) if isinstance(what, type) else ():
+        for name, value in sorted(vars(cls).items()):
+            if not (name in changed or name.startswith("__") or _function_in(value) is not value):
+                _note((_Itself(cls), name), name, value, _package(cls), used)
+
+
+def _note(key, name, value, home, used):
+    """Collect what a name stands for."""
+    value = _unwrapped(value)
+    if issubclass(type(value), (types.FunctionType, type)):
+        if _package(value) == home and home not in _ESTABLISHED:
+            _follow(value, used)
+    elif _is_constant(value):
+        used[key] = name, value
+    elif type(value) in (tuple, list, dict):
+        for item in value.values() if type(value) is dict else value:
+            if issubclass(type(item), (types.FunctionType, type)):
+                _note(key, name, item, home, used)
 
 
 class _Itself:
@@ -204,30 +234,34 @@ def _function_in(attribute):
 
 
 @functools.lru_cache(maxsize=256)
-def _names_in(code):
-    """Names of its module that a function reads, itself or in a function inside it.
+def _changed_in(code):
+    """Names of its module, and attributes, that a function assigns or puts something into.
 
-    Those that it assigns or puts something into are left out: they count, note or remember
-    something, and would change all keys.
+    These count, note or remember something, and would change all keys.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
     except (OSError, SyntaxError):
         tree = ast.Module([], [])
-    changed = set()
+    names, attributes = set(), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Global):
-            changed.update(node.names)
-        elif isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.value, ast.Name):
+            names.update(node.names)
+        elif isinstance(node, ast.Subscript | ast.Attribute):
             is_stored = isinstance(node.ctx, ast.Store | ast.Del)
+            if is_stored and isinstance(node, ast.Attribute):
+                attributes.add(node.attr)
             if is_stored or getattr(node, "attr", None) in _CHANGING:
-                changed.add(node.value.id)
-    return _all_names_in(code) - changed
+                names.add(getattr(node.value, "id", None))
+                attributes.add(getattr(node.value, "attr", None))
+    return names, attributes
 
 
-def _all_names_in(code):
+@functools.lru_cache(maxsize=256)
+def _names_in(code):
+    """Names of its module that a function reads, itself or in a function inside it."""
     inner = (part for part in code.co_consts if isinstance(part, types.CodeType))
-    return {*code.co_names}.union(*map(_all_names_in, inner))
+    return {*code.co_names}.union(*map(_names_in, inner))
 
 
 def _own_classes(cls):
