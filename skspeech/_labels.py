@@ -63,10 +63,11 @@ clips out, or fill it in.
     y = column_or_1d(_without_pandas(y), warn=True)
     if not (mixed or _can_be_sorted(y)):
         types = sorted({type(label).__name__ for label in y})
-        raise ValueError(
-            f"{name} mixes labels of several types ({', '.join(types)}), which have no order. Give "
-            "them all as text."
-        )
+        names = ", ".join(types)
+        what = f"mixes labels of several types ({names}), which have no order"
+        if len(types) == 1:
+            what = f"holds labels of a type that has no order ({names})"
+        raise ValueError(f"{name} {what}. Give them all as text.")
     return y
 
 

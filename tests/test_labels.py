@@ -115,6 +115,12 @@ def test_mixed_labels_are_named():
             check_labels(np.array(labels, dtype=object))
 
 
+def test_labels_of_one_type_without_an_order_are_named():
+    plain = enum.Enum("Mood", ["ANGRY", "HAPPY"])
+    with pytest.raises(ValueError, match=r"^y holds labels of a type that has no order \(Mood\)"):
+        check_labels(list(plain))
+
+
 class Mood(str, enum.Enum):
     ANGRY = "angry"
     HAPPY = "happy"

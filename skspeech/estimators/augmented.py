@@ -150,7 +150,6 @@ class AugmentedClassifier(ClipClassifier):
         y = check_targets(self, X, y, sample_weight)
         groups = check_groups(groups, len(y))
         self._check_speeds()
-        remember_columns(self, X)
         clips = self._clips(X)
         rows, sources = self._rows(clips)
         estimator = clone(self.estimator)
@@ -161,6 +160,7 @@ class AugmentedClassifier(ClipClassifier):
             # A clip that can't be read fails at every speed: report it once.
             failures = {position: (position, *rest) for position, *rest in error.failures}
             raise AudioError(failures.values(), len(clips), error.advice) from None
+        remember_columns(self, X)
         self.classes_ = self.estimator_.classes_
         self.n_rows_ = len(rows)
         self.clip_duration_ = usual_duration(clips)
