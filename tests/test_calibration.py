@@ -40,6 +40,17 @@ def test_the_temperature_takes_back_what_made_probabilities_wrong(factor):
         assert expected_calibration_error(y, wrong, labels=range(4)) > 2 * error
 
 
+def test_a_row_of_hardly_any_weight_is_as_if_it_were_not_there():
+    rng = np.random.default_rng(0)
+    y = np.arange(24) % 3
+    proba = rng.dirichlet(np.ones(3), 24) + np.eye(3)[y]
+    weight = np.where(np.arange(24) < 12, 2.0, 1e-9)
+    found = find_temperature(proba, y, weight=weight)
+    assert_allclose(found, find_temperature(proba[:12], y[:12]), rtol=1e-5)
+    found = find_temperature(proba, y, weight=np.full(24, 0.1))
+    assert_allclose(found, find_temperature(proba, y), rtol=1e-5)
+
+
 def test_few_rows_that_are_all_right_do_not_make_sure():
     def temperature(n, **options):
         y = np.arange(n) % 2

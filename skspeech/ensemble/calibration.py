@@ -78,7 +78,9 @@ def find_temperature(proba, y, *, weight=None, n_imagined=IMAGINED_ROWS):
     weight = None if weight is None else np.asarray(weight)[known]
     if len(np.unique(y)) < 2:
         return 1.0
-    spread = min(0.5, n_imagined / (len(y) + 2))
+    # As many rows of equal weight tell as much; the scale of the weights does not matter.
+    n_rows = len(y) if weight is None else weight.sum() ** 2 / np.square(weight).sum()
+    spread = min(0.5, n_imagined / (n_rows + 2))
     scores = np.log(np.maximum(proba, _TINY))
     found = least_loss_temperature(scores, y, _LOG_BOUNDS, weight=weight, spread=spread)
     if found > 1 and spread:
@@ -134,7 +136,9 @@ def least_loss_temperature(scores, y, log_bounds, *, weight=None, spread=0.0):
     def loss(log_temperature):
         log_probas = log_softmax(scores / np.exp(log_temperature), axis=1)
         own = np.average(log_probas[np.arange(len(y)), y], weights=weight)
-        return -(1 - spread) * own - spread * log_probas.mean() if spread else -own
+        if not spread:
+            return -own
+        return -(1 - spread) * own - spread * np.average(log_probas.mean(axis=1), weights=weight)
 
     best = minimize_scalar(loss, bounds=log_bounds, method="bounded")
     return float(np.exp(best.x))
