@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from skspeech import (
+    Candidate,
     FineTunedSpeakerClassifier,
     FusedEmbeddingClassifier,
     MixupCNNClassifier,
@@ -15,6 +16,7 @@ from skspeech import (
     SpeakerEmbedding,
     SpeakerEmbeddingClassifier,
     SpectralStatistics,
+    TimeBudgetClassifier,
     UnknownRejector,
 )
 from skspeech.audio import AudioError, as_clips
@@ -143,6 +145,25 @@ def test_odds_of_clips_that_cannot_be_read(speech, n_classes):
     frequencies = np.unique(y, return_counts=True)[1] / len(y)
     log = np.log(frequencies)
     np.testing.assert_allclose(odds[0], log if n_classes == 3 else log[1] - log[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("where", ["auto", "main", "worker"])
+def test_a_candidate_learns_no_silence(speech, where):
+    X, y = speech
+    X = [BAD.format(i) if i % 4 == 0 else clip for i, clip in enumerate(X)]
+    classifier = SpeakerEmbeddingClassifier(extractor=SpectralStatistics(), errors="warn")
+    run = TimeBudgetClassifier(
+        [Candidate("one", classifier, where=where)], time_budget=60, cv=2, random_state=0, n_jobs=1
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        proba = run.fit(X, y).predict_proba(X)
+        alone = classifier.fit(X, y).predict_proba(X)
+    assert not any("Silence" in str(warning.message) for warning in caught)
+    np.testing.assert_allclose(proba[::4], np.tile(proba[0], (6, 1)))
+    np.testing.assert_array_equal(np.argsort(proba[1]), np.argsort(alone[1]))
+    frequencies = np.bincount(np.searchsorted(["a", "b", "c"], y[np.arange(24) % 4 > 0])) / 18
+    np.testing.assert_array_equal(np.argsort(proba[0]), np.argsort(frequencies))
 
 
 def test_weights_and_selections_keep_to_their_clips(speech):

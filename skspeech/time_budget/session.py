@@ -20,6 +20,7 @@ import numpy as np
 from sklearn import clone
 
 from skspeech._stopping import Stopped, stoppable
+from skspeech.estimators.unreadable import goes_on
 from skspeech.time_budget import policy
 from skspeech.time_budget.failures import Failures
 from skspeech.time_budget.features import runs_here, share_features, stateless_steps, variants_of
@@ -271,7 +272,9 @@ def _make_entry(index, candidate, shared, random_state):
     """Begin what is known about a candidate; `shared` has the features of the others, by key."""
     where = candidate.where
     steps, rest = [], candidate.estimator
-    if where != "worker":
+    # A classifier that leaves unreadable clips out does so itself: its extractor gives silence.
+    leaves_out = hasattr(rest, "to_pipeline") and goes_on(rest)
+    if where != "worker" and not leaves_out:
         steps, rest = stateless_steps(candidate.estimator)
     rest = clone(rest)
     set_random_states(rest, (random_state + 7919 * (index + 1)) % (2**32 - 1))
