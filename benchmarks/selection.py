@@ -7,8 +7,8 @@ task, seed, line-up and way to hold clips out. Keep the files outside the projec
 
 Then replay every rule on all records, in seconds. The candidates arrive one by one, in the order
 of the line-up. After each, the rule chooses among those that have arrived, and its choice replaces
-the standing ensemble if the gate accepts it. Rules were chosen on the seeds of `--chosen-on`; the
-tables report the other seeds.
+the standing ensemble if the gate accepts it; the last choice does so in any case. Rules were chosen
+on the seeds of `--chosen-on`; the tables report the other seeds.
 
     python benchmarks/selection.py replay --folder /tmp/records --chosen-on 0
 
@@ -260,6 +260,8 @@ class Replay:
         for new in range(1, len(steps)):
             if gate(held[new], held[path[-1]], self.y, self.units, self.score):
                 path.append(new)
+        if path[-1] != len(steps) - 1:  # the last choice of a run is taken in any case
+            path.append(len(steps) - 1)
         end, weights = scores[path[-1]], steps[path[-1]]
         members = self.singles[: len(weights)][weights > 0]
         return {
