@@ -16,6 +16,7 @@ import numpy as np
 
 from skspeech._cores import reading_threads
 from skspeech._download import some
+from skspeech.audio.copies import group_copies
 from skspeech.audio.measuring import CLIPPED_SHARE, SILENT_DB, measure
 
 __all__ = ["SEVERITY", "Finding", "Part", "check_part", "sorted_findings"]
@@ -315,25 +316,10 @@ def _groups_of_one_class(part):
 
 
 def _copies(part, seconds):
-    """Clips of equal content. Only those of equal size are read."""
-    deadline = time.monotonic() + seconds
-    clips, y = part.clips, part.labels
-    of_size = collections.defaultdict(list)
-    for index in range(len(clips)):
-        of_size[clips[index].size].append(index)
-    suspects = [index for rows in of_size.values() if len(rows) > 1 for index in rows]
-
-    def key(index):
-        try:
-            return clips[index].key() if time.monotonic() < deadline else None
-        except (OSError, ValueError):
-            return None
-
-    same = collections.defaultdict(list)
-    with ThreadPoolExecutor(reading_threads(part.n_jobs, len(suspects))) as pool:
-        for index, content in zip(suspects, pool.map(key, suspects)):
-            if content is not None:
-                same[content].append(index)
+    """Clips of equal content."""
+    y, same = part.labels, collections.defaultdict(list)
+    for index, first in enumerate(group_copies(part.clips, seconds=seconds, n_jobs=part.n_jobs)):
+        same[first].append(index)
     copied = [rows for rows in same.values() if len(rows) > 1]
     wrong = [index for rows in copied if len(np.unique(y[rows])) > 1 for index in rows]
     twice = [index for rows in copied if len(np.unique(y[rows])) == 1 for index in rows]

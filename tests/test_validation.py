@@ -24,7 +24,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sounds import labelled_tones
+from sounds import labelled_tones, noise
 
 from skspeech import (
     Candidate,
@@ -314,7 +314,7 @@ def test_warm_start_knows_files_that_were_written_anew(tmp_path, form, validated
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert clf.fit(X, labels).best_score_ == first
-    write([np.zeros(3200)] * 24)
+    write([noise(0.2, seed=i) for i in range(24)])
     with pytest.warns(UserWarning, match="starts anew"):
         clf.fit(X, labels)
     assert clf.best_score_ < first
@@ -695,7 +695,7 @@ def test_other_words_are_no_groups():
 
 
 def test_bad_clips_are_named_with_advice_that_can_be_followed(tmp_path):
-    clips = [*([np.random.default_rng(0).normal(size=8000) * 0.1] * 10), tmp_path / "no.wav"]
+    clips = [*(noise(0.5, seed=i) for i in range(10)), tmp_path / "no.wav"]
     candidates = [
         ("spectra", make_pipeline(SpectralStatistics(), GaussianNB())),
         Candidate("itself", MixedUp(), where="main"),

@@ -13,6 +13,7 @@ from skspeech._folds import hold_out, why_no_fold
 from skspeech._stopping import Stopped, stoppable
 from skspeech.app.clips import arrays
 from skspeech.audio import AudioError
+from skspeech.audio.copies import kept_together
 
 __all__ = ["UNKNOWN", "Doubt", "Settings", "Trained", "Training", "doubtful", "mistakes"]
 
@@ -266,12 +267,13 @@ def _split(clips, size):
     """Clips to train on, clips to hold out, and remarks on that."""
     if not size:
         return clips, [], []
-    _, labels, groups = arrays(clips)
+    paths, labels, groups = arrays(clips)
+    kept = kept_together(paths, groups)
     codes = np.unique(labels, return_inverse=True)[1]
-    train, test = hold_out(codes, size, groups=groups, random_state=0)
+    train, test = hold_out(codes, size, groups=kept, random_state=0)
     remarks = []
     if not len(test):
-        remarks = [f"No clip is held out, because {why_no_fold(codes, groups)}."]
+        remarks = [f"No clip is held out, because {why_no_fold(codes, kept)}."]
     elif missing := sorted(set(labels) - set(labels[test])):
         remarks = [f"No clip is held out of: {', '.join(missing)}."]
     if groups is None and any(clip.group for clip in clips):

@@ -7,6 +7,7 @@ from sklearn import clone
 
 from skspeech._folds import stratified_folds
 from skspeech._sklearn import _check_method_params, _safe_indexing
+from skspeech.audio.copies import kept_together
 
 __all__ = [
     "IMAGINED_ROWS",
@@ -99,7 +100,7 @@ def cross_validated_temperature(ensemble, X, y, fit_params):
         rows = np.flatnonzero(weight)
         weight = weight[rows]
     codes = np.searchsorted(ensemble.classes_, y[rows])
-    groups = fit_params.get("groups")
+    groups = kept_together(X, fit_params.get("groups"))
     groups = None if groups is None else groups[rows]
     proba = np.full((len(rows), len(ensemble.classes_)), np.nan)
     for train, test in stratified_folds(codes, ensemble.calibrate, groups=groups, random_state=0):

@@ -15,6 +15,7 @@ from skspeech._routing import fit_params_for, splits_groups
 from skspeech._sklearn import HasMethods, Interval, _fit_context
 from skspeech._typing import ArrayLike, ClipsLike, Self
 from skspeech.audio import AudioError, Clips, as_clips
+from skspeech.audio.copies import kept_together
 from skspeech.audio.measuring import usual_duration
 from skspeech.audio.rates import sampling_rate_of
 from skspeech.estimators.base import ClipClassifier
@@ -153,6 +154,7 @@ class AugmentedClassifier(ClipClassifier):
         clips = self._clips(X)
         rows, sources = self._rows(clips)
         estimator = clone(self.estimator)
+        groups = kept_together(clips, groups)
         params = self._fit_params(estimator, sources, groups, sample_weight)
         try:
             self.estimator_ = estimator.fit(rows, y[sources], **params)

@@ -13,6 +13,7 @@ from skspeech._routing import fit_params_for
 from skspeech._sklearn import _safe_indexing
 from skspeech._typing import ArrayLike, ClipsLike, Device, Memory, RandomState
 from skspeech.audio import as_clips
+from skspeech.audio.copies import kept_together
 from skspeech.report.checks import SAME_SOUND, best_correlation
 
 if TYPE_CHECKING:
@@ -117,9 +118,10 @@ def doubtful_labels(
         raise ValueError(f"All clips are of one class, {classes.tolist()[0]!r}. Two are needed.")
     if classifier is None:
         classifier = _quick_classifier(X, y, device=device, memory=memory, n_jobs=n_jobs)
-    folds = stratified_folds(codes, n_folds, groups=groups, random_state=random_state)
+    kept = kept_together(X, groups, n_jobs=n_jobs)
+    folds = stratified_folds(codes, n_folds, groups=kept, random_state=random_state)
     if not folds:
-        raise ValueError(f"No label can be checked, because {why_no_fold(codes, groups)}.")
+        raise ValueError(f"No label can be checked, because {why_no_fold(codes, kept)}.")
     proba = np.full((len(y), len(classes)), np.nan)
     for train, test in folds:
         params = fit_params_for(classifier, groups=None if groups is None else groups[train])

@@ -68,11 +68,11 @@ class TimeBudgetClassifier(
     cv : "auto", int, splitter, iterable, or tuple (X_val, y_val), default="auto"
         How candidates are validated. ``"auto"`` is 5 stratified folds below 100 clips, 3 below
         1,000, and one held-out part above. If time is left, the validation is repeated with other
-        folds, up to five times in all. With `groups`, no group is on both sides of a split. A class
-        with a single clip or group always stays in the training part. An int is a number of
-        folds; splitters and iterables of index pairs are as in scikit-learn; a tuple is your own
-        validation set. Without one, or `groups`, there are further folds that keep voices whole,
-        by which ``"auto"`` members are chosen, too, but not scored or calibrated.
+        folds, up to five times in all. No group is on both sides of a split, nor, without `groups`,
+        are clips of equal content. A class with one clip or group is never held out. An int is a
+        number of folds; splitters and iterables of index pairs are as in scikit-learn; a tuple is
+        your own validation set. Without one, or `groups`, there are further folds that keep voices
+        whole, by which ``"auto"`` members are chosen, too, but not scored or calibrated.
     scoring : str or callable, default="balanced_accuracy"
         What is maximised: a scikit-learn scorer that can be computed from probabilities.
     selection : str, default="least-loss"

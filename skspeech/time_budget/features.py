@@ -53,11 +53,13 @@ class Data:
         Number of training rows, and of all rows.
     groups, sample_weight : ndarray of shape (n_train,) or None
         As the user gave them.
+    kept : ndarray of shape (n_train,) or None
+        What folds keep together: the groups or, without any, copies of a clip.
     config : dict
         scikit-learn's settings in the thread that called `fit`.
     """
 
-    def __init__(self, X, y, codes, *, validation=None, groups=None, sample_weight=None):
+    def __init__(self, X, y, codes, *, validation=None, groups=None, sample_weight=None, kept=None):
         self.parts, self.y, self.codes = [X], y, codes
         self.n_train = len(codes)
         if validation is not None:
@@ -67,6 +69,7 @@ class Data:
             self.codes = np.concatenate([codes, codes_val])
         self.n_total = len(self.codes)
         self.groups, self.sample_weight = groups, sample_weight
+        self.kept = groups if kept is None else kept
         self.config = get_config()
 
     def take(self, rows):

@@ -42,8 +42,8 @@ class HeldOutTable:
             for number, held_out in entry.held_out.items():
                 own[starts[number] + held_out.places] = held_out.logs
         units = rows
-        if data.groups is not None and rows.max() < data.n_train:
-            units = np.unique(data.groups, return_inverse=True)[1][rows]
+        if data.kept is not None and rows.max() < data.n_train:
+            units = np.unique(data.kept, return_inverse=True)[1][rows]
         folds = np.repeat(np.arange(len(sizes)), sizes)
         is_scored = np.repeat([fold.is_scored for fold in state.folds], sizes)
         return cls(logs, rows, data.codes[rows], folds, units, is_scored)

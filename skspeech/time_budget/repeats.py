@@ -45,7 +45,7 @@ class Repeats:
         Every other repeat keeps voices whole, if these can be spread in other ways.
         """
         in_turn = self.voices is not None and self.session.state.folds[-1].is_scored
-        return (in_turn and self._add_by_voice()) or self._add(cv, self.session.data.groups)
+        return (in_turn and self._add_by_voice()) or self._add(cv, self.session.data.kept)
 
     def _add_by_voice(self):
         rows, level = np.flatnonzero(self.voices >= 0), self.session.state.first_level

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from skspeech._cores import effective_cores
 from skspeech._heard import forget
 from skspeech.audio import as_clips
+from skspeech.audio.copies import kept_together
 from skspeech.audio.measuring import usual_duration
 from skspeech.audio.rates import sampling_rate_of
 from skspeech.time_budget import inputs
@@ -23,6 +24,7 @@ __all__ = ["open_session", "run"]
 
 AUDIT_SECONDS = 0.5  # of the budget, for checking the sounds
 VOICE_SHARE = 0.25  # of the budget, for grouping clips by voice
+COPIES_SHARE = 0.02  # of the budget, for finding copies of clips
 
 
 def open_session(classifier, X, y, groups, sample_weight, pauses=False):
@@ -43,8 +45,10 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
         groups = _group_by_voice(classifier, X, y, n_cores, start)
     if classifier.verbose:
         _print_audit(classifier, X, y, groups)
+    most = COPIES_SHARE * classifier.time_budget
+    kept = kept_together(X, groups, seconds=most, n_jobs=n_cores)
     splits, seed, fingerprint, earlier = _split(
-        classifier, X, y, codes, classes, groups, sample_weight
+        classifier, X, y, codes, classes, groups, sample_weight, kept
     )
     inputs.warn_of_validation(splits, classes, codes, stacklevel=5)
 
@@ -67,7 +71,15 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
         "fingerprint": fingerprint,
     }
     return Session(
-        Data(X, y, codes, validation=splits.validation, groups=groups, sample_weight=sample_weight),
+        Data(
+            X,
+            y,
+            codes,
+            validation=splits.validation,
+            groups=groups,
+            sample_weight=sample_weight,
+            kept=kept,
+        ),
         classes,
         splits,
         SimpleNamespace(**settings),
@@ -77,7 +89,7 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
     )
 
 
-def _split(classifier, X, y, codes, classes, groups, sample_weight):
+def _split(classifier, X, y, codes, classes, groups, sample_weight, kept):
     """Split the rows for validation, and find the session that `warm_start` continues, if any.
 
     Returns the splits, the seed of the run, the data's fingerprint, and the earlier session.
@@ -90,7 +102,7 @@ def _split(classifier, X, y, codes, classes, groups, sample_weight):
         seed = earlier.settings.random_state
     else:
         seed = int(check_random_state(classifier.random_state).randint(2**31 - 1))
-    splits = make_splits(classifier.cv, X, y, codes, classes, groups, seed)
+    splits = make_splits(classifier.cv, X, y, codes, classes, groups, seed, kept)
     fingerprint = _fingerprint(X, y, groups, sample_weight, splits) if warm else None
     if earlier is None or fingerprint == earlier.settings.fingerprint:
         return splits, seed, fingerprint, earlier
@@ -101,7 +113,7 @@ def _split(classifier, X, y, codes, classes, groups, sample_weight):
         stacklevel=6,
     )
     classifier._state = None
-    return _split(classifier, X, y, codes, classes, groups, sample_weight)
+    return _split(classifier, X, y, codes, classes, groups, sample_weight, kept)
 
 
 def _fingerprint(X, y, groups, sample_weight, splits):

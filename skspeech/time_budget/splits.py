@@ -31,8 +31,10 @@ class Splits(NamedTuple):
     max_repeats: int = 1  # of the whole validation, each time with other folds
 
 
-def make_splits(cv, X, y, codes, classes, groups, random_state):
+def make_splits(cv, X, y, codes, classes, groups, random_state, kept=None):
     """Turn the classifier's parameter `cv` into `Splits` of its rows.
+
+    Our own folds don't split what is `kept` together: the groups or, without any, copies of a clip.
 
     Raises a ValueError if `cv` does not split these rows, splits a group, or holds out only classes
     that it does not train on.
@@ -40,8 +42,9 @@ def make_splits(cv, X, y, codes, classes, groups, random_state):
     if _is_validation_set(cv):
         return _splits_of_validation_set(cv, codes, classes)
     if isinstance(cv, str | int | np.integer):
-        folds = repeat_folds(cv, codes, groups, random_state, 0)
-        why = "" if folds else why_no_fold(codes, groups)
+        kept = groups if kept is None else kept
+        folds = repeat_folds(cv, codes, kept, random_state, 0)
+        why = "" if folds else why_no_fold(codes, groups) or "all clips of a class are one sound"
         return Splits(folds, why, max_repeats=MAX_REPEATS if isinstance(cv, str) else 1)
     try:
         pairs = list(check_cv(cv, y, classifier=True).split(X, y, groups))

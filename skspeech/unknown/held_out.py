@@ -83,7 +83,7 @@ def draw_rows(codes, random_state):
     return np.sort(np.r_[drawn, first[counts == 1]])  # those of one row are never held out
 
 
-def learn_to_reject(features, codes, groups, method, target, random_state):
+def learn_to_reject(features, codes, groups, kept, method, target, random_state):
     """Learn which rows to reject, and how often that will be wrong.
 
     Parameters
@@ -92,6 +92,8 @@ def learn_to_reject(features, codes, groups, method, target, random_state):
     codes : ndarray of int of shape (n_rows,)
         Class of each row; -1 for examples of none.
     groups : ndarray of shape (n_rows,) or None
+    kept : ndarray of shape (n_rows,) or None
+        What folds keep together: the groups or, without any, copies of a clip.
     method, target
         As of `UnknownRejector`.
     random_state : int
@@ -107,7 +109,7 @@ def learn_to_reject(features, codes, groups, method, target, random_state):
     for used in _methods(method, known):
         by_class = used == "leave-class-out"
         whole, parts, models = hold_out_rows(
-            rows, codes, groups, leave_out=by_class, random_state=random_state
+            rows, codes, kept, leave_out=by_class, random_state=random_state
         )
         if whole is not None and (by_class or whole.unknown.any()):
             learnt = _learn(whole, parts, target, by_group=groups is not None)

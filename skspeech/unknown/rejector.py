@@ -17,6 +17,7 @@ from skspeech._routing import fit_params_for
 from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context, _safe_indexing
 from skspeech._typing import ArrayLike, ClipsLike, RandomState, Self
 from skspeech.audio import AudioError
+from skspeech.audio.copies import kept_together
 from skspeech.estimators.unreadable import (
     fit_without_unreadable,
     goes_on,
@@ -239,8 +240,9 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
         used = draw_rows(codes, self._seed)
         features, rows = self._read(_safe_indexing(X, used), y[used])
-        codes, groups = codes[used][rows], None if groups is None else groups[used][rows]
-        found = learn_to_reject(features, codes, groups, self.method, self.target, self._seed)
+        codes, kept = codes[used][rows], kept_together(X, groups)
+        groups, kept = (None if g is None else g[used][rows] for g in (groups, kept))
+        found = learn_to_reject(features, codes, groups, kept, self.method, self.target, self._seed)
         self._scaler, self._models, self.method_ = found.scaler, found.models, found.method
         self._combiner, self.threshold_ = found.learnt.combiner, found.learnt.threshold
         self.held_out_scores_ = found.learnt.scores

@@ -17,6 +17,7 @@ from skspeech._labels import check_groups, check_labels, unknown_labels
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._typing import ArrayLike, ClipsLike, Self
 from skspeech.audio import as_clips, in_chunks, iter_waveforms
+from skspeech.audio.copies import kept_together
 from skspeech.audio.level import LEVEL, LEVELS, at_level
 from skspeech.audio.measuring import usual_duration
 from skspeech.estimators.base import ClipClassifier
@@ -290,15 +291,16 @@ class TrainedClassifier(ClipClassifier):
         groups = check_groups(groups, len(codes))
         given = None if X_val is None else self._validation_set(X_val, y_val, classes)
         waveforms, rows = self._decode(X, classes[codes])
-        codes = codes[rows]
-        groups = None if groups is None else groups[rows]
+        codes, has_groups = codes[rows], groups is not None
+        groups = kept_together(as_clips(X, sampling_rate=self.sampling_rate), groups)
+        groups = np.arange(len(codes)) if groups is None else groups[rows]
         self._prior = np.bincount(codes, minlength=len(classes)) / len(codes)
         if given is not None:
             return TrainingData(LabelledWaveforms(waveforms, codes), given, "given", rng)
         n_folds = max(2, round(1 / self.validation_fraction))
         rare = np.bincount(codes)[codes] < 3
-        if groups is None and rare.any():  # a network needs every clip of a class that has so few
-            groups = np.where(rare, -1 - codes, np.arange(len(codes)))
+        if not has_groups:  # a network needs every clip of a class that has so few
+            groups = np.where(rare, -1 - codes, groups)
         folds = stratified_folds(codes, n_folds, groups=groups, random_state=rng)
         if not folds or len(np.unique(codes[folds[0][1]])) < 2:  # one class is always right
             clips = LabelledWaveforms(waveforms, codes)
