@@ -14,7 +14,7 @@ from skspeech.audio.clips import Clip, Clips
 from skspeech.audio.errors import AudioError, first_line, printable
 from skspeech.audio.waveforms import SAMPLING_RATE, Mixer, as_float, checked_rate
 
-__all__ = ["as_clips", "is_column_of_clips", "refuse_single_clip"]
+__all__ = ["as_clips", "is_table", "refuse_single_clip"]
 
 
 FORMS = (
@@ -196,9 +196,10 @@ def _from_table(X, values, sampling_rate):
     return Clips([Clip(row, sampling_rate, i) for i, row in enumerate(rows)])
 
 
-def is_column_of_clips(X):
-    """Whether it is a table or an array with one column that holds clips, not numbers."""
-    return _is_column(X) and _holds_more_than_numbers(np.asarray(X))
+def is_table(X):
+    """Whether it has rows and columns of features, and is no single column that holds clips."""
+    is_clips = _is_column(X) and _holds_more_than_numbers(np.asarray(X))
+    return getattr(X, "ndim", 1) == 2 and not is_clips
 
 
 def _is_column(X):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from skspeech._cores import reading_threads
-from skspeech.audio.containers import as_clips, is_column_of_clips
+from skspeech.audio.containers import as_clips, is_table
 
 __all__ = ["group_copies", "kept_together"]
 
@@ -29,8 +29,7 @@ def kept_together(X, groups=None, *, seconds=np.inf, n_jobs=None):
     ndarray of shape (n_samples,), or None
         None if there are neither groups nor two clips that are the same.
     """
-    is_table = getattr(X, "ndim", 1) == 2 and not is_column_of_clips(X)
-    if groups is not None or is_table:
+    if groups is not None or is_table(X):
         return groups
     try:
         sounds = group_copies(as_clips(X), seconds=seconds, n_jobs=n_jobs)

@@ -69,7 +69,7 @@ class Data:
             self.codes = np.concatenate([codes, codes_val])
         self.n_total = len(self.codes)
         self.groups, self.sample_weight = groups, sample_weight
-        self.kept = groups if kept is None else kept
+        self.kept = kept
         self.config = get_config()
 
     def take(self, rows):

@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from skspeech._columns import remember_columns
 from skspeech._labels import check_groups, check_labels, check_sample_weight
-from skspeech.audio.containers import is_column_of_clips, refuse_single_clip
+from skspeech.audio.containers import is_table, refuse_single_clip
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.estimators.targets import check_every_class_counts
 from skspeech.time_budget.workers.tasks import quiet_fits
@@ -37,7 +37,7 @@ def check_rows(X):
         X = np.asarray(X)
     if isinstance(X, np.ndarray) and X.dtype.kind in "biufc" and X.ndim != 2:
         check_array(X, ensure_all_finite=False)  # its error says how to reshape X
-    if not _is_table(X) and (not hasattr(X, "__len__") or isinstance(X, dict)):
+    if not is_table(X) and (not hasattr(X, "__len__") or isinstance(X, dict)):
         raise ValueError(
             f"X={X!r} is a {type(X).__name__}; a sequence of clips, or a table, was expected."
         )
@@ -47,18 +47,14 @@ def check_rows(X):
 def check_new_rows(estimator, X):
     """Check rows to predict: a table has to have the columns of the training rows, too."""
     X = check_rows(X)
-    if _is_table(X):
+    if is_table(X):
         validate_data(estimator, X, reset=False, skip_check_array=True)
     return X
 
 
 def remember_table(estimator, X):
     """Remember the columns of the training rows, if these are a table, in place of earlier ones."""
-    remember_columns(estimator, X if _is_table(X) else None)
-
-
-def _is_table(X):
-    return getattr(X, "ndim", 1) == 2 and not is_column_of_clips(X)
+    remember_columns(estimator, X if is_table(X) else None)
 
 
 def _is_nested_numbers(X):

@@ -218,8 +218,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
                 f"{labels.tolist()}."
             )
         own_groups = None if groups is None else groups[known]
-        name = type(self).__name__
-        params = fit_params_for(self.estimator, groups=own_groups, owner=name)
+        params = fit_params_for(self.estimator, groups=own_groups, owner=type(self).__name__)
         try:
             own = _safe_indexing(X, known)
             classifier = clone(self.estimator).fit(own, y[known], **params)
@@ -239,9 +238,10 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             self._extractor.fit(X)
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
         used = draw_rows(codes, self._seed)
-        features, rows = self._read(_safe_indexing(X, used), y[used])
-        codes, kept = codes[used][rows], kept_together(X, groups)
-        groups, kept = (None if g is None else g[used][rows] for g in (groups, kept))
+        drawn, groups = _safe_indexing(X, used), None if groups is None else groups[used]
+        features, rows = self._read(drawn, y[used])
+        codes, kept = codes[used][rows], kept_together(drawn, groups)
+        groups, kept = (None if g is None else g[rows] for g in (groups, kept))
         found = learn_to_reject(features, codes, groups, kept, self.method, self.target, self._seed)
         self._scaler, self._models, self.method_ = found.scaler, found.models, found.method
         self._combiner, self.threshold_ = found.learnt.combiner, found.learnt.threshold

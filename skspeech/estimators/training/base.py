@@ -291,14 +291,15 @@ class TrainedClassifier(ClipClassifier):
         groups = check_groups(groups, len(codes))
         given = None if X_val is None else self._validation_set(X_val, y_val, classes)
         waveforms, rows = self._decode(X, classes[codes])
-        codes, has_groups = codes[rows], groups is not None
-        groups = kept_together(as_clips(X, sampling_rate=self.sampling_rate), groups)
-        groups = np.arange(len(codes)) if groups is None else groups[rows]
+        codes = codes[rows]
         self._prior = np.bincount(codes, minlength=len(classes)) / len(codes)
         if given is not None:
             return TrainingData(LabelledWaveforms(waveforms, codes), given, "given", rng)
         n_folds = max(2, round(1 / self.validation_fraction))
         rare = np.bincount(codes)[codes] < 3
+        has_groups = groups is not None
+        groups = kept_together(as_clips(X), groups, n_jobs=self.n_jobs)
+        groups = np.arange(len(codes)) if groups is None else groups[rows]
         if not has_groups:  # a network needs every clip of a class that has so few
             groups = np.where(rare, -1 - codes, groups)
         folds = stratified_folds(codes, n_folds, groups=groups, random_state=rng)
