@@ -163,7 +163,7 @@ class Chooser:
         return entry.predict_time + shared <= limit
 
 
-def build_ensemble(members, classes, floor, *, temperature=1.0, one_model_each=False):
+def build_ensemble(members, classes, floor, *, temperature, one_model_each):
     """Build the fitted ensemble from (candidate, weight) pairs.
 
     Until a candidate has been trained on all rows, the models of its folds vote in its place. With
@@ -177,21 +177,19 @@ def build_ensemble(members, classes, floor, *, temperature=1.0, one_model_each=F
         models += _models(entry, weight, one_model_each)
     estimators, weights = [], []
     for shared, models in grouped.values():
-        if shared is None:
-            estimators += [(name, model) for name, model, _ in models]
-            weights += [weight for _, _, weight in models]
-            continue
-        names = [name for name, _, _ in models]
-        rest = models[0][1]
-        if len(models) > 1:
-            rest = GeometricMeanVotingClassifier.from_fitted(
-                [(name, model) for name, model, _ in models],
-                weights=[weight for _, _, weight in models],
-                classes=classes,
-                floor=floor,
-            )
-        estimators.append(("+".join(names[:3]), Pipeline([*shared.steps, ("classifier", rest)])))
-        weights.append(sum(weight for _, _, weight in models))
+        named = [(name, model) for name, model, _ in models]
+        shares = [weight for _, _, weight in models]
+        if shared is not None:
+            rest = named[0][1]
+            if len(named) > 1:
+                rest = GeometricMeanVotingClassifier.from_fitted(
+                    named, weights=shares, classes=classes, floor=floor
+                )
+            name = "+".join(name for name, _ in named[:3])
+            named = [(name, Pipeline([*shared.steps, ("classifier", rest)]))]
+            shares = [sum(shares)]
+        estimators += named
+        weights += shares
     return GeometricMeanVotingClassifier.from_fitted(
         estimators, weights=weights, classes=classes, floor=floor, temperature=temperature
     )
