@@ -301,20 +301,15 @@ def _best(duration, settings, time_budget):
 
 def _trained(settings, stage=0):
     """The approaches that train networks, in worker processes, the cheapest first."""
-    table = [
-        (
-            "fine-tuned",
-            FineTunedSpeakerClassifier,
-            stage,
-            {"gain": 2.0, "cost": 0.1, "startup": 3.0},
-        ),
-        ("mixup-cnn", MixupCNNClassifier, stage, {"cost": 0.1, "startup": 8.0}),
-        ("recurrent", RecurrentAttentionClassifier, stage + 1, {"cost": 0.2, "startup": 8.0}),
-    ]
     computing = {key: settings[key] for key in ("device", "n_jobs")}
+
+    def trained(name, make, stage=stage, **hints):
+        return Candidate(name, make(**computing), where="worker", stage=stage, **hints)
+
     return [
-        Candidate(name, make(**computing), where="worker", stage=stage, **hints)
-        for name, make, stage, hints in table
+        trained("fine-tuned", FineTunedSpeakerClassifier, gain=2.0, cost=0.1, startup=3.0),
+        trained("mixup-cnn", MixupCNNClassifier, cost=0.1, startup=8.0),
+        trained("recurrent", RecurrentAttentionClassifier, stage + 1, cost=0.2, startup=8.0),
     ]
 
 
