@@ -147,7 +147,7 @@ class SharedFeatures:
         self.lock = threading.Lock()  # an abandoned thread may still write
 
     def unfinished(self, level):
-        """Return the parts that have not done `level` rows, in the order in which these are due."""
+        """The parts that have not done `level` rows, in the order in which these are due."""
         return [part for part in self.parts if part.level < level]
 
     def dump(self, folder, rows):
@@ -169,7 +169,7 @@ class SharedFeatures:
     def store(self, values, n_total):
         """Keep the features of further rows; return False if they cannot be shared.
 
-        `values` is a list of rows, and what the steps made of them: (ndarray of int, object).
+        `values` holds pairs of rows, and what the steps made of them.
         """
         if any(not isinstance(new, np.ndarray) or len(new) != len(rows) for rows, new in values):
             self.shareable = False
@@ -241,7 +241,6 @@ class UnitedFeatures(SharedFeatures):
         )
 
     def take(self, rows):
-        """Return the features of some rows, which are done; of others, anything."""
         rows = np.arange(len(self.parts[0].matrix))[rows]
         dtype = np.result_type(*(part.matrix.dtype for part in self.parts))
         united = np.empty((len(rows), self.n_columns), dtype=dtype)

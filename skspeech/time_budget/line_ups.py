@@ -139,20 +139,8 @@ def default_candidates(
 def group_by_voice(X, y, *, device="auto", memory=None, n_jobs=None, is_stopped=None):
     """Group clips by voice, as far as a speaker embedding can tell voices apart.
 
-    Parameters
-    ----------
-    X, y : sequence of n_clips
-        Clips and their labels.
-    device, memory, n_jobs
-        As for :func:`default_candidates`.
-    is_stopped : callable, default=None
-        Called between batches of clips; True gives up.
-
-    Returns
-    -------
-    groups : ndarray of int of shape (n_clips,), or None
-    reason : str
-        Why there are no groups.
+    Returns the group of each clip, or None, and the reason why there are no groups. It gives up
+    where `is_stopped`, which is called between batches of clips, returns True.
     """
     settings = {"device": device, "memory": memory, "n_jobs": n_jobs}
     extractor = SpeakerEmbedding(layers="embedding", max_duration=_VOICE_SECONDS, **settings)
@@ -165,20 +153,9 @@ def group_by_voice(X, y, *, device="auto", memory=None, n_jobs=None, is_stopped=
 
 
 def voices_in(all_features, y, rows):
-    """Group clips by voice with the speaker network's features, once they have them.
+    """Group some clips by voice with the speaker network's features; None until it heard them all.
 
-    Parameters
-    ----------
-    all_features : list of SharedFeatures
-    y : ndarray of shape (n_clips,)
-        The clips' labels.
-    rows : ndarray of int
-        Which clips: the first ones in the order of embedding.
-
-    Returns
-    -------
-    Voices or None
-        None if the speaker network has not heard all these clips.
+    The `rows` have to be the first ones in the order of embedding.
     """
     for features in all_features:
         extractor = features.steps[0][1]

@@ -50,7 +50,6 @@ class Outcomes:
         self.chooser.state, self.chooser.data = self.session.state, self.session.data
 
     def take(self, job, outcome):
-        """Take the outcome of a job."""
         if outcome.final:
             job.started = time.monotonic()  # the time limit starts again for its next fold
             kind = "refit" if job.kind == "refit" else "candidates"

@@ -7,18 +7,9 @@ __all__ = ["fetch_weights_of", "needed_weights"]
 
 
 def needed_weights(estimators):
-    """List the registered weights that estimators need.
+    """Names of the registered weights that an estimator, or a list of them, needs.
 
-    Parameters
-    ----------
-    estimators : estimator, or list of estimators
-        Not fitted.
-
-    Returns
-    -------
-    list of str
-        Names in alphabetical order, without the users' own weights and those on the Hugging Face
-        Hub.
+    The users' own weights and those on the Hugging Face Hub are not among them.
     """
     items = objects_in(estimators)
     names = {item._weights_name() for item in items if hasattr(item, "_weights_name")}
@@ -28,15 +19,6 @@ def needed_weights(estimators):
 def fetch_weights_of(estimators, *, progress=True):
     """Fetch the weights that estimators, fitted or not, need and this machine lacks.
 
-    Parameters
-    ----------
-    estimators : estimator, or list of estimators
-    progress : bool, default=True
-        Whether to show the progress.
-
-    Raises
-    ------
-    WeightsError
-        If some can't be fetched; the message names all of them.
+    If some can't be fetched, a `WeightsError` names all of them.
     """
     fetch_missing_weights(needed_weights(estimators), progress=progress)

@@ -301,12 +301,7 @@ def _close_first_at_exit():
 def close_sessions(patience=5.0, importing=30.0):
     """End all runs of this process; return whether a thread still computes that can't be ended.
 
-    Parameters
-    ----------
-    patience : float, default=5.0
-        Seconds to wait for such a thread.
-    importing : float, default=30.0
-        Further seconds to wait if it is importing a library.
+    Such a thread gets `patience` seconds, and `importing` more if it is importing a library.
     """
     for session in list(_SESSIONS):
         session.close()

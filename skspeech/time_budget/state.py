@@ -183,7 +183,6 @@ class RunState:
         return [entry for entry in self.entries if entry.where == "main" and not entry.failed]
 
     def folds_of(self, repeat):
-        """Numbers of the folds of one repeat."""
         return tuple(i for i, fold in enumerate(self.folds) if fold.repeat == repeat)
 
     def waits(self, folds):

@@ -106,7 +106,6 @@ class Work:
         self.workers = workers
 
     def run(self, job, post):
-        """Do a job."""
         do = {"first": self._first, "validate": self._validate, "refit": self._refit}[job.kind]
         try:
             do(job, post)
@@ -242,7 +241,6 @@ class Work:
         return min(max(end, level + 1), target)
 
     def _transform(self, features, rows):
-        """(rows, their features) for each part of the data."""
         parts = self.data.split(rows)
         return [(part, features.transform(self.data.take(part))) for part in parts]
 
@@ -256,7 +254,7 @@ class Work:
         return error
 
     def _first_part(self, features, target, spent, seconds):
-        """How many rows to embed at first."""
+        """How many rows to embed at first, in about so many seconds."""
         mass, level = self.state.mass, features.level
         if spent + features.rate * (mass[target] - mass[level]) <= 1.5 * seconds:
             return target
