@@ -371,14 +371,10 @@ def gain(state, entry):
         return expected * (1.0 if np.isnan(behind) else math.exp(-behind / 0.2))
     if level:  # a second look, with more rows
         return expected * (0.5 if entry.weight > 0 else 0.1)
-    scores = {e: e.score for e in state.entries if not np.isnan(e.score)}
-    tried = [
-        score
-        for other, score in scores.items()
-        if other.source is entry.source and other.source is not None
-    ]
+    scored = [other for other in state.entries if not np.isnan(other.score)]
+    tried = [e.score for e in scored if e.source is not None and e.source is entry.source]
     if tried:
-        behind = max(scores.values()) - max(tried)
+        behind = max(other.score for other in scored) - max(tried)
         expected *= math.exp(-behind / 0.1) / (1 + 0.5 * len(tried))
     return expected
 
