@@ -136,16 +136,16 @@ def default_candidates(
     return line_up
 
 
-def group_by_voice(X, y, *, device="auto", memory=None, n_jobs=None, is_stopped=None):
+def group_by_voice(X, y, *, is_stopped, **settings):
     """Group clips by voice, as far as a speaker embedding can tell voices apart.
 
     Returns the group of each clip, or None, and the reason why there are no groups. It gives up
-    where `is_stopped`, which is called between batches of clips, returns True.
+    where `is_stopped`, which is called between batches of clips, returns True. The `settings` are
+    those of the extractor.
     """
-    settings = {"device": device, "memory": memory, "n_jobs": n_jobs}
     extractor = SpeakerEmbedding(layers="embedding", max_duration=_VOICE_SECONDS, **settings)
     try:
-        with stoppable(is_stopped or (lambda: False)):
+        with stoppable(is_stopped):
             embedding = extractor.transform(X)
     except Stopped:
         return None, "there is no time to listen to all clips; raise time_budget"

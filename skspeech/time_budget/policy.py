@@ -87,7 +87,7 @@ def _validations(state, few=False):
     return jobs
 
 
-def _next_folds(state, entry, few=False):
+def _next_folds(state, entry, few):
     """(value, folds, level): to validate a candidate on more rows, or on folds of a repeat."""
     level, value = _next_level(state, entry, few), gain(state, entry)
     if level is not None:

@@ -32,7 +32,7 @@ FIRST_ANSWER_SECONDS = 1.0
 _THREADS = weakref.WeakSet()
 
 
-def wait_for_threads(seconds, importing=30.0):
+def wait_for_threads(seconds, importing):
     """Wait for abandoned threads that still compute, before the interpreter ends.
 
     If the interpreter ends while a library computes, the library may abort the process. During an
