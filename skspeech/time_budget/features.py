@@ -332,8 +332,6 @@ def _is_stateless(step):
 
 def runs_here(estimator):
     """Whether the calling process may train an estimator: it has only quick parts."""
-    if isinstance(estimator, str | None):
-        return True
     if isinstance(estimator, Pipeline):
         *steps, last = [step for _, step in estimator.steps]
         own = ("sklearn.", "skspeech.")
