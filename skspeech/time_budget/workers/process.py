@@ -213,8 +213,5 @@ def _read_number(folder, name):
 def _droppable(folder):
     """Bytes of cached files, which count as used but are freed on demand."""
     with open(os.path.join(folder, "memory.stat")) as file:
-        for line in file:
-            name, number = line.split()
-            if name == "inactive_file":
-                return int(number)
-    return 0
+        numbers = dict(line.split() for line in file)
+    return int(numbers.get("inactive_file", 0))
