@@ -34,7 +34,7 @@ class LocalPool:
         self.capacity = max(1, n_cores // self.threads)
         self.workers = []
         self._hiring = threading.Lock()
-        self._has_hired = self._closed = False
+        self._has_hired = False
         self._memory_limit = max(
             (available_memory() - MEMORY_RESERVE) * 0.9 / self.capacity, MEMORY_RESERVE
         )
@@ -76,7 +76,7 @@ class LocalPool:
     def _new_worker(self):
         # Whoever closes waits until the process is among those that are killed then.
         with self._hiring:
-            if self._closed:
+            if self.folder.is_closed:
                 raise Stopped
             worker = WorkerProcess(self.inbox, self.threads, self.folder.name)
             self.workers.append(worker)
@@ -135,8 +135,7 @@ class LocalPool:
     def close(self):
         """Kill all workers and the processes that they started, and remove the files."""
         with self._hiring:
-            self._closed = True
-        self.folder.close()  # while there are workers, which do so if this process is killed
+            self.folder.close()  # while there are workers, which do so if this process is killed
         if self._has_hired:
             for worker in self.workers:
                 worker.kill()

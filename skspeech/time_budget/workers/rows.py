@@ -26,7 +26,7 @@ class ExchangeFolder:
     """
 
     def __init__(self):
-        self._closed = False
+        self.is_closed = False
 
     @functools.cached_property
     def name(self):
@@ -35,7 +35,7 @@ class ExchangeFolder:
 
     def dump(self, name, make):
         """Write what `make` returns to a file, once; return the path."""
-        if self._closed:
+        if self.is_closed:
             raise Stopped
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.name, mode=0o700)
@@ -54,7 +54,7 @@ class ExchangeFolder:
 
     def close(self):
         """Remove the folder."""
-        self._closed = True
+        self.is_closed = True
         if "name" in vars(self):  # it was needed
             shutil.rmtree(self.name, ignore_errors=True)
 
