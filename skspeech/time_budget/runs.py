@@ -34,9 +34,9 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
 
     start = time.monotonic()
     X = inputs.check_rows(X)
-    by_voice = isinstance(groups, str)
+    by_voice = isinstance(groups, str) and groups == "voices"
     y, groups, sample_weight, classes, codes = inputs.check_targets(
-        classifier, X, y, None if by_voice and groups == "voices" else groups, sample_weight
+        classifier, X, y, None if by_voice else groups, sample_weight
     )
     check_candidates(classifier.candidates)
     score = inputs.check_score(classifier.scoring, classes)
