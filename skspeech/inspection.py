@@ -15,7 +15,7 @@ from skspeech._typing import ClipLike
 from skspeech.audio import SAMPLING_RATE, in_chunks, load_waveforms
 from skspeech.audio.errors import printable
 from skspeech.audio.rates import ready_for, sampling_rate_of
-from skspeech.ensemble.blending import check_probabilities
+from skspeech.ensemble.blending import probabilities_of
 from skspeech.plotting import import_pyplot
 
 __all__ = ["OcclusionDisplay", "occlusion"]
@@ -111,15 +111,14 @@ def occlusion(
     times = np.linspace(0, len(waveform) / SAMPLING_RATE, n_times + 1)
     frequencies = mel_frequencies(n_bands + 1, 0.0, SAMPLING_RATE / 2)
     classes = np.asarray(model.classes_).tolist()
-    (whole,) = np.asarray(model.predict_proba(hand([waveform])), dtype=np.float64)
-    check_probabilities(whole[np.newaxis], "predict_proba of the model")
+    (whole,) = probabilities_of(model, hand([waveform]))
     if label is not None and label not in classes:
         raise ValueError(f"label={label!r} is none of the classes {classes}.")
     if label is None:
         (label,) = labels_of(model, hand([waveform]), whole[np.newaxis]).tolist()
     code = classes.index(label)
     muted = _muted(waveform, times, frequencies)
-    asked = [model.predict_proba(hand(chunk)) for chunk in in_chunks(muted, _SECONDS_TOGETHER)]
+    asked = [probabilities_of(model, hand(chunk)) for chunk in in_chunks(muted, _SECONDS_TOGETHER)]
     proba = np.concatenate(asked)[:, code].reshape(n_bands, n_times)
     return Bunch(
         label=classes[code],

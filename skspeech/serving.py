@@ -18,7 +18,7 @@ from skspeech.audio import SAMPLING_RATE, as_clips, iter_waveforms
 from skspeech.audio.loading import Remarks
 from skspeech.audio.measuring import SILENT_DB
 from skspeech.audio.rates import ready_for
-from skspeech.ensemble.blending import check_probabilities
+from skspeech.ensemble.blending import probabilities_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -246,8 +246,7 @@ def _classify(model, classes, waveform):
     clip = ready_for(model)([waveform])
     if not hasattr(model, "predict_proba"):
         return {"label": str(model.predict(clip)[0])}
-    proba = np.asarray(model.predict_proba(clip), dtype=np.float64)
-    check_probabilities(proba, "predict_proba of the model")
+    proba = probabilities_of(model, clip)
     (row,), (label,) = proba, labels_of(model, clip, proba)
     return {
         "label": str(label),

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import soundfile
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -636,6 +637,17 @@ def test_a_model_that_decides_by_a_threshold_answers_by_it(words, folder, run, t
         assert "0.0" in out  # of the label, though the other one is more probable
     _, out, _ = run("evaluate", path, folder, "--json")
     assert json.loads(out)["balanced_accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_model_without_probabilities_of_a_clip_is_named(words, folder, run, tmp_path, command):
+    model = make_pipeline(SpectralStatistics(), LogisticRegression(max_iter=5000))
+    model.fit(words.data, np.array(words.target_names)[words.target])
+    model[-1].coef_[0, 0] = np.nan
+    path = skspeech.save(model, tmp_path / "model.skspeech")
+    status, out, err = run(command, path, folder)
+    assert (status, out) == (2, "")
+    assert re.search(r"predict_proba of the model .* row 0 \(.*\.wav\): \[nan nan nan\]", err)
 
 
 # -- timeline --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import soundfile
 from browser import TOO_WIDE, open_browser
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 
 from skspeech import ShrinkageDiscriminantAnalysis, SpectralStatistics
@@ -109,6 +110,15 @@ def test_the_only_clip_of_a_class_is_not_judged(speech, quick):
     assert (last["clip"], last["label"], last["suggested"]) == (5, "yes", "yes")
     assert np.isnan(last["doubt"])
     assert table["doubt"].isna().sum() == 1
+
+
+def test_a_classifier_without_probabilities_of_a_clip_is_named(speech):
+    class Speechless(DummyClassifier):
+        def predict_proba(self, X):
+            return super().predict_proba(X) * np.nan
+
+    with pytest.raises(ValueError, match=r"predict_proba of the model .* row 0.*: .nan nan nan"):
+        doubtful_labels(*speech[:2], classifier=Speechless())
 
 
 @pytest.mark.parametrize(

@@ -513,6 +513,14 @@ def test_the_guides_example_runs():
     assert "unknown" in names["answers"]
 
 
+def test_an_estimator_without_probabilities_of_a_row_is_named(table):
+    X, y, rejector = table
+    broken = clone(rejector).fit(X, y)
+    broken.estimator_.coef_[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"predict_proba of the model .* row 0: .nan nan nan"):
+        broken.predict_proba(X)
+
+
 # -- Arithmetic ------------------------------------------------------------------------------------
 
 

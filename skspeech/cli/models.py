@@ -73,6 +73,7 @@ def not_its_classes(classifier, names):
 def classify(classifier, paths):
     """Labels as text, probabilities (None if there are none), and why clips are bad."""
     from skspeech._one_clip import labels_of
+    from skspeech.ensemble.blending import probabilities_of
 
     if not hasattr(classifier, "predict_proba"):
         labels, reasons = salvage(classifier.predict, paths)
@@ -80,7 +81,7 @@ def classify(classifier, paths):
         return labels, [None] * len(paths), reasons
 
     def answer(paths):
-        proba = classifier.predict_proba(paths)
+        proba = probabilities_of(classifier, paths)
         return list(zip(map(str, labels_of(classifier, paths, proba)), proba))
 
     answers, reasons = salvage(answer, paths)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from skspeech._typing import ArrayLike
+from skspeech.audio.errors import printable
 
 __all__ = [
     "FLOOR",
@@ -12,6 +13,7 @@ __all__ = [
     "check_weights",
     "geometric_mean",
     "log_probas",
+    "probabilities_of",
 ]
 
 # At 1e-3, two members that give 0.99 overrule a third that gives 0.
@@ -147,15 +149,39 @@ def blend_known(logs, weights):
     return np.where(covered[:, None], proba, np.nan)
 
 
-def check_probabilities(proba, who):
-    """Raise a ValueError that names `who` where values are negative, NaN or infinite."""
+def check_probabilities(proba, who, X=None):
+    """Raise a ValueError that names `who`, and the path, of negative, NaN or infinite values."""
     good = np.isfinite(proba) & (proba >= 0)
     if not good.all():
         row = int(np.flatnonzero(~good.all(axis=1))[0])
+        is_path = isinstance(X, list) and isinstance(X[row], str)
+        where = f"row {row} ({printable(X[row])})" if is_path else f"row {row}"
         raise ValueError(
-            f"{who} holds values that are no probabilities, first in row {row}: {proba[row]}. "
+            f"{who} holds values that are no probabilities, first in {where}: {proba[row]}. "
             "Probabilities are finite and not negative."
         )
+
+
+def probabilities_of(model, X):
+    """The `predict_proba` of a classifier for some clips, checked.
+
+    Parameters
+    ----------
+    model : fitted classifier
+    X : sequence of n_clips clips
+
+    Returns
+    -------
+    ndarray of shape (n_clips, n_classes), float64
+
+    Raises
+    ------
+    ValueError
+        If values are negative, NaN or infinite, which have no largest one to answer with.
+    """
+    proba = np.asarray(model.predict_proba(X), dtype=np.float64)
+    check_probabilities(proba, "predict_proba of the model", X)
+    return proba
 
 
 def check_weights(weights, n_members, what):

@@ -14,6 +14,7 @@ from skspeech._sklearn import _safe_indexing
 from skspeech._typing import ArrayLike, ClipsLike, Device, Memory, RandomState
 from skspeech.audio import as_clips
 from skspeech.audio.copies import kept_together
+from skspeech.ensemble.blending import probabilities_of
 from skspeech.report.checks import SAME_SOUND, best_correlation
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def doubtful_labels(
         model = clone(classifier).fit(_safe_indexing(X, train), y[train], **params)
         known = np.searchsorted(classes, model.classes_)
         proba[test] = 0.0
-        proba[np.ix_(test, known)] = model.predict_proba(_safe_indexing(X, test))
+        proba[np.ix_(test, known)] = probabilities_of(model, _safe_indexing(X, test))
     rows = np.arange(len(y))
     others = proba.copy()
     others[rows, codes] = -np.inf

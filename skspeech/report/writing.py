@@ -19,7 +19,7 @@ from skspeech._one_clip import labels_of
 from skspeech._typing import ArrayLike, ClipsLike, PathLike
 from skspeech.audio import as_clips
 from skspeech.audio.rates import sampling_rate_of
-from skspeech.ensemble.blending import check_probabilities
+from skspeech.ensemble.blending import check_probabilities, probabilities_of
 from skspeech.report.checks import find_problems
 from skspeech.report.clips import draw_clips, embed, statistics, voice_embeddings, worst_mistakes
 from skspeech.report.known import Known, left_out_finding
@@ -320,8 +320,8 @@ def _aligned_proba(model, X, classes, given=None):
         )
     proba = np.zeros((len(X), len(classes)))
     known = np.searchsorted(classes, model.classes_)
-    proba[:, known] = model.predict_proba(X) if given is None else given
-    check_probabilities(proba, "proba" if given is not None else "predict_proba of the model")
+    proba[:, known] = probabilities_of(model, X) if given is None else given
+    check_probabilities(proba, "proba")
     return proba
 
 

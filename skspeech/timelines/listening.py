@@ -7,7 +7,7 @@ import numpy as np
 from skspeech.audio import SAMPLING_RATE
 from skspeech.audio.rates import ready_for
 from skspeech.cache import memory_store
-from skspeech.ensemble.blending import check_probabilities
+from skspeech.ensemble.blending import probabilities_of
 
 __all__ = ["Cell", "Listener"]
 
@@ -137,9 +137,7 @@ class Listener:
         windows = self._hand(windows)
         with memory_store().for_now():  # no window comes twice, and an hour has many
             if hasattr(self.model, "predict_proba"):
-                proba = np.asarray(self.model.predict_proba(windows), dtype=np.float64)
-                check_probabilities(proba, "predict_proba of the model")
-                return proba
+                return probabilities_of(self.model, windows)
             answers = np.asarray(self.model.predict(windows))
         return (answers[:, None] == self.model.classes_).astype(np.float64)
 

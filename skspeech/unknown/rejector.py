@@ -18,6 +18,7 @@ from skspeech._sklearn import HasMethods, Interval, StrOptions, _fit_context, _s
 from skspeech._typing import ArrayLike, ClipsLike, RandomState, Self
 from skspeech.audio import AudioError
 from skspeech.audio.copies import kept_together
+from skspeech.ensemble.blending import probabilities_of
 from skspeech.estimators.unreadable import (
     fit_without_unreadable,
     goes_on,
@@ -285,7 +286,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             for the clips that are rejected.
         """
         scores = self.unknown_score(X)
-        known = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
+        known = probabilities_of(self.estimator_, X)
         odds = known.max(axis=1) * np.exp(np.clip(scores, -_FARTHEST, _FARTHEST))
         proba = np.zeros((len(known), len(self.classes_)))
         column = np.searchsorted(self.classes_, self.estimator_.classes_)
