@@ -1404,6 +1404,15 @@ def test_copies_of_training_clips_are_not_scored(quick, folder, tmp_path, run):
     assert (status, json.loads(out)["n_clips"]) == (0, 35)
     assert "4 held-out clips are not scored: the same sound is trained on." in err
     assert "35 of 39 clips are held out once." in err
+    status, out, err = run("cross-validate", folder, "--folds", "3", "--groups", "none", "--json")
+    assert (status, json.loads(out)["n_clips"]) == (0, 39)
+    assert "39 of 39 clips are held out once." in err  # a sound and its copies together
+    labelled = read_labelled(folder, groups="none")
+    train, test = split(labelled, 0.25, seed=0)
+    assert sorted(train.paths + test.paths) == sorted(labelled.paths)
+    assert not (
+        {Path(p).read_bytes() for p in train.paths} & {Path(p).read_bytes() for p in test.paths}
+    )
     (one, other) = (sorted(folder.rglob(name))[0] for name in ("00.wav", "01.wav"))
     paths, labels = [one, one, other, other], np.array(["a", "a", "b", "b"])
     with pytest.raises(ValueError, match="each sound would be trained on, too"):

@@ -19,7 +19,7 @@ from skspeech.cli.common import (
     skspeech,
 )
 from skspeech.cli.fit import _fit
-from skspeech.cli.inputs import only_unit, without_copies
+from skspeech.cli.inputs import held_out_parts, only_unit
 from skspeech.cli.interrupts import Interrupts
 from skspeech.cli.models import class_names, classify
 from skspeech.cli.readable import none_is_readable
@@ -69,7 +69,7 @@ def _cross_validate(data, folds, output, **options):
     was trained on the others, as fit does it, is scored on them. --time-budget is for each
     training. No model is saved: fit trains one on everything.
     """
-    from skspeech._folds import stratified_folds, why_no_fold
+    from skspeech._folds import stratified_folds
 
     if output is not None:
         from skspeech.report.writing import template
@@ -77,14 +77,16 @@ def _cross_validate(data, folds, output, **options):
         check_output(output, options["overwrite"])
         template("report.html")  # fails before the work if something is not installed
     labelled, bad, _ = training_clips(data, options)
-    names, codes = np.unique(labelled.labels, return_inverse=True)
+    names = np.unique(labelled.labels)
     if folds is None:
         n_groups = 0 if labelled.groups is None else len(np.unique(labelled.groups))
         folds = max(2, min(n_groups, _MAX_LEFT_OUT)) if n_groups else _N_FOLDS
-    parts = stratified_folds(codes, folds, groups=labelled.groups, random_state=options["seed"])
-    if not parts:
-        raise ValueError(f"Nothing can be held out, because {why_no_fold(codes, labelled.groups)}.")
-    parts = without_copies(labelled, parts)
+    parts = held_out_parts(
+        labelled,
+        lambda codes, groups: stratified_folds(
+            codes, folds, groups=groups, random_state=options["seed"]
+        ),
+    )
     if not options["quiet"]:
         _announce(labelled, parts, options["time_budget"])
 

@@ -23,6 +23,7 @@ __all__ = [
     "check_named",
     "check_split_folder",
     "chunks",
+    "held_out_parts",
     "iter_paths",
     "only_unit",
     "read_labelled",
@@ -30,7 +31,6 @@ __all__ = [
     "salvage",
     "save_split",
     "split",
-    "without_copies",
 ]
 
 _NAMES = {
@@ -270,24 +270,19 @@ def _check_complete(found, chosen, lines, path):
 def split(data, test_size, seed):
     """Hold clips out: about `test_size` of each class, and no group on both sides.
 
-    Classes with only one clip, or one group, stay in the training part. Copies of training clips
-    are in neither part.
+    Classes with only one clip, or one group, stay in the training part.
 
     Returns
     -------
     train, test : Labelled
     """
-    from skspeech._folds import hold_out, why_no_fold
+    from skspeech._folds import hold_out
 
-    codes = np.unique(data.labels, return_inverse=True)[1]
-    train, test = hold_out(codes, test_size, groups=data.groups, random_state=seed)
-    if not len(test):
-        reason = why_no_fold(codes, data.groups)
-        advice = "Leave --test-size out" + (
-            ", or use --groups none" if data.groups is not None else ""
-        )
-        raise ValueError(f"Nothing can be held out, because {reason}. {advice}.")
-    ((train, test),) = without_copies(data, [(train, test)])
+    def draw(codes, groups):
+        return [hold_out(codes, test_size, groups=groups, random_state=seed)]
+
+    advice = " Leave --test-size out" + ("." if data.groups is None else ", or use --groups none.")
+    ((train, test),) = held_out_parts(data, draw, advice)
     return data.take(train), data.take(test)
 
 
@@ -299,20 +294,40 @@ def only_unit(data, names):
     return "clip" if data.groups is None else "group"
 
 
-def without_copies(data, parts):
-    """Leave held-out clips out whose sound is trained on, too, and say how many these are.
+def held_out_parts(data, draw, advice=""):
+    """Hold clips out with no group, and no sound, on both sides.
+
+    Copies of a sound stay together. Where groups have to, copies in other groups than those that
+    are trained on are not scored, and it is said how many these are.
 
     Parameters
     ----------
     data : Labelled
-    parts : list of (train, test)
-        Rows of it.
+    draw : callable
+        Takes the class and, unless it is None, the group of each clip, as numbers; returns a list
+        of (train, test), positions of clips.
+    advice : str, default=""
+        What to do where nothing can be held out.
 
     Returns
     -------
     list of (train, test)
         Those parts that hold something out.
     """
+    from skspeech._folds import why_no_fold
+    from skspeech.audio.copies import kept_together
+
+    codes = np.unique(data.labels, return_inverse=True)[1]
+    parts = [part for part in draw(codes, kept_together(data.paths, data.groups)) if len(part[1])]
+    if data.groups is not None:
+        parts = _without_copies(data, parts)
+    if not parts:
+        why = why_no_fold(codes, data.groups) or "each sound would be trained on, too"
+        raise ValueError(f"Nothing can be held out, because {why}.{advice}")
+    return parts
+
+
+def _without_copies(data, parts):
     from skspeech._heard import heard
 
     paths, left = np.array(data.paths, dtype=object), []
@@ -322,10 +337,7 @@ def without_copies(data, parts):
     if n := sum(len(test) for _, test in parts) - sum(len(test) for _, test in left):
         are = "clip is" if n == 1 else "clips are"
         say(f"{n} held-out {are} not scored: the same sound is trained on.")
-    left = [(train, test) for train, test in left if len(test)]
-    if not left:
-        raise ValueError("Nothing can be held out, because each sound would be trained on, too.")
-    return left
+    return [(train, test) for train, test in left if len(test)]
 
 
 def check_split_folder(folder, overwrite):
