@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from skspeech.transformers._hub import state_of
 from skspeech.weights import (
     REGISTRY,
     Download,
@@ -396,6 +397,20 @@ def test_content_is_verified_once_per_process_and_file(kept, monkeypatch):
     os.utime(path, (1, 1))
     load_weights("one")
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    "known_by", [lambda path: store.file_id(path), lambda path: state_of(path.parent)]
+)
+def test_another_file_of_the_same_size_and_time_is_known(tmp_path, known_by):
+    path, other = tmp_path / "mine.safetensors", tmp_path / "other"
+    for file, content in ((path, b"one"), (other, b"two")):
+        file.write_bytes(content)
+        os.utime(file, (1, 1))
+    before = known_by(path)
+    assert known_by(path) == before
+    os.replace(other, path)
+    assert known_by(path) != before
 
 
 # Other ways than pip ------------------------------------------------------------------------------

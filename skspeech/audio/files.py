@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 
+from skspeech._files import file_state
 from skspeech.audio.errors import first_line, printable
 
 __all__ = []
@@ -84,7 +85,7 @@ class FileKeys:
 
     def get(self, path):
         path = os.path.abspath(path)
-        state = self._state(path)
+        state = file_state(file_status(path))
         with self._lock:
             known = self._known.get(path)
             if known is not None and known[0] == state:
@@ -92,14 +93,9 @@ class FileKeys:
                 return known[1]
         with open_file(path) as file:
             key = digest_file(file)
-        if state == self._state(path) and time.time_ns() - state[1] > self._RACY:
+        if state == file_state(file_status(path)) and time.time_ns() - state[1] > self._RACY:
             self._remember(path, state, key)
         return key
-
-    @staticmethod
-    def _state(path):
-        status = file_status(path)
-        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
     def _remember(self, path, state, key):
         with self._lock:

@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from skspeech._columns import remember_columns
+from skspeech._files import file_state
 from skspeech._labels import check_groups, check_labels, check_sample_weight
 from skspeech.audio.containers import is_table, refuse_single_clip
 from skspeech.ensemble.selection import ProbabilityScore
@@ -72,7 +73,7 @@ def _is_nested_numbers(X):
 
 
 def states_of_files(X):
-    """Size, time and place of the files whose paths `X` holds, by which new ones are known."""
+    """States of the files whose paths `X` holds, by which new ones are known."""
     values = X.to_numpy() if hasattr(X, "to_numpy") else X
     if isinstance(values, np.ndarray):
         values = [] if values.dtype.kind in "biufc" else values.ravel()
@@ -82,8 +83,7 @@ def states_of_files(X):
     for value in values:
         with contextlib.suppress(OSError, ValueError):
             if isinstance(value, str | os.PathLike):
-                status = os.stat(value)
-                states.append((status.st_size, status.st_mtime_ns, status.st_ino))
+                states.append(file_state(os.stat(value)))
     return states
 
 

