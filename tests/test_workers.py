@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import fake_candidates as fake
 import numpy as np
 import psutil
 import pytest
+from sklearn import get_config
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline, make_union
@@ -827,6 +829,25 @@ def test_time_in_the_queue_of_an_executor_is_not_counted():
         assert wait_until(lambda: pool.troubled() == [(job, None, "")])
         fake.Waiter.end.set()
     assert inbox.get(timeout=20)[:2] == (job, "outcome")
+
+
+class _Settings(GaussianNB):
+    """Knows scikit-learn's settings."""
+
+    def fit(self, X, y):
+        self.config_ = get_config()
+        return super().fit(X, y)
+
+
+def test_settings_that_are_not_to_be_had_elsewhere_do_not_matter(monkeypatch):
+    from skspeech.time_budget.workers.tasks import Task, executor_task
+
+    monkeypatch.delenv("SCIPY_ARRAY_API", raising=False)  # without it, scikit-learn refuses
+    config = {"of_a_newer_one": 1, "array_api_dispatch": True, "working_memory": 99}
+    task = Task(_Settings(), np.unique(y), config=config)
+    (kind, outcome), _ = executor_task(pickle.dumps((task, X, y, X, 1)))
+    assert kind == "outcome"
+    assert outcome.model.load().config_ == {**get_config(), "working_memory": 99}
 
 
 class _Threads(GaussianNB):

@@ -75,7 +75,11 @@ def run_task(task, X, y, X_test, *, stream=True):
 
     Without rows to predict there are no snapshots, nor without `stream`.
     """
-    with config_context(**task.config):  # each thread and each process has its own
+    with contextlib.ExitStack() as settings:  # each thread and each process has its own
+        for name, value in task.config.items():
+            # An executor's scikit-learn may be older, or lack what a setting needs there.
+            with contextlib.suppress(TypeError, RuntimeError, ImportError):
+                settings.enter_context(config_context(**{name: value}))
         yield from _run_task(task, X, y, X_test, stream)
 
 
