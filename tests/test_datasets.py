@@ -79,6 +79,14 @@ def test_folder_with_a_second_level_for_some_clips(tmp_path):
         load_audio_folder(tmp_path)
 
 
+@pytest.mark.parametrize(("folder", "what"), [("no", "class"), ("yes/anna", "group")])
+def test_a_folder_whose_name_is_no_text_can_name_no_class_or_group(tmp_path, folder, what):
+    _write(tmp_path, "no/ben/1.wav", "yes/anna/1.wav")
+    os.rename(tmp_path / folder, (tmp_path / folder).with_name("caf\udce9"))
+    with pytest.raises(ValueError, match=rf"can't name a {what}: caf\\udce9\. Rename that folder"):
+        load_audio_folder(tmp_path)
+
+
 def test_target_may_be_names(tmp_path):
     _write(tmp_path, "no/1.wav", "yes/1.wav")
     bunch = load_audio_folder(tmp_path, target="name")

@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 from skspeech._download import some
 from skspeech._sklearn import StrOptions, validate_params
 from skspeech._typing import ArrayLike, PathLike
+from skspeech.audio.errors import printable
 from skspeech.audio.formats import is_hidden, loose_recordings, recordings_in
 
 __all__ = ["load_audio_folder", "second_level"]
@@ -91,8 +92,9 @@ def load_audio_folder(
     NotADirectoryError
         If `path` is not a folder.
     ValueError
-        If there are no sub-folders, no class or one of `categories` has no clips, or only some
-        clips are in a second level; with ``return_X_y=True`` the levels don't matter.
+        If there are no sub-folders, no class or one of `categories` has no clips, the name of a
+        class or group is no text in UTF-8, or only some clips are in a second level; with
+        ``return_X_y=True`` the levels don't matter.
 
     Examples
     --------
@@ -135,6 +137,7 @@ def load_audio_folder(
             stacklevel=3,
         )
     target_names = [name for name in target_names if clips_of[name]]
+    _check_text(target_names, path, "class")
     data = [str(clip) for name in target_names for clip in clips_of[name]]
     labels = target_names if target == "name" else np.arange(len(target_names))
     y = np.repeat(labels, [len(clips_of[name]) for name in target_names])
@@ -196,4 +199,18 @@ def second_level(path, data):
             f"it is not known what {their} group is, such as the speaker. Move all clips into "
             "folders of their groups, or none."
         )
-    return np.array([p[1] for p in parts])
+    groups = [p[1] for p in parts]
+    _check_text(groups, path, "group")
+    return np.array(groups)
+
+
+def _check_text(names, path, what):
+    """Check that folders' names can be written to tables and models, which are in UTF-8."""
+    for name in sorted(set(names)):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"A folder in {printable(str(path))!r} has a name that is not text in UTF-8, so it "
+                f"can't name a {what}: {printable(name)}. Rename that folder."
+            ) from None
