@@ -332,6 +332,20 @@ def test_what_is_missing_by_the_header_is_told(tmp_path, container, codec):
         assert len(load_waveforms([path], max_duration=1.0)[0]) == 16_000
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "ULAW"])
+@pytest.mark.parametrize("form", ["WAV", "W64", "RF64", "AIFF", "AU", "CAF"])
+def test_what_is_missing_of_uncompressed_sound_is_told(write, form, subtype):
+    path = Path(write("a", noise(5), format=form, subtype=subtype))
+    content = path.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(load_waveforms([path])[0]) == 5 * 16_000
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.warns(UserWarning, match="its header announces"):
+        waveform = load_waveforms([path])[0]
+    assert len(waveform) == pytest.approx(2.5 * 16_000, rel=0.1)
+
+
 def test_a_small_wav_without_a_size_is_read_to_its_end(write):
     path = Path(write("a.wav", noise(0.05)))
     content = bytearray(path.read_bytes())

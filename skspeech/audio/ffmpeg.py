@@ -96,6 +96,8 @@ class FFmpegSound:
             # The samples of a fragmented MP4 are not in its header.
             if "mov" in names and stream.frames == 0:
                 return None, False
+            if "caf" in names and stream.codec_context.name.startswith("pcm_"):
+                n_frames = max(n_frames, stream.frames)  # the duration is of what is there
             return min(math.ceil(n_frames), self._length_in_itunes()), n_frames.denominator == 1
         if self._container.duration and names & _ABOUT_RIGHT_CONTAINERS:
             n_frames = round(self._container.duration * rate / 1_000_000)

@@ -18,9 +18,11 @@ _UNKNOWN_LENGTH = 2**62  # libsndfile announces about 2**63 frames where the hea
 _EXACTLY_SEEKABLE = frozenset(
     ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "OPUS")
 )
-# Line in libsndfile's log where the header announces more bytes than the file holds.
+# Line in libsndfile's log where the header announces more bytes than the file holds: of samples or,
+# in Wave64 ("riff") and RF64, of all.
 _ANNOUNCED = re.compile(
-    r"^ *(?:data|data size|ssnd) *: (\d+) \(should be (\d+)\)", re.IGNORECASE | re.MULTILINE
+    r"^ *(?:data|data size|ssnd|riff size|(?-i:riff)) *: (\d+) \(should be (\d+)\)",
+    re.IGNORECASE | re.MULTILINE,
 )
 WORTH_A_NOTE = 0.9  # a recording with less than this share of its announced length gets a note
 # After an error, the samples before it are read again in blocks of this many frames.
