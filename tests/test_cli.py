@@ -728,11 +728,27 @@ def test_timelines_of_recordings_of_one_name_are_kept_apart(model, talks, run, t
         assert (status, out) == (2, "")
         assert "Several recordings are called one" in err
     assert not (tmp_path / "never").exists()
+    for name in ("a b.wav", "a_b.wav"):
+        shutil.copy(talks / "one.wav", tmp_path / "a" / name)
+    status, out, err = run("timeline", model, tmp_path / "a", *TALKS, "--format", "rttm")
+    assert (status, out) == (2, "")
+    assert "'a b' and 'a_b' would be one name in RTTM" in err
+    (tmp_path / "a" / "a b.wav").unlink()
+    (tmp_path / "a" / "a_b.wav").unlink()
     # In the table, the whole path says which is which; the same recording twice is one.
     status, both, _ = run(*twice)
     assert status == 0
     assert {Path(line.split()[-1]).parent.name for line in both.splitlines()} == {"a", "b"}
     assert run(*twice, tmp_path / "b" / "one.wav")[1] == both
+
+
+def test_classes_that_rttm_would_mix_up_are_told_before_the_work(words, talks, run, tmp_path):
+    classifier = make_pipeline(SpectralStatistics(), ShrinkageDiscriminantAnalysis())
+    classifier.fit(words.data, np.array(["go on", "go_on", "stop"])[words.target])
+    path = skspeech.save(classifier, tmp_path / "model.skspeech")
+    status, out, err = run("timeline", path, talks / "one.wav", *TALKS, "--format", "rttm")
+    assert (status, out) == (2, "")
+    assert "'go on' and 'go_on' would be one name in RTTM" in err
 
 
 def test_timelines_as_pages(model, talks, run, tmp_path, monkeypatch):

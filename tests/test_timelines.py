@@ -594,6 +594,9 @@ def test_rttm(segments):
     assert [float(row[3]) for row in rows] == pytest.approx(segments["start"])
     assert [float(row[4]) for row in rows] == pytest.approx([1.2] * len(rows))
     assert [row[7] for row in rows][:2] == ["plain", "two_words"]
+    segments["label"] = "anna", *["anna b"] * (len(segments) - 2), "anna_b"
+    with pytest.raises(ValueError, match="'anna b' and 'anna_b' would be one name in RTTM"):
+        export(segments, format="rttm")
 
 
 def test_textgrid(segments):

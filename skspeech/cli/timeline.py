@@ -16,7 +16,7 @@ from skspeech.cli.common import (
     skspeech,
 )
 from skspeech.cli.inputs import check_named, iter_paths
-from skspeech.cli.models import load_classifier
+from skspeech.cli.models import class_names, load_classifier
 from skspeech.cli.quantities import SECONDS
 from skspeech.cli.readable import status_of, tally
 
@@ -98,6 +98,7 @@ def _timeline(
     from skspeech.report import write_timeline_page
     from skspeech.report.writing import template
     from skspeech.timelines import FORMATS, export, timeline
+    from skspeech.timelines.formats import rttm_names
 
     check_named(files)
     paths = list(dict.fromkeys(iter_paths(files)))  # a recording that is named twice is one
@@ -116,6 +117,8 @@ def _timeline(
         raise click.UsageError(
             f"Several recordings are called {printable(twice[0])}: write them one by one."
         )
+    if form == "rttm":
+        rttm_names(names)
     targets = {}
     suffixes = _SUFFIXES | {name: known.suffix for name, known in FORMATS.items()}
     if output is not None:
@@ -126,6 +129,8 @@ def _timeline(
         for target in targets.values():
             check_output(target, overwrite)
     classifier = load_classifier(model, device, n_jobs, quiet)
+    if form == "rttm":  # now, and not after an hour of sound
+        rttm_names(class_names(classifier))
     options = {
         "window": "auto" if window is None else window,
         "hop": "auto" if hop is None else hop,

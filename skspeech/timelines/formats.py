@@ -13,7 +13,7 @@ from skspeech._typing import PathLike
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMATS", "export"]
+__all__ = ["FORMATS", "export", "rttm_names"]
 
 
 def export(
@@ -52,7 +52,7 @@ def export(
     Raises
     ------
     ValueError
-        If the format is unknown.
+        If the format is unknown, or names would be mixed up in it.
 
     See Also
     --------
@@ -108,13 +108,40 @@ def _csv_line(values):
 
 
 def _rttm(segments, attributes):
-    """Fields are separated by blanks, so names must have none."""
     recording = _no_blanks(Path(attributes.get("recording", "recording")).stem)
+    names = rttm_names(s.label for s in segments)
     return "".join(
         f"SPEAKER {recording} 1 {s.start:.3f} {s.end - s.start:.3f} <NA> <NA> "
-        f"{_no_blanks(s.label)} <NA> <NA>\n"
+        f"{names[s.label]} <NA> <NA>\n"
         for s in segments
     )
+
+
+def rttm_names(labels):
+    """The name of each label in RTTM, which has none with blanks: these separate its fields.
+
+    Parameters
+    ----------
+    labels : iterable
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If two labels would have one name.
+    """
+    names = {label: _no_blanks(label) for label in labels}
+    first = {}
+    for label, name in names.items():
+        if (other := first.setdefault(name, label)) != label:
+            raise ValueError(
+                f"{other!r} and {label!r} would be one name in RTTM, which has no blanks in names. "
+                "Rename one of them, or take another format."
+            )
+    return names
 
 
 def _textgrid(segments, attributes):
