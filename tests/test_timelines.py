@@ -160,6 +160,9 @@ def test_each_window_is_asked_about_once_and_many_together():
     assert sum(model.sizes_) == 1199
     assert len(model.sizes_) < 10
     assert model.lengths_ == {16_000}
+    fine = Levels().fit()  # as many windows as would not go into memory together
+    timeline(fine, steps((1, 5)), window=3.0, hop=0.01, speech_only=False)
+    assert (sum(fine.sizes_), max(fine.sizes_)) == (201, 80)
 
 
 def test_borders_do_not_drift():
@@ -242,7 +245,9 @@ def test_of_a_table_there_is_no_duration():
         ({"window": 0}, "window"),
         ({"window": "long"}, "window"),
         ({"window": 1, "hop": 1.5}, r"hop=1.5 s is not accepted.*window \(1 s\)"),
-        ({"window": 1, "hop": 1e-9}, "a sample at least"),
+        ({"window": 1, "hop": 1e-9}, "hop=1e-09 s is not accepted: it has to be 0.01 s at least"),
+        ({"window": 1, "hop": 0.009}, "0.01 s at least"),
+        ({"window": 0.01}, "hop=0.005 s is not accepted.* 0.01 s at least"),
         ({"smoothing": "mean"}, "smoothing"),
         ({"switching_cost": -1}, "switching_cost"),
         ({"max_pause": -1}, "max_pause"),

@@ -1,15 +1,18 @@
 """From blocks of sound to the model's probabilities for each cell of time."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-from skspeech.audio import SAMPLING_RATE
+from skspeech.audio import SAMPLING_RATE, in_chunks
 from skspeech.audio.rates import ready_for
 from skspeech.cache import memory_store
 from skspeech.ensemble.blending import probabilities_of
 
-__all__ = ["Cell", "Listener"]
+__all__ = ["SECONDS_TOGETHER", "Cell", "Listener"]
+
+SECONDS_TOGETHER = 240.0  # of windows that the model classifies at once
 
 # A window with a smaller share of speech says nothing, so the model does not classify it.
 _MIN_SPEECH = 0.1
@@ -126,14 +129,14 @@ class Listener:
         stops = np.minimum(starts + self._window, self.n_samples)
         shares = [self._speech_share(*span, span[1]) for span in zip(starts, stops)]
         heard = [i for i, share in enumerate(shares) if share >= _MIN_SPEECH]
-        windows = [self._sound[starts[i] - self._origin : stops[i] - self._origin] for i in heard]
-        for i, proba in zip(heard, self._ask(windows)):
+        windows = (self._sound[starts[i] - self._origin : stops[i] - self._origin] for i in heard)
+        chunks = in_chunks(windows, SECONDS_TOGETHER)
+        answers = itertools.chain.from_iterable(map(self._ask, chunks))
+        for i, proba in zip(heard, answers):
             self._add(starts[i], stops[i], shares[i], proba)
 
     def _ask(self, windows):
         """Probabilities of the classes; if the model has none, 1 for its answer."""
-        if not windows:
-            return []
         windows = self._hand(windows)
         with memory_store().for_now():  # no window comes twice, and an hour has many
             if hasattr(self.model, "predict_proba"):

@@ -16,7 +16,7 @@ from skspeech.audio import SAMPLING_RATE, AudioError, as_clips
 from skspeech.audio.errors import DamagedError, printable
 from skspeech.audio.rates import sampling_rate_of
 from skspeech.audio.waveforms import RATE_LIMITS, follow
-from skspeech.timelines.listening import Listener
+from skspeech.timelines.listening import SECONDS_TOGETHER, Listener
 from skspeech.timelines.segments import Segment, join
 from skspeech.timelines.smoothing import median, most_probable, viterbi
 from skspeech.transformers.base import Extractor
@@ -28,8 +28,8 @@ __all__ = ["iter_timeline", "timeline"]
 
 _USUAL_WINDOW = 3.0  # seconds, for models that don't know how long their clips were
 _SHORTEST_WINDOW = 0.2
+_SHORTEST_HOP = 0.01  # seconds; an hour has 360,000 of them, each of which is kept
 _HOPS_A_WINDOW = 2
-_SECONDS_TOGETHER = 240.0  # of windows that the model classifies at once
 _LITTLE_SPEECH = 0.05  # a smaller share makes it doubtful that the recording is of speech
 
 _CONSTRAINTS = {
@@ -80,8 +80,8 @@ def timeline(
         Seconds of a window. ``"auto"`` is the length of the model's training clips if a classifier
         in it knows that (``clip_duration_``), as skspeech's do, and otherwise 3 seconds.
     hop : float or "auto", default="auto"
-        Seconds between the starts of windows, which is also the resolution of segment borders.
-        ``"auto"`` is half a window.
+        Seconds between the starts of windows, 0.01 at least, which is also the resolution of
+        segment borders. ``"auto"`` is half a window.
     smoothing : {"viterbi", "median"} or None, default="viterbi"
         How labels are smoothed: by the most probable sequence of labels if each change has a cost,
         by the median over a window's length before and after, or not at all.
@@ -144,7 +144,7 @@ def timeline(
     clip = as_clips([recording], sampling_rate=sampling_rate_of(model))[0]
     window, hop = _check_lengths(model, window, hop)
     follower = _speech_follower(speech_only, device)
-    n_together = max(1, round(_SECONDS_TOGETHER / window))  # type: ignore[operator]
+    n_together = max(1, round(SECONDS_TOGETHER / window))  # type: ignore[operator]
     listener = _listener(model, window, hop, follower, n_together)
     cells = list(_decided(listener, _good_blocks(clip, errors), smoothing, switching_cost))
     if speech_only == "auto" and follower is not None:
@@ -260,11 +260,11 @@ def _check_lengths(model, window, hop):
         window = min(window, _heard_at_once(model))
     hop = window / _HOPS_A_WINDOW if hop == "auto" else hop
     longest = min(window, _heard_at_once(model))
-    if not 1 <= round(hop * SAMPLING_RATE) <= round(longest * SAMPLING_RATE):
+    if hop < _SHORTEST_HOP or round(hop * SAMPLING_RATE) > round(longest * SAMPLING_RATE):
         of = "a window" if longest == window else "what the model hears of one, its max_duration"
         raise ValueError(
-            f"hop={hop:g} s is not accepted: it has to be a sample at least, and no longer than "
-            f"{of} ({longest:g} s), or some sound would never be heard."
+            f"hop={hop:g} s is not accepted: it has to be {_SHORTEST_HOP:g} s at least, and no "
+            f"longer than {of} ({longest:g} s), or some sound would never be heard."
         )
     return window, hop
 
