@@ -164,14 +164,20 @@ def check_sample_weight(sample_weight, n_samples):
     Raises
     ------
     ValueError
-        If a weight is missing, infinite or negative, all are 0, or their number or shape is
-        wrong.
+        If a weight is text, missing, infinite or negative, all are 0, or their number or shape
+        is wrong.
     """
     if sample_weight is None:
         return None
     if _missing(sample_weight).any():
         raise ValueError("sample_weight has missing values (None, NaN or NA).")
-    weights = np.asarray(_without_pandas(sample_weight), dtype=np.float64)
+    weights = np.asarray(_without_pandas(sample_weight))
+    if (text := next((w for w in weights.flat if isinstance(w, str)), None)) is not None:
+        raise ValueError(  # "03" would pass for the number 3
+            f"sample_weight holds text, such as {str(text)!r}, and no weights. Groups go by their "
+            "name, groups=..., to classifiers that take them."
+        )
+    weights = weights.astype(np.float64)
     if weights.shape != (n_samples,):
         raise ValueError(
             f"sample_weight and X have inconsistent numbers of samples: weights of shape "

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from scipy import sparse
+from sklearn.utils import Bunch
 from sounds import noise, reason, sine, write_av
 
 from skspeech.audio import (
@@ -422,7 +423,7 @@ def test_clips_survive_a_pickle(write):
         ("a.wav", ValueError, r"Write \[path\]"),
         (b"a.wav", ValueError, r"Write \[path\]"),
         (Path("a.wav"), ValueError, r"Write \[path\]"),
-        (noise(0.1), ValueError, r"Write \[waveform\]"),
+        (noise(0.1), ValueError, r"Write \[waveform\] if it is one clip, or .* predict_one"),
         ([0.1, 0.2, 0.3], ValueError, r"Write \[waveform\]"),
         (np.array([0.1, 0.2], dtype=object), ValueError, r"Write \[waveform\]"),
         ((noise(0.1), 16_000), ValueError, r"Write \[\(waveform, sampling_rate\)\]"),
@@ -436,6 +437,7 @@ def test_clips_survive_a_pickle(write):
         (b"RIFF\0\0", ValueError, r"Write \[file\]"),
         ({"a": "a.wav"}.values(), TypeError, r"Give list\(X\)"),
         ({"a.wav"}, TypeError, "has no order"),
+        (Bunch(data=["a.wav"], target=[0]), TypeError, r"Bunch\. Give its clips: X\['data'\]"),
         (None, TypeError, "NoneType"),
         (7, TypeError, "int"),
         ([], ValueError, r"0 sample\(s\)"),

@@ -24,6 +24,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils import Bunch
 from sounds import labelled_tones, noise
 
 from skspeech import (
@@ -166,7 +167,25 @@ def test_with_routing_weights_are_not_lost_unsaid():
     assert "sample_weight" in error
 
 
+@pytest.mark.parametrize(
+    ("X", "advice"),
+    [
+        (np.zeros(3), "or ask a classifier by predict_one"),
+        (Bunch(data=["a.wav"] * 3, target=y[:3]), r"Give its clips: X\['data'\]"),
+        ({"a.wav", "b.wav", "c.wav"}, r"Give sorted\(X\)"),
+        ((name for name in "abc"), r"Give list\(X\)"),
+    ],
+)
+def test_what_is_no_sequence_is_refused_as_by_extractors(X, advice):
+    with pytest.raises((TypeError, ValueError), match=advice) as caught:
+        TimeBudgetClassifier([BAYES]).fit(X, [0, 1, 1])
+    assert "a.wav" not in str(caught.value)
+
+
 def test_weights_must_be_weights():
+    for groups in (y.astype(str), y.astype(str).astype(object), pd.Series(y.astype(str))):
+        with pytest.raises(ValueError, match=r"holds text, such as '0'.*groups="):
+            TimeBudgetClassifier([BAYES]).fit(X, y, sample_weight=groups)
     with pytest.raises(ValueError, match="negative"):
         TimeBudgetClassifier([BAYES]).fit(X, y, sample_weight=np.where(y == 1, -1.0, 1.0))
     with pytest.raises(ValueError, match=r"0 for every clip of the classes \[1\]"):

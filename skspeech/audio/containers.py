@@ -133,6 +133,8 @@ def _what_of_mapping(X):
     keys = set(X)
     if keys & {"array", "bytes", "path"}:
         return "If it is one recording, write [X]."
+    if {"data", "target"} <= keys:
+        return "Give its clips: X['data']."
     example = next((key for key in ("audio", "path", "file") if key in keys), "audio")
     return (
         f"If it is a table, give its column of clips: X[{example!r}], whose rows may be decoded, "
@@ -253,8 +255,8 @@ def _from_list(items, sampling_rate):
 def _single_waveform_message(what):
     return (
         f"Expected a sequence of clips (or a 2D array), got 1D array instead: {what}. Write "
-        "[waveform] if it is one clip. Reshape your data with X.reshape(1, -1) if it is one row. "
-        f"{FORMS}"
+        f"[waveform] if it is one clip, {_ONE}. Reshape your data with X.reshape(1, -1) if it is "
+        f"one row. {FORMS}"
     )
 
 

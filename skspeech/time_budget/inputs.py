@@ -4,16 +4,17 @@ import contextlib
 import numbers
 import os
 import warnings
+from collections.abc import Mapping, Set
 
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from skspeech._columns import remember_columns
 from skspeech._files import file_state
 from skspeech._labels import check_groups, check_labels, check_sample_weight
-from skspeech.audio.containers import is_table, refuse_single_clip
+from skspeech.audio.containers import as_clips, is_table, refuse_single_clip
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.estimators.targets import check_every_class_counts
 from skspeech.time_budget.workers.tasks import quiet_fits
@@ -36,12 +37,10 @@ def check_rows(X):
         X = X.tocsr()  # other sparse formats can't be indexed by row
     elif _is_nested_numbers(X) or (hasattr(X, "__array__") and not hasattr(X, "__len__")):
         X = np.asarray(X)
-    if isinstance(X, np.ndarray) and X.dtype.kind in "biufc" and X.ndim != 2:
-        check_array(X, ensure_all_finite=False)  # its error says how to reshape X
-    if not is_table(X) and (not hasattr(X, "__len__") or isinstance(X, dict)):
-        raise ValueError(
-            f"X={X!r} is a {type(X).__name__}; a sequence of clips, or a table, was expected."
-        )
+    is_no_table = isinstance(X, np.ndarray) and X.dtype.kind in "biufc" and X.ndim != 2
+    is_no_sequence = not hasattr(X, "__len__") or isinstance(X, Mapping | Set)
+    if is_no_table or (is_no_sequence and not is_table(X)):
+        as_clips(X)  # raises, with advice
     return X
 
 
