@@ -123,7 +123,12 @@ class LearningCurveDisplay:
         """
         from sklearn.utils.validation import check_is_fitted
 
-        check_is_fitted(estimator, "learning_curve_")
+        if not hasattr(estimator, "learning_curve_"):
+            check_is_fitted(estimator)
+            raise AttributeError(
+                f"This {type(estimator).__name__} has no learning_curve_. Only a "
+                "TimeBudgetClassifier has one, before slim() drops it."
+            )
         times, scores = (estimator.learning_curve_[key] for key in ("time", "score"))
         known = np.isfinite(scores)
         if not known.any():

@@ -1549,6 +1549,13 @@ def test_cross_validation_scores_each_group_once(quick, crowd, tmp_path, run):
 
 
 @pytest.mark.filterwarnings("ignore:1 class has too few")
+def test_folds_that_can_t_be_made_are_told(quick, crowd, run):
+    status, out, err = run("cross-validate", crowd, "--time-budget", "60", "--folds", "9", "-q")
+    assert (status, out[:7]) == (0, "5 folds")
+    assert "5 folds in place of 9: more can't be made of these groups." in err
+
+
+@pytest.mark.filterwarnings("ignore:1 class has too few")
 def test_cross_validation_that_is_interrupted_tells_what_is_done(quick, crowd, run, monkeypatch):
     done = []
 

@@ -11,6 +11,7 @@ from sklearn.naive_bayes import GaussianNB
 
 from skspeech import TimeBudgetClassifier
 from skspeech._html import leaderboard_html  # a pure function
+from skspeech.plotting import LeaderboardDisplay, LearningCurveDisplay
 
 X, y = load_iris(return_X_y=True)
 pytestmark = pytest.mark.usefixtures("no_repeats")
@@ -55,6 +56,10 @@ def test_no_diagram_no_leaderboard(classifier):
 def test_a_slim_classifier_has_no_leaderboard_left(classifier):
     html = classifier.fit(X, y).slim()._repr_mimebundle_()["text/html"]
     assert "skspeech-leaderboard" not in html
+    draw = LearningCurveDisplay.from_estimator, LeaderboardDisplay.from_estimator
+    for ask in (TimeBudgetClassifier.summary, TimeBudgetClassifier.leaderboard, *draw):
+        with pytest.raises(AttributeError, match=r"before slim\(\)"):
+            ask(classifier)
 
 
 def test_unscored_candidates_come_last_and_the_rest_is_counted():

@@ -78,15 +78,17 @@ def _cross_validate(data, folds, output, **options):
         template("report.html")  # fails before the work if something is not installed
     labelled, bad, _ = training_clips(data, options)
     names = np.unique(labelled.labels)
-    if folds is None:
-        n_groups = 0 if labelled.groups is None else len(np.unique(labelled.groups))
-        folds = max(2, min(n_groups, _MAX_LEFT_OUT)) if n_groups else _N_FOLDS
+    n_groups = 0 if labelled.groups is None else len(np.unique(labelled.groups))
+    n_folds = folds or (max(2, min(n_groups, _MAX_LEFT_OUT)) if n_groups else _N_FOLDS)
     parts = held_out_parts(
         labelled,
         lambda codes, groups: stratified_folds(
-            codes, folds, groups=groups, random_state=options["seed"]
+            codes, n_folds, groups=groups, random_state=options["seed"]
         ),
     )
+    if folds and len(parts) < folds:
+        units = "groups" if n_groups else "clips"
+        say(f"{len(parts)} folds in place of {folds}: more can't be made of these {units}.")
     if not options["quiet"]:
         _announce(labelled, parts, options["time_budget"])
 

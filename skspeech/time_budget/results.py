@@ -177,7 +177,7 @@ class ResultsMixin:
 def _check_reported(classifier):
     if not hasattr(classifier, "results_"):
         check_is_fitted(classifier)
-        raise AttributeError("slim() has dropped the results of the run, so nothing can be told.")
+        raise AttributeError("The results of the run are dropped: ask for them before slim().")
 
 
 def follow(session, tell):
