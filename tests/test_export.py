@@ -389,6 +389,7 @@ def test_what_can_not_be_exported_is_told(model, because, of, speech, tmp_path):
         export_onnx(model, tmp_path / "model.onnx")
     assert of in str(refused.value)
     assert "What can be exported: SpeakerEmbedding" in str(refused.value)
+    assert "give them to TimeBudgetClassifier as candidates" in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
 

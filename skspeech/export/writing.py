@@ -33,7 +33,8 @@ _ADVICE = (
     "and MoonshineEmbedding (alone or in a FeatureUnion); StandardScaler, ClippedStandardScaler, "
     "Normalizer and SignedSqrt; LogisticRegression, WideLogisticRegression and "
     "ShrinkageDiscriminantAnalysis; pipelines and votes of these, such as a fitted "
-    "SpeakerEmbeddingClassifier."
+    "SpeakerEmbeddingClassifier. To have the best of these, give them to TimeBudgetClassifier as "
+    "candidates."
 )
 
 
