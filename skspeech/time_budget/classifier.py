@@ -76,11 +76,11 @@ class TimeBudgetClassifier(
     scoring : str or callable, default="balanced_accuracy"
         What is maximised: a scikit-learn scorer that can be computed from probabilities.
     selection : str, default="least-loss"
-        The rule of ``skspeech.selection.RULES`` by which members are chosen. ``"least-loss"``
-        minimises the held-out log loss over the weights, and draws them towards equal weights of
-        extractors where the held-out rows can't tell candidates apart. ``"greedy"`` repeatedly adds
-        the candidate that raises the score most [1]_. ``"threshold"`` takes those with at least
-        0.92 of the best score, 26 at most.
+        The rule by which members are chosen. ``"least-loss"`` minimises the held-out log loss over
+        the weights, and draws them towards equal weights of extractors where the held-out rows
+        can't tell candidates apart. ``"greedy"`` repeatedly adds the candidate that raises the
+        score most [1]_. ``"threshold"`` takes those with at least 0.92 of the best score, 26 at
+        most.
     preset : str, default="best"
         Which line-up ``"auto"`` is: ``"fast"``, ``"best"`` or ``"autospeech2020"``.
     refit : bool, default=True
