@@ -420,7 +420,7 @@ def test_clips_survive_a_pickle(write):
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        ("a.wav", ValueError, r"Write \[path\]"),
+        ("a.wav", ValueError, r"Write \[path\].*rglob\('\*\.wav'\)"),
         (b"a.wav", ValueError, r"Write \[path\]"),
         (Path("a.wav"), ValueError, r"Write \[path\]"),
         (noise(0.1), ValueError, r"Write \[waveform\] if it is one clip, or .* predict_one"),

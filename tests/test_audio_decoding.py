@@ -210,7 +210,7 @@ def test_an_address_is_no_file(address):
 
 
 def test_folder(tmp_path):
-    assert "is a folder" in reason(tmp_path)
+    assert "is a folder. Of a folder of clips give the files, as in sorted(" in reason(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

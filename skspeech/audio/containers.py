@@ -12,6 +12,7 @@ from sklearn.utils import check_array
 from skspeech._typing import ClipsLike
 from skspeech.audio.clips import Clip, Clips
 from skspeech.audio.errors import AudioError, first_line, printable
+from skspeech.audio.files import OF_FOLDERS
 from skspeech.audio.waveforms import SAMPLING_RATE, Mixer, as_float, checked_rate
 
 __all__ = ["as_clips", "is_table", "refuse_single_clip"]
@@ -100,8 +101,7 @@ def refuse_single_clip(X):
     if isinstance(X, (str, bytes, os.PathLike)):
         raise ValueError(
             f"Expected a sequence of clips, got the single path {printable(os.fsdecode(X))!r}. "
-            f"Write [path] for one clip, {_ONE}; for a folder of clips see "
-            "skspeech.datasets.load_audio_folder."
+            f"Write [path] for one clip, {_ONE}. {OF_FOLDERS}"
         )
     if isinstance(X, Clip):
         raise ValueError(f"Expected a sequence of clips, got a single Clip. Write [clip], {_ONE}.")

@@ -16,6 +16,11 @@ from skspeech.audio.errors import first_line, printable
 
 __all__ = []
 
+OF_FOLDERS = (
+    "Of a folder of clips give the files, as in sorted(Path(folder).rglob('*.wav')), or, where its "
+    "sub-folders are classes, the data that skspeech.datasets.load_audio_folder returns."
+)
+
 
 def open_source(source):
     """A binary file, from a path or from the content itself."""
@@ -39,7 +44,7 @@ def file_status(path):
     except ValueError as error:  # a null character, or a character that no file name can have
         raise ValueError(f"is not a path ({first_line(error)}).") from None
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError("is a folder; see skspeech.datasets.load_audio_folder.")
+        raise IsADirectoryError(f"is a folder. {OF_FOLDERS}")
     if not stat.S_ISREG(status.st_mode):
         raise OSError("is not a regular file.")
     if status.st_size == 0:
