@@ -206,10 +206,12 @@ def lay_out(waveforms, frame_length, hop_length, pad_mode="constant"):
     of frames.
     """
     pad = frame_length // 2
-    counts = np.array([1 + len(w) // hop_length for w in waveforms])
-    # The frames of one clip span (count - 1) hops and one frame's length; the next clip begins on
-    # the next multiple of the hop.
-    spans = (counts - 1) + -(-frame_length // hop_length)
+    lengths = np.array([len(w) for w in waveforms])
+    counts = 1 + lengths // hop_length
+    # The frames of one clip span (count - 1) hops and one frame's length, and frames that are far
+    # apart end before the clip does; the next clip begins on the next multiple of the hop.
+    ends = np.maximum((counts - 1) * hop_length + frame_length, pad + lengths)
+    spans = -(-ends // hop_length)
     first_frames = np.concatenate([[0], np.cumsum(spans)[:-1]])
     flat = np.zeros(int(spans.sum()) * hop_length + frame_length, dtype=np.float32)
     for waveform, first in zip(waveforms, first_frames, strict=True):

@@ -50,14 +50,16 @@ def test_spectrogram_is_librosas(n_fft, hop_length, win_length, n_mels, pad_mode
         )
 
 
-def test_clips_do_not_touch_each_other():
+@pytest.mark.parametrize("pad_mode", ["constant", "reflect"])
+@pytest.mark.parametrize(
+    ("n_fft", "hop_length"), [(400, 160), (400, 400), (400, 1_000), (512, 2_500)]
+)
+def test_clips_do_not_touch_each_other(n_fft, hop_length, pad_mode):
     rng = np.random.default_rng(1)
-    loud = rng.standard_normal(1_000).astype(np.float32)
-    frames, starts = MelSpectrogram(400, 160, 40)(
-        [np.zeros(1, np.float32), loud, np.zeros(777, np.float32)]
-    )
-    assert frames[: starts[1]].max() == 0
-    assert frames[starts[2] :].max() == 0
-    np.testing.assert_allclose(
-        frames[starts[1] : starts[2]], MelSpectrogram(400, 160, 40)([loud])[0], rtol=1e-5
-    )
+    spectrogram = MelSpectrogram(n_fft, hop_length, 40, pad_mode=pad_mode)
+    loud = rng.standard_normal(2_499).astype(np.float32)
+    clips = [np.zeros(300, np.float32), loud[:1_999], np.zeros(777, np.float32), loud, -loud[300:]]
+    frames, starts = spectrogram(clips)
+    assert frames[: starts[1]].max() == frames[starts[2] : starts[3]].max() == 0
+    for clip, begin, end in zip(clips, starts[:-1], starts[1:], strict=True):
+        np.testing.assert_allclose(frames[begin:end], spectrogram([clip])[0], rtol=1e-5)
