@@ -18,7 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 from skspeech import AudioError, Extractor, SpeakerEmbedding, TransformersEmbedding, cache
+from skspeech.audio import as_clips
 from skspeech.datasets import make_speech_like
+from skspeech.transformers import base
 
 # Threads that load networks at the same time meet nowhere else.
 from skspeech.transformers._windowed import shared_network
@@ -91,6 +93,36 @@ def test_each_clip_is_computed_once(clips, calls):
     Loudness().transform(clips)
     clone(Loudness()).transform(clips)
     assert calls == [4, 2]
+
+
+@pytest.mark.parametrize("take", [lambda path: [path], lambda path: list(as_clips([path]))])
+def test_a_file_that_is_written_anew_is_another_clip(take, clips, tmp_path):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, clips[0], 16_000)
+    taken = take(path)
+    taken.append(as_clips(taken)[0].variant(speed=1.1))
+    Loudness().transform(taken)
+    soundfile.write(path, clips[1], 16_000)
+    expected = Loudness(memory=False).transform(taken)
+    np.testing.assert_array_equal(Loudness().transform(taken), expected)
+
+
+def test_a_file_that_is_written_anew_meanwhile_is_not_taken_for_the_old_one(
+    clips, tmp_path, monkeypatch
+):
+    paths = [tmp_path / "clip.wav", tmp_path / "copy.wav"]
+    for path in paths:
+        soundfile.write(path, clips[0], 16_000)
+    expected = Loudness(memory=False).transform(paths)
+    decode = base.iter_waveforms
+
+    def late(*args, **options):
+        soundfile.write(paths[0], clips[1], 16_000)
+        return decode(*args, **options)
+
+    monkeypatch.setattr(base, "iter_waveforms", late)
+    Loudness().transform(paths[:1])
+    np.testing.assert_array_equal(Loudness().transform(paths[1:]), expected[1:])
 
 
 def test_memory_on_disk_and_none(clips, calls, tmp_path):

@@ -4,7 +4,6 @@ import collections.abc
 import contextlib
 import copy
 import functools
-import io
 import math
 import numbers
 import os
@@ -16,7 +15,7 @@ import numpy as np
 from skspeech._forks import in_each_fork
 from skspeech.audio.decoding import note_on_missing, open_sound, part_of_sound
 from skspeech.audio.errors import DamagedError, printable
-from skspeech.audio.files import FILE_KEYS, digest_array, digest_file
+from skspeech.audio.files import FILE_KEYS, digest_held
 from skspeech.audio.long import LongWaveform
 from skspeech.audio.waveforms import (
     SAMPLING_RATE,
@@ -182,7 +181,6 @@ class Clip:
         speed = speed.item() if isinstance(speed, np.generic) else speed
         offset, duration = float(offset), None if duration is None else float(duration)
         variant = copy.copy(self)
-        variant._key = None
         variant._speed = self._speed * speed
         offset_before, duration_before = self._excerpt
         if duration_before is not None:
@@ -319,29 +317,31 @@ class Clip:
         Returns
         -------
         str
-            Hexadecimal digest of the file's bytes, or of the samples, their type and sampling rate;
-            for a :meth:`variant`, a suffix says which one it is.
+            Hexadecimal digest of the bytes of the file as it is now, or of the samples, their type
+            and sampling rate; for a :meth:`variant`, a suffix says which one it is.
 
         Raises
         ------
         OSError, ValueError
             If the file cannot be read or is empty.
         """
-        if self._key is None:
+        digest = self._digest()
+        is_variant = self._speed != 1.0 or self._excerpt != (0.0, None)
+        return f"{digest}-{self._speed!r}-{self._excerpt!r}" if is_variant else digest
+
+    def _digest(self):
+        """That of what is in memory is computed once; a file may be another one by now."""
+        if isinstance(self._source, str):
+            try:
+                self._key = FILE_KEYS.get(self._source)
+            except FileNotFoundError:  # if it was removed since, it counts as it was last
+                if self._key is None:
+                    raise
+        elif self._key is None:
             with _KEY_LOCKS[id(self) // 16 % len(_KEY_LOCKS)]:
                 if self._key is None:
-                    self._key = self._compute_key()
+                    self._key = digest_held(self._source, self._sampling_rate)
         return self._key
-
-    def _compute_key(self):
-        if isinstance(self._source, np.ndarray):
-            key = digest_array(self._source, self._sampling_rate)
-        elif isinstance(self._source, bytes):
-            key = digest_file(io.BytesIO(self._source))
-        else:
-            key = FILE_KEYS.get(self._source)
-        is_variant = self._speed != 1.0 or self._excerpt != (0.0, None)
-        return f"{key}-{self._speed!r}-{self._excerpt!r}" if is_variant else key
 
 
 class Clips(collections.abc.Sequence):

@@ -62,10 +62,13 @@ def _bare(error, path):
     return type(error)(f"cannot be opened ({error.strerror}).")
 
 
-def digest_array(waveform, sampling_rate):
+def digest_held(source, sampling_rate):
+    """Digest of what is in memory: a file's content, or a waveform."""
+    if isinstance(source, bytes):
+        return digest_file(io.BytesIO(source))
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{waveform.dtype.str} {waveform.shape} {sampling_rate!r};".encode())
-    digest.update(np.ascontiguousarray(waveform).data)
+    digest.update(f"{source.dtype.str} {source.shape} {sampling_rate!r};".encode())
+    digest.update(np.ascontiguousarray(source).data)
     return digest.hexdigest()
 
 

@@ -285,12 +285,12 @@ class Extractor(KeepsPrecision, TransformerMixin, BaseEstimator, ABC):
                 results[index] = found[key]
         if len(todo):
             for indices, arrays, reusable in self._compute(clips, todo, pooled):
-                kept = {}
-                for index, array, keep in zip(indices, arrays, reusable, strict=True):
-                    array = _checked(self, clips[index], array, pooled)
-                    results[index] = array
-                    if keep and keys[index] is not None:
-                        kept[keys[index]] = array
+                here, kept = clips[indices], {}
+                now = clip_keys(self, here, pooled) if cache.stores else [None] * len(here)
+                for index, array, keep, key in zip(indices, arrays, reusable, now, strict=True):
+                    results[index] = array = _checked(self, clips[index], array, pooled)
+                    if keep and key is not None and key == keys[index]:  # not written anew since
+                        kept[key] = array
                 cache.set_many(kept)
 
     def _compute(self, clips, todo, pooled):
