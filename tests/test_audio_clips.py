@@ -313,8 +313,11 @@ def test_columns_of_polars_and_pyarrow(write):
     path = write("a.wav", noise(0.1))
     pa = pytest.importorskip("pyarrow")
     row = {"bytes": Path(path).read_bytes(), "path": None}
-    for column in (pa.array([path, path]), pa.chunked_array([[path], [path]]), pa.array([row] * 2)):
-        assert [len(waveform) for waveform in load_waveforms(column)] == [1600] * 2
+    sound = {"array": [0.1] * 1600, "sampling_rate": 16_000}
+    for items in ([path] * 2, [row] * 2, [row["bytes"]] * 2, [[0.1] * 1600] * 2, [sound] * 2):
+        column = pa.array(items)
+        for X in (column, pa.chunked_array([column[:1], column[1:]]), list(column)):
+            assert [len(waveform) for waveform in load_waveforms(X)] == [1600] * 2
     pl = pytest.importorskip("polars")
     for column in (
         pl.Series([path, path]),
@@ -495,6 +498,8 @@ def test_bad_sampling_rates(rate):
         ({"array": None, "path": ""}, r"no recording in them.*row\['sampling_rate'\]"),
         ({"array": [0.1, 0.2], "sampling_rate": 0}, "sampling_rate=0"),
         (io.StringIO("text"), "open as text. Open it with mode 'rb'"),
+        (io.TextIOWrapper(io.BytesIO(b"\xff\xfb")), "open as text. Open it with mode 'rb'"),
+        (types.SimpleNamespace(read=lambda: noise(0.1)), r"SimpleNamespace, whose read\(\) gives"),
         (io.BytesIO(b""), "is an empty file"),
         ({0.1, 0.2}, "is of type set"),
         (np.array([True, False]), "booleans"),

@@ -264,6 +264,8 @@ def _as_item(item, sampling_rate, position):
     """A path as str, or a Clip; if it can be neither, ValueError with the reason only."""
     if isinstance(item, Clip):
         return item
+    if hasattr(item, "as_py"):  # of pyarrow, whose texts NumPy takes for numbers
+        item = item.as_py()
     if _is_content(item):
         return _from_content(bytes(item), position)
     if _is_path(item):
@@ -319,15 +321,23 @@ def _from_file(file, position):
     with contextlib.suppress(AttributeError, OSError):
         file.seek(0)
         can_seek = True
-    content = file.read()
+    try:
+        content = file.read()
+    except UnicodeDecodeError:
+        content = ""
+    if isinstance(content, str):
+        raise ValueError(
+            "is a file that is open as text. Open it with mode 'rb', or give its path."
+        )
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise ValueError(
+            f"is a {type(file).__name__}, whose read() gives no bytes. Give its path, or "
+            "(waveform, sampling_rate)."
+        )
     if not (content or can_seek):
         raise ValueError(
             "is a stream that is empty, or was read before and can't be read again. Give its "
             "content: file.read()."
-        )
-    if isinstance(content, str):
-        raise ValueError(
-            "is a file that is open as text. Open it with mode 'rb', or give its path."
         )
     name = getattr(file, "name", None)
     return _from_content(bytes(content), name if isinstance(name, str) else position)
