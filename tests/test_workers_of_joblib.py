@@ -131,7 +131,7 @@ def here(extractor, clips):
         return extractor.set_params(memory=False).transform(clips)
 
 
-def test_features_are_those_of_here_and_each_clip_is_heard_once(backend, paths, notes):
+def test_features_are_those_of_here_and_each_clip_is_heard_once(backend, paths, notes, monkeypatch):
     rows = Noted(str(notes / "by")).transform(paths)
     clips, who = heard(notes)
     assert clips == [10 * (i + 1) for i in range(len(paths))]
@@ -139,8 +139,21 @@ def test_features_are_those_of_here_and_each_clip_is_heard_once(backend, paths, 
     Noted(str(notes / "by")).transform(paths[::-1])  # remembered here
     assert len(heard(notes)[0]) == len(paths)
     np.testing.assert_array_equal(rows, here(Noted(str(notes / "by")), paths))
+    _check_relative_paths_are_those_of_here(paths, notes, monkeypatch)
     _check_waveforms_windows_and_statistics(paths)
     _check_bad_clips_are_named_together(paths)
+
+
+def _check_relative_paths_are_those_of_here(paths, notes, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(paths[0]))  # the workers have begun elsewhere
+    clips = [os.path.basename(path) for path in paths]
+    clips += [clip.variant(speed=1.1) for clip in as_clips(clips[:4])]
+    there = Noted(str(notes / "there"), memory=False).transform(clips)
+    np.testing.assert_array_equal(there, here(Noted(str(notes / "here")), clips))
+    clips[7] = "none.wav"
+    with pytest.raises(AudioError) as caught:
+        Noted(str(notes / "there"), memory=False).transform(clips)
+    assert [(p, name) for p, name, _ in caught.value.failures] == [(7, "none.wav")]
 
 
 def _check_waveforms_windows_and_statistics(paths):

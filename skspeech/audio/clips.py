@@ -87,10 +87,10 @@ class Clip:
 
     @property
     def name(self):
-        if isinstance(self._source, str):
-            return self._source
         if isinstance(self._position, str):
             return self._position
+        if isinstance(self._source, str):
+            return self._source
         return "clip" if self._position is None else f"clip {self._position}"
 
     def __repr__(self):
@@ -387,6 +387,19 @@ class Clips(collections.abc.Sequence):
     def position(self, index):
         """Position in the original container of the clip at `index` here."""
         return self._positions[index]
+
+    def located(self):
+        """The same clips under the same names, for a process in another working folder."""
+        return Clips(list(map(_located, self._items)), self._positions)
+
+
+def _located(item):
+    path = item if isinstance(item, str) else item._source
+    if not isinstance(path, str) or os.path.isabs(path):
+        return item
+    clip = copy.copy(Clip(item) if isinstance(item, str) else item)
+    clip._source, clip._position = os.path.abspath(path), path
+    return clip
 
 
 def _as_int_index(index, length):

@@ -1,7 +1,7 @@
 """Embed clips in other processes, on this machine or others, through joblib.
 
-Clips are sent to the workers (files as paths), and rows of features come back. Each worker loads
-the networks once, and keeps nothing else.
+Clips are sent to the workers (files as absolute paths), and rows of features come back. Each worker
+loads the networks once, and keeps nothing else.
 """
 
 import contextlib
@@ -175,7 +175,7 @@ class Workers:
                 yield from extractor._compute_here(clips, todo, pooled, remarks)
                 return
             payload, n_threads = _dump(extractor), threads_in(self.executor, self.n_workers)
-            tasks = [(payload, clips[shard], pooled, n_threads) for shard in shards]
+            tasks = [(payload, clips[shard].located(), pooled, n_threads) for shard in shards]
             results = self._results(_embed_shard, tasks)
             for number, (indices, arrays, reusable, own) in results:
                 remarks.add(own)
