@@ -11,16 +11,19 @@ import joblib
 import numpy as np
 import pytest
 import soundfile
+import torch
 from joblib.parallel import MultiprocessingBackend
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from test_resnetse34l import make_checkpoint
 
 from skspeech import (
     AudioError,
     Candidate,
     Extractor,
+    SpeakerEmbedding,
     SpectralStatistics,
     TimeBudgetClassifier,
     cache,
@@ -226,6 +229,19 @@ def test_an_error_of_the_extractors_own_comes_through(backend, paths):
 
     with pytest.raises(ZeroDivisionError, match="of its own"):
         Broken().transform(paths)
+
+
+def test_workers_that_find_another_network_say_so(paths, tmp_path, monkeypatch):
+    for seed, folder in enumerate("ab"):
+        (tmp_path / folder).mkdir()
+        torch.save(make_checkpoint(seed), tmp_path / folder / "weights.model")
+    monkeypatch.chdir(tmp_path / "a")
+    task = workers._dump(SpeakerEmbedding("resnetse34l", weights="weights.model"))
+    clips = as_clips(paths[:1])
+    assert len(workers._embed_shard(task, clips, True, None)[0]) == 1
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(ValueError, match=r"finds the network 'resnetse34l-.* absolute paths"):
+        workers._embed_shard(task, clips, True, None)
 
 
 def test_an_executor_is_a_backend(paths, notes):

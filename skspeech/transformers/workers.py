@@ -304,13 +304,20 @@ def _ended_when_stopped(parallel, check):
 
 
 def _dump(extractor):
-    """An extractor as bytes, with this machine's arithmetic, whatever the workers' processors."""
+    """An extractor as bytes, with this machine's arithmetic, whatever the workers' processors.
+
+    And the id of its network, if it has one: a worker may find other files under its name.
+    """
     import cloudpickle
 
     copied = clone(extractor)
     if getattr(copied, "dtype", None) == "auto":
         copied.set_params(dtype=extractor._precision())
-    return cloudpickle.dumps(copied)
+    return cloudpickle.dumps((copied, _network_id(extractor)))
+
+
+def _network_id(extractor):
+    return extractor._network_id() if hasattr(extractor, "_network_id") else None
 
 
 def threads_in(executor, n_workers, n_cores=None):
@@ -335,7 +342,13 @@ def _do_imports():
 
 def _embed_shard(payload, clips, pooled, n_threads):
     """Run in a worker: embed some clips."""
-    extractor, remarks = pickle.loads(payload), Remarks()
+    (extractor, network), remarks = pickle.loads(payload), Remarks()
+    if (own := _network_id(extractor)) != network:
+        raise ValueError(
+            f"For {extractor!r}, a worker finds the network {own!r}, and the process that asks it "
+            f"{network!r}. Name files by absolute paths and models of a hub with their revision, "
+            "and use one version of skspeech."
+        )
     indices, arrays, reusable = [], [], []
     with limited_threads(n_threads), kept_memory():
         for part in extractor._compute_here(clips, np.arange(len(clips)), pooled, remarks):
