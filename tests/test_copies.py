@@ -1,5 +1,6 @@
 """Copies of a clip are never on both sides of a split."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,6 +60,11 @@ class NeverHeard(ClassifierMixin, BaseEstimator):
 
 def _contents(X):
     return {clip.key() for clip in as_clips(X)}
+
+
+def test_a_file_and_its_content_are_copies(twice):
+    path = twice[0][0]
+    assert group_copies(as_clips([path, Path(path).read_bytes()])).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("cv", ["auto", 4])

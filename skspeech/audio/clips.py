@@ -110,10 +110,10 @@ class Clip:
 
         None where it is unknown.
         """
-        if isinstance(self._source, np.ndarray):
+        if not isinstance(self._source, str):
             return len(self._source)
         try:
-            return os.stat(self._source).st_size if isinstance(self._source, str) else None
+            return os.stat(self._source).st_size
         except (OSError, ValueError):
             return None
 
