@@ -497,6 +497,7 @@ def test_bad_sampling_rates(rate):
         ({"bytes": b"", "path": "a.wav"}, r"no recording in them.*row\['sampling_rate'\]"),
         ({"array": None, "path": ""}, r"no recording in them.*row\['sampling_rate'\]"),
         ({"array": [0.1, 0.2], "sampling_rate": 0}, "sampling_rate=0"),
+        ({"array": [0.1, 0.2], "sample_rate": 8000}, "has 'sample_rate', but no 'sampling_rate'"),
         (io.StringIO("text"), "open as text. Open it with mode 'rb'"),
         (io.TextIOWrapper(io.BytesIO(b"\xff\xfb")), "open as text. Open it with mode 'rb'"),
         (types.SimpleNamespace(read=lambda: noise(0.1)), r"SimpleNamespace, whose read\(\) gives"),

@@ -23,6 +23,7 @@ FORMS = (
     "a list of {'array': ..., 'sampling_rate': ...}, or a 2-D array with a clip in each row."
 )
 _ONE = "or ask a classifier by predict_one"
+_RATES = ("sample_rate", "samplerate", "frame_rate", "rate", "sr", "fs")  # elsewhere, in a row
 _LONGEST_PATH = 4096  # bytes; longer bytes, or bytes with a null in them, are a file's content
 
 
@@ -348,6 +349,8 @@ def _from_row(row, sampling_rate, position):
     name = row.get("path")
     own_name = name if isinstance(name, str) and name else position
     if row.get("array") is not None:
+        if "sampling_rate" not in row and (others := [key for key in _RATES if key in row]):
+            raise ValueError(f"has {others[0]!r}, but no 'sampling_rate', as the key has to be.")
         rate = checked_rate(row.get("sampling_rate", sampling_rate))
         return Clip(_as_waveform(row["array"]), rate, own_name)
     if row.get("bytes"):
