@@ -233,6 +233,7 @@ def test_weights_in_an_array_count_by_content(clips):
 
 def test_a_folder_counts_by_what_it_lists(clips, tmp_path, computed):
     (tmp_path / "weights").write_text("1")
+    (tmp_path / ".#weights").symlink_to("somebody@somewhere")  # an editor's mark
     Weighted(tmp_path).transform(clips)
     (tmp_path / "more").write_text("1")
     computed.clear()

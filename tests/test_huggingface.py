@@ -271,6 +271,7 @@ def test_grid_search_embeds_each_clip_once(folder, clips, computed):
 
 def test_features_are_remembered_by_the_content_of_the_folder(folder, clips, tmp_path):
     mine = shutil.copytree(folder, tmp_path / "model")
+    (mine / ".#config.json").symlink_to("somebody@somewhere")  # an editor's mark
     extractor = TransformersEmbedding(mine)
     before = extractor.transform(clips)
     np.testing.assert_allclose(before, TransformersEmbedding(folder).transform(clips), atol=1e-6)

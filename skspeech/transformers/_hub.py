@@ -67,7 +67,8 @@ def state_of(model):
     folder = Path(model)
     if not folder.is_dir():
         return None
-    files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors"})
+    files = [path for path in folder.iterdir() if path.suffix in {".json", ".safetensors"}]
+    files = sorted(path for path in files if path.is_file())
     return tuple((str(path.absolute()), *file_state(path.stat())) for path in files)
 
 

@@ -121,9 +121,16 @@ def _file_or_name(value):
     if stat.S_ISREG(mode):
         return file_id(value)
     if stat.S_ISDIR(mode):
-        listed = sorted((entry.name, entry.stat()) for entry in os.scandir(value))
-        return [os.fspath(value), [(n, s.st_size, s.st_mtime_ns) for n, s in listed]]
+        return [os.fspath(value), sorted(map(_listed, os.scandir(value)))]
     return os.fspath(value)
+
+
+def _listed(entry):
+    try:
+        status = entry.stat()
+    except OSError:  # a link that leads nowhere, or what was removed meanwhile
+        return (entry.name,)
+    return entry.name, status.st_size, status.st_mtime_ns
 
 
 def definition(what):
