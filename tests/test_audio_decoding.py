@@ -5,6 +5,7 @@ import contextlib
 import lzma
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -519,6 +520,11 @@ def test_formats_that_only_the_name_tells(write, name, subtype):
     assert len(waveform) == pytest.approx(32_000, abs=400)
     correlation = np.corrcoef(waveform[4000:28_000], sine(2, 16_000)[4000:28_000])[0, 1]
     assert abs(correlation) > 0.9
+    (clip,) = as_clips([path])
+    others = as_clips([shutil.copy(path, path + ending) for ending in (".gsm", ".vox")])
+    assert [other.key() == clip.key() for other in others] == [
+        np.array_equal(other.load(), waveform) for other in others
+    ]
     os.rename(path, path + ".unknown")
     assert "is not audio that can be read" in reason(path + ".unknown")
 

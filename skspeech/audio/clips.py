@@ -312,7 +312,7 @@ class Clip:
         return rate if self._speed == 1.0 else checked_rate(round(rate * self._speed, 3))
 
     def key(self):
-        """Key of the content: equal for equal bytes, whatever the path.
+        """Key of the content: equal for equal bytes, whatever the path, unless it tells the format.
 
         Returns
         -------

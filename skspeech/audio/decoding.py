@@ -8,7 +8,7 @@ import soundfile
 
 import skspeech.audio.ffmpeg as ffmpeg
 import skspeech.audio.libsndfile as libsndfile
-from skspeech.audio.files import open_source
+from skspeech.audio.files import HEADERLESS, open_source
 from skspeech.audio.waveforms import (
     MAX_DECODED_SIZE,
     Mixer,
@@ -20,8 +20,6 @@ from skspeech.audio.waveforms import (
 
 __all__ = []
 
-# Files with these suffixes have no header: only the name says what they hold.
-_HEADERLESS = (".gsm", ".vox")
 # A larger file is not an empty recording, even if its header announces no samples.
 _LARGEST_HEADER = 4096
 # A recording may be this much shorter (seconds) than its header says: some headers round.
@@ -81,12 +79,12 @@ def _open_otherwise(file, path, reasons):
         sound = ffmpeg.FFmpegSound(file)
     except (av.FFmpegError, OSError, ValueError) as error:
         reasons.append(f"FFmpeg: {ffmpeg.message_of(error)}")
-    if suffix in _HEADERLESS and not (_is_text(head) or (sound and sound.has_header)):
+    if suffix in HEADERLESS and not (_is_text(head) or (sound and sound.has_header)):
         if sound is not None:
             sound.close()
         return libsndfile.LibsndfileSound(file, path)
     # libsndfile reads any file named .au or .snd as telephone sound without a header.
-    is_guess = suffix in (".au", ".snd", *_HEADERLESS)
+    is_guess = suffix in (".au", ".snd", *HEADERLESS)
     if path is not None and not is_guess and (sound is None or sound.container == "mp3"):
         # libsndfile drops the padding that an MP3 encoder adds, but may recognise an MP3 by its
         # name only.

@@ -20,6 +20,8 @@ OF_FOLDERS = (
     "Of a folder of clips give the files, as in sorted(Path(folder).rglob('*.wav')), or, where its "
     "sub-folders are classes, the data that skspeech.datasets.load_audio_folder returns."
 )
+HEADERLESS = (".gsm", ".vox")
+"""Suffixes of files without a header: only the name says what they hold."""
 
 
 def open_source(source):
@@ -101,6 +103,8 @@ class FileKeys:
                 return known[1]
         with open_file(path) as file:
             key = digest_file(file)
+        if (suffix := os.path.splitext(path)[1].lower()) in HEADERLESS:
+            key += suffix
         if state == file_state(file_status(path)) and time.time_ns() - state[1] > self._RACY:
             self._remember(path, state, key)
         return key
