@@ -535,6 +535,16 @@ def test_what_is_called_au_and_is_none_is_no_telephone_sound(tmp_path, name):
     assert "is not audio that can be read" in reason(tmp_path / name)
 
 
+@pytest.mark.parametrize("format", ["WAV", "AIFF", "FLAC", "MP3"])
+def test_a_tag_in_front_costs_no_samples(write, tmp_path, format):
+    path = tmp_path / "a"
+    tag = b"ID3\x04\0\0" + bytes((0, 0, 8, 100)) + bytes(8 * 128 + 100)
+    path.write_bytes(tag + Path(write("plain", noise(1), format=format)).read_bytes())
+    expected = load_waveforms([path])[0]
+    assert len(expected) == 16_000
+    np.testing.assert_array_equal(load_waveforms([path.read_bytes()])[0], expected)
+
+
 def test_mp3_without_its_beginning(write):
     samples = sine(3, 16_000)
     path = Path(write("a.mp3", samples))

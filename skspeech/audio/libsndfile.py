@@ -1,5 +1,6 @@
 """Decode with libsndfile: WAV, FLAC, OGG, MP3, AIFF, and rare formats."""
 
+import functools
 import io
 import os
 import re
@@ -84,7 +85,7 @@ class LibsndfileSound:
         self._file.seek(0)
         # On Windows, libsndfile can't use Python's file descriptors.
         if os.name == "nt" or not isinstance(self._file, io.FileIO):
-            return _FrontToBack(self._file)
+            return _FrontToBack(_without_tag(self._file))
         return _FrontToBack(self._file.fileno(), closefd=False)
 
     def close(self):
@@ -153,6 +154,22 @@ class LibsndfileSound:
                 position += len(block)
         except soundfile.SoundFileError:
             return
+
+
+def _without_tag(file):
+    """The file itself, or what follows its ID3 tag.
+
+    Of a WAV or AIFF that is not read through a descriptor, libsndfile leaves out as many bytes at
+    the end as such a tag has.
+    """
+    head = file.read(10)
+    if head.startswith(b"ID3"):
+        file.seek(functools.reduce(lambda size, byte: 128 * size + byte, head[6:], 0) + len(head))
+        rest = file.read()
+        if rest.startswith((b"RIFF", b"FORM")):
+            return io.BytesIO(rest)
+    file.seek(0)
+    return file
 
 
 def _note_on_length(log):
