@@ -281,7 +281,8 @@ class AudioLoader(GivesWaveforms, BaseEstimator):
     sampling_rate : float, default=16000
         Samples per second (Hz) of waveforms that come without their own rate.
     target_sampling_rate : float, default=16000
-        Samples per second (Hz) of the result.
+        Samples per second (Hz) of the result, which an extractor after this step has to be told as
+        its `sampling_rate`.
     max_duration : float or None, default=None
         Seconds to read at most from the start of each clip; None reads all.
     n_jobs : int or None, default=None

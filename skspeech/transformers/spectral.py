@@ -73,8 +73,8 @@ class SpectralStatistics(_WithoutNetwork):
     For each frame it computes mel-frequency cepstral coefficients with their first and second
     derivatives, level, zero-crossing rate, spectral centroid, bandwidth, rolloff and flatness,
     periodicity (``voicing``) and pitch. Statistics over time use the frames that `frames` selects;
-    those of the pitch use voiced frames only. For clips of more than 54 minutes they use every
-    second frame, or every third, and so on.
+    those of the pitch use voiced frames only. For clips of more than 54 minutes (at the default
+    `hop_length`; fewer at a shorter one) they use every second frame, or every third, and so on.
 
     Parameters
     ----------

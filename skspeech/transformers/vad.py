@@ -60,7 +60,7 @@ class VoiceActivityTrimmer(GivesWaveforms, BaseEstimator):
         Read only this many seconds of each clip; None reads all of it.
     sampling_rate : int, default=16000
         Sampling rate in Hz of bare waveforms. Files and ``(waveform, sampling_rate)`` pairs bring
-        their own.
+        their own. What is returned is at 16 kHz, so that the next step keeps its default.
     device : str or torch.device, default="auto"
         ``"auto"`` is a GPU where there is one, else the CPU.
     n_jobs : int or None, default=None
