@@ -514,6 +514,7 @@ def test_bad_sampling_rates(rate):
         (np.array([1, 2], dtype=np.uint64), "uint64"),
         ([[0.1, 0.2], [0.3]], "cannot become an array"),
         ((16_000, noise(0.1)), r"Write \(waveform, sampling_rate\)"),
+        ((16_000, noise(0.1, channels=2)), r"Write \(waveform, sampling_rate\)"),  # as of SciPy
         (noise(0.1, channels=2), r"mean\(axis=1\) averages 2 channels"),
         (noise(0.1, channels=2).T, r"mean\(axis=0\) averages 2 channels"),
         ((noise(0.1, channels=2), 16_000), r"mean\(axis=1\)"),

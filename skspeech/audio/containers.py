@@ -381,7 +381,7 @@ def _looks_like_pair(item):
 
 
 def _looks_like_swapped_pair(item):
-    return _is_pair(item) and isinstance(item[0], numbers.Number) and np.ndim(item[1]) == 1
+    return _is_pair(item) and isinstance(item[0], numbers.Number) and np.ndim(item[1]) > 0
 
 
 def is_sparse(value):
