@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import sklearn
 import soundfile
+from sklearn import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -337,6 +338,27 @@ def test_warm_start_knows_files_that_were_written_anew(tmp_path, form, validated
     with pytest.warns(UserWarning, match="starts anew"):
         clf.fit(X, labels)
     assert clf.best_score_ < first
+
+
+def test_warm_start_by_another_score_starts_anew():
+    clf = TimeBudgetClassifier([BAYES, LINEAR], scoring="accuracy", time_budget=20, random_state=0)
+    clf.set_params(warm_start=True).fit(X, y)
+    with pytest.warns(UserWarning, match="cv or scoring .* starts anew"):
+        clf.set_params(scoring="neg_log_loss").fit(X, y)
+    scores = [clf.best_score_, *clf.results_["score"], *clf.learning_curve_["score"]]
+    assert (np.array(scores) < 0).all()
+
+
+def test_warm_start_chooses_by_the_rule_and_the_limit_of_now():
+    slow = Candidate("slow", fake.SlowToPredict(seconds=0.001), where="main")
+    clf = TimeBudgetClassifier([LINEAR, BAYES, slow], cv=3, time_budget=20, random_state=0)
+    clf.set_params(warm_start=True, refit=False, selection="threshold").fit(X, y)
+    anew = clone(clf).set_params(selection="greedy").fit(X, y).results_["weight"]
+    assert clf.results_["weight"].tolist() != anew.tolist()
+    assert clf.set_params(selection="greedy").fit(X, y).results_["weight"].tolist() == anew.tolist()
+    clf.set_params(selection="threshold", predict_time_budget=0.0005).fit(X, y)
+    assert clf.results_["weight"].tolist() == [0.5, 0.5, 0]
+    assert len(clf.ensemble_.estimators_) == 2  # and not the models of all folds
 
 
 # -------------------------------------------------------------------------- scores

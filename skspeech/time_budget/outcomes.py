@@ -46,8 +46,11 @@ class Outcomes:
     def continue_from(self, earlier):
         """Take over what an earlier run on the same data has found."""
         self.ensemble, self.score, self.curve = earlier.ensemble, earlier.score, earlier.curve
-        self.chooser = earlier.chooser
-        self.chooser.state, self.chooser.data = self.session.state, self.session.data
+        now, before = self.chooser, earlier.chooser
+        if (now.rule, now.predict_time_budget) == (before.rule, before.predict_time_budget):
+            self.chooser, before.state, before.data = before, now.state, now.data
+        else:  # what the standing members were chosen by no longer counts
+            now.temperature = before.temperature
 
     def take(self, job, outcome):
         if outcome.final:

@@ -104,11 +104,14 @@ def _split(classifier, X, y, codes, classes, groups, sample_weight, kept):
         seed = int(check_random_state(classifier.random_state).randint(2**31 - 1))
     splits = make_splits(classifier.cv, X, y, codes, classes, groups, seed, kept)
     fingerprint = _fingerprint(X, y, groups, sample_weight, splits) if warm else None
-    if earlier is None or fingerprint == earlier.settings.fingerprint:
+    if earlier is None or (fingerprint, classifier.scoring) == (
+        earlier.settings.fingerprint,
+        earlier.settings.scoring,
+    ):
         return splits, seed, fingerprint, earlier
     warnings.warn(
-        "warm_start=True, but X, y, groups, sample_weight or cv are not those of the last fit, "
-        "so this one starts anew. Set warm_start=False to start anew without this warning.",
+        "warm_start=True, but X, y, groups, sample_weight, cv or scoring are not those of the last "
+        "fit, so this one starts anew. Set warm_start=False to start anew without this warning.",
         UserWarning,
         stacklevel=6,
     )
