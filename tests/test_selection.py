@@ -39,6 +39,8 @@ def test_fast_scores_agree_with_scikit_learn():
     assert BALANCED(proba, y) == pytest.approx(balanced_accuracy_score(y, proba.argmax(axis=1)))
     by_loss = ProbabilityScore("neg_log_loss", np.arange(4))
     assert by_loss(proba, y) == pytest.approx(-log_loss(y, proba))
+    sure = np.eye(4)[proba.argmax(axis=1)]  # and often wrong
+    assert by_loss(sure, y) == pytest.approx(-log_loss(y, sure))
     accuracy = ProbabilityScore("accuracy", np.arange(4))
     assert accuracy(proba, y) == pytest.approx(np.mean(y == proba.argmax(axis=1)))
 

@@ -375,6 +375,16 @@ def test_best_score_is_not_flattered_by_the_choice():
     assert clf.best_score_ < max(clf.results_["score"]) - 0.05
 
 
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "roc_auc_ovr"])
+def test_the_scores_of_the_splits_are_those_of_the_score(scoring):
+    """Of what is often sure and wrong, each one of them counts a floor under the probabilities."""
+    noisy, nearest = X[:, :2], ("nearest", KNeighborsClassifier(1))
+    cv = (noisy[::2], y[::2])
+    clf = TimeBudgetClassifier([nearest, BAYES], cv=cv, scoring=scoring, time_budget=20)
+    results = clf.fit(noisy[1::2], y[1::2]).results_
+    np.testing.assert_allclose(results["split0_test_score"], results["score"])
+
+
 def test_a_first_answer_has_its_own_score_in_the_learning_curve():
     poor = Candidate("poor", fake.Guesser(), where="main", first=True)
     clf = TimeBudgetClassifier([poor, LINEAR], time_budget=20, random_state=0)

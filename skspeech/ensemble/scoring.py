@@ -118,9 +118,12 @@ def balanced_accuracy(proba, y):
 
 
 def log_likelihoods(proba, y):
-    """Log of the probability of each row's true class; `proba` need not sum to 1."""
+    """Log of the probability of each row's true class; `proba` need not sum to 1.
+
+    As in scikit-learn, 0 counts as the smallest step from 1.
+    """
     own = proba[..., np.arange(len(y)), y] / proba.sum(axis=-1)
-    return np.log(np.maximum(own, np.finfo(float).tiny))
+    return np.log(np.maximum(own, np.finfo(float).eps))
 
 
 def neg_log_loss(proba, y):

@@ -69,10 +69,11 @@ class Outcomes:
         state, score = self.session.state, self.session.settings.score
         number, level, places = outcome.part
         fold, codes = state.folds[number], self.session.data.codes
-        entry.held_out[number] = HeldOut(places, log_probas(outcome.proba, self.floor))
+        logs = log_probas(outcome.proba, self.floor)  # with which it votes, and is scored
+        entry.held_out[number] = HeldOut(places, logs)
         entry.levels[number], entry.fit_times[number] = level, outcome.fit_time
         entry.predict_time = outcome.predict_time / max(len(places), 1)
-        entry.scores[number] = score(outcome.proba, codes[fold.test[places]])
+        entry.scores[number] = score(np.exp(logs), codes[fold.test[places]])
         if outcome.final:
             entry.final.add(number)
         if entry.where == "main" and entry.variants is None:
