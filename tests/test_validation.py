@@ -385,6 +385,12 @@ def test_the_scores_of_the_splits_are_those_of_the_score(scoring):
     np.testing.assert_allclose(results["split0_test_score"], results["score"])
 
 
+def test_folds_that_hold_the_same_rows_out_have_a_cross_fitted_score():
+    cv = [(np.arange(part, 150, 3), np.arange(2, 150, 3)) for part in (0, 1)]
+    clf = TimeBudgetClassifier([BAYES, LINEAR], cv=cv, time_budget=20, random_state=0).fit(X, y)
+    assert 0.8 < clf.best_score_ <= 1
+
+
 def test_a_first_answer_has_its_own_score_in_the_learning_curve():
     poor = Candidate("poor", fake.Guesser(), where="main", first=True)
     clf = TimeBudgetClassifier([poor, LINEAR], time_budget=20, random_state=0)
@@ -392,6 +398,17 @@ def test_a_first_answer_has_its_own_score_in_the_learning_curve():
     score = dict(zip(clf.results_["name"], clf.results_["score"], strict=True))["poor"]
     assert clf.learning_curve_["score"][0] == score < 0.6
     assert clf.learning_curve_["score"][-1] == clf.best_score_ > 0.9
+
+
+def test_an_ensemble_without_a_score_has_none_in_the_learning_curve():
+    """One held-out row can't both choose members and judge them."""
+    cv = (X[::150], y[::150])
+    clf = TimeBudgetClassifier([BAYES, LINEAR], cv=cv, time_budget=20, random_state=0)
+    with pytest.warns(UserWarning, match="2 classes have too few"):
+        clf.fit(X[1:], y[1:])
+    scores = clf.learning_curve_["score"]
+    assert not np.isnan(scores[0])  # the first answer's own
+    assert np.isnan([clf.best_score_, scores[-1]]).all()
 
 
 def test_the_validation_is_repeated_with_other_folds_where_time_is_left():

@@ -24,8 +24,9 @@ class Outcomes:
         The current one.
     score : float
         Its cross-fitted score; NaN if it is not validated.
-    curve : list of (float, float, CandidateState)
-        Time, score and first member of each ensemble so far.
+    curve : list of (float, float, CandidateState or None)
+        Time and score of each ensemble so far; and the candidate whose score, once there is one,
+        stands in for that of an ensemble that came before any validation.
     """
 
     def __init__(self, session):
@@ -107,7 +108,7 @@ class Outcomes:
         elif self.ensemble is None:
             entry.weight = 1.0
         if entry.weight > 0:
-            self._publish(self.score)
+            self._publish(self.score, entry if self.ensemble is None else self.curve[-1][2])
 
     def note_change(self, job):
         """Have members chosen again after a validation; repeats wait until all of them are done."""
@@ -130,7 +131,7 @@ class Outcomes:
             self._publish(score)
         self.session.stopwatch.add("selection", time.monotonic() - start)
 
-    def _publish(self, score):
+    def _publish(self, score, stand_in=None):
         """Build the current ensemble, and send it to the caller."""
         session = self.session
         members = [(entry, entry.weight) for entry in session.state.entries if entry.weight > 0]
@@ -142,7 +143,7 @@ class Outcomes:
             one_model_each=session.settings.predict_time_budget is not None,
         )
         ensemble.time_, ensemble.score_ = session.now, float(score)
-        self.curve.append((ensemble.time_, ensemble.score_, members[0][0]))
+        self.curve.append((ensemble.time_, ensemble.score_, stand_in))
         if not session.state.answered:
             session.state.answered = True
             session.pause()

@@ -358,5 +358,5 @@ def describe(event, verbose):
 
 def _curve(curve):
     """Times and scores; a first answer gets its candidate's score, if that was validated later."""
-    scores = [first.score if np.isnan(score) else score for _, score, first in curve]
+    scores = [first.score if first and np.isnan(score) else score for _, score, first in curve]
     return {"time": np.array([t for t, _, _ in curve]), "score": np.array(scores, dtype=float)}

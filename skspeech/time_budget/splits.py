@@ -142,11 +142,13 @@ def judging_parts(state, numbers, units, random_state):
     """Assign each held-out row to a part, for cross-fitted scores.
 
     Each unit belongs to the fold (of `numbers`) that held it out first, and so do its rows in
-    later repeats. A single fold is cut into several parts; units stay whole.
+    later repeats. A single fold, or folds of the same units, are cut into several parts; units stay
+    whole.
     """
     _, places, units = np.unique(units, return_index=True, return_inverse=True)
-    if len(state.folds_of(0)) > 1:
-        return numbers[places][units]
+    first = numbers[places]
+    if len(np.unique(first)) > 1 and len(state.folds_of(0)) > 1:
+        return first[units]
     n_units = units.max() + 1
     part_of_unit = check_random_state(random_state).permutation(n_units) % N_JUDGING_PARTS
     return part_of_unit[units]
