@@ -181,8 +181,21 @@ def test_a_class_with_weight_in_one_row_is_no_hindrance(data):
     X, y = data
     weight = np.where(y == 1, 1.0, 0.0)
     weight[[np.flatnonzero(y == 0)[0], np.flatnonzero(y == 1)[1]]] = 1.0
-    members = [("it", ShrinkageDiscriminantAnalysis())]
-    GeometricMeanVotingClassifier(members, calibrate=3).fit(X, y, sample_weight=weight)
+    ensemble = GeometricMeanVotingClassifier([("it", ShrinkageDiscriminantAnalysis())], calibrate=3)
+    with pytest.warns(UserWarning, match="fewer than two classes"):
+        ensemble.fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("groups", [None, [0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 2, 3]])
+def test_what_can_not_be_calibrated_is_told(groups):
+    X, y = np.arange(6.0)[:, np.newaxis], np.array([0, 0, 0, 1, 1, 1])
+    rows = slice(0, 6) if groups else slice(2, 4)  # one of each class
+    ensemble = GeometricMeanVotingClassifier([("it", GaussianNB())], calibrate=3)
+    words = "calibrate=3 finds no temperature.*fewer than two"
+    with pytest.warns(UserWarning, match=words) as told:
+        ensemble.fit(X[rows], y[rows], groups=groups)
+    assert ensemble.temperature_ == 1.0
+    assert told[0].filename == __file__
 
 
 def test_folds_get_their_rows_of_whatever_is_routed(data):

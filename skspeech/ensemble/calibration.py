@@ -1,5 +1,7 @@
 """Calibration of an ensemble: one temperature, found on held-out probabilities."""
 
+import warnings
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
@@ -110,6 +112,13 @@ def cross_validated_temperature(ensemble, X, y, fit_params):
         columns = np.searchsorted(ensemble.classes_, part.classes_)
         proba[test] = ensemble.floor
         proba[np.ix_(test, columns)] = part.predict_proba(_safe_indexing(X, rows[test]))
+    if len(np.unique(codes[~np.isnan(proba[:, 0])])) < 2:
+        warnings.warn(
+            f"calibrate={ensemble.calibrate} finds no temperature, so temperature_ is 1: clips of "
+            "fewer than two classes can be held out. Give more clips or groups of each class.",
+            UserWarning,
+            stacklevel=4,
+        )
     return find_temperature(proba, codes, weight=weight)
 
 

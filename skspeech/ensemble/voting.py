@@ -66,7 +66,8 @@ class GeometricMeanVotingClassifier(ReportMixin, PredictMixin, VotingClassifier)
     calibrate : int or False, default=False
         Number of folds with which `fit` finds the temperature that calibrates the probabilities.
         The members are trained once more for each fold. With `groups`, no group is on both sides
-        of a fold. False leaves the temperature at 1.
+        of a fold. False leaves the temperature at 1; so does, with a warning, data of which rows of
+        fewer than two classes can be held out.
     verbose : bool, default=False
         Print the time that each member took to fit.
 
