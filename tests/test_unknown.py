@@ -302,6 +302,18 @@ def test_numbers_as_labels():
     assert (answers == -1).mean() > 0.8
 
 
+@pytest.mark.parametrize("later", [7, 3])
+def test_another_unknown_label_needs_another_fit(later):
+    X, y = make_blobs(20, range(4))
+    codes = np.unique(y, return_inverse=True)[1]
+    linear = LogisticRegression(max_iter=5000)
+    rejector = UnknownRejector(linear, unknown_label=-1, random_state=0).fit(X, codes)
+    rejector.set_params(unknown_label=later)
+    for method in (rejector.predict, rejector.predict_proba):
+        with pytest.raises(ValueError, match=f"unknown_label={later} .*Fit it again"):
+            method(X)
+
+
 def test_one_against_the_rest_goes_inside(new_rows):
     X, y = make_blobs(20, range(4))
     linear = LogisticRegression(max_iter=5000)

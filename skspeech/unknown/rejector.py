@@ -308,7 +308,7 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
             Above 0 for clips that are rejected. Infinite for clips that can't be read, if the
             estimator continues without them (``errors="warn"``).
         """
-        check_is_fitted(self)
+        _check_fitted(self)
         X = check_new_rows(self, X)
         if not goes_on(self.estimator_):
             return self._score(X)
@@ -339,6 +339,17 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "threshold_")
+
+
+def _check_fitted(rejector):
+    """Check that it is fitted, and with the answer for unknown clips that it has now."""
+    check_is_fitted(rejector)
+    known = np.asarray(getattr(rejector.estimator_, "classes_", []))
+    if rejector.unknown_label not in set(rejector.classes_.tolist()) - set(known.tolist()):
+        raise ValueError(
+            f"unknown_label={rejector.unknown_label!r} is not what the rejector was fitted with. "
+            "Fit it again."
+        )
 
 
 def _as_numbers(features):
