@@ -304,6 +304,17 @@ def test_a_score_that_needs_every_class_does_not_end_the_run():
     assert clf.score(X, y) > 0.9
 
 
+def test_a_score_that_divides_by_zero_at_times_does_not_end_the_run():
+    def precision(estimator, X, y):
+        found = int((estimator.predict(X) == 0).sum())
+        return int((estimator.predict(X)[y == 0] == 0).sum()) / found
+
+    folds = [(np.arange(0, 150, 2), np.arange(1, 150, 2)), (np.arange(1, 150, 2), np.array([148]))]
+    clf = TimeBudgetClassifier([BAYES, LINEAR], cv=folds, scoring=precision, time_budget=20)
+    assert clf.fit(X, y).best_score_ > 0.9
+    assert np.isnan(clf.results_["split1_test_score"]).all()
+
+
 def test_warm_start_knows_another_validation_set_by_its_values():
     rows = np.tile(X, (10, 1))
     one, other = (rows, np.tile(y, 10)), (rows.copy(), np.tile(y, 10))

@@ -77,7 +77,7 @@ class ProbabilityScore:
             warnings.simplefilter("ignore")
             try:
                 return float(self._scorer(oracle, np.arange(len(y)), self.classes[y]))
-            except ValueError:
+            except (ValueError, ArithmeticError):
                 return float("nan")
 
 
