@@ -439,6 +439,18 @@ def test_summary_of_a_run_with_a_first_answer_only():
     assert "frequencies" not in clf.summary()
 
 
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("names", [("x__y", "x_y"), ("a___b", "verbose"), ("it", "it (0)")])
+def test_candidates_may_have_any_two_names(names, shared):
+    models = [make_pipeline(FunctionTransformer(), m) if shared else m for _, m in (BAYES, LINEAR)]
+    candidates = list(zip(names, models, strict=True))
+    settings = {"cv": 3, "time_budget": 20, "selection": "threshold", "random_state": 0}
+    for refit in (False, True):
+        clf = TimeBudgetClassifier(candidates, refit=refit, **settings).fit(X, y)
+        assert clf.results_["weight"].tolist() == [0.5, 0.5]
+        assert clf.best_score_ > 0.9
+
+
 def test_the_time_of_predicting_is_that_of_all_models_that_vote():
     slow = Candidate("slow", fake.SlowToPredict(seconds=0.001), where="worker")
     settings = {"cv": 3, "time_budget": 30, "random_state": 0, "refit": False}

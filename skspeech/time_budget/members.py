@@ -3,6 +3,7 @@
 The rules of the choice are in :mod:`skspeech.ensemble.selection`.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,7 +184,7 @@ def build_ensemble(members, classes, floor, *, temperature, one_model_each):
             rest = named[0][1]
             if len(named) > 1:
                 rest = GeometricMeanVotingClassifier.from_fitted(
-                    named, weights=shares, classes=classes, floor=floor
+                    _named(named), weights=shares, classes=classes, floor=floor
                 )
             name = "+".join(name for name, _ in named[:3])
             named = [(name, Pipeline([*shared.steps, ("classifier", rest)]))]
@@ -191,13 +192,26 @@ def build_ensemble(members, classes, floor, *, temperature, one_model_each):
         estimators += named
         weights += shares
     return GeometricMeanVotingClassifier.from_fitted(
-        estimators, weights=weights, classes=classes, floor=floor, temperature=temperature
+        _named(estimators), weights=weights, classes=classes, floor=floor, temperature=temperature
     )
+
+
+def _named(models):
+    """(name, model) pairs with names that an ensemble takes: each once, and no parameter's."""
+    taken = set(GeometricMeanVotingClassifier([]).get_params(deep=False))
+    named = []
+    for name, model in models:
+        name = re.sub("__+", "_", name)
+        while name in taken:
+            name += "'"
+        taken.add(name)
+        named.append((name, model))
+    return named
 
 
 def _models(entry, weight, only_one):
     """(name, model, weight) of each model that votes for a candidate."""
-    name = entry.name.replace("__", "_")
+    name = entry.name
     if entry.is_refitted:
         return [(name, entry.full_model, weight)]
     models = sorted(entry.models.items())[: 1 if only_one else None]
