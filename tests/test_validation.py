@@ -459,6 +459,19 @@ def test_the_time_of_predicting_is_that_of_all_models_that_vote():
     assert len(TimeBudgetClassifier([slow], **settings).fit(X, y).ensemble_.estimators_) == 3
 
 
+@pytest.mark.parametrize("rows", [slice(None), slice(None, None, 50)], ids=["slow", "not measured"])
+def test_a_limit_that_no_candidate_keeps_is_told(rows):
+    slow = Candidate("slow", fake.SlowToPredict(seconds=0.001), where="main")
+    clf = TimeBudgetClassifier([slow], predict_time_budget=0.0005, time_budget=10, random_state=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No clip can be held out")
+        with pytest.warns(UserWarning, match="slow may take .* predict_time_budget=0.0005"):
+            clf.fit(X[rows], y[rows])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.set_params(predict_time_budget=0.1).fit(X, y)
+
+
 # -------------------------------------------------------------------------- the order of rows
 
 

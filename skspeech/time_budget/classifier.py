@@ -106,7 +106,7 @@ class TimeBudgetClassifier(
     callbacks : callable or list of callables, default=None
         Each is called with every event, a dict with the keys ``"event"`` and ``"time"``.
     predict_time_budget : float, default=None
-        Seconds that the chosen members may take to predict a clip. None is no limit.
+        Seconds that the members may take for a clip; a warning says if none do. None is no limit.
     log_file : str or path-like, default=None
         A file to which each event is appended as a line of JSON.
     random_state : int, RandomState instance or None, default=None

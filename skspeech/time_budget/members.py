@@ -69,7 +69,7 @@ class Chooser:
         The last choice of a run, the `final` one, is taken in any case. Returns the cross-fitted
         score of the new ensemble, or None if the old one stays.
         """
-        pool = [e for e in self.state.entries if e.models and self._is_quick_enough(e)]
+        pool = [e for e in self.state.entries if e.models and self.is_quick_enough(e)]
         # A candidate that has seen only the few rows of a race is not worth its prediction time.
         race = self.state.race_level
         pool = [e for e in pool if e.member_level > race or e.full_model is not None] or pool
@@ -156,7 +156,8 @@ class Chooser:
             select=lambda rows: self._select(pool, table, rows),
         )
 
-    def _is_quick_enough(self, entry):
+    def is_quick_enough(self, entry):
+        """Whether a candidate is known to predict within the limit, if there is one."""
         limit = self.predict_time_budget
         if limit is None:
             return True

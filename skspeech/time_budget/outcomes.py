@@ -131,6 +131,18 @@ class Outcomes:
             self._publish(score)
         self.session.stopwatch.add("selection", time.monotonic() - start)
 
+    def missed_limit(self):
+        """A message, in a list, if members vote that may take longer than `predict_time_budget`."""
+        voting = [entry for entry in self.session.state.entries if entry.weight > 0]
+        slow = [entry.name for entry in voting if not self.chooser.is_quick_enough(entry)]
+        if not slow:
+            return []
+        return [
+            f"{', '.join(slow)} may take longer than predict_time_budget="
+            f"{self.chooser.predict_time_budget:g} seconds for a clip: no candidate was validated "
+            "that takes less. Raise it or time_budget, or give quicker candidates."
+        ]
+
     def _publish(self, score, stand_in=None):
         """Build the current ensemble, and send it to the caller."""
         session = self.session

@@ -222,7 +222,7 @@ def run(classifier, session):
         classifier.ensemble_ = fall_back(classifier, session)
         yield classifier.ensemble_
         return
-    for text in session.failures.left_out:
+    for text in [*session.failures.left_out, *session.outcomes.missed_limit()]:
         warnings.warn(text, UserWarning, stacklevel=3)
     if session.error is not None:
         warnings.warn(
