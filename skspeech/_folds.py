@@ -166,10 +166,12 @@ def _spread_rows(codes, n_splits, rng):
 def _spread_groups(codes, groups, n_splits, rng, jitter):
     """Fold of each row, the same in a group; -1 if a group has all rows of some class.
 
-    Each group, the largest first, goes to the fold that has least of its classes.
+    Each group, the largest first, goes to the fold that has least of its classes. But the first
+    group of classes that can't be in all folds goes to the first fold, which may be the only one.
     """
     pairs, tied = _pairs_and_tied(codes, groups)
     group, code, share = pairs[:, 0], pairs[:, 1], _shares(codes, groups, pairs)
+    in_few = np.bincount(code) < n_splits
     begin = np.searchsorted(group, np.arange(len(tied) + 1))
     sizes = np.bincount(groups)
     weight = np.bincount(group, share**2)
@@ -185,7 +187,8 @@ def _spread_groups(codes, groups, n_splits, rng, jitter):
         own = slice(begin[g], begin[g + 1])
         # The sum of the squares of `held` grows least where this product is least.
         overlap = (held[:, code[own]] @ share[own]).round(9)
-        k = np.lexsort([n_rows, overlap])[0]
+        is_first = in_few[code[own]].all() and not held[:, code[own]].any()
+        k = 0 if is_first else np.lexsort([n_rows, overlap])[0]
         held[k, code[own]] += share[own]
         n_rows[k] += sizes[g]
         fold_of[g] = k

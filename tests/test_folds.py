@@ -72,6 +72,18 @@ def test_a_class_of_two_groups_is_held_out():
         assert check_folds(folds, codes, groups).all()
 
 
+@pytest.mark.parametrize("n_each", [2, 3])
+def test_one_copy_leaves_no_class_out_of_the_first_fold(n_each):
+    codes = np.repeat([0, *range(1, 60)], [99, *[n_each] * 59])
+    copies = np.arange(len(codes))
+    copies[1] = 0
+    folds = stratified_folds(codes, 4, groups=copies, random_state=0)
+    check_folds(folds, codes, copies)
+    assert set(codes[folds[0][1]]) == set(codes)
+    sizes = [len(test) for _, test in folds[1:]]
+    assert max(sizes) - min(sizes) <= 2
+
+
 def test_the_only_group_of_a_class_trains_with_all_its_rows():
     # The class 2 is spoken by one speaker only, who also speaks the others.
     codes = np.tile([0, 1], 12)
