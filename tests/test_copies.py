@@ -67,6 +67,24 @@ def test_a_file_and_its_content_are_copies(twice):
     assert group_copies(as_clips([path, Path(path).read_bytes()])).tolist() == [0, 0]
 
 
+class NeverHeardRate(NeverHeard):
+    """Takes clips, as its sampling rate says."""
+
+    def __init__(self, sampling_rate=16_000):
+        self.sampling_rate = sampling_rate
+
+
+def test_rows_of_an_array_are_clips_to_what_takes_clips(twice, monkeypatch):
+    X, y = np.array([clip.load() for clip in as_clips(twice[0])]), twice[1]
+    strict = ("strict", NeverHeardRate())
+    clf = TimeBudgetClassifier([Candidate(*strict, where="main")], time_budget=20, random_state=0)
+    assert clf.fit(X, y).failures_ == []
+    GeometricMeanVotingClassifier([strict], calibrate=3).fit(X, y)
+    doubtful_labels(X, y, classifier=NeverHeard())
+    groups = groups_of_rejector(X, y, monkeypatch)
+    assert len(np.unique(groups)) == N
+
+
 @pytest.mark.parametrize("cv", ["auto", 4])
 def test_a_run_holds_out_no_copy(twice, cv):
     X, y = twice
@@ -114,8 +132,7 @@ def test_augmented_clips_and_their_copies_are_one_group(twice):
     assert len(np.unique(groups)) == N
 
 
-def test_a_rejector_holds_out_no_copy(twice, monkeypatch):
-    X, y = twice
+def groups_of_rejector(X, y, monkeypatch):
     kept = []
 
     def folds(codes, n_splits, *, groups=None, **options):
@@ -125,8 +142,11 @@ def test_a_rejector_holds_out_no_copy(twice, monkeypatch):
     monkeypatch.setattr(held_out, "stratified_folds", folds)
     model = make_pipeline(SpectralStatistics(), ShrinkageDiscriminantAnalysis())
     UnknownRejector(model, unknown_label=-1, random_state=0).fit(X, y)
-    (groups,) = kept
-    assert len(np.unique(groups)) == N
+    return kept[0]
+
+
+def test_a_rejector_holds_out_no_copy(twice, monkeypatch):
+    assert len(np.unique(groups_of_rejector(*twice, monkeypatch))) == N
 
 
 def test_equal_contents_have_equal_numbers(twice, tmp_path):
@@ -138,6 +158,9 @@ def test_equal_contents_have_equal_numbers(twice, tmp_path):
     assert kept_together(X[:N]) is None
     assert kept_together(np.zeros((4, 2))) is None  # rows of a table are no clips
     assert kept_together([{}, {}]) is None
+    contents = [Path(path).read_bytes() for path in X[:2]]
+    assert kept_together([*X[:2], contents[1]]).tolist() == [0, 1, 1]
+    assert kept_together([{"bytes": content, "path": None} for content in contents]) is None
     assert kept_together(X, groups="given") == "given"
 
 

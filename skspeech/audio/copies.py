@@ -12,15 +12,17 @@ from skspeech.audio.containers import as_clips, is_table
 __all__ = ["group_copies", "kept_together"]
 
 
-def kept_together(X, groups=None, *, seconds=np.inf, n_jobs=None):
+def kept_together(X, groups=None, *, are_clips=False, seconds=np.inf, n_jobs=None):
     """Number what must not be on both sides of a split: the groups or, without any, the sounds.
 
     Parameters
     ----------
     X : sequence of n_samples clips, Clips, or array-like of shape (n_samples, n_features)
-        Rows of a table may be alike; copies are looked for among clips only.
+        Rows of features may be alike; copies are looked for among clips only.
     groups : ndarray of shape (n_samples,), default=None
         They are returned as they are.
+    are_clips : bool, default=False
+        Whether the rows of a table are clips, and not features.
     seconds, n_jobs
         As for :func:`group_copies`.
 
@@ -29,7 +31,7 @@ def kept_together(X, groups=None, *, seconds=np.inf, n_jobs=None):
     ndarray of shape (n_samples,), or None
         None if there are neither groups nor two clips that are the same.
     """
-    if groups is not None or is_table(X):
+    if groups is not None or (is_table(X) and not are_clips):
         return groups
     try:
         sounds = group_copies(as_clips(X), seconds=seconds, n_jobs=n_jobs)

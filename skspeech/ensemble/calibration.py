@@ -10,6 +10,7 @@ from sklearn import clone
 from skspeech._folds import stratified_folds
 from skspeech._sklearn import _check_method_params, _safe_indexing
 from skspeech.audio.copies import kept_together
+from skspeech.audio.rates import takes_clips
 
 __all__ = [
     "IMAGINED_ROWS",
@@ -102,7 +103,8 @@ def cross_validated_temperature(ensemble, X, y, fit_params):
         rows = np.flatnonzero(weight)
         weight = weight[rows]
     codes = np.searchsorted(ensemble.classes_, y[rows])
-    groups = kept_together(X, fit_params.get("groups"))
+    are_clips = takes_clips(ensemble.estimators)
+    groups = kept_together(X, fit_params.get("groups"), are_clips=are_clips)
     groups = None if groups is None else groups[rows]
     proba = np.full((len(rows), len(ensemble.classes_)), np.nan)
     for train, test in stratified_folds(codes, ensemble.calibrate, groups=groups, random_state=0):

@@ -119,7 +119,7 @@ def doubtful_labels(
         raise ValueError(f"All clips are of one class, {classes.tolist()[0]!r}. Two are needed.")
     if classifier is None:
         classifier = _quick_classifier(X, y, device=device, memory=memory, n_jobs=n_jobs)
-    kept = kept_together(X, groups, n_jobs=n_jobs)
+    kept = kept_together(X, groups, are_clips=True, n_jobs=n_jobs)
     folds = stratified_folds(codes, n_folds, groups=kept, random_state=random_state)
     if not folds:
         raise ValueError(f"No label can be checked, because {why_no_fold(codes, kept)}.")

@@ -15,7 +15,7 @@ from skspeech._heard import forget
 from skspeech.audio import as_clips
 from skspeech.audio.copies import kept_together
 from skspeech.audio.measuring import usual_duration
-from skspeech.audio.rates import sampling_rate_of
+from skspeech.audio.rates import sampling_rate_of, takes_clips
 from skspeech.time_budget import inputs
 from skspeech.time_budget.candidates import check_candidates, gather_candidates
 from skspeech.time_budget.results import EventLog, collect, describe, fall_back, follow
@@ -46,7 +46,8 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
     if classifier.verbose:
         _print_audit(classifier, X, y, groups)
     most = COPIES_SHARE * classifier.time_budget
-    kept = kept_together(X, groups, seconds=most, n_jobs=n_cores)
+    are_clips = "auto" in classifier.candidates or takes_clips(list(classifier.candidates))
+    kept = kept_together(X, groups, are_clips=are_clips, seconds=most, n_jobs=n_cores)
     splits, seed, fingerprint, earlier = _split(
         classifier, X, y, codes, classes, groups, sample_weight, kept
     )

@@ -229,19 +229,19 @@ class UnknownRejector(ReportMixin, OneClipMixin, ClassifierMixin, BaseEstimator)
         _check_classes(classifier, labels)
         self.__dict__.pop("threshold_", None)  # that of an earlier fit
         remember_table(self, X)
-        self.estimator_ = classifier
+        self.estimator_, self._extractor = classifier, extractor_of(classifier)
         kind = object if labels.dtype == object else None
         self.classes_ = np.unique(np.append(labels, np.array([self.unknown_label], dtype=kind)))
         codes = np.full(len(y), -1)
         codes[known] = np.searchsorted(labels, y[known])
-        self._extractor = extractor_of(self.estimator_)
         if self._extractor is not None:
             self._extractor.fit(X)
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
         used = draw_rows(codes, self._seed)
         drawn, groups = _safe_indexing(X, used), None if groups is None else groups[used]
         features, rows = self._read(drawn, y[used])
-        codes, kept = codes[used][rows], kept_together(drawn, groups)
+        kept = kept_together(drawn, groups, are_clips=self._extractor is not None)
+        codes = codes[used][rows]
         groups, kept = (None if g is None else g[rows] for g in (groups, kept))
         found = learn_to_reject(features, codes, groups, kept, self.method, self.target, self._seed)
         self._scaler, self._models, self.method_ = found.scaler, found.models, found.method
