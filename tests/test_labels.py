@@ -164,7 +164,7 @@ def test_groups():
         (np.ones((3, 2)), "inconsistent numbers"),
         (2.0, "inconsistent numbers"),
         ([0, 0, 0], "at least one non-zero"),
-        (["one", "two", "three"], "could not convert"),
+        (["one", "two", "three"], "holds text, such as"),
     ],
 )
 def test_weights_are_weights(weights, message):
