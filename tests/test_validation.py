@@ -31,6 +31,7 @@ from sounds import labelled_tones, noise
 from skspeech import (
     Candidate,
     GeometricMeanVotingClassifier,
+    ShrinkageDiscriminantAnalysis,
     SpeakerEmbedding,
     SpectralStatistics,
     TimeBudgetClassifier,
@@ -181,6 +182,28 @@ def test_what_is_no_sequence_is_refused_as_by_extractors(X, advice):
     with pytest.raises((TypeError, ValueError), match=advice) as caught:
         TimeBudgetClassifier([BAYES]).fit(X, [0, 1, 1])
     assert "a.wav" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cv", ["auto", StratifiedKFold(2)])
+def test_rows_of_weight_0_are_left_out_of_the_validation(cv):
+    """One clip of class 2 counts: it can't be held out, or no clip would teach its class."""
+    labels = np.where(np.arange(len(y)) < 120, y, 0)  # some of those of weight 0 are wrong
+    weight = np.where(np.arange(len(y)) < 101, 1.0, 0.0)
+    candidates = [("shrunken", ShrinkageDiscriminantAnalysis()), LINEAR]
+    clf = TimeBudgetClassifier(candidates, cv=cv, time_budget=30, random_state=0)
+    with pytest.warns(UserWarning, match="1 class has too few"):
+        clf.fit(X, labels, sample_weight=weight)
+    assert clf.failures_ == []
+    assert clf.best_score_ == 1
+
+
+def test_a_candidate_that_takes_no_weights_does_not_see_rows_of_weight_0():
+    weight = np.where(np.arange(len(y)) % 2, 1.0, 0.0)
+    labels = np.where(weight > 0, y, (y + 1) % 3)
+    clf = TimeBudgetClassifier([("nearest", KNeighborsClassifier(1))], time_budget=20)
+    clf.fit(X, labels, sample_weight=weight)
+    assert clf.best_score_ > 0.9
+    assert (clf.predict(X) == y).mean() > 0.9
 
 
 def test_weights_must_be_weights():

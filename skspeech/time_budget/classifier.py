@@ -39,7 +39,7 @@ groups : array-like of shape (n_samples,) or "voices", default=None
     a warning says that there are no groups.
 sample_weight : array-like of shape (n_samples,), default=None
     How much each row counts for the candidates that take weights. Held-out rows all count
-    the same.
+    the same. Rows of weight 0 are as if they were not there, for all candidates.
 """
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skspeech.time_budget.splits import repeat_folds
+from skspeech.time_budget.splits import counted_rows, repeat_folds
 from skspeech.time_budget.state import Job
 
 __all__ = ["Repeats"]
@@ -48,18 +48,19 @@ class Repeats:
         return (in_turn and self._add_by_voice()) or self._add(cv, self.session.data.kept)
 
     def _add_by_voice(self):
-        rows, level = np.flatnonzero(self.voices >= 0), self.session.state.first_level
-        return self._add("auto", self.voices[rows], rows, is_scored=False, level=level)
+        level = self.session.state.first_level
+        return self._add("auto", self.voices, self.voices >= 0, is_scored=False, level=level)
 
-    def _add(self, cv, groups, rows=None, **settings):
+    def _add(self, cv, groups, among=True, **settings):
         session, state = self.session, self.session.state
-        rows = np.arange(state.n_train) if rows is None else rows
-        codes = session.data.codes[rows]
+        codes = session.data.codes[: state.n_train]
+        rows = counted_rows(codes, session.data.sample_weight)
+        rows = rows[np.broadcast_to(among, len(codes))[rows]]
         known = {fold.test.tobytes() for fold in state.folds}
         for trial in range(N_TRIALS):
             seed = session.settings.random_state + trial
-            folds = repeat_folds(cv, codes, groups, seed, state.n_repeats)
-            folds = [replace(f, train=rows[f.train], test=rows[f.test], **settings) for f in folds]
+            folds = repeat_folds(cv, codes, groups, seed, state.n_repeats, rows)
+            folds = [replace(fold, **settings) for fold in folds]
             if not known.issuperset(fold.test.tobytes() for fold in folds):
                 state.folds = [*state.folds, *folds]
                 return True

@@ -103,7 +103,7 @@ def _split(classifier, X, y, codes, classes, groups, sample_weight, kept):
         seed = earlier.settings.random_state
     else:
         seed = int(check_random_state(classifier.random_state).randint(2**31 - 1))
-    splits = make_splits(classifier.cv, X, y, codes, classes, groups, seed, kept)
+    splits = make_splits(classifier.cv, X, y, codes, classes, groups, seed, kept, sample_weight)
     fingerprint = _fingerprint(X, y, groups, sample_weight, splits) if warm else None
     if earlier is None or (fingerprint, classifier.scoring) == (
         earlier.settings.fingerprint,

@@ -10,7 +10,14 @@ from skspeech._folds import stratified_folds, why_no_fold
 from skspeech._labels import check_labels, unknown_labels
 from skspeech.time_budget.state import Fold
 
-__all__ = ["Splits", "judging_parts", "make_splits", "repeat_folds", "value_order"]
+__all__ = [
+    "Splits",
+    "counted_rows",
+    "judging_parts",
+    "make_splits",
+    "repeat_folds",
+    "value_order",
+]
 
 FEW_CLIPS, SOME_CLIPS = 100, 1000
 MAX_HELD_OUT, MAX_HELD_OUT_PER_CLASS = 2000, 25
@@ -31,10 +38,11 @@ class Splits(NamedTuple):
     max_repeats: int = 1  # of the whole validation, each time with other folds
 
 
-def make_splits(cv, X, y, codes, classes, groups, random_state, kept=None):
+def make_splits(cv, X, y, codes, classes, groups, random_state, kept=None, sample_weight=None):
     """Turn the classifier's parameter `cv` into `Splits` of its rows.
 
     Our own folds don't split what is `kept` together: the groups or, without any, copies of a clip.
+    Rows of weight 0 are in no fold: they can't teach their class, and say nothing of a model.
 
     Raises a ValueError if `cv` does not split these rows, splits a group, or holds out only classes
     that it does not train on.
@@ -43,14 +51,17 @@ def make_splits(cv, X, y, codes, classes, groups, random_state, kept=None):
         return _splits_of_validation_set(cv, codes, classes)
     if isinstance(cv, str | int | np.integer):
         kept = groups if kept is None else kept
-        folds = repeat_folds(cv, codes, kept, random_state, 0)
-        why = "" if folds else why_no_fold(codes, groups) or "all clips of a class are one sound"
+        rows = counted_rows(codes, sample_weight)
+        folds = repeat_folds(cv, codes, kept, random_state, 0, rows)
+        why = "" if folds else why_no_fold(codes[rows], None if groups is None else groups[rows])
+        why = why or "all clips of a class are one sound"
         return Splits(folds, why, max_repeats=MAX_REPEATS if isinstance(cv, str) else 1)
     try:
         pairs = list(check_cv(cv, y, classifier=True).split(X, y, groups))
     except TypeError as error:
         raise ValueError(f"cv={_short(cv)} is no splitter, and no list of index pairs.") from error
-    folds = [_fold_of_pair(cv, pair, codes, groups) for pair in pairs]
+    rows = counted_rows(codes, sample_weight)
+    folds = [_fold_of_pair(cv, pair, codes, groups, rows) for pair in pairs]
     folds = [fold for fold in folds if len(fold.test)]
     if not folds:
         raise ValueError(
@@ -61,8 +72,18 @@ def make_splits(cv, X, y, codes, classes, groups, random_state, kept=None):
     return Splits(folds)
 
 
-def repeat_folds(cv, codes, groups, random_state, repeat):
-    """Make the folds of one repeat of the validation, for ``cv="auto"`` or a number of folds."""
+def counted_rows(codes, sample_weight):
+    """Rows that are not of weight 0."""
+    return np.arange(len(codes)) if sample_weight is None else np.flatnonzero(sample_weight)
+
+
+def repeat_folds(cv, codes, groups, random_state, repeat, rows=None):
+    """Make the folds of one repeat of the validation, for ``cv="auto"`` or a number of folds.
+
+    They are of the given `rows`, or of all.
+    """
+    rows = counted_rows(codes, None) if rows is None else rows
+    codes, groups = codes[rows], None if groups is None else groups[rows]
     n_rows, n_folds, only_first = len(codes), cv, False
     if isinstance(cv, str):
         n_folds = 5 if n_rows < FEW_CLIPS else 3
@@ -78,7 +99,7 @@ def repeat_folds(cv, codes, groups, random_state, repeat):
         jitter=REPEAT_JITTER if repeat else 0.0,
     )
     folds = folds[:1] if only_first else folds
-    return [Fold(train, test, repeat) for train, test in folds]
+    return [Fold(rows[train], rows[test], repeat) for train, test in folds]
 
 
 def _is_validation_set(cv):
@@ -104,8 +125,8 @@ def _splits_of_validation_set(cv, codes, classes):
     return Splits([fold], validation=(X_val, y_val, np.searchsorted(classes, y_val)))
 
 
-def _fold_of_pair(cv, pair, codes, groups):
-    """The user's fold, without held-out rows of classes that it does not train on."""
+def _fold_of_pair(cv, pair, codes, groups, rows):
+    """The user's fold of some rows, without held-out ones of classes that it does not train on."""
     try:
         train, test = (_as_rows(rows, len(codes)) for rows in pair)
     except (IndexError, TypeError, ValueError) as error:
@@ -123,6 +144,7 @@ def _fold_of_pair(cv, pair, codes, groups):
                 f"{shared[0]!r}. Use a splitter that keeps groups whole, such as "
                 "StratifiedGroupKFold, or leave groups out."
             )
+    train, test = train[np.isin(train, rows)], test[np.isin(test, rows)]
     return Fold(train, np.unique(test[np.isin(codes[test], codes[train])]))
 
 

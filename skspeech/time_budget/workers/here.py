@@ -164,6 +164,8 @@ class Work:
         """Rows to train on and to predict, among the first `level`, and the latter's places."""
         there = np.zeros(self.data.n_total, dtype=bool)
         there[self.order[:level]] = True
+        if (weights := self.data.sample_weight) is not None:
+            there[: self.data.n_train] &= weights > 0  # for candidates that take no weights, too
         if fold is None:
             return np.flatnonzero(there[: self.data.n_train]), None, None
         train, test = self.state.folds[fold].train, self.state.folds[fold].test
