@@ -161,6 +161,9 @@ class Session:
         order = value_order(
             self.data.codes, state.n_train, self.splits.folds, sizes, self.settings.random_state
         )
+        if self.data.sample_weight is not None:  # rows of weight 0 teach nothing: they come last
+            idle = np.flatnonzero(self.data.sample_weight == 0)
+            order = order[np.argsort(np.isin(order, idle), kind="stable")]
         state.mass = np.concatenate([[0.0], np.cumsum(sizes[order] / sizes.mean())])
         self.work = Work(self.data, self.classes, order, state, self.settings.workers)
         known = {entry.name: entry for entry in state.entries}
