@@ -523,6 +523,16 @@ def test_large_rows_come_last():
     assert sorted(order) == list(range(12))
 
 
+def test_a_race_is_over_though_some_folds_have_none_of_its_rows(monkeypatch):
+    monkeypatch.setattr("skspeech.time_budget.state.RACE_ROWS", 15)
+    racers = [(name, make_pipeline(FunctionTransformer(), m)) for name, m in (BAYES, LINEAR)]
+    racers[1][1].steps[0][1].set_params(func=np.sqrt)
+    clf = TimeBudgetClassifier(racers, cv=LeaveOneGroupOut(), time_budget=20, random_state=0)
+    clf.fit(X, y, groups=np.arange(len(y)) // 3)
+    assert (clf.results_["score"] > 0.8).all()
+    assert max(clf.results_["finished"]) < 15  # and not when the time was up
+
+
 def test_sizes_are_those_of_files_and_pairs_too(tmp_path):
     path = tmp_path / "a.raw"
     path.write_bytes(b"x" * 321)

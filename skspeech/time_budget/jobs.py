@@ -145,6 +145,9 @@ class Jobs:
                 session.event("embedding", candidate=entry.name, n_rows=n_rows, level=level)
             case "outcome":
                 session.outcomes.take(job, *news)
+            case "no rows":  # there are none of this fold among so many: it waits for more
+                (part,) = news
+                entry.levels[part.fold] = part.level
             case "voices":
                 session.repeats.take(*news)
             case "lost workers":

@@ -128,7 +128,9 @@ class Work:
             return
         for fold in job.folds:
             task, rows = self.task(job, fold, job.level)
-            if len(rows.train) and len(rows.test) and not job.stopped:
+            if not (len(rows.train) and len(rows.test)):
+                post("no rows", task.part)
+            elif not job.stopped:
                 post("outcome", self._train(job, task, rows))
 
     def _refit(self, job, post):
