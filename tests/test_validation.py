@@ -523,6 +523,15 @@ def test_large_rows_come_last():
     assert sorted(order) == list(range(12))
 
 
+@pytest.mark.parametrize("folds", [[], [Fold(np.arange(40), np.arange(40, 50))]])
+def test_rows_of_weight_0_come_last(folds):
+    """Where the few rows of a race are of weight 0, it is won by chance, or nothing is trained."""
+    weight = np.where(np.arange(200) < 50, 1.0, 0.0)
+    order = value_order(np.arange(230) % 5, 200, folds, np.ones(230), 0, weight)
+    assert sorted(order[:80]) == [*range(50), *range(200, 230)]
+    assert sorted(order[80:]) == list(range(50, 200))
+
+
 def test_a_race_is_over_though_some_folds_have_none_of_its_rows(monkeypatch):
     monkeypatch.setattr("skspeech.time_budget.state.RACE_ROWS", 15)
     racers = [(name, make_pipeline(FunctionTransformer(), m)) for name, m in (BAYES, LINEAR)]

@@ -159,7 +159,12 @@ class Session:
         self.event("start", n_clips=self.data.n_train, n_classes=len(self.classes))
         state, sizes = self.state, self.data.sizes()
         order = value_order(
-            self.data.codes, state.n_train, self.splits.folds, sizes, self.settings.random_state
+            self.data.codes,
+            state.n_train,
+            self.splits.folds,
+            sizes,
+            self.settings.random_state,
+            self.data.sample_weight,
         )
         if self.data.sample_weight is not None:  # rows of weight 0 teach nothing: they come last
             idle = np.flatnonzero(self.data.sample_weight == 0)

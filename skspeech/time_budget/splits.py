@@ -176,25 +176,30 @@ def judging_parts(state, numbers, units, random_state):
     return part_of_unit[units]
 
 
-def value_order(codes, n_train, folds, sizes, random_state):
+def value_order(codes, n_train, folds, sizes, random_state, sample_weight=None):
     """Order the rows so that the first ones are always a good sample of all.
 
     The classes keep their overall proportions. Held-out rows, which are few in large sets, make up
-    about a third until they are used up. Rows that are much larger than most come last, so that the
-    first answer does not wait for them. Rows from `n_train` on belong to a validation set.
+    about a third until they are used up. Rows that are much larger than most come late, so that the
+    first answer does not wait for them; those of weight 0 come last, for nobody waits for them.
+    Rows from `n_train` on belong to a validation set, and have no weights.
     """
     rng = check_random_state(random_state)
-    held_out = np.zeros(len(codes), dtype=bool)
+    held_out, counts = np.zeros(len(codes), dtype=bool), np.ones(len(codes), dtype=bool)
     for fold in folds:
         held_out[fold.test] = True
-    if held_out[:n_train].all() or not held_out.any():
-        order = _stratified_order(codes, np.arange(len(codes)), rng)
+    if sample_weight is not None:
+        counts[:n_train] = sample_weight > 0
+    others = counts & ~held_out
+    if not others[:n_train].any() or not held_out.any():
+        order = _stratified_order(codes, np.flatnonzero(counts), rng)
     else:
-        train = _stratified_order(codes, np.flatnonzero(~held_out), rng)
+        train = _stratified_order(codes, np.flatnonzero(others), rng)
         test = _stratified_order(codes, np.flatnonzero(held_out), rng)
         places = np.concatenate([np.arange(len(train)), 2.0 * np.arange(len(test)) + 0.5])
         order = np.concatenate([train, test])[np.argsort(places, kind="stable")]
-    return order[np.argsort(sizes[order] > 10 * np.median(sizes), kind="stable")]
+    order = order[np.argsort(sizes[order] > 10 * np.median(sizes), kind="stable")]
+    return np.concatenate([order, np.flatnonzero(~counts)])
 
 
 def _stratified_order(codes, rows, rng):
