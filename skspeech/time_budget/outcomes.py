@@ -137,10 +137,15 @@ class Outcomes:
         slow = [entry.name for entry in voting if not self.chooser.is_quick_enough(entry)]
         if not slow:
             return []
+        why = "without held-out clips, times are not measured."
+        if self.session.state.folds:
+            why = (
+                "no candidate was validated that takes less. Raise it or time_budget, or give "
+                "quicker candidates."
+            )
         return [
             f"{', '.join(slow)} may take longer than predict_time_budget="
-            f"{self.chooser.predict_time_budget:g} seconds for a clip: no candidate was validated "
-            "that takes less. Raise it or time_budget, or give quicker candidates."
+            f"{self.chooser.predict_time_budget:g} seconds for a clip: {why}"
         ]
 
     def _publish(self, score, stand_in=None):
