@@ -172,9 +172,10 @@ def check_sample_weight(sample_weight, n_samples):
     if _missing(sample_weight).any():
         raise ValueError("sample_weight has missing values (None, NaN or NA).")
     weights = np.asarray(_without_pandas(sample_weight))
-    if (text := next((w for w in weights.flat if isinstance(w, str)), None)) is not None:
-        raise ValueError(  # "03" would pass for the number 3
-            f"sample_weight holds text, such as {str(text)!r}, and no weights. Groups go by their "
+    text = [weight for weight in weights.ravel().tolist() if isinstance(weight, str | bytes)]
+    if text:  # "03" would pass for the number 3
+        raise ValueError(
+            f"sample_weight holds text, such as {text[0]!r}, and no weights. Groups go by their "
             "name, groups=..., to classifiers that take them."
         )
     weights = weights.astype(np.float64)

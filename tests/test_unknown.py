@@ -292,6 +292,8 @@ def test_numbers_as_labels():
     codes = np.unique(y, return_inverse=True)[1]
     with pytest.raises(ValueError, match="Use a number that is no class, such as -1"):
         UnknownRejector(LogisticRegression(max_iter=5000)).fit(X, codes)
+    with pytest.raises(ValueError, match=r"unknown_label=nan .* Use a number"):
+        UnknownRejector(LogisticRegression(), unknown_label=np.nan).fit(X, codes)
     with pytest.raises(ValueError, match="Use text"):
         UnknownRejector(LogisticRegression(max_iter=5000), unknown_label=-1).fit(X, y)
     rejector = UnknownRejector(LogisticRegression(max_iter=5000), unknown_label=-1, random_state=0)

@@ -222,8 +222,9 @@ def test_rows_of_weight_0_come_last(monkeypatch):
 
 
 def test_weights_must_be_weights():
-    for groups in (y.astype(str), y.astype(str).astype(object), pd.Series(y.astype(str))):
-        with pytest.raises(ValueError, match=r"holds text, such as '0'.*groups="):
+    text = y.astype(str)
+    for groups in (text, text.astype(object), pd.Series(text), y.astype("S"), list(y.astype("S"))):
+        with pytest.raises(ValueError, match=r"holds text, such as b?'0'.*groups="):
             TimeBudgetClassifier([BAYES]).fit(X, y, sample_weight=groups)
     with pytest.raises(ValueError, match="negative"):
         TimeBudgetClassifier([BAYES]).fit(X, y, sample_weight=np.where(y == 1, -1.0, 1.0))

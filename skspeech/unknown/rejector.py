@@ -398,9 +398,9 @@ def _check_classes(classifier, labels):
 
 
 def _check_label(unknown_label, y):
-    """Check that `unknown_label` is of the same kind as the labels."""
-    is_text = y.dtype.kind in "OSU"
-    if is_text != isinstance(unknown_label, str) or y.dtype.kind == "b":
+    """Check that `unknown_label` is of the same kind as the labels, and not NaN."""
+    is_text, is_nan = y.dtype.kind in "OSU", unknown_label != unknown_label
+    if is_text != isinstance(unknown_label, str) or is_nan or y.dtype.kind == "b":
         needed = "text"
         if not is_text:
             needed = (
