@@ -9,7 +9,9 @@ N_DRAWS = 400  # random orders of the groups to try, for one part to hold out
 _MAX_CELLS = 2e8  # draws times groups times classes: about two seconds
 
 
-def stratified_folds(codes, n_splits, *, groups=None, random_state=None, jitter=0.0):
+def stratified_folds(
+    codes, n_splits, *, groups=None, random_state=None, jitter=0.0, only_first=False
+):
     """Split rows into folds, each of which is held out once.
 
     No group is split. A fold holds out only classes that its training rows have too: if all rows of
@@ -29,6 +31,9 @@ def stratified_folds(codes, n_splits, *, groups=None, random_state=None, jitter=
     jitter : float, default=0.0
         Up to which share the sizes of groups are misjudged at random. Large groups find their folds
         first, so where sizes differ, all seeds give the same folds unless this is above 0.
+    only_first : bool, default=False
+        Whether only the first fold is of use, so that it has to hold out every class that can be,
+        also those of fewer groups than folds. The other folds are then smaller.
 
     Returns
     -------
@@ -55,7 +60,7 @@ def stratified_folds(codes, n_splits, *, groups=None, random_state=None, jitter=
     if groups is None:
         fold_of = _spread_rows(codes, n_splits, rng)
     else:
-        fold_of = _spread_groups(codes, groups, n_splits, rng, jitter)
+        fold_of = _spread_groups(codes, groups, n_splits, rng, jitter, only_first)
     folds = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(n_splits)]
     if groups is not None:
         folds = [_keep_all_classes(codes, groups, *fold) for fold in folds]
@@ -163,15 +168,15 @@ def _spread_rows(codes, n_splits, rng):
     return fold_of
 
 
-def _spread_groups(codes, groups, n_splits, rng, jitter):
+def _spread_groups(codes, groups, n_splits, rng, jitter, only_first):
     """Fold of each row, the same in a group; -1 if a group has all rows of some class.
 
-    Each group, the largest first, goes to the fold that has least of its classes. But the first
-    group of classes that can't be in all folds goes to the first fold, which may be the only one.
+    Each group, the largest first, goes to the fold that has least of its classes. With
+    `only_first`, the first group of classes that can't be in all folds goes to the first one.
     """
     pairs, tied = _pairs_and_tied(codes, groups)
     group, code, share = pairs[:, 0], pairs[:, 1], _shares(codes, groups, pairs)
-    in_few = np.bincount(code) < n_splits
+    in_few = only_first & (np.bincount(code) < n_splits)
     begin = np.searchsorted(group, np.arange(len(tied) + 1))
     sizes = np.bincount(groups)
     weight = np.bincount(group, share**2)

@@ -77,11 +77,18 @@ def test_one_copy_leaves_no_class_out_of_the_first_fold(n_each):
     codes = np.repeat([0, *range(1, 60)], [99, *[n_each] * 59])
     copies = np.arange(len(codes))
     copies[1] = 0
-    folds = stratified_folds(codes, 4, groups=copies, random_state=0)
+    folds = stratified_folds(codes, 4, groups=copies, random_state=0, only_first=True)
     check_folds(folds, codes, copies)
     assert set(codes[folds[0][1]]) == set(codes)
     sizes = [len(test) for _, test in folds[1:]]
     assert max(sizes) - min(sizes) <= 2
+
+
+@pytest.mark.parametrize(("n_classes", "n_groups", "n_splits"), [(3, 4, 12), (5, 2, 5), (10, 3, 5)])
+def test_folds_are_even_where_classes_have_fewer_groups_than_folds(n_classes, n_groups, n_splits):
+    codes = np.repeat(np.arange(n_classes), 5 * n_groups)
+    folds = stratified_folds(codes, n_splits, groups=np.arange(len(codes)) // 5, random_state=0)
+    assert [len(test) for _, test in folds] == [len(codes) / n_splits] * n_splits
 
 
 def test_the_only_group_of_a_class_trains_with_all_its_rows():

@@ -97,6 +97,7 @@ def repeat_folds(cv, codes, groups, random_state, repeat, rows=None):
         groups=groups,
         random_state=seed,
         jitter=REPEAT_JITTER if repeat else 0.0,
+        only_first=only_first,
     )
     folds = folds[:1] if only_first else folds
     return [Fold(rows[train], rows[test], repeat) for train, test in folds]

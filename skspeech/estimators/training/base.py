@@ -302,7 +302,7 @@ class TrainedClassifier(ClipClassifier):
         groups = np.arange(len(codes)) if groups is None else groups[rows]
         if not has_groups:  # a network needs every clip of a class that has so few
             groups = np.where(rare, -1 - codes, groups)
-        folds = stratified_folds(codes, n_folds, groups=groups, random_state=rng)
+        folds = stratified_folds(codes, n_folds, groups=groups, random_state=rng, only_first=True)
         if not folds or len(np.unique(codes[folds[0][1]])) < 2:  # one class is always right
             clips = LabelledWaveforms(waveforms, codes)
             return TrainingData(clips, clips, "training", rng)
