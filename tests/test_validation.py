@@ -529,12 +529,20 @@ def test_large_rows_come_last():
 
 
 @pytest.mark.parametrize("folds", [[], [Fold(np.arange(40), np.arange(40, 50))]])
-def test_rows_of_weight_0_come_last(folds):
+def test_rows_of_weight_0_have_no_place_in_the_order(folds):
     """Where the few rows of a race are of weight 0, it is won by chance, or nothing is trained."""
     weight = np.where(np.arange(200) < 50, 1.0, 0.0)
     order = value_order(np.arange(230) % 5, 200, folds, np.ones(230), 0, weight)
-    assert sorted(order[:80]) == [*range(50), *range(200, 230)]
-    assert sorted(order[80:]) == list(range(50, 200))
+    assert sorted(order) == [*range(50), *range(200, 230)]
+
+
+@pytest.mark.parametrize("where", ["main", "worker"])
+def test_clips_of_weight_0_are_not_read(where):
+    clips, labels = labelled_tones(30)
+    model = make_pipeline(SpectralStatistics(), LogisticRegression(max_iter=5000))
+    clf = TimeBudgetClassifier([Candidate("it", model, where=where)], time_budget=20)
+    clf.fit([*clips, "missing.wav"], [*labels, labels[0]], sample_weight=[1] * len(clips) + [0])
+    assert clf.failures_ == []
 
 
 def test_a_race_is_over_though_some_folds_have_none_of_its_rows(monkeypatch):

@@ -59,7 +59,7 @@ class Failures:
         entry = job.entry
         entry.misses += 1
         entry.failed = entry.misses >= policy.MAX_MISSES
-        level = job.level or self.session.data.n_total
+        level = job.level or self.session.state.n_total
         due = [] if entry.features is None else entry.features.unfinished(level)
         if entry.where == "main" and due:
             features = due[0]

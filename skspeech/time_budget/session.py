@@ -166,10 +166,8 @@ class Session:
             self.settings.random_state,
             self.data.sample_weight,
         )
-        if self.data.sample_weight is not None:  # rows of weight 0 teach nothing: they come last
-            idle = np.flatnonzero(self.data.sample_weight == 0)
-            order = order[np.argsort(np.isin(order, idle), kind="stable")]
-        state.mass = np.concatenate([[0.0], np.cumsum(sizes[order] / sizes.mean())])
+        state.n_total = len(order)
+        state.mass = np.concatenate([[0.0], np.cumsum(sizes[order] / sizes[order].mean())])
         self.work = Work(self.data, self.classes, order, state, self.settings.workers)
         known = {entry.name: entry for entry in state.entries}
         shared = {f.key: f for f in state.all_features}

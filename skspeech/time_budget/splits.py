@@ -178,12 +178,12 @@ def judging_parts(state, numbers, units, random_state):
 
 
 def value_order(codes, n_train, folds, sizes, random_state, sample_weight=None):
-    """Order the rows so that the first ones are always a good sample of all.
+    """Order the rows that count so that the first ones are always a good sample of all.
 
     The classes keep their overall proportions. Held-out rows, which are few in large sets, make up
-    about a third until they are used up. Rows that are much larger than most come late, so that the
-    first answer does not wait for them; those of weight 0 come last, for nobody waits for them.
-    Rows from `n_train` on belong to a validation set, and have no weights.
+    about a third until they are used up. Rows that are much larger than most come last, so that the
+    first answer does not wait for them. Those of weight 0 are left out. Rows from `n_train` on
+    belong to a validation set, and have no weights.
     """
     rng = check_random_state(random_state)
     held_out, counts = np.zeros(len(codes), dtype=bool), np.ones(len(codes), dtype=bool)
@@ -199,8 +199,7 @@ def value_order(codes, n_train, folds, sizes, random_state, sample_weight=None):
         test = _stratified_order(codes, np.flatnonzero(held_out), rng)
         places = np.concatenate([np.arange(len(train)), 2.0 * np.arange(len(test)) + 0.5])
         order = np.concatenate([train, test])[np.argsort(places, kind="stable")]
-    order = order[np.argsort(sizes[order] > 10 * np.median(sizes), kind="stable")]
-    return np.concatenate([order, np.flatnonzero(~counts)])
+    return order[np.argsort(sizes[order] > 10 * np.median(sizes), kind="stable")]
 
 
 def _stratified_order(codes, rows, rng):

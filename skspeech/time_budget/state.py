@@ -151,7 +151,7 @@ class RunState:
 
     budget: float  # seconds
     n_train: int  # training rows
-    n_total: int  # rows, including those of a validation set
+    n_total: int  # rows of any weight, including those of a validation set
     n_classes: int
     folds: list = field(default_factory=list)  # of `Fold`; more when the validation is repeated
     # Cumulative size of the rows in the order of embedding, scaled to `n_total` for all rows.

@@ -118,8 +118,8 @@ class Work:
 
     def _first(self, job, post):
         seconds = min(FIRST_ANSWER_SECONDS, self.state.budget / 3)
-        self._embed(job, self.data.n_total, post, seconds)
-        most = FIRST_LEVEL if job.entry.shared is None else self.data.n_total
+        self._embed(job, self.state.n_total, post, seconds)
+        most = FIRST_LEVEL if job.entry.shared is None else self.state.n_total
         post("outcome", self._train(job, *self.task(job, None, most)))
 
     def _validate(self, job, post):
@@ -135,7 +135,7 @@ class Work:
 
     def _refit(self, job, post):
         if not self.state.folds:
-            self._embed(job, self.data.n_total, post, self.state.budget / 3)
+            self._embed(job, self.state.n_total, post, self.state.budget / 3)
         post("outcome", self._train(job, *self.task(job, None)))
 
     def _train(self, job, task, rows):
@@ -152,7 +152,7 @@ class Work:
         """
         entry, data = job.entry, self.data
         source, estimator = entry.shared, entry.estimator
-        level = min(data.n_total if source is None else source.level, most)
+        level = min(self.state.n_total if source is None else source.level, most)
         if source is None:
             source = data
             if entry.features is not None:
@@ -166,8 +166,6 @@ class Work:
         """Rows to train on and to predict, among the first `level`, and the latter's places."""
         there = np.zeros(self.data.n_total, dtype=bool)
         there[self.order[:level]] = True
-        if (weights := self.data.sample_weight) is not None:
-            there[: self.data.n_train] &= weights > 0  # for candidates that take no weights, too
         if fold is None:
             return np.flatnonzero(there[: self.data.n_train]), None, None
         train, test = self.state.folds[fold].train, self.state.folds[fold].test
