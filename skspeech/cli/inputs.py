@@ -304,8 +304,8 @@ def held_out_parts(data, draw, advice=""):
     ----------
     data : Labelled
     draw : callable
-        Takes the class and, unless it is None, the group of each clip, as numbers; returns a list
-        of (train, test), positions of clips.
+        Takes the class of each clip, as a number, and the group of each, or None; returns a list of
+        (train, test), positions of clips.
     advice : str, default=""
         What to do where nothing can be held out.
 
