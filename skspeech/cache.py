@@ -15,7 +15,6 @@ import random
 import sqlite3
 import threading
 import time
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import numpy as np
 
 from skspeech._forks import in_each_fork
 from skspeech._typing import Memory
+from skspeech._warning import warn
 
 __all__ = ["DiskStore", "EmbeddingCache", "MemoryStore", "clear", "memory_store", "open_cache"]
 
@@ -256,12 +256,10 @@ class DiskStore:
                 self._set_aside()
             if not self._warned:
                 self._warned = True
-                warnings.warn(
+                warn(
                     f"The cache of embeddings {str(self.path)!r} could not be used to {action} "
                     f"({error}). Embeddings are computed instead, which takes longer but gives "
-                    f"the same result. {_advice(error)}",
-                    UserWarning,
-                    stacklevel=2,
+                    f"the same result. {_advice(error)}"
                 )
 
     def _set_aside(self):

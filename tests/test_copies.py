@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 from sounds import noise
 
@@ -92,6 +93,17 @@ def test_a_run_holds_out_no_copy(twice, cv):
     clf = TimeBudgetClassifier(candidates, time_budget=20, cv=cv, random_state=0).fit(X, y)
     assert clf.failures_ == []
     assert clf.results_["split2_test_score"][0] == pytest.approx(1 / 3)
+
+
+def test_splits_of_the_users_that_hold_out_copies_are_told(twice):
+    X, y = twice
+    first, second = np.arange(N), np.arange(N, 2 * N)
+    clf = TimeBudgetClassifier([("prior", DummyClassifier())], time_budget=20)
+    with pytest.warns(UserWarning, match=f"holds out {2 * N} clips whose copies") as told:
+        clf.set_params(cv=[(first, second), (second, first)]).fit(X, y)
+    assert told[0].filename == __file__
+    both = np.tile(np.arange(N) < 12, 2)  # a sound and its copy on one side
+    clf.set_params(cv=[(np.flatnonzero(both), np.flatnonzero(~both))]).fit(X, y)
 
 
 def test_other_held_out_parts_hold_out_no_copy(twice):

@@ -506,8 +506,9 @@ def test_lists_of_numbers_may_be_clips_of_several_lengths():
 def test_a_budget_too_small_gives_the_prior(budget):
     labels = np.array(["a", "b", "c"])[y]
     clf = TimeBudgetClassifier([("sleeper", fake.Sleeper())], time_budget=budget)
-    with pytest.warns(UserWarning, match="only the classes' frequencies are predicted"):
+    with pytest.warns(UserWarning, match="only the classes' frequencies are predicted") as told:
         timed_fit(clf, X[:120], labels[:120])
+    assert told[-1].filename == __file__
     np.testing.assert_allclose(clf.predict_proba(X[:2]), [[5 / 12, 5 / 12, 1 / 6]] * 2)
     assert np.isnan(clf.best_score_)
     assert "frequencies" in clf.summary()

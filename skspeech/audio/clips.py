@@ -8,11 +8,11 @@ import math
 import numbers
 import os
 import threading
-import warnings
 
 import numpy as np
 
 from skspeech._forks import in_each_fork
+from skspeech._warning import warn
 from skspeech.audio.decoding import note_on_missing, open_sound, part_of_sound
 from skspeech.audio.errors import DamagedError, printable
 from skspeech.audio.files import FILE_KEYS, digest_held
@@ -219,7 +219,7 @@ class Clip:
         rate = checked_rate(sampling_rate)
         waveform = self._load(max_duration, offset, rate, no_waiting, notes.append)
         for note in notes:
-            warnings.warn(f"{printable(self.name)} {note}", stacklevel=2)
+            warn(f"{printable(self.name)} {note}")
         return waveform
 
     def blocks(self, sampling_rate=SAMPLING_RATE):
@@ -252,7 +252,7 @@ class Clip:
         rate = checked_rate(sampling_rate)
 
         def note(remark):
-            warnings.warn(f"{printable(self.name)} {remark}", stacklevel=2)
+            warn(f"{printable(self.name)} {remark}")
 
         with contextlib.closing(self._stream(math.inf, 0.0, rate, note=note)) as blocks:
             yield from filter(len, blocks)

@@ -4,12 +4,12 @@ import collections.abc
 import contextlib
 import numbers
 import os
-import warnings
 
 import numpy as np
 from sklearn.utils import check_array
 
 from skspeech._typing import ClipsLike
+from skspeech._warning import warn
 from skspeech.audio.clips import Clip, Clips
 from skspeech.audio.errors import AudioError, first_line, printable
 from skspeech.audio.files import OF_FOLDERS
@@ -297,7 +297,7 @@ def _mixed(channels, position):
         return channels
 
     def note(what):
-        warnings.warn(f"clip {position}: {what}", UserWarning, stacklevel=2)
+        warn(f"clip {position}: {what}")
 
     return Mixer(note).mono(as_float(channels.T))
 

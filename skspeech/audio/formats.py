@@ -2,9 +2,9 @@
 
 import collections
 import os
-import warnings
 from pathlib import Path
 
+from skspeech._warning import warn
 from skspeech.audio.errors import printable
 
 __all__ = ["AUDIO_EXTENSIONS"]
@@ -150,10 +150,9 @@ def _begins(head, signatures):
 def _warn_of_closed(folder, errors):
     folders = "1 folder" if len(errors) == 1 else f"{len(errors)} folders"
     first = errors[0]
-    warnings.warn(
+    warn(
         f"{folders} below {printable(str(folder))!r} can't be opened, so what is in there is left "
-        f"out, such as {printable(str(first.filename))!r} ({first.strerror}).",
-        stacklevel=4,
+        f"out, such as {printable(str(first.filename))!r} ({first.strerror})."
     )
 
 
@@ -161,9 +160,8 @@ def _warn(folder, left_out):
     counts = collections.Counter(path.suffix.lower() or "no suffix" for path in left_out)
     kinds = ", ".join(f"{suffix} ({count})" for suffix, count in counts.most_common(10))
     files = "1 file that looks" if len(left_out) == 1 else f"{len(left_out)} files that look"
-    warnings.warn(
+    warn(
         f"{files} like audio by name or content, but can't be taken by that name, left out of "
         f"{printable(str(folder))!r}: {kinds}, such as {printable(str(left_out[0]))!r}. Rename "
-        "recordings that have a wrong ending, and convert others, for example to FLAC.",
-        stacklevel=4,
+        "recordings that have a wrong ending, and convert others, for example to FLAC."
     )

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import math
 import numbers
-import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from skspeech._columns import remember_columns
 from skspeech._cores import reading_threads
 from skspeech._sklearn import Interval, StrOptions, _fit_context, _get_output_config
 from skspeech._typing import ClipsLike, Self
+from skspeech._warning import warn
 from skspeech.audio.ahead import in_threads
 from skspeech.audio.containers import as_clips
 from skspeech.audio.errors import AudioError, describe_failures, listed
@@ -177,12 +177,12 @@ def _instead(error, sampling_rate, errors):
 def _warn(failures, notes, n_clips):
     if failures:
         advice = "Silence took the place of what is missing. Repair them or leave them out."
-        warnings.warn(describe_failures(failures, n_clips, advice), stacklevel=4)
+        warn(describe_failures(failures, n_clips, advice))
     if notes:
         n = len({position for position, _, _ in notes})
         have = "has a flaw and is" if n == 1 else "have a flaw and are"
         heading = f"{n} of {n_clips} clips {have} used as found:"
-        warnings.warn(listed(heading, notes), stacklevel=4)
+        warn(listed(heading, notes))
 
 
 def load_waveforms(

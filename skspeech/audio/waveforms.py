@@ -3,11 +3,11 @@
 import collections
 import math
 import numbers
-import warnings
 
 import numpy as np
 import soxr
 
+from skspeech._warning import warn
 from skspeech.audio.errors import DamagedError
 
 __all__ = ["MAX_CLIP_DURATION", "SAMPLING_RATE"]
@@ -377,7 +377,7 @@ def follow(blocks, rate, target=SAMPLING_RATE):
     ndarray of shape (n,), float32
         What each block adds.
     """
-    mixer = Mixer(lambda remark: warnings.warn(f"The sound {remark}", stacklevel=4))
+    mixer = Mixer(lambda remark: warn(f"The sound {remark}"))
     resampler = None
     if rate != target:
         resampler = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")

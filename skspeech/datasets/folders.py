@@ -1,7 +1,6 @@
 """Folders of your own clips."""
 
 import os
-import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +10,7 @@ from sklearn.utils import Bunch
 from skspeech._download import some
 from skspeech._sklearn import StrOptions, validate_params
 from skspeech._typing import ArrayLike, PathLike
+from skspeech._warning import warn
 from skspeech.audio.errors import printable
 from skspeech.audio.formats import is_hidden, loose_recordings, recordings_in
 
@@ -125,16 +125,14 @@ def load_audio_folder(
             " needs recordings (.wav, .flac, .mp3, .m4a, .ogg and many others)."
         )
     if empty:
-        warnings.warn(
+        warn(
             f"Sub-folders of {str(path)!r} without audio files are no classes, and are left out:"
-            f" {some(empty)}.",
-            stacklevel=3,
+            f" {some(empty)}."
         )
     if categories is None and (loose := loose_recordings(path)):
-        warnings.warn(
+        warn(
             f"Recordings that lie in {str(path)!r} itself are left out, because they have no class:"
-            f" {some(p.name for p in loose)}. Move them into the sub-folder of their class.",
-            stacklevel=3,
+            f" {some(p.name for p in loose)}. Move them into the sub-folder of their class."
         )
     target_names = [name for name in target_names if clips_of[name]]
     _check_text(target_names, path, "class")

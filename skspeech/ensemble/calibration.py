@@ -1,7 +1,5 @@
 """Calibration of an ensemble: one temperature, found on held-out probabilities."""
 
-import warnings
-
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
@@ -9,6 +7,7 @@ from sklearn import clone
 
 from skspeech._folds import stratified_folds
 from skspeech._sklearn import _check_method_params, _safe_indexing
+from skspeech._warning import warn
 from skspeech.audio.copies import kept_together
 from skspeech.audio.rates import takes_clips
 
@@ -115,11 +114,9 @@ def cross_validated_temperature(ensemble, X, y, fit_params):
         proba[test] = ensemble.floor
         proba[np.ix_(test, columns)] = part.predict_proba(_safe_indexing(X, rows[test]))
     if len(np.unique(codes[~np.isnan(proba[:, 0])])) < 2:
-        warnings.warn(
+        warn(
             f"calibrate={ensemble.calibrate} finds no temperature, so temperature_ is 1: clips of "
-            "fewer than two classes can be held out. Give more clips or groups of each class.",
-            UserWarning,
-            stacklevel=4,
+            "fewer than two classes can be held out. Give more clips or groups of each class."
         )
     return find_temperature(proba, codes, weight=weight)
 

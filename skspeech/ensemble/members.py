@@ -1,7 +1,6 @@
 """The members of a voting ensemble: what they must be, what their `fit` gets, what they predict."""
 
 import time
-import warnings
 
 import numpy as np
 from sklearn import get_config
@@ -10,6 +9,7 @@ from sklearn.utils.metadata_routing import process_routing
 
 from skspeech._labels import unknown_labels
 from skspeech._routing import fit_params_for
+from skspeech._warning import warn
 from skspeech.ensemble.blending import check_probabilities, check_weights
 
 __all__ = [
@@ -103,10 +103,9 @@ def _check_weighted(params_by_name):
     if len(without) == len(params_by_name):
         raise TypeError(f"No member takes sample_weight; there are {listed}. Fit without it.")
     if without:
-        warnings.warn(
+        warn(
             f"The members {listed} do not take sample_weight and are trained as if all samples "
-            "counted alike. Leave them out if they should not be.",
-            stacklevel=4,
+            "counted alike. Leave them out if they should not be."
         )
 
 

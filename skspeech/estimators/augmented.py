@@ -1,6 +1,5 @@
 """Data augmentation: more training rows, made from the given clips."""
 
-import warnings
 from collections.abc import Sequence
 from numbers import Real
 
@@ -14,6 +13,7 @@ from skspeech._labels import check_groups
 from skspeech._routing import fit_params_for, splits_groups
 from skspeech._sklearn import HasMethods, Interval, _fit_context
 from skspeech._typing import ArrayLike, ClipsLike, Self
+from skspeech._warning import warn
 from skspeech.audio import AudioError, Clips, as_clips
 from skspeech.audio.copies import kept_together
 from skspeech.audio.measuring import usual_duration
@@ -244,12 +244,11 @@ class AugmentedClassifier(ClipClassifier):
             groups = sources if groups is None else groups[sources]
         params = fit_params_for(estimator, groups=groups)
         if groups is not None and (splitting := splits_groups(estimator, params)):
-            warnings.warn(
+            warn(
                 f"{', '.join(splitting)} may hold out a clip and be trained on the same clip at "
                 "another speed, and will seem better than it is. Use a cv that keeps groups whole, "
                 "such as StratifiedGroupKFold; estimators of scikit-learn pass groups on with "
-                "sklearn.set_config(enable_metadata_routing=True).",
-                stacklevel=6,
+                "sklearn.set_config(enable_metadata_routing=True)."
             )
         if sample_weight is None:
             return params

@@ -5,11 +5,11 @@ their class, and its predictions for them would mean nothing.
 """
 
 import copy
-import warnings
 
 import numpy as np
 
 from skspeech._sklearn import _safe_indexing
+from skspeech._warning import warn
 from skspeech.audio import AudioError, Clips
 from skspeech.audio.errors import describe_failures
 
@@ -117,4 +117,4 @@ def _salvage(function, X):
 
 def _warn(error, advice):
     text = describe_failures(error.failures, error.n_clips, advice)
-    warnings.warn(text, UserWarning, stacklevel=4)
+    warn(text)

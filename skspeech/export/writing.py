@@ -15,6 +15,7 @@ from skspeech import __version__
 from skspeech._extras import how_to_install
 from skspeech._pickled import parts_of
 from skspeech._typing import PathLike
+from skspeech._warning import warn
 from skspeech.audio import SAMPLING_RATE
 from skspeech.datasets import make_speech_like
 from skspeech.persistence.atomic import atomic_writer
@@ -158,11 +159,10 @@ def _answers(model, clips):
 
 def _warn_of_precision(difference):
     if difference > _ROUNDED:
-        warnings.warn(
+        warn(
             "The model computes in half precision here, and the graph in single precision, "
             f"which gives other probabilities: they differ by up to {difference:.2g} on made-up "
-            "clips. Fit the model with dtype='float32' before it is exported.",
-            stacklevel=3,
+            "clips. Fit the model with dtype='float32' before it is exported."
         )
 
 

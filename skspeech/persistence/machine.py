@@ -2,11 +2,11 @@
 
 import importlib.metadata
 import platform
-import warnings
 
 from sklearn.base import BaseEstimator, clone
 
 from skspeech._objects import objects_in
+from skspeech._warning import warn
 from skspeech.persistence.errors import ModelFileError, ModelVersionWarning
 
 __all__ = []
@@ -66,11 +66,9 @@ def _use_present_devices(model):
             missing.add(str(device))
             item.device = "auto"
     if missing:
-        warnings.warn(
+        warn(
             f"The model was to run on {', '.join(sorted(missing))}, which this machine does not "
-            "have; it runs with device='auto'.",
-            UserWarning,
-            stacklevel=3,
+            "have; it runs with device='auto'."
         )
 
 
@@ -107,11 +105,10 @@ def _warn_of_versions(metadata, path):
         if _release(then.get(name), n_parts) != _release(here[name], n_parts)
     ]
     if differing:
-        warnings.warn(
+        warn(
             f"{str(path)!r} was saved with {', '.join(differing)}. Its predictions may differ or "
             "fail. Install those versions, or train and save the model again.",
             ModelVersionWarning,
-            stacklevel=3,
         )
 
 

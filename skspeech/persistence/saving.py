@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import pickle
-import warnings
 import zipfile
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
@@ -14,6 +13,7 @@ from sklearn.base import BaseEstimator
 
 from skspeech._pickled import PickledClassifier
 from skspeech._typing import ArrayLike, ClipsLike, PathLike
+from skspeech._warning import warn
 from skspeech.persistence.archive import _FORMAT, _FORMAT_VERSION, _METADATA, _MODEL, _SCHEMA
 from skspeech.persistence.atomic import atomic_writer
 from skspeech.persistence.errors import ModelFileError
@@ -209,11 +209,9 @@ def _tell_untrusted(model, content):
             f"again.\n{_ADVICE}"
         )
     if untrusted:
-        warnings.warn(
+        warn(
             f"The file will hold objects of classes that skspeech.load does not trust by itself. "
-            f"Load it with trusted={untrusted!r}.",
-            UserWarning,
-            stacklevel=3,
+            f"Load it with trusted={untrusted!r}."
         )
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import numbers
 import os
-import warnings
 from collections.abc import Mapping, Set
 
 import numpy as np
@@ -14,6 +13,7 @@ from sklearn.utils.validation import validate_data
 from skspeech._columns import remember_columns
 from skspeech._files import file_state
 from skspeech._labels import check_groups, check_labels, check_sample_weight
+from skspeech._warning import warn
 from skspeech.audio.containers import as_clips, is_table, refuse_single_clip
 from skspeech.ensemble.selection import ProbabilityScore
 from skspeech.estimators.targets import check_every_class_counts
@@ -136,15 +136,13 @@ def check_score(scoring, classes):
     return score
 
 
-def warn_of_validation(splits, classes, codes, stacklevel):
+def warn_of_validation(splits, classes, codes):
     """Warn, before time is spent, of classes or rows that can't be validated."""
     if not splits.folds:
-        warnings.warn(
+        warn(
             f"No clip can be held out: {splits.why_none}. So nothing is validated: best_score_ is "
             "NaN, and the candidates that are trained in time vote with equal weights. Give more "
-            "clips or groups of each class, or a validation set: cv=(X_val, y_val).",
-            UserWarning,
-            stacklevel=stacklevel,
+            "clips or groups of each class, or a validation set: cv=(X_val, y_val)."
         )
         return
     if splits.validation is not None:
@@ -153,9 +151,7 @@ def warn_of_validation(splits, classes, codes, stacklevel):
     if len(held_out) < len(classes):
         never = np.delete(classes, held_out).tolist()
         have = "class has" if len(never) == 1 else "classes have"
-        warnings.warn(
+        warn(
             f"{len(never)} {have} too few clips or groups to be held out in validation, such as "
-            f"{never[0]!r}: its score, best_score_, and the choice of members say nothing of that.",
-            UserWarning,
-            stacklevel=stacklevel,
+            f"{never[0]!r}: its score, best_score_, and the choice of members say nothing of that."
         )

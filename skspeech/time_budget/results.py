@@ -4,7 +4,6 @@ import contextlib
 import json
 import queue
 import time
-import warnings
 from collections.abc import Callable
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skspeech._json import plain
 from skspeech._typing import ClipsLike, Self
+from skspeech._warning import warn
 from skspeech.ensemble import GeometricMeanVotingClassifier
 from skspeech.ensemble.pruning import prune_to_time
 from skspeech.time_budget.state import KEPT
@@ -262,11 +262,9 @@ def fall_back(classifier, session):
     unreadable = next((e.error for e in entries if hasattr(e.error, "failures")), None)
     if unreadable is not None:
         raise unreadable  # clips that can't be read are the reason; more time would not help
-    warnings.warn(
+    warn(
         f"No candidate was trained within time_budget={classifier.time_budget!r} seconds, so only "
-        "the classes' frequencies are predicted. Raise time_budget, or give quicker ones.",
-        UserWarning,
-        stacklevel=4,
+        "the classes' frequencies are predicted. Raise time_budget, or give quicker ones."
     )
     data = session.data
     labels = session.classes[data.codes[: data.n_train]]
@@ -329,11 +327,9 @@ class EventLog:
         except OSError as error:
             self._file.close()
             self._file = None
-            warnings.warn(
+            warn(
                 f"log_file={self._path!r} can't be written any more ({error}), so the run goes on "
-                "without it. Free the disk, or name another file.",
-                UserWarning,
-                stacklevel=2,
+                "without it. Free the disk, or name another file."
             )
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-import warnings
 from concurrent.futures import ProcessPoolExecutor
 from types import SimpleNamespace
 
@@ -12,6 +11,7 @@ from sklearn.utils import check_random_state
 
 from skspeech._cores import effective_cores
 from skspeech._heard import forget
+from skspeech._warning import warn
 from skspeech.audio import as_clips
 from skspeech.audio.copies import kept_together
 from skspeech.audio.measuring import usual_duration
@@ -51,7 +51,7 @@ def open_session(classifier, X, y, groups, sample_weight, pauses=False):
     splits, seed, fingerprint, earlier = _split(
         classifier, X, y, codes, classes, groups, sample_weight, kept
     )
-    inputs.warn_of_validation(splits, classes, codes, stacklevel=5)
+    inputs.warn_of_validation(splits, classes, codes)
 
     def find_voices(all_features, rows):
         from skspeech.time_budget.line_ups import voices_in
@@ -110,11 +110,9 @@ def _split(classifier, X, y, codes, classes, groups, sample_weight, kept):
         earlier.settings.scoring,
     ):
         return splits, seed, fingerprint, earlier
-    warnings.warn(
+    warn(
         "warm_start=True, but X, y, groups, sample_weight, cv or scoring are not those of the last "
-        "fit, so this one starts anew. Set warm_start=False to start anew without this warning.",
-        UserWarning,
-        stacklevel=6,
+        "fit, so this one starts anew. Set warm_start=False to start anew without this warning."
     )
     classifier._state = None
     return _split(classifier, X, y, codes, classes, groups, sample_weight, kept)
@@ -161,11 +159,7 @@ def _group_by_voice(classifier, X, y, n_cores, start):
         is_stopped=lambda: time.monotonic() > limit,
     )
     if groups is None:
-        warnings.warn(
-            f'groups="voices" finds no groups: {reason}. So clips are held out at random.',
-            UserWarning,
-            stacklevel=5,
-        )
+        warn(f'groups="voices" finds no groups: {reason}. So clips are held out at random.')
     return groups
 
 
@@ -224,13 +218,12 @@ def run(classifier, session):
         yield classifier.ensemble_
         return
     for text in [*session.failures.left_out, *session.outcomes.missed_limit()]:
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warn(text)
     if session.error is not None:
-        warnings.warn(
+        warn(
             f"The scheduler stopped early by an error, {session.error!r}; the ensemble is the "
             "best one until then. Please report this.",
             RuntimeWarning,
-            stacklevel=3,
         )
 
 

@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 
 from skspeech._folds import stratified_folds, why_no_fold
 from skspeech._labels import check_labels, unknown_labels
+from skspeech._warning import warn
 from skspeech.time_budget.state import Fold
 
 __all__ = [
@@ -69,7 +70,18 @@ def make_splits(cv, X, y, codes, classes, groups, random_state, kept=None, sampl
             "Where y is sorted, a splitter has to shuffle; StratifiedKFold keeps all classes in "
             "both parts."
         )
+    if groups is None and kept is not None:
+        _warn_of_copies(cv, folds, kept)
     return Splits(folds)
+
+
+def _warn_of_copies(cv, folds, kept):
+    if n := sum(np.isin(kept[fold.test], kept[fold.train]).sum() for fold in folds):
+        warn(
+            f"cv={_short(cv)} holds out {n} clips whose copies are trained on, so scores are too "
+            "good. Remove copies, or set cv to 'auto' or a number of folds, which keep copies "
+            "together."
+        )
 
 
 def counted_rows(codes, sample_weight):

@@ -1,6 +1,5 @@
 """The timeline of a recording, and of live sound."""
 
-import warnings
 from collections.abc import Iterable, Iterator
 from numbers import Real
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +11,7 @@ from skspeech._extras import how_to_install
 from skspeech._objects import objects_in
 from skspeech._sklearn import Interval, StrOptions, validate_params
 from skspeech._typing import ClipLike, Device
+from skspeech._warning import warn
 from skspeech.audio import SAMPLING_RATE, AudioError, as_clips
 from skspeech.audio.errors import DamagedError, printable
 from skspeech.audio.rates import sampling_rate_of
@@ -292,11 +292,7 @@ def _speech_follower(speech_only, device):
     except ImportError as error:
         if speech_only is True:
             raise
-        warnings.warn(
-            f"Silence gets labels, too: {error} Or say speech_only=False.",
-            UserWarning,
-            stacklevel=4,
-        )
+        warn(f"Silence gets labels, too: {error} Or say speech_only=False.")
         return None
 
 
@@ -306,11 +302,7 @@ def _good_blocks(clip, errors):
     except (OSError, ValueError) as error:
         if errors == "raise" or not isinstance(error, DamagedError):
             raise AudioError([(0, clip.name, str(error))], 1) from error
-        warnings.warn(
-            f"{printable(clip.name)} {error} The part before that is used.",
-            UserWarning,
-            stacklevel=2,
-        )
+        warn(f"{printable(clip.name)} {error} The part before that is used.")
 
 
 def _decided(listener, blocks, smoothing, switching_cost, lag=None):
@@ -335,9 +327,7 @@ def _decided(listener, blocks, smoothing, switching_cost, lag=None):
 def _warn_of_little_speech(clip, cells):
     sounding = [cell for cell in cells if cell.label is not None]
     if len(sounding) < _LITTLE_SPEECH * len(cells):
-        warnings.warn(
+        warn(
             f"Only {len(sounding) / len(cells):.0%} of {printable(clip.name)} is taken for speech, "
-            "and the rest is left out. If it is not about speech, say speech_only=False.",
-            UserWarning,
-            stacklevel=4,
+            "and the rest is left out. If it is not about speech, say speech_only=False."
         )

@@ -1,10 +1,10 @@
 """In which precision an extractor computes, wherever its model goes."""
 
-import warnings
 from typing import Any
 
 from skspeech._device import computes_bfloat16
 from skspeech._typing import Self
+from skspeech._warning import warn
 
 __all__ = ["KeepsPrecision"]
 
@@ -55,9 +55,8 @@ class KeepsPrecision:
 
     def _warn_if_slow(self, device):
         if self._kept_precision == "bfloat16" and not computes_bfloat16(device):
-            warnings.warn(
+            warn(
                 f"{type(self).__name__} was fitted on a processor that computes in bfloat16, and "
                 "keeps to it, so that answers are the same. This one has no instructions for it "
-                "and takes several times as long. For such machines, fit with dtype='float32'.",
-                stacklevel=2,
+                "and takes several times as long. For such machines, fit with dtype='float32'."
             )

@@ -5,7 +5,6 @@ held-out rows set the threshold. Others lack some classes: for these models, row
 classes are unknown.
 """
 
-import warnings
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skspeech._folds import hold_out, stratified_folds, why_no_fold
+from skspeech._warning import warn
 from skspeech.transformers.scaling import ClippedStandardScaler
 from skspeech.unknown.novelty import learn_classes, measure
 from skspeech.unknown.rates import share_of_errors
@@ -115,11 +115,9 @@ def learn_to_reject(features, codes, groups, kept, method, target, random_state)
             learnt = _learn(whole, parts, target, by_group=groups is not None)
             break
     if not np.isfinite(learnt.threshold):
-        warnings.warn(
+        warn(
             "No clip will be rejected, because none can be held out to learn from. Give more "
-            "clips of each class, or groups that have several classes.",
-            UserWarning,
-            stacklevel=4,
+            "clips of each class, or groups that have several classes."
         )
     if not models:
         models = [learn_classes(rows[known], codes[known])]
@@ -142,10 +140,7 @@ def _methods(method, known):
     enough = n_examples >= _MIN_EXAMPLES
     if 0 < n_examples < _MIN_EXAMPLES and method != "leave-class-out":
         fate = "left aside" if method == "auto" else "used, but say little"
-        warnings.warn(
-            f"{n_examples} examples of unknown clips are {fate}: {_MIN_EXAMPLES} are needed.",
-            stacklevel=4,
-        )
+        warn(f"{n_examples} examples of unknown clips are {fate}: {_MIN_EXAMPLES} are needed.")
     if method != "auto":
         return [method]
     return ["examples", "leave-class-out"] if enough else ["leave-class-out"]
@@ -221,11 +216,9 @@ def _leave_classes_out(rows, codes, groups, folds, random_state):
 def _folds(codes, groups, random_state):
     folds = stratified_folds(codes, _N_FOLDS, groups=groups, random_state=random_state)
     if not folds and groups is not None:
-        warnings.warn(
+        warn(
             f"No group can be held out, because {why_no_fold(codes, groups)}. So clips are held "
-            "out at random: more clips of new groups will be rejected than it seems.",
-            UserWarning,
-            stacklevel=6,
+            "out at random: more clips of new groups will be rejected than it seems."
         )
         folds = stratified_folds(codes, _N_FOLDS, random_state=random_state)
     return folds

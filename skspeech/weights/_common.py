@@ -3,7 +3,6 @@
 import contextlib
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 _TIMEOUT = 900  # seconds, of a subprocess that downloads or converts
@@ -61,18 +60,6 @@ def run(command, *, show=False, **options):
         raise CommandError(f"{Path(command[0]).name} took more than {_TIMEOUT} s") from None
     if done.returncode:
         raise CommandError("\n".join(done.stderr.strip().splitlines()[-8:]))
-
-
-def warn(text):
-    """Warn of the line that called skspeech, also if scikit-learn is in between."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back and _package(frame) in ("skspeech", "sklearn"):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, UserWarning, stacklevel=level)
-
-
-def _package(frame):
-    return frame.f_globals.get("__name__", "").partition(".")[0]
 
 
 def say(progress, text):

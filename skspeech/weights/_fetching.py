@@ -11,13 +11,13 @@ from pathlib import Path
 
 import skspeech.weights.registry as registry
 from skspeech._download import cause, fetch
+from skspeech._warning import warn
 from skspeech.weights._common import (
     CommandError,
     WeightsError,
     WeightsNotFoundError,
     run,
     say,
-    warn,
 )
 from skspeech.weights.registry import Download, Wheel
 

@@ -13,7 +13,8 @@ import numpy as np
 import skspeech.weights.registry as registry
 from skspeech._files import file_state
 from skspeech._typing import PathLike
-from skspeech.weights._common import WeightsError, WeightsNotFoundError, readable, warn
+from skspeech._warning import warn
+from skspeech.weights._common import WeightsError, WeightsNotFoundError, readable
 from skspeech.weights._conversion import read_resnetse34l
 from skspeech.weights._fetching import (
     cache_dir,

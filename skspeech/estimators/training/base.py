@@ -1,7 +1,6 @@
 """The base class of the classifiers that train a network on the clips."""
 
 import time
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from numbers import Integral, Real
@@ -16,6 +15,7 @@ from skspeech._folds import stratified_folds
 from skspeech._labels import check_groups, check_labels, unknown_labels
 from skspeech._sklearn import Interval, StrOptions
 from skspeech._typing import ArrayLike, ClipsLike, Self
+from skspeech._warning import warn
 from skspeech.audio import as_clips, in_chunks, iter_waveforms
 from skspeech.audio.copies import kept_together
 from skspeech.audio.level import LEVEL, LEVELS, at_level
@@ -192,11 +192,9 @@ class TrainedClassifier(ClipClassifier):
         except KeyboardInterrupt:
             if not has_learnt:  # what an earlier fit has learnt is no answer to this one
                 raise
-            warnings.warn(
+            warn(
                 f"{type(self).__name__} was interrupted after {self.history_[-1]['time']:.1f} s "
-                "and keeps the best weights so far.",
-                UserWarning,
-                stacklevel=2,
+                "and keeps the best weights so far."
             )
         return self
 
