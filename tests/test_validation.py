@@ -46,7 +46,6 @@ from skspeech.time_budget.members import Chooser, HeldOutTable
 from skspeech.time_budget.session import Session
 from skspeech.time_budget.splits import make_splits, repeat_folds, value_order
 from skspeech.time_budget.state import CandidateState, Fold, HeldOut, RunState
-from skspeech.time_budget.workers.here import Work
 
 X, y = load_iris(return_X_y=True)
 BAYES = ("bayes", GaussianNB())
@@ -205,20 +204,6 @@ def test_a_candidate_that_takes_no_weights_does_not_see_rows_of_weight_0():
     clf.fit(X, labels, sample_weight=weight)
     assert clf.best_score_ > 0.9
     assert (clf.predict(X) == y).mean() > 0.9
-
-
-def test_rows_of_weight_0_come_last(monkeypatch):
-    """The first rows are what the first answer learns from."""
-    orders = []
-
-    def work(data, classes, order, *rest):
-        orders.append(order)
-        return Work(data, classes, order, *rest)
-
-    monkeypatch.setattr("skspeech.time_budget.session.Work", work)
-    weight = np.where(np.arange(len(y)) % 3, 1.0, 0.0)
-    TimeBudgetClassifier([BAYES], time_budget=20).fit(X, y, sample_weight=weight)
-    assert (np.diff(weight[orders[0]]) <= 0).all()
 
 
 def test_weights_must_be_weights():
