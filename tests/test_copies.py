@@ -154,7 +154,8 @@ def groups_of_rejector(X, y, monkeypatch):
     monkeypatch.setattr(held_out, "stratified_folds", folds)
     model = make_pipeline(SpectralStatistics(), ShrinkageDiscriminantAnalysis())
     UnknownRejector(model, unknown_label=-1, random_state=0).fit(X, y)
-    return kept[0]
+    (groups,) = kept
+    return groups
 
 
 def test_a_rejector_holds_out_no_copy(twice, monkeypatch):

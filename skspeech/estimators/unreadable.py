@@ -116,5 +116,4 @@ def _salvage(function, X):
 
 
 def _warn(error, advice):
-    text = describe_failures(error.failures, error.n_clips, advice)
-    warn(text)
+    warn(describe_failures(error.failures, error.n_clips, advice))

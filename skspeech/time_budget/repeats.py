@@ -45,17 +45,20 @@ class Repeats:
         Every other repeat keeps voices whole, if these can be spread in other ways.
         """
         in_turn = self.voices is not None and self.session.state.folds[-1].is_scored
-        return (in_turn and self._add_by_voice()) or self._add(cv, self.session.data.kept)
+        kept = self.session.data.kept
+        return (in_turn and self._add_by_voice()) or self._add(cv, kept, self._counted())
+
+    def _counted(self):
+        return counted_rows(self.session.data.n_train, self.session.data.sample_weight)
 
     def _add_by_voice(self):
-        level = self.session.state.first_level
-        return self._add("auto", self.voices, self.voices >= 0, is_scored=False, level=level)
+        rows, level = self._counted(), self.session.state.first_level
+        rows = rows[self.voices[rows] >= 0]
+        return self._add("auto", self.voices, rows, is_scored=False, level=level)
 
-    def _add(self, cv, groups, among=True, **settings):
+    def _add(self, cv, groups, rows, **settings):
         session, state = self.session, self.session.state
         codes = session.data.codes[: state.n_train]
-        rows = counted_rows(codes, session.data.sample_weight)
-        rows = rows[np.broadcast_to(among, len(codes))[rows]]
         known = {fold.test.tobytes() for fold in state.folds}
         for trial in range(N_TRIALS):
             seed = session.settings.random_state + trial

@@ -50,9 +50,9 @@ def make_splits(cv, X, y, codes, classes, groups, random_state, kept=None, sampl
     """
     if _is_validation_set(cv):
         return _splits_of_validation_set(cv, codes, classes)
+    rows = counted_rows(len(codes), sample_weight)
     if isinstance(cv, str | int | np.integer):
         kept = groups if kept is None else kept
-        rows = counted_rows(codes, sample_weight)
         folds = repeat_folds(cv, codes, kept, random_state, 0, rows)
         why = "" if folds else why_no_fold(codes[rows], None if groups is None else groups[rows])
         why = why or "all clips of a class are one sound"
@@ -61,7 +61,6 @@ def make_splits(cv, X, y, codes, classes, groups, random_state, kept=None, sampl
         pairs = list(check_cv(cv, y, classifier=True).split(X, y, groups))
     except TypeError as error:
         raise ValueError(f"cv={_short(cv)} is no splitter, and no list of index pairs.") from error
-    rows = counted_rows(codes, sample_weight)
     folds = [_fold_of_pair(cv, pair, codes, groups, rows) for pair in pairs]
     folds = [fold for fold in folds if len(fold.test)]
     if not folds:
@@ -84,9 +83,9 @@ def _warn_of_copies(cv, folds, kept):
         )
 
 
-def counted_rows(codes, sample_weight):
+def counted_rows(n_rows, sample_weight):
     """Rows that are not of weight 0."""
-    return np.arange(len(codes)) if sample_weight is None else np.flatnonzero(sample_weight)
+    return np.arange(n_rows) if sample_weight is None else np.flatnonzero(sample_weight)
 
 
 def repeat_folds(cv, codes, groups, random_state, repeat, rows=None):
@@ -94,7 +93,7 @@ def repeat_folds(cv, codes, groups, random_state, repeat, rows=None):
 
     They are of the given `rows`, or of all.
     """
-    rows = counted_rows(codes, None) if rows is None else rows
+    rows = np.arange(len(codes)) if rows is None else rows
     codes, groups = codes[rows], None if groups is None else groups[rows]
     n_rows, n_folds, only_first = len(codes), cv, False
     if isinstance(cv, str):
@@ -141,7 +140,7 @@ def _splits_of_validation_set(cv, codes, classes):
 def _fold_of_pair(cv, pair, codes, groups, rows):
     """The user's fold of some rows, without held-out ones of classes that it does not train on."""
     try:
-        train, test = (_as_rows(rows, len(codes)) for rows in pair)
+        train, test = (_as_rows(part, len(codes)) for part in pair)
     except (IndexError, TypeError, ValueError) as error:
         raise ValueError(
             f"cv={_short(cv)} must give pairs of indices into the {len(codes)} rows: {error}"
